@@ -1,0 +1,146 @@
+//! A bare program that makes one durable insert of every request's body, in commits that many requests share.
+
+use std::sync::Arc;
+
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpResponse, HttpServer};
+use anyhow::Context as _;
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Binary};
+use diesel::sqlite::SqliteConnection;
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::options::FloorCommit;
+
+/// Bodies in one commit at most.
+const BATCH: usize = 512;
+/// Bodies that may wait.
+const QUEUE: usize = 4096;
+
+diesel::table! {
+    bench_floor (id) {
+        id -> BigInt,
+        body -> Binary,
+    }
+}
+
+/// A body that waits for its commit, and who is told of it.
+struct Waiting {
+    body: Bytes,
+    done: oneshot::Sender<()>,
+}
+
+/// Serves until it is told to end.
+pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let queue = web::Data::new(queue);
+    actix_web::rt::System::new().block_on(async move {
+        match arguments.database.strip_prefix("sqlite://") {
+            Some(path) => commit_to_sqlite(path, waiting)?,
+            None => commit_to_postgres(&arguments.database, arguments.committers, waiting).await?,
+        }
+        let server =
+            HttpServer::new(move || App::new().app_data(queue.clone()).default_service(web::to(store)))
+                .shutdown_timeout(1)
+                .bind("127.0.0.1:0")?;
+        super::announce(&server.addrs())?;
+        server.run().await.context("the server failed")
+    })
+}
+
+async fn store(queue: web::Data<mpsc::Sender<Waiting>>, body: Bytes) -> HttpResponse {
+    let (done, told) = oneshot::channel();
+    if queue.send(Waiting { body, done }).await.is_err() || told.await.is_err() {
+        return HttpResponse::ServiceUnavailable().finish();
+    }
+    HttpResponse::Ok().content_type("application/json").body(r#"{"status":"ok"}"#)
+}
+
+/// Takes what else waits behind the first.
+fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
+    batch.push(first);
+    while batch.len() < BATCH
+        && let Ok(next) = waiting.try_recv()
+    {
+        batch.push(next);
+    }
+}
+
+/// One thread is the writer, as `SQLite` has only one. The pragmas are the server's.
+fn commit_to_sqlite(path: &str, mut waiting: mpsc::Receiver<Waiting>) -> anyhow::Result<()> {
+    let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
+    connection.batch_execute(
+        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 4000; \
+         CREATE TABLE IF NOT EXISTS bench_floor (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    )?;
+    std::thread::spawn(move || {
+        let mut batch = Vec::with_capacity(BATCH);
+        while let Some(first) = waiting.blocking_recv() {
+            gather(first, &mut waiting, &mut batch);
+            let committed = connection.immediate_transaction(|connection| {
+                for Waiting { body, .. } in &batch {
+                    let row = bench_floor::body.eq(body.as_ref());
+                    diesel::RunQueryDsl::execute(
+                        diesel::insert_into(bench_floor::table).values(row),
+                        connection,
+                    )?;
+                }
+                diesel::QueryResult::Ok(())
+            });
+            answer(committed, &mut batch);
+        }
+    });
+    Ok(())
+}
+
+async fn commit_to_postgres(
+    url: &str,
+    committers: u16,
+    waiting: mpsc::Receiver<Waiting>,
+) -> anyhow::Result<()> {
+    let waiting = Arc::new(Mutex::new(waiting));
+    for number in 0..committers {
+        let mut connection = AsyncPgConnection::establish(url).await.context("cannot connect")?;
+        if number == 0 {
+            let table = "CREATE TABLE IF NOT EXISTS bench_floor \
+                         (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body bytea NOT NULL)";
+            connection.batch_execute(table).await?;
+        }
+        let waiting = Arc::clone(&waiting);
+        actix_web::rt::spawn(async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            loop {
+                {
+                    let mut waiting = waiting.lock().await;
+                    let Some(first) = waiting.recv().await else { return };
+                    gather(first, &mut waiting, &mut batch);
+                }
+                let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
+                let insert = diesel::sql_query("INSERT INTO bench_floor (body) SELECT * FROM UNNEST($1)")
+                    .bind::<Array<Binary>, _>(bodies);
+                let committed = RunQueryDsl::execute(insert, &mut connection).await.map(drop);
+                answer(committed, &mut batch);
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Tells those who wait; after a failure their channels close untold, and they answer 503.
+fn answer(committed: QueryResult<()>, batch: &mut Vec<Waiting>) {
+    match committed {
+        Ok(()) => {
+            for Waiting { done, .. } in batch.drain(..) {
+                // Whoever has gone away need not be told.
+                let _ = done.send(());
+            }
+        }
+        Err(error) => {
+            eprintln!("a commit failed: {error}");
+            batch.clear();
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The closed loop: clients that each wait for their answer before they ask again, and what is recorded of them.
+
+use std::cell::{Cell, RefCell};
+use std::io::IsTerminal as _;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::probe::{Probe, Sample};
+
+/// How long clients may take to finish what they have begun when the measurement is over.
+const FINISH: Duration = Duration::from_mins(1);
+/// The longest time that is recorded; longer ones count as this.
+const LONGEST: u64 = 120_000_000_000;
+/// How often progress is looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What one client does again and again.
+pub(crate) trait Work: 'static {
+    /// The parts that an operation is made of, in their order; none for an operation of one part.
+    const PHASES: &'static [&'static str];
+
+    /// Does it once, and checks what came of it. Adds the time of each part to `laps`.
+    async fn once(&mut self, laps: &mut Laps) -> anyhow::Result<()>;
+}
+
+/// The times of one operation's parts.
+#[derive(Debug, Default)]
+pub(crate) struct Laps(Vec<Duration>);
+
+impl Laps {
+    /// A part is done.
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+}
+
+/// How long clients work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Extent {
+    /// A while without counting, then a while with.
+    Time { warm_up: Duration, window: Duration },
+    /// So many operations, all of which count, within a time.
+    Count { operations: u64, limit: Duration },
+}
+
+/// The distribution of the times of an operation, or of a part of it, in milliseconds.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Times {
+    /// Which part; `all` for the whole.
+    pub(crate) phase: &'static str,
+    /// The median.
+    pub(crate) p50: f64,
+    /// The 99th percentile.
+    pub(crate) p99: f64,
+    /// The 99.9th percentile.
+    pub(crate) p999: f64,
+    /// The mean.
+    pub(crate) mean: f64,
+    /// The longest.
+    pub(crate) max: f64,
+}
+
+/// What came of a load.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Seconds that counted.
+    pub(crate) seconds: f64,
+    /// Operations that ended well in that time.
+    pub(crate) operations: u64,
+    /// Operations that failed at any time.
+    pub(crate) errors: u64,
+    /// What the first of them said.
+    pub(crate) first_error: Option<String>,
+    /// The times of the whole, then of its parts.
+    pub(crate) times: Vec<Times>,
+    /// The costs when counting began.
+    pub(crate) before: Sample,
+    /// The costs when counting ended.
+    pub(crate) after: Sample,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Window {
+    WarmUp,
+    Open,
+    Closed,
+}
+
+struct Shared {
+    window: Cell<Window>,
+    /// Operations that may still begin.
+    allowance: Cell<u64>,
+    working: Cell<usize>,
+    ended: Cell<u64>,
+    errors: Cell<u64>,
+    first_error: RefCell<Option<String>>,
+    recorded: RefCell<Vec<Histogram<u64>>>,
+}
+
+impl Shared {
+    fn new(clients: usize, phases: usize, extent: Extent) -> anyhow::Result<Self> {
+        let histogram = Histogram::new_with_bounds(1, LONGEST, 3).context("the histogram's bounds")?;
+        let (window, allowance) = match extent {
+            Extent::Time { .. } => (Window::WarmUp, u64::MAX),
+            Extent::Count { operations, .. } => (Window::Open, operations),
+        };
+        Ok(Self {
+            window: Cell::new(window),
+            allowance: Cell::new(allowance),
+            working: Cell::new(clients),
+            ended: Cell::new(0),
+            errors: Cell::new(0),
+            first_error: RefCell::new(None),
+            recorded: RefCell::new(vec![histogram; phases + 1]),
+        })
+    }
+
+    /// Whether a client may begin once more.
+    fn take(&self) -> bool {
+        let allowance = self.allowance.get();
+        if self.window.get() == Window::Closed || allowance == 0 {
+            return false;
+        }
+        self.allowance.set(allowance - 1);
+        true
+    }
+
+    fn record(&self, whole: Duration, laps: &Laps) {
+        if self.window.get() != Window::Open {
+            return;
+        }
+        self.ended.set(self.ended.get() + 1);
+        let mut recorded = self.recorded.borrow_mut();
+        for (histogram, time) in recorded.iter_mut().zip(std::iter::once(&whole).chain(&laps.0)) {
+            histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(LONGEST));
+        }
+    }
+
+    fn fail(&self, error: &anyhow::Error) {
+        self.errors.set(self.errors.get() + 1);
+        self.first_error.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
+    }
+}
+
+/// Lets the clients work. A client that meets an error stops there: whatever it measured afterwards would mean nothing.
+pub(crate) async fn run<W: Work>(
+    title: &str,
+    clients: Vec<W>,
+    extent: Extent,
+    probe: &Probe,
+) -> anyhow::Result<Outcome> {
+    let shared = Rc::new(Shared::new(clients.len(), W::PHASES.len(), extent)?);
+    let tasks = LocalSet::new();
+    for client in clients {
+        tasks.spawn_local(work(client, Rc::clone(&shared)));
+    }
+    let progress = Progress::new(title, extent);
+    let (before, seconds, after) = tasks.run_until(conduct(&shared, extent, probe, &progress)).await?;
+    shared.window.set(Window::Closed);
+    let finished = timeout(FINISH, tasks).await.is_ok();
+    progress.finish();
+    if !finished {
+        shared.fail(&anyhow::anyhow!("a client got no answer within {} s of the end", FINISH.as_secs()));
+    }
+    let names = std::iter::once("all").chain(W::PHASES.iter().copied());
+    let recorded = shared.recorded.borrow();
+    Ok(Outcome {
+        seconds,
+        operations: shared.ended.get(),
+        errors: shared.errors.get(),
+        first_error: shared.first_error.borrow().clone(),
+        times: names.zip(recorded.iter()).map(|(phase, histogram)| times(phase, histogram)).collect(),
+        before,
+        after,
+    })
+}
+
+async fn work<W: Work>(mut client: W, shared: Rc<Shared>) {
+    let mut laps = Laps::default();
+    while shared.take() {
+        laps.0.clear();
+        let begun = Instant::now();
+        match client.once(&mut laps).await {
+            Ok(()) => shared.record(begun.elapsed(), &laps),
+            Err(error) => {
+                shared.fail(&error);
+                break;
+            }
+        }
+    }
+    shared.working.set(shared.working.get() - 1);
+}
+
+/// Opens and closes the window, and reads the costs at both moments.
+async fn conduct(
+    shared: &Shared,
+    extent: Extent,
+    probe: &Probe,
+    progress: &Progress,
+) -> anyhow::Result<(Sample, f64, Sample)> {
+    let limit = match extent {
+        Extent::Time { warm_up, window } => {
+            tokio::time::sleep(warm_up).await;
+            window
+        }
+        Extent::Count { limit, .. } => limit,
+    };
+    let before = probe.sample().await?;
+    shared.window.set(Window::Open);
+    let begun = Instant::now();
+    while shared.working.get() > 0 && begun.elapsed() < limit {
+        tokio::time::sleep(TICK.min(limit.saturating_sub(begun.elapsed()))).await;
+        progress.show(begun.elapsed(), shared.ended.get());
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    shared.window.set(Window::Closed);
+    Ok((before, seconds, probe.sample().await?))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of less than two minutes")]
+fn times(phase: &'static str, histogram: &Histogram<u64>) -> Times {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+    Times {
+        phase,
+        p50: at(0.5),
+        p99: at(0.99),
+        p999: at(0.999),
+        mean: histogram.mean() / 1e6,
+        max: histogram.max() as f64 / 1e6,
+    }
+}
+
+/// A bar on a terminal, else a line per measurement.
+struct Progress {
+    bar: ProgressBar,
+    total: u64,
+    counts: bool,
+}
+
+impl Progress {
+    fn new(title: &str, extent: Extent) -> Self {
+        let (total, counts) = match extent {
+            Extent::Time { window, .. } => (u64::try_from(window.as_millis()).unwrap_or(u64::MAX), false),
+            Extent::Count { operations, .. } => (operations, true),
+        };
+        let bar = if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{prefix:44} {bar:30} {percent:>3} % {msg}");
+            let bar = ProgressBar::new(total).with_prefix(title.to_owned());
+            match style {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        } else {
+            eprintln!("{title} …");
+            ProgressBar::hidden()
+        };
+        Self { bar, total, counts }
+    }
+
+    fn show(&self, elapsed: Duration, ended: u64) {
+        let position =
+            if self.counts { ended } else { u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) };
+        self.bar.set_position(position.min(self.total));
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.bar.set_message(format!("{}/s", ended.saturating_mul(1000) / millis));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sleeper {
+        left: u32,
+    }
+
+    impl Work for Sleeper {
+        const PHASES: &'static [&'static str] = &["sleep"];
+
+        async fn once(&mut self, laps: &mut Laps) -> anyhow::Result<()> {
+            anyhow::ensure!(self.left > 0, "tired");
+            self.left -= 1;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            laps.add(Duration::from_millis(2));
+            Ok(())
+        }
+    }
+
+    fn probe() -> Probe {
+        Probe::new(std::process::id(), None)
+    }
+
+    #[tokio::test]
+    async fn a_count_is_reached_and_not_passed() {
+        let clients = (0..4).map(|_| Sleeper { left: 1000 }).collect();
+        let extent = Extent::Count { operations: 50, limit: Duration::from_secs(30) };
+        let outcome = run("test", clients, extent, &probe()).await.unwrap();
+        assert_eq!((outcome.operations, outcome.errors), (50, 0));
+        assert_eq!(outcome.times.iter().map(|times| times.phase).collect::<Vec<_>>(), ["all", "sleep"]);
+        assert!(outcome.times.iter().all(|times| times.p50 >= 1.9), "{:?}", outcome.times);
+    }
+
+    #[tokio::test]
+    async fn the_warm_up_does_not_count() {
+        let extent = Extent::Time { warm_up: Duration::from_millis(100), window: Duration::from_millis(100) };
+        let outcome = run("test", vec![Sleeper { left: 1000 }], extent, &probe()).await.unwrap();
+        assert!(outcome.operations > 0 && outcome.operations <= 60, "{}", outcome.operations);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_fails_stops_and_is_told_of() {
+        let clients = vec![Sleeper { left: 3 }, Sleeper { left: 1000 }];
+        let extent = Extent::Count { operations: 40, limit: Duration::from_secs(30) };
+        let outcome = run("test", clients, extent, &probe()).await.unwrap();
+        assert_eq!((outcome.operations, outcome.errors), (39, 1));
+        assert_eq!(outcome.first_error.as_deref(), Some("tired"));
+    }
+}

@@ -1,0 +1,38 @@
+//! The load generator: what a release server does per second, and what a bare program would do on the same machine.
+//!
+//! It starts the server itself, once per database, drives it over HTTP from one thread, and measures the floors (the
+//! same bytes from a bare actix-web, the same number of durable commits without our code) in the same run. It prints
+//! a table and writes JSON. Nothing here decides whether a figure is good: that is for whoever reads the report.
+
+mod child;
+mod client;
+mod floor;
+mod load;
+mod machine;
+mod options;
+mod probe;
+mod report;
+mod run;
+mod scenario;
+mod scratch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::options::{Command, Line};
+
+fn main() -> ExitCode {
+    let outcome = match Line::parse() {
+        Line { command: Some(Command::FloorHttp(arguments)), .. } => floor::http::serve(&arguments),
+        Line { command: Some(Command::FloorCommit(arguments)), .. } => floor::commit::serve(&arguments),
+        Line { command: None, measure } => run::main(&measure),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scaigrid-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

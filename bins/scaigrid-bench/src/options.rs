@@ -1,0 +1,177 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+
+/// Measures a release server of scaigrid and the floors under it.
+#[derive(Debug, Parser)]
+#[command(name = "scaigrid-bench", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Line {
+    /// What a child of the generator does.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// What is measured.
+    #[command(flatten)]
+    pub(crate) measure: Measure,
+}
+
+/// The bare programs that the generator compares with; it starts them itself.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the bytes of a file, and nothing else
+    FloorHttp(FloorHttp),
+    /// Store the body of every request durably, and nothing else
+    FloorCommit(FloorCommit),
+}
+
+/// What `floor-http` takes.
+#[derive(Debug, Args)]
+pub(crate) struct FloorHttp {
+    /// The answer's body
+    #[arg(long)]
+    pub(crate) body: PathBuf,
+}
+
+/// What `floor-commit` takes.
+#[derive(Debug, Args)]
+pub(crate) struct FloorCommit {
+    /// Where to store: `sqlite://PATH` or `postgres://…`
+    #[arg(long, env = "SCAIGRID_BENCH_FLOOR_DATABASE", hide_env_values = true)]
+    pub(crate) database: String,
+    /// Connections that commit on `PostgreSQL`; each takes all requests that wait at the time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) committers: u16,
+}
+
+/// A group of measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Scenario {
+    /// Time from spawn to ready, and idle memory.
+    Startup,
+    /// Invoke, three journaled inside steps, checkpoint, resolve, completed.
+    ApprovalFlow,
+    /// The same with the example program `expense-approval`.
+    ExpenseApproval,
+    /// One Core by its id.
+    CoreGet,
+    /// The list of modules.
+    ModuleList,
+    /// Memory with many suspended executions.
+    SuspendedMemory,
+}
+
+/// A database that the server runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    /// The embedded one.
+    Sqlite,
+    /// The one that `SCAIGRID_TEST_POSTGRES_URL` names.
+    Postgres,
+}
+
+impl Engine {
+    /// Its name in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// What is measured, and where the figures go.
+#[derive(Debug, Args)]
+pub(crate) struct Measure {
+    /// Only these scenarios
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Scenario>,
+    /// Only these databases
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) databases: Vec<Engine>,
+    /// Numbers of clients, each of which waits for its answer before it asks again
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64],
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) clients: Vec<u16>,
+    /// Seconds per measurement, after the warm-up [default: 8]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: Option<u16>,
+    /// Suspended executions whose memory is measured [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    suspended: Option<u32>,
+    /// Short measurements, to see whether everything works; their figures mean little
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Where the figures are written as JSON
+    #[arg(long, default_value = "target/bench.json")]
+    pub(crate) json: PathBuf,
+    /// Folder for databases while they are measured; it should be on the disk that one wants to know about
+    #[arg(long, default_value = "target")]
+    pub(crate) scratch: PathBuf,
+    /// The server's program
+    #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
+    pub(crate) server: PathBuf,
+    /// A `PostgreSQL` where databases may be created and dropped
+    #[arg(long, env = "SCAIGRID_TEST_POSTGRES_URL", hide_env_values = true)]
+    pub(crate) postgres: Option<String>,
+}
+
+impl Measure {
+    /// How long one measurement takes.
+    pub(crate) fn window(&self) -> Duration {
+        let default = if self.quick { 2 } else { 8 };
+        Duration::from_secs(self.seconds.unwrap_or(default).into())
+    }
+
+    /// How long clients run before what they do counts.
+    pub(crate) fn warm_up(&self) -> Duration {
+        (self.window() / 4).clamp(Duration::from_millis(500), Duration::from_secs(3))
+    }
+
+    /// How many executions are suspended at once.
+    pub(crate) fn suspended(&self) -> u32 {
+        self.suspended.unwrap_or(if self.quick { 2_000 } else { 100_000 })
+    }
+
+    /// How often a start is repeated.
+    pub(crate) fn starts(&self) -> u32 {
+        if self.quick { 2 } else { 5 }
+    }
+
+    /// How long a server is left alone before its idle memory is read.
+    pub(crate) fn rest(&self) -> Duration {
+        Duration::from_secs(if self.quick { 1 } else { 5 })
+    }
+
+    /// Whether a scenario was asked for.
+    pub(crate) fn wants(&self, scenario: Scenario) -> bool {
+        self.only.is_empty() || self.only.contains(&scenario)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let line = Line::try_parse_from(["bench", "--only", "core_get,startup", "--clients", "2,4"]).unwrap();
+        assert_eq!(line.measure.only, [Scenario::CoreGet, Scenario::Startup]);
+        assert_eq!(line.measure.clients, [2, 4]);
+        assert!(!line.measure.wants(Scenario::ModuleList));
+        assert!(Line::try_parse_from(["bench", "--clients", "0"]).is_err());
+    }
+}

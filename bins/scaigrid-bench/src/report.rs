@@ -1,0 +1,395 @@
+//! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::load::{Outcome, Times};
+use crate::machine::Machine;
+use crate::options::Engine;
+
+/// Everything of one run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// When it began (RFC 3339, UTC).
+    pub(crate) started_at: String,
+    /// How it was called.
+    pub(crate) command: Vec<String>,
+    /// On what.
+    pub(crate) machine: Machine,
+    /// What could not be measured, and why.
+    pub(crate) skipped: Vec<String>,
+    /// Why the run ended early, if it did.
+    pub(crate) failure: Option<String>,
+    /// The loads.
+    pub(crate) loads: Vec<Load>,
+    /// The starts.
+    pub(crate) starts: Vec<Start>,
+    /// The memory of suspended executions.
+    pub(crate) suspended: Vec<Suspended>,
+}
+
+/// One scenario at one number of clients.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Load {
+    /// What the clients did.
+    pub(crate) scenario: String,
+    /// The database under it; none where there is no database.
+    pub(crate) database: Option<Engine>,
+    /// Clients, each waiting for each answer.
+    pub(crate) clients: usize,
+    /// Seconds that counted.
+    pub(crate) seconds: f64,
+    /// Operations that ended well in that time.
+    pub(crate) operations: u64,
+    /// Operations that failed.
+    pub(crate) errors: u64,
+    /// What the first failure said.
+    pub(crate) first_error: Option<String>,
+    /// Operations per second.
+    pub(crate) per_second: f64,
+    /// How long they took, in milliseconds.
+    pub(crate) latency_ms: Vec<Times>,
+    /// Processor time per operation, in microseconds.
+    pub(crate) processor_us: ProcessorTime,
+    /// The share of the machine's processors that was in use, 0 to 1.
+    pub(crate) machine_busy: f64,
+    /// The share that the machine's host kept for itself, 0 to 1.
+    pub(crate) machine_stolen: f64,
+    /// Bytes that the measured process gave to the disk, per operation.
+    pub(crate) written_bytes: f64,
+    /// Bytes of `PostgreSQL`'s write-ahead log per operation.
+    pub(crate) wal_bytes: Option<f64>,
+    /// Resident memory at the end, in bytes.
+    pub(crate) resident_bytes: u64,
+    /// How this compares with its floor, which is a load of its own in the list.
+    pub(crate) floor: Option<Comparison>,
+}
+
+/// Whose processor time an operation takes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ProcessorTime {
+    /// The measured process.
+    pub(crate) process: f64,
+    /// The generator.
+    pub(crate) generator: f64,
+    /// Everything on the machine, these two and the database included.
+    pub(crate) machine: f64,
+}
+
+/// A load as a ratio to its floor.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Comparison {
+    /// The floor's name in the list.
+    pub(crate) scenario: String,
+    /// Operations per second, as a share of the floor's: more is better, 1 is the floor.
+    pub(crate) per_second: f64,
+    /// The median times of the whole and of its parts, as multiples of the floor's: less is better.
+    pub(crate) p50: Vec<f64>,
+}
+
+impl Load {
+    /// What a load came to.
+    pub(crate) fn of(scenario: &str, database: Option<Engine>, clients: usize, outcome: Outcome) -> Self {
+        let Outcome { seconds, operations, errors, first_error, times, before, after } = outcome;
+        #[expect(clippy::cast_precision_loss, reason = "no run reaches 2^53 operations or bytes")]
+        let (count, written, wal) = (
+            operations.max(1) as f64,
+            after.written.saturating_sub(before.written) as f64,
+            after.wal.zip(before.wal).map(|(after, before)| after.saturating_sub(before) as f64),
+        );
+        let micros = |after: f64, before: f64| (after - before) * 1e6 / count;
+        let available = (after.available - before.available).max(f64::EPSILON);
+        Self {
+            scenario: scenario.to_owned(),
+            database,
+            clients,
+            seconds,
+            operations,
+            errors,
+            first_error,
+            per_second: if operations == 0 { 0.0 } else { count / seconds },
+            latency_ms: times,
+            processor_us: ProcessorTime {
+                process: micros(after.process, before.process),
+                generator: micros(after.generator, before.generator),
+                machine: micros(after.machine, before.machine),
+            },
+            machine_busy: (after.machine - before.machine) / available,
+            machine_stolen: (after.stolen - before.stolen) / available,
+            written_bytes: written / count,
+            wal_bytes: wal.map(|wal| wal / count),
+            resident_bytes: after.resident,
+            floor: None,
+        }
+    }
+
+    /// Sets it in relation to its floor.
+    pub(crate) fn compare(&mut self, floor: &Self) {
+        let ratio = |own: f64, other: f64| if other > 0.0 { own / other } else { 0.0 };
+        let pairs = self.latency_ms.iter().zip(&floor.latency_ms);
+        self.floor = Some(Comparison {
+            scenario: floor.scenario.clone(),
+            per_second: ratio(self.per_second, floor.per_second),
+            p50: pairs.map(|(own, other)| ratio(own.p50, other.p50)).collect(),
+        });
+    }
+}
+
+/// How long a start took, and what an idle server needs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Start {
+    /// The database.
+    pub(crate) database: Engine,
+    /// What was in it.
+    pub(crate) state: String,
+    /// From spawn to ready, for each start in ascending order, in milliseconds.
+    pub(crate) ready_ms: Vec<f64>,
+    /// Resident memory of the last of them after a rest, in bytes.
+    pub(crate) idle_resident_bytes: u64,
+}
+
+/// What suspended executions cost.
+#[derive(Debug, Serialize)]
+pub(crate) struct Suspended {
+    /// The database.
+    pub(crate) database: Engine,
+    /// How many.
+    pub(crate) executions: u64,
+    /// Resident memory before, in bytes; the server had run flows already.
+    pub(crate) resident_before_bytes: u64,
+    /// Resident memory with all of them suspended, in bytes.
+    pub(crate) resident_after_bytes: u64,
+    /// Flows per second before.
+    pub(crate) flows_per_second_before: f64,
+    /// Flows per second with all of them suspended.
+    pub(crate) flows_per_second_after: f64,
+    /// From spawn to ready when the server is started again, in milliseconds.
+    pub(crate) restart_ready_ms: f64,
+    /// Resident memory after that start and a rest, in bytes.
+    pub(crate) restart_resident_bytes: u64,
+}
+
+impl Report {
+    /// Operations that failed, in all loads.
+    pub(crate) fn errors(&self) -> u64 {
+        self.loads.iter().map(|load| load.errors).sum()
+    }
+
+    /// Writes the JSON.
+    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// The tables.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        if !self.loads.is_empty() {
+            text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
+        }
+        if !self.starts.is_empty() {
+            let rows: Vec<_> = self.starts.iter().map(start_row).collect();
+            text = text + "\n" + &aligned(&START_COLUMNS, &rows);
+        }
+        if !self.suspended.is_empty() {
+            let rows: Vec<_> = self.suspended.iter().map(suspended_row).collect();
+            text = text + "\n" + &aligned(&SUSPENDED_COLUMNS, &rows);
+        }
+        text
+    }
+}
+
+const LOAD_COLUMNS: [&str; 13] = [
+    "database",
+    "scenario",
+    "clients",
+    "ops/s",
+    "of floor",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "cpu us/op",
+    "all us/op",
+    "written/op",
+    "wal/op",
+    "rss MB",
+];
+const START_COLUMNS: [&str; 5] =
+    ["database", "start on", "ready ms (median)", "fastest..slowest", "idle rss MB"];
+const SUSPENDED_COLUMNS: [&str; 9] = [
+    "database",
+    "suspended",
+    "rss MB before",
+    "after",
+    "bytes each",
+    "flows/s before",
+    "after",
+    "restart ms",
+    "rss MB after it",
+];
+
+fn load_rows(load: &Load) -> Vec<Vec<String>> {
+    let database = load.database.map_or("-", Engine::name).to_owned();
+    let mut rows = Vec::new();
+    for (number, times) in load.latency_ms.iter().enumerate() {
+        let mut row = if number == 0 {
+            vec![database.clone(), load.scenario.clone(), load.clients.to_string(), short(load.per_second)]
+        } else {
+            vec![String::new(), format!("  {}", times.phase), String::new(), String::new()]
+        };
+        let floor = load.floor.as_ref();
+        row.push(match (floor, number) {
+            (Some(floor), 0) => format!("{:.2}", floor.per_second),
+            (Some(floor), _) => floor.p50.get(number).map(|ratio| format!("{ratio:.1}x")).unwrap_or_default(),
+            (None, _) => String::new(),
+        });
+        row.extend([times.p50, times.p99, times.p999].map(millis));
+        if number == 0 {
+            row.extend([
+                short(load.processor_us.process),
+                short(load.processor_us.machine),
+                short(load.written_bytes),
+                load.wal_bytes.map(short).unwrap_or_default(),
+                megabytes(load.resident_bytes),
+            ]);
+        }
+        rows.push(row);
+    }
+    if let Some(error) = &load.first_error {
+        rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
+    }
+    rows
+}
+
+fn start_row(start: &Start) -> Vec<String> {
+    let at = |index: usize| start.ready_ms.get(index).copied().unwrap_or_default();
+    let last = start.ready_ms.len().saturating_sub(1);
+    vec![
+        start.database.name().to_owned(),
+        start.state.clone(),
+        short(at(last / 2)),
+        format!("{}..{}", short(at(0)), short(at(last))),
+        megabytes(start.idle_resident_bytes),
+    ]
+}
+
+fn suspended_row(row: &Suspended) -> Vec<String> {
+    let growth = row.resident_after_bytes.saturating_sub(row.resident_before_bytes);
+    vec![
+        row.database.name().to_owned(),
+        row.executions.to_string(),
+        megabytes(row.resident_before_bytes),
+        megabytes(row.resident_after_bytes),
+        (growth / row.executions.max(1)).to_string(),
+        short(row.flows_per_second_before),
+        short(row.flows_per_second_after),
+        short(row.restart_ready_ms),
+        megabytes(row.restart_resident_bytes),
+    ]
+}
+
+/// The first two columns to the left, figures to the right. A cell that is longer than all that a row has (an error)
+/// does not widen its column.
+fn aligned(columns: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+    let all = || std::iter::once(&header).chain(rows);
+    let mut widths = vec![0; columns.len()];
+    for row in all().filter(|row| row.len() > 2) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in all() {
+        let mut line = String::new();
+        for (number, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Writing to a string cannot fail.
+            let _ = match number {
+                0 => write!(line, "{cell:<width$}"),
+                1 => write!(line, "  {cell:<width$}"),
+                _ => write!(line, "  {cell:>width$}"),
+            };
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Three digits that matter, or all that stand before the point.
+fn short(value: f64) -> String {
+    if value < 10.0 {
+        format!("{value:.2}")
+    } else if value < 100.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+fn millis(value: f64) -> String {
+    if value < 1.0 { format!("{value:.3}") } else { format!("{value:.2}") }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "memory is less than 2^53 bytes")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Sample;
+
+    fn load(operations: u64, p50: f64) -> Load {
+        let times =
+            ["all", "first"].map(|phase| Times { phase, p50, p99: 2.0, p999: 3.0, mean: 1.0, max: 4.0 });
+        let after = Sample { process: 1.0, machine: 3.0, available: 4.0, written: 4096, ..Sample::default() };
+        let outcome = Outcome {
+            seconds: 2.0,
+            operations,
+            errors: 0,
+            first_error: None,
+            times: times.to_vec(),
+            before: Sample::default(),
+            after,
+        };
+        Load::of("approval_flow", Some(Engine::Sqlite), 16, outcome)
+    }
+
+    #[test]
+    fn costs_are_told_per_operation() {
+        let load = load(100, 1.0);
+        let near = |own: f64, other: f64| (own - other).abs() < 1e-6;
+        assert!(near(load.per_second, 50.0) && near(load.processor_us.process, 10_000.0));
+        assert!(near(load.machine_busy, 0.75) && near(load.written_bytes, 40.96));
+    }
+
+    #[test]
+    fn a_floor_is_compared_part_by_part() {
+        let mut own = load(50, 3.0);
+        own.compare(&load(100, 1.5));
+        let floor = own.floor.clone().unwrap();
+        assert!((floor.per_second - 0.5).abs() < 1e-9);
+        assert_eq!(floor.p50.len(), 2);
+        assert!(floor.p50.iter().all(|ratio| (ratio - 2.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn columns_are_aligned_and_errors_do_not_widen_them() {
+        let mut own = load(50, 3.0);
+        own.first_error = Some("x".repeat(300));
+        let text = aligned(&LOAD_COLUMNS, &load_rows(&own));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        let end = |line: &str, word: &str| line.find(word).unwrap() + word.len();
+        assert_eq!(end(lines[0], "p50 ms"), end(lines[1], "3.00"));
+        assert_eq!(end(lines[1], "3.00"), end(lines[2], "3.00"));
+    }
+}

@@ -1,0 +1,116 @@
+//! One run: what was asked for, on each database, with everything tidied up at the end however it ends.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail, ensure};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::machine::Machine;
+use crate::options::{Engine, Measure, Scenario};
+use crate::report::Report;
+use crate::scenario::flows::Program;
+use crate::scenario::host::Host;
+use crate::scenario::{Bench, flows, reads, startup, suspended};
+use crate::scratch::Databases;
+
+/// Measures, prints the table and writes the JSON. An error if anything failed.
+pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(options))
+}
+
+async fn run(options: &Measure) -> anyhow::Result<()> {
+    let server = program(options)?;
+    let (engines, skipped) = engines(options)?;
+    let databases = Databases::new(&options.scratch, options.postgres.as_deref())?;
+    let postgres = options.postgres.as_deref().filter(|_| engines.contains(&Engine::Postgres));
+    for reason in &skipped {
+        eprintln!("skipped: {reason}");
+    }
+    let report = RefCell::new(Report {
+        started_at: OffsetDateTime::now_utc().format(&Rfc3339)?,
+        command: std::env::args().collect(),
+        machine: Machine::look(&server, &options.scratch, postgres).await,
+        skipped,
+        failure: None,
+        loads: Vec::new(),
+        starts: Vec::new(),
+        suspended: Vec::new(),
+    });
+    let bench = Bench { options, databases: &databases, report: &report, server };
+    // Whichever way this ends, the children are dropped, which kills them, before their databases are.
+    let outcome = tokio::select! {
+        outcome = measure(&bench, &engines) => outcome,
+        name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
+    };
+    databases.drop_all().await;
+    drop(bench);
+
+    let mut report = report.into_inner();
+    report.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    println!("{}", report.table());
+    report.write(&options.json)?;
+    println!("written: {}", options.json.display());
+    outcome?;
+    ensure!(report.errors() == 0, "{} operations failed", report.errors());
+    Ok(())
+}
+
+async fn measure(bench: &Bench<'_>, engines: &[Engine]) -> anyhow::Result<()> {
+    for &engine in engines {
+        on(bench, engine).await.with_context(|| format!("on {}", engine.name()))?;
+    }
+    Ok(())
+}
+
+async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
+    startup::measure(bench, engine).await?;
+    let shared = [Scenario::ApprovalFlow, Scenario::ExpenseApproval, Scenario::CoreGet, Scenario::ModuleList];
+    if shared.iter().any(|&scenario| bench.options.wants(scenario)) {
+        let place = bench.databases.fresh(engine).await?;
+        let host = Host::start(&bench.server, &place).await?;
+        let measured = async {
+            flows::measure(bench, engine, &host, &place, Program::Approval).await?;
+            flows::measure(bench, engine, &host, &place, Program::Expense).await?;
+            reads::measure(bench, engine, &host, &place).await
+        };
+        let measured = measured.await;
+        // What the server said is worth more than what its client noticed.
+        measured.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
+        host.child.stop().await?;
+    }
+    suspended::measure(bench, engine).await
+}
+
+fn program(options: &Measure) -> anyhow::Result<PathBuf> {
+    let server = &options.server;
+    server.canonicalize().with_context(|| format!("no server's program at {}", server.display()))
+}
+
+/// The databases to measure on, and what is left out.
+fn engines(options: &Measure) -> anyhow::Result<(Vec<Engine>, Vec<String>)> {
+    let named = !options.databases.is_empty();
+    let mut engines = if named { options.databases.clone() } else { vec![Engine::Sqlite, Engine::Postgres] };
+    let mut skipped = Vec::new();
+    if options.postgres.is_none() && engines.contains(&Engine::Postgres) {
+        ensure!(!named, "postgres was asked for, but SCAIGRID_TEST_POSTGRES_URL is not set");
+        engines.retain(|&engine| engine != Engine::Postgres);
+        skipped.push("measurements on PostgreSQL (SCAIGRID_TEST_POSTGRES_URL is not set)".to_owned());
+    }
+    Ok((engines, skipped))
+}
+
+/// Ends when somebody wants the run to end; with the signal's name.
+async fn interrupted() -> anyhow::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    })
+}

@@ -1,0 +1,117 @@
+//! A server on a database of its own, and the Cores that it hosts.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::child::{Child, Plan};
+use crate::client::{Connection, Target};
+use crate::probe::Probe;
+use crate::scratch::Place;
+
+/// How long a Core may take to run.
+const CORE_START: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub(crate) struct Host {
+    /// The process.
+    pub(crate) child: Child,
+    /// Its address, and the first admin's key.
+    pub(crate) target: Target,
+    /// From spawn to ready.
+    pub(crate) ready: Duration,
+}
+
+impl Host {
+    /// Starts the server on a place, fresh or not, and waits until it is ready.
+    pub(crate) async fn start(server: &Path, place: &Place) -> anyhow::Result<Self> {
+        let folder = place.folder();
+        let plan = Plan {
+            program: server.to_owned(),
+            arguments: vec!["serve".to_owned()],
+            variables: vec![
+                ("SCAIGRID_BIND", "127.0.0.1:0".to_owned()),
+                ("SCAIGRID_DATA_DIR", folder.display().to_string()),
+                ("SCAIGRID_DATABASE_URL", place.url.clone()),
+                ("SCAIGRID_RATE_LIMITS", "off".to_owned()),
+                ("SCAIGRID_LOG", "warn".to_owned()),
+            ],
+            folder: folder.to_owned(),
+            log: folder.join("server.log"),
+        };
+        let mut child = Child::start(&plan).await?;
+        let ready = child.ready().await?;
+        let file = folder.join("admin.key");
+        let key = std::fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+        let target = Target { address: child.address, key: key.trim().to_owned() };
+        Ok(Self { child, target, ready })
+    }
+
+    /// Looks at the server's costs.
+    pub(crate) async fn probe(&self, place: &Place) -> anyhow::Result<Probe> {
+        Ok(Probe::new(self.child.pid, place.counters().await?))
+    }
+
+    /// As many connections as there are clients.
+    pub(crate) async fn connections(&self, count: usize) -> anyhow::Result<Vec<Connection>> {
+        connections(&self.target, count).await
+    }
+
+    /// Makes a Core of a program and starts it; its id.
+    pub(crate) async fn host(&self, name: &str, program: &str) -> anyhow::Result<String> {
+        let source: Value = serde_json::from_str(program)?;
+        let core =
+            self.post("/v1/modules/scaicore/cores", &json!({ "name": name, "source": source })).await?;
+        let id = core["id"].as_str().context("a Core without an id")?.to_owned();
+        let path = format!("/v1/modules/scaicore/cores/{id}");
+        self.post(&format!("{path}/start"), &json!({})).await?;
+        let begun = Instant::now();
+        loop {
+            let core = self.get(&path).await?;
+            match core["status"].as_str() {
+                Some("running") => return Ok(id),
+                Some("starting") if begun.elapsed() < CORE_START => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                _ => bail!("the Core {name} does not run: {} {}", core["status"], core["last_error"]),
+            }
+        }
+    }
+
+    /// The bytes that a path answers with.
+    pub(crate) async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let mut request = Vec::new();
+        self.target.get(&mut request, path);
+        let mut connection = Connection::open(self.target.address).await?;
+        let answer = connection.exchange(&request).await?.expect(200).with_context(|| path.to_owned())?;
+        Ok(answer.body.to_vec())
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let mut answer: Value = serde_json::from_slice(&self.bytes(path).await?)?;
+        Ok(answer["data"].take())
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let mut request = Vec::new();
+        self.target.post(&mut request, path, &serde_json::to_vec(body)?);
+        let mut connection = Connection::open(self.target.address).await?;
+        let answer = connection.exchange(&request).await?;
+        ensure!((200..300).contains(&answer.status), "POST {path}: {} {}", answer.status, answer.excerpt());
+        if answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(answer.json::<Value>()?["data"].take())
+    }
+}
+
+/// As many connections as there are clients.
+pub(crate) async fn connections(target: &Target, count: usize) -> anyhow::Result<Vec<Connection>> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        connections.push(Connection::open(target.address).await?);
+    }
+    Ok(connections)
+}

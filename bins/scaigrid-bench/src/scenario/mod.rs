@@ -1,0 +1,80 @@
+//! What is measured: one file per kind of scenario, and what they share.
+
+pub(crate) mod flows;
+pub(crate) mod host;
+pub(crate) mod reads;
+pub(crate) mod startup;
+pub(crate) mod suspended;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use crate::child::{Child, Plan};
+use crate::load::{self, Extent, Work};
+use crate::options::{Engine, Measure};
+use crate::probe::Probe;
+use crate::report::{Load, Report};
+use crate::scratch::Databases;
+
+/// What every scenario works with.
+pub(crate) struct Bench<'a> {
+    /// What was asked for.
+    pub(crate) options: &'a Measure,
+    /// Where databases come from.
+    pub(crate) databases: &'a Databases,
+    /// Where the figures go.
+    pub(crate) report: &'a RefCell<Report>,
+    /// The server's program.
+    pub(crate) server: PathBuf,
+}
+
+impl Bench<'_> {
+    /// Loads a server for the usual time.
+    async fn measure<W: Work>(
+        &self,
+        scenario: &str,
+        database: Option<Engine>,
+        clients: Vec<W>,
+        probe: &Probe,
+    ) -> anyhow::Result<Load> {
+        let extent = Extent::Time { warm_up: self.options.warm_up(), window: self.options.window() };
+        self.load(scenario, database, clients, extent, probe).await
+    }
+
+    async fn load<W: Work>(
+        &self,
+        scenario: &str,
+        database: Option<Engine>,
+        clients: Vec<W>,
+        extent: Extent,
+        probe: &Probe,
+    ) -> anyhow::Result<Load> {
+        let count = clients.len();
+        let on = database.map(|engine| format!(" on {}", engine.name())).unwrap_or_default();
+        let title = format!("{scenario}{on}, {count} {}", if count == 1 { "client" } else { "clients" });
+        let outcome = load::run(&title, clients, extent, probe).await?;
+        Ok(Load::of(scenario, database, count, outcome))
+    }
+
+    /// Keeps a load and its floor.
+    fn keep(&self, mut load: Load, floor: Load) {
+        load.compare(&floor);
+        self.report.borrow_mut().loads.extend([load, floor]);
+    }
+}
+
+/// Starts this program as a floor.
+async fn floor(
+    folder: &Path,
+    arguments: &[&str],
+    variables: Vec<(&'static str, String)>,
+) -> anyhow::Result<Child> {
+    Child::start(&Plan {
+        program: std::env::current_exe()?,
+        arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+        variables,
+        folder: folder.to_owned(),
+        log: folder.join("floor.log"),
+    })
+    .await
+}

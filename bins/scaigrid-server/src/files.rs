@@ -1,0 +1,77 @@
+//! The files that a server keeps beside its database: the master key and the first admin's key.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use scaigrid_persistence::sealing::Vault;
+
+use crate::settings::Settings;
+
+/// Something that the operator must put right before the server can start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unusable(pub(crate) String);
+
+/// The right to use a data folder; ends with the process.
+#[derive(Debug)]
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "held, not read")] File);
+
+/// Makes the data folder where it is missing.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), Unusable> {
+    fs::create_dir_all(folder).map_err(|error| unusable("SCAIGRID_DATA_DIR", folder, &error))
+}
+
+/// Keeps a second process from using the embedded database of a folder.
+pub(crate) fn lock_folder(folder: &Path) -> Result<FolderLock, Unusable> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(FolderLock(file)),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Unusable(format!("SCAIGRID_DATA_DIR: {} is used by another server", folder.display())))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(unusable("SCAIGRID_DATA_DIR", &path, &error)),
+    }
+}
+
+/// The master keys: those of the settings, else the one in the data folder, which is made where it is missing.
+pub(crate) fn vault(settings: &Settings) -> Result<Vault, Unusable> {
+    if let Some(keys) = &settings.master_key {
+        return Vault::parse(keys.reveal()).map_err(|error| Unusable(format!("SCAIGRID_MASTER_KEY: {error}")));
+    }
+    let path = settings.data_dir.join("master.key");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = Vault::generate();
+            write_secret(&path, &key).map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
+            key
+        }
+        Err(error) => return Err(unusable("SCAIGRID_DATA_DIR", &path, &error)),
+    };
+    Vault::parse(&text).map_err(|error| Unusable(format!("{}: {error}", path.display())))
+}
+
+/// Keeps the first admin's key, for the operator alone.
+pub(crate) fn keep_admin_key(folder: &Path, key: &str) -> io::Result<PathBuf> {
+    let path = folder.join("admin.key");
+    write_secret(&path, key)?;
+    Ok(path)
+}
+
+/// Writes a file that only its owner can read. It appears whole or not at all: a crash in between must not leave half a
+/// key behind.
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+fn unusable(setting: &str, path: &Path, error: &io::Error) -> Unusable {
+    Unusable(format!("{setting}: cannot use {}: {error}", path.display()))
+}

@@ -1,0 +1,127 @@
+//! Serving: the edge on top of the house, until somebody says stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::web::{self, ServiceConfig};
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use scaigrid_app::App;
+use scaigrid_http::limits::Windows;
+use scaigrid_http::paging::CursorKey;
+use scaigrid_http::server::{Parts, Router};
+use scaigrid_http::routes;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::clock::SystemClock;
+use crate::compose;
+use crate::files::Unusable;
+use crate::settings::Settings;
+
+/// How long requests under way may take once the server is to end, in seconds.
+const FAREWELL_SECONDS: u64 = 30;
+/// How often Cores in a passing state are looked at.
+const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
+/// How often what has expired is thrown away.
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// The most bytes of an uploaded file on any route.
+const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(settings.bind)
+        .map_err(|error| Unusable(format!("SCAIGRID_BIND: cannot listen on {}: {error}", settings.bind)))?;
+    let address = listener.local_addr()?;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // A process that records already keeps its recorder.
+    let _ = metrics::set_global_recorder(recorder);
+    let house = compose::house(settings, Arc::new(SystemClock)).await?;
+    let app = house.app.clone();
+    let edge = Parts {
+        authenticator: Arc::new(app.clone()),
+        gate: Arc::new(app.clone()),
+        idempotency: Arc::new(app.clone()),
+        limiter: Arc::new(Windows::default()),
+        limits: settings.rate_limits,
+        readiness: Arc::new(app.clone()),
+        metrics: Arc::new(move || handle.render()),
+        clock: Arc::clone(&house.clock),
+        cursor_key: CursorKey::new(&house.vault.derive("cursors")?),
+        upload_limit: UPLOAD_LIMIT,
+    };
+    let shared = app.clone();
+    let state = Arc::new(move |config: &mut ServiceConfig| {
+        config.app_data(web::Data::new(shared.clone()));
+    });
+    let router = Router::new(edge, routes::all, state)?;
+    let server = HttpServer::new(move || router.app())
+        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .shutdown_timeout(FAREWELL_SECONDS)
+        .disable_signals()
+        .listen(listener)
+        .context("the server cannot listen")?
+        .run();
+    say_where(address);
+    run_until_told(server, app).await
+}
+
+/// Tells where the server listens; with port 0 nobody else knows.
+fn say_where(address: SocketAddr) {
+    println!("scaigrid listens on http://{address}");
+    tracing::info!(%address, "listening");
+}
+
+async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let engine = app.engine().clone();
+    let mut told = stopped.clone();
+    let working = tokio::spawn(async move {
+        engine.run(async move { drop(told.wait_for(|stop| *stop).await) }).await;
+    });
+    let housekeeping = tokio::spawn(keep_house(app));
+    let handle = server.handle();
+    let mut serving = tokio::spawn(server);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended_by_itself = tokio::select! {
+        outcome = &mut serving => Some(outcome),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    if let Some(outcome) = ended_by_itself {
+        outcome??;
+        anyhow::bail!("the server ended by itself");
+    }
+    tracing::info!("stopping: no new connections; requests under way are finished");
+    handle.stop(true).await;
+    housekeeping.abort();
+    // Only now: requests under way need the engine.
+    let _ = stop.send(true);
+    working.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What has to be done from time to time, for as long as the process lives.
+async fn keep_house(app: App) {
+    let mut see_through = tokio::time::interval(SEE_THROUGH_EVERY);
+    let mut purge = tokio::time::interval(PURGE_EVERY);
+    loop {
+        tokio::select! {
+            _ = see_through.tick() => {
+                if let Err(error) = app.see_cores_through().await {
+                    tracing::warn!(%error, "Cores cannot be seen through");
+                }
+            }
+            _ = purge.tick() => {
+                if let Err(error) = app.purge_idempotency_keys().await {
+                    tracing::warn!(%error, "expired idempotency keys cannot be removed");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Every setting there is: its name, default and meaning. Flags, variables, keys of the file and `--help` come from
+//! this list.
+
+/// A setting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Its key in `scaigrid.toml`; the variable follows from it.
+    pub(super) key: &'static str,
+    /// Its flag without the dashes before it: the key with hyphens.
+    pub(super) flag: &'static str,
+    /// The default as a value, where it is one.
+    pub(super) default: Option<&'static str>,
+    /// The default as `--help` shows it.
+    pub(super) default_text: &'static str,
+    /// One line for `--help`.
+    pub(super) meaning: &'static str,
+}
+
+impl Setting {
+    /// `bind` is `SCAIGRID_BIND`.
+    pub(super) fn variable(&self) -> String {
+        variable(self.key)
+    }
+}
+
+/// The variable of a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("SCAIGRID_{}", key.to_uppercase())
+}
+
+const fn plain(
+    key: &'static str,
+    flag: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { key, flag, default: Some(default), default_text: default, meaning }
+}
+
+const fn derived(
+    key: &'static str,
+    flag: &'static str,
+    default_text: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting { key, flag, default: None, default_text, meaning }
+}
+
+pub(super) const BIND: Setting =
+    plain("bind", "bind", "127.0.0.1:8080", "Address to listen on; port 0 picks a free one and prints it");
+pub(super) const DATA_DIR: Setting =
+    plain("data_dir", "data-dir", "./data", "Folder of the embedded database and of generated keys");
+pub(super) const DATABASE_URL: Setting = derived(
+    "database_url",
+    "database-url",
+    "sqlite://$DATA_DIR/scaigrid.db",
+    "Database: sqlite://PATH or postgres://…",
+);
+pub(super) const REDIS_URL: Setting = derived(
+    "redis_url",
+    "redis-url",
+    "none: in-process",
+    "Redis for events and limits shared by several nodes: redis://…",
+);
+pub(super) const MASTER_KEY: Setting = derived(
+    "master_key",
+    "master-key",
+    "generated, $DATA_DIR/master.key",
+    "Root of the encryption of secrets: 32 bytes in base64; several for rotation, the first seals",
+);
+pub(super) const BOOTSTRAP_KEY: Setting = derived(
+    "bootstrap_key",
+    "bootstrap-key",
+    "generated",
+    "API key of the first super admin: sgk_ and at least 32 of A-Z a-z 0-9",
+);
+pub(super) const RATE_LIMITS: Setting = derived(
+    "rate_limits",
+    "rate-limits",
+    "key=1200,user=2400,tenant=20000,partner=100000",
+    "Requests per minute, or off; levels that are left out keep their default",
+);
+pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
+pub(super) const LOG_FORMAT: Setting =
+    plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
+
+/// The settings of this version.
+pub(super) const SETTINGS: [&Setting; 9] = [
+    &BIND,
+    &DATA_DIR,
+    &DATABASE_URL,
+    &REDIS_URL,
+    &MASTER_KEY,
+    &BOOTSTRAP_KEY,
+    &RATE_LIMITS,
+    &LOG,
+    &LOG_FORMAT,
+];
+
+/// The key of the flag and the variable that name the file itself.
+pub(super) const CONFIG: &str = "config";
+
+/// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
+/// that it works would be worse off than one who is told.
+pub(super) const UNSUPPORTED: [&str; 10] = [
+    "egress_allow",
+    "egress_allow_private",
+    "module_probe_interval",
+    "modules_dir",
+    "object_store",
+    "oidc_issuers",
+    "s3_access_key_id",
+    "s3_endpoint",
+    "s3_region",
+    "s3_secret_access_key",
+];

@@ -1,0 +1,147 @@
+//! What an operator decides: the command and the settings of one start of the server.
+//!
+//! A setting comes from a flag, else from a `SCAIGRID_*` variable, else from `scaigrid.toml`, else from its default.
+//! Everything is parsed here, before anything opens or listens, so that the rest of the server holds typed values; a
+//! bad setting is one line that names where it came from and the rule that it breaks. This module makes no folders,
+//! opens no connections and generates no keys.
+
+mod admin;
+mod catalog;
+mod command;
+mod database;
+mod refusal;
+mod secret;
+mod sources;
+mod values;
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use scaigrid_http::limits::RateLimits;
+use scaigrid_persistence::DatabaseUrl;
+
+pub use self::admin::{AdminTask, KeyTask, PartnerTask, TenantTask, UserTask};
+pub use self::command::Command;
+pub use self::refusal::Refusal;
+pub use self::secret::Secret;
+pub use self::values::LogFormat;
+
+use self::sources::Sources;
+
+/// The settings of a server. `Debug` shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The address to listen on; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// Where the embedded database and generated keys are.
+    pub data_dir: PathBuf,
+    /// The database.
+    pub database: DatabaseUrl,
+    /// The Redis that several nodes share, a `redis://` URL; none keeps events and limits in the process.
+    pub redis_url: Option<Secret>,
+    /// The keys that secrets at rest stand under, as `Vault::parse` reads them; none means that one is generated.
+    pub master_key: Option<Secret>,
+    /// The API key of the first super admin, well-formed; none means that one is generated.
+    pub bootstrap_key: Option<Secret>,
+    /// Requests per minute; none switches the limits off.
+    pub rate_limits: Option<RateLimits>,
+    /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+/// One start of the program: what it shall do, and with what settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// With what.
+    pub settings: Settings,
+}
+
+/// Why the program ends before it has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Help or the version was asked for; this is the text.
+    Help(String),
+    /// The command line or a setting is wrong.
+    Refused(Refusal),
+}
+
+impl Stop {
+    /// Prints it where it belongs and gives the exit code: 0 for help, 2 for a refusal.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Help(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Self::Refused(refusal) => {
+                eprintln!("{refusal}");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What the settings are read from, apart from the command line.
+pub struct Surroundings<'a> {
+    /// The value of a variable.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The text of a file; relative paths start at the working folder.
+    pub file: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+impl Surroundings<'static> {
+    /// Those of this process.
+    pub fn of_process() -> Self {
+        Self { variable: &|name| std::env::var_os(name), file: &|path| std::fs::read_to_string(path) }
+    }
+}
+
+/// Reads the command line (the program's name first), the variables and the file.
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Invocation, Stop> {
+    let (command, flags) = command::parse(arguments)?;
+    let sources = Sources::gather(flags, surroundings)?;
+    Ok(Invocation { command, settings: Settings::read(&sources)? })
+}
+
+impl Settings {
+    fn read(sources: &Sources) -> Result<Self, Refusal> {
+        let data_dir = sources.required(&catalog::DATA_DIR, values::folder)?;
+        let database = match sources.optional(&catalog::DATABASE_URL, database::parse)? {
+            Some(url) => url,
+            None => DatabaseUrl::Sqlite(data_dir.join("scaigrid.db")),
+        };
+        Ok(Self {
+            bind: sources.required(&catalog::BIND, values::address)?,
+            data_dir,
+            database,
+            redis_url: sources.optional(&catalog::REDIS_URL, values::redis_url)?,
+            master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
+            bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
+            rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| RateLimits::parse(text).map_err(|error| error.to_string()))? {
+                Some(limits) => limits,
+                None => Some(RateLimits::default()),
+            },
+            log: sources.required(&catalog::LOG, values::log_filter)?,
+            log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// What a start answers for arguments, variables and files.
+fn start(arguments: &[&str], variables: &[(&str, &str)], files: &[(&str, &str)]) -> Result<Invocation, Stop> {
+    let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+    let files: BTreeMap<&str, &str> = files.iter().copied().collect();
+    let surroundings = Surroundings {
+        variable: &|name| variables.get(name).map(OsString::from),
+        file: &|path| {
+            let text = path.to_str().and_then(|path| files.get(path));
+            text.map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        },
+    };
+    load(["scaigrid-server"].iter().chain(arguments).map(OsString::from), &surroundings)
+}
+
+fn settings(arguments: &[&str], variables: &[(&str, &str)], files: &[(&str, &str)]) -> Settings {
+    start(arguments, variables, files).unwrap().settings
+}
+
+fn refusal(arguments: &[&str], variables: &[(&str, &str)], files: &[(&str, &str)]) -> String {
+    match start(arguments, variables, files) {
+        Err(Stop::Refused(refusal)) => {
+            let line = refusal.to_string();
+            assert!(!line.contains('\n'), "{line:?}");
+            line
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_bare_start_serves_on_the_defaults() {
+    let invocation = start(&[], &[], &[]).unwrap();
+    assert_eq!(invocation.command, Command::Serve);
+    assert_eq!(
+        invocation.settings,
+        Settings {
+            bind: "127.0.0.1:8080".parse().unwrap(),
+            data_dir: "./data".into(),
+            database: DatabaseUrl::Sqlite("./data/scaigrid.db".into()),
+            redis_url: None,
+            master_key: None,
+            bootstrap_key: None,
+            rate_limits: Some(RateLimits::default()),
+            log: "info".to_owned(),
+            log_format: LogFormat::Pretty,
+        }
+    );
+    assert_eq!(RateLimits::parse(catalog::RATE_LIMITS.default_text), Ok(Some(RateLimits::default())));
+}
+
+#[test]
+fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
+    let file = [("scaigrid.toml", "bind = '127.0.0.1:1'\nlog = 'warn'\ndata_dir = '/file'")];
+    let variables = [("SCAIGRID_BIND", "127.0.0.1:2"), ("SCAIGRID_LOG", "debug")];
+    let all = settings(&["serve", "--bind", "127.0.0.1:3"], &variables, &file);
+    assert_eq!((all.bind.port(), all.log.as_str()), (3, "debug"));
+    assert_eq!(all.database, DatabaseUrl::Sqlite("/file/scaigrid.db".into()));
+    assert_eq!(settings(&["--bind", "127.0.0.1:3", "migrate"], &variables, &file).bind.port(), 3);
+    assert_eq!(settings(&[], &variables, &file).bind.port(), 2);
+    assert_eq!(settings(&[], &[("SCAIGRID_BIND", "")], &file).bind.port(), 1);
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let files = [("scaigrid.toml", "log = 'warn'"), ("/etc/grid.toml", "log = 'error'")];
+    assert_eq!(settings(&["--config", "/etc/grid.toml"], &[], &files).log, "error");
+    assert_eq!(settings(&[], &[("SCAIGRID_CONFIG", "/etc/grid.toml")], &files).log, "error");
+    assert!(refusal(&["--config", "gone"], &[], &files).starts_with("--config: cannot read gone: "));
+    assert!(
+        refusal(&[], &[("SCAIGRID_CONFIG", "gone")], &files).starts_with("SCAIGRID_CONFIG: cannot read gone")
+    );
+}
+
+#[test]
+fn a_file_says_nothing_unknown() {
+    let file = |text| refusal(&[], &[], &[("scaigrid.toml", text)]);
+    assert_eq!(file("bnid = 'x'"), "bnid in scaigrid.toml: there is no such setting");
+    assert_eq!(file("config = 'x'"), "config in scaigrid.toml: there is no such setting");
+    assert_eq!(file("bind = 8080"), "bind in scaigrid.toml: expected a string");
+    assert!(file("log = 'info'\nbootstrap_key = sgk_secret").starts_with("scaigrid.toml line 2: "));
+    assert!(!file("log = 'info'\nbootstrap_key = sgk_secret").contains("sgk_secret"));
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_origin_and_its_rule() {
+    for (variable, value, rule) in [
+        ("SCAIGRID_BIND", "8080", "expected an IP address and a port"),
+        ("SCAIGRID_BIND", "a\nb", "expected an IP address and a port"),
+        ("SCAIGRID_DATABASE_URL", "mysql://h/db", "must begin with sqlite:// or postgres://"),
+        ("SCAIGRID_DATABASE_URL", "sqlite://", "path of a file"),
+        ("SCAIGRID_DATABASE_URL", "sqlite://x.db?mode=ro", "no parameters"),
+        ("SCAIGRID_DATABASE_URL", "postgres://", "names no host"),
+        ("SCAIGRID_DATABASE_URL", "postgres://u:p@h:port/db", "port must be a number"),
+        ("SCAIGRID_DATABASE_URL", "postgres://h:70000/db", "port must be a number"),
+        ("SCAIGRID_REDIS_URL", "http://h", "must begin with redis://"),
+        ("SCAIGRID_REDIS_URL", "redis:///0", "names no host"),
+        ("SCAIGRID_MASTER_KEY", "c2hvcnQ=", "32 bytes in base64"),
+        ("SCAIGRID_MASTER_KEY", ",", "at least one"),
+        ("SCAIGRID_BOOTSTRAP_KEY", "sgk_short", "expected sgk_"),
+        ("SCAIGRID_RATE_LIMITS", "60", "expected off or key="),
+        ("SCAIGRID_RATE_LIMITS", "key=0", "key must be a number from 1"),
+        ("SCAIGRID_RATE_LIMITS", "key=1,key=2", "key is given twice"),
+        ("SCAIGRID_RATE_LIMITS", "keys=1", "the levels are"),
+        ("SCAIGRID_LOG", "inof", "expected a level"),
+        ("SCAIGRID_LOG", "scaigrid=loud", "expected a level"),
+        ("SCAIGRID_LOG_FORMAT", "xml", "expected pretty or json"),
+    ] {
+        let line = refusal(&[], &[(variable, value)], &[]);
+        assert!(line.starts_with(&format!("{variable}: ")) && line.contains(rule), "{value}: {line}");
+    }
+    assert!(refusal(&["--bind", ""], &[], &[]).starts_with("--bind: "));
+    assert_eq!(
+        refusal(&["--bnid"], &[], &[]),
+        "command line: unexpected argument '--bnid' found (see --help)"
+    );
+    assert!(refusal(&["dance"], &[], &[]).starts_with("command line: unrecognized subcommand 'dance'"));
+}
+
+#[test]
+fn a_setting_that_would_do_nothing_is_refused() {
+    assert_eq!(
+        refusal(&[], &[("SCAIGRID_OIDC_ISSUERS", "https://id.example")], &[]),
+        "SCAIGRID_OIDC_ISSUERS: not supported by this version; leave it unset"
+    );
+    assert_eq!(
+        refusal(&[], &[], &[("scaigrid.toml", "modules_dir = '/m'")]),
+        "modules_dir in scaigrid.toml: not supported by this version; leave it unset"
+    );
+    assert!(start(&[], &[("SCAIGRID_OIDC_ISSUERS", "")], &[]).is_ok());
+}
+
+#[test]
+fn every_form_of_a_good_value_is_taken() {
+    let with = |name: &str, value: &str| settings(&[], &[(name, value)], &[]);
+    assert_eq!(with("SCAIGRID_BIND", ":0").bind, "127.0.0.1:0".parse().unwrap());
+    assert_eq!(with("SCAIGRID_BIND", "[::]:80").bind, "[::]:80".parse().unwrap());
+    assert_eq!(
+        with("SCAIGRID_DATABASE_URL", "sqlite:///var/lib/grid.db").database,
+        DatabaseUrl::Sqlite("/var/lib/grid.db".into())
+    );
+    for url in [
+        "postgres://h/db",
+        "postgresql://u:p%40@h:5432/db?sslmode=require",
+        "postgres://a:1,b:2/db",
+        "postgres://[::1]:5432/db",
+        "postgres:///db?host=/run/postgresql",
+    ] {
+        let found = with("SCAIGRID_DATABASE_URL", url).database;
+        assert_eq!(found, DatabaseUrl::Postgres(url.to_owned()), "{url}");
+    }
+    assert_eq!(with("SCAIGRID_RATE_LIMITS", "off").rate_limits, None);
+    let limits = with("SCAIGRID_RATE_LIMITS", "user=7, tenant=8").rate_limits.unwrap();
+    assert_eq!((limits.key, limits.user, limits.tenant), (1200, 7, 8));
+    assert_eq!(with("SCAIGRID_LOG", "warn,scaigrid_http=debug").log, "warn,scaigrid_http=debug");
+    assert_eq!(with("SCAIGRID_LOG_FORMAT", "json").log_format, LogFormat::Json);
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let key = format!("sgk_{}", "a1".repeat(16));
+    let master = format!("{}=", "Z".repeat(42) + "Y");
+    let masters = format!("{master},{master}");
+    let variables = [
+        ("SCAIGRID_MASTER_KEY", masters.as_str()),
+        ("SCAIGRID_BOOTSTRAP_KEY", key.as_str()),
+        ("SCAIGRID_DATABASE_URL", "postgres://u:hush@h/db"),
+        ("SCAIGRID_REDIS_URL", "redis://:hush@h:6379/0"),
+    ];
+    let all = settings(&[], &variables, &[]);
+    assert_eq!(all.master_key.as_ref().map(Secret::reveal), Some(masters.as_str()));
+    assert_eq!(all.bootstrap_key.as_ref().map(Secret::reveal), Some(key.as_str()));
+    let text = format!("{all:?}");
+    assert!(!text.contains("hush") && !text.contains(&master) && !text.contains(&key), "{text}");
+    for (name, value) in [
+        ("SCAIGRID_DATABASE_URL", "mysql://u:hush@h"),
+        ("SCAIGRID_BOOTSTRAP_KEY", "hush"),
+        ("SCAIGRID_MASTER_KEY", "hush"),
+    ] {
+        assert!(!refusal(&[], &[(name, value)], &[]).contains("hush"));
+    }
+}
+
+#[test]
+fn help_and_the_operations_book_name_every_setting() {
+    let Err(Stop::Help(help)) = start(&["--help"], &[], &[]) else { panic!("no help") };
+    let book = include_str!("../../../../docs/operations.md");
+    for setting in catalog::SETTINGS {
+        let variable = setting.variable();
+        assert_eq!(setting.flag, setting.key.replace('_', "-"));
+        assert!(help.contains(&format!("--{}", setting.flag)) && help.contains(&variable), "{help}");
+        assert!(book.contains(&format!("| `{variable}` | `--{}` |", setting.flag)), "{variable}");
+    }
+    for key in catalog::UNSUPPORTED {
+        assert!(!help.contains(&catalog::variable(key)), "{key}");
+    }
+    assert!(
+        matches!(start(&["--version"], &[], &[]), Err(Stop::Help(text)) if text.starts_with("scaigrid-server "))
+    );
+}
+
+#[test]
+fn an_admin_task_takes_settings_too() {
+    let invocation =
+        start(&["admin", "tenant", "create", "acme", "--data-dir", "/d", "--json"], &[], &[]).unwrap();
+    assert_eq!(invocation.settings.data_dir, PathBuf::from("/d"));
+    let task = TenantTask::Create { slug: "acme".to_owned(), name: None, partner: "internal".to_owned() };
+    assert_eq!(invocation.command, Command::Admin { json: true, task: AdminTask::Tenant(task) });
+}

@@ -1,0 +1,26 @@
+//! The audit log, read.
+
+use scaigrid_persistence::audit;
+use scaigrid_scope::{AuthorizedAtLevel, perm};
+
+use crate::page::{Cursor, Page, PageRequest};
+use crate::{App, Error};
+
+pub use scaigrid_audit::AuditRecord;
+pub use scaigrid_persistence::audit::AuditFilter;
+
+impl App {
+    /// The records that the caller sees, newest first: a tenant's admin those of the tenant, a partner's those of the
+    /// partner and its tenants, a super admin all; each of them those of the tenant that they act in, when they name one.
+    pub async fn audit_records(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditRecord>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let rows =
+            audit::list(&mut connection, caller.level_scope(), filter, page.after()?, page.rows()).await?;
+        Ok(Page::of_rows(rows, page, |record| Cursor::new([record.id.to_string().into()])))
+    }
+}

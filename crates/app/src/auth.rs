@@ -1,0 +1,107 @@
+//! Who is calling, and where they act: from what a request carries to a principal.
+//!
+//! A caller who was seen a moment ago costs one digest and one look into the cache.
+
+use std::sync::Arc;
+
+use scaigrid_persistence::{Connection, api_keys, partners, tenants};
+use scaigrid_scope::{CannotAct, PartnerId, Place, PlaintextKey, Principal, Slug, TenantId, TenantRef};
+
+use crate::caches::{CallerKey, Remembered};
+use crate::{App, Error, Resource};
+
+/// The most characters of a header that names a place; the longest name of one is a slug.
+const MAX_PLACE: usize = Slug::MAX_CHARS;
+
+impl App {
+    /// The principal that a bearer token stands for, acting in the tenant or at the partner's level that the request
+    /// names, each by id or slug, else at their own.
+    ///
+    /// # Errors
+    /// [`Error::TokenInvalid`] and [`Error::TokenExpired`]; [`Error::NotFound`] for a place that does not exist or is out of
+    /// reach; [`Error::TenantSuspended`].
+    pub async fn authenticate(
+        &self,
+        bearer: &str,
+        tenant: Option<&str>,
+        partner: Option<&str>,
+    ) -> Result<Arc<Principal>, Error> {
+        let presented = PlaintextKey::parse(bearer).map_err(|_| Error::TokenInvalid)?;
+        let place = |named: Option<&str>, resource| match named {
+            Some(text) if text.len() > MAX_PLACE => Err(Error::NotFound(resource)),
+            Some(text) => Ok(Some(Box::from(text))),
+            None => Ok(None),
+        };
+        let known = CallerKey {
+            hash: presented.hash(),
+            tenant: place(tenant, Resource::Tenant)?,
+            partner: place(partner, Resource::Partner)?,
+        };
+        let now = self.now();
+        match self.0.caches.caller(&known, now) {
+            Remembered::Known(principal) => return Ok(principal),
+            Remembered::Expired => return Err(Error::TokenExpired),
+            Remembered::Nothing => {}
+        }
+
+        let begun = self.0.caches.begin_caller();
+        let mut connection = self.0.database.read().await?;
+        let found = api_keys::find_by_hash(&mut connection, &self.0.system, &known.hash).await?;
+        let found = found.ok_or(Error::TokenInvalid)?;
+        if found.key.revoked_at.is_some() {
+            return Err(Error::TokenInvalid);
+        }
+        if !found.key.is_valid_at(now) {
+            return Err(Error::TokenExpired);
+        }
+        let expires_at = found.key.expires_at;
+        let place = self.place(&mut connection, tenant, partner).await?;
+        let missing = if tenant.is_some() { Resource::Tenant } else { Resource::Partner };
+        let principal = found.into_identity().act(place).map_err(|refusal| match refusal {
+            CannotAct::NotReachable => Error::NotFound(missing),
+            CannotAct::TenantSuspended => Error::TenantSuspended,
+            CannotAct::UserNotActive => Error::TokenInvalid,
+        })?;
+        let principal = Arc::new(principal);
+        self.0.caches.keep_caller(begun, known, &principal, expires_at);
+        Ok(principal)
+    }
+
+    /// The place that a request names. A tenant is the nearer one; a partner named beside it must be its own.
+    async fn place(
+        &self,
+        c: &mut Connection,
+        tenant: Option<&str>,
+        partner: Option<&str>,
+    ) -> Result<Place, Error> {
+        let partner = match partner {
+            Some(text) => Some(self.named_partner(c, text).await?.ok_or(Error::NotFound(Resource::Partner))?),
+            None => None,
+        };
+        let Some(text) = tenant else { return Ok(partner.map_or(Place::Own, Place::Partner)) };
+        let tenant = self.named_tenant(c, text).await?;
+        let tenant = tenant.filter(|tenant| partner.is_none_or(|partner| tenant.partner_id == partner));
+        tenant.map(Place::Tenant).ok_or(Error::NotFound(Resource::Tenant))
+    }
+
+    async fn named_tenant(&self, c: &mut Connection, text: &str) -> Result<Option<TenantRef>, Error> {
+        let system = &self.0.system;
+        if let Ok(id) = text.parse::<TenantId>() {
+            return Ok(tenants::reference(c, system, id).await?);
+        }
+        let Ok(slug) = Slug::parse(text) else { return Ok(None) };
+        Ok(tenants::reference_by_slug(c, system, &slug).await?)
+    }
+
+    async fn named_partner(&self, c: &mut Connection, text: &str) -> Result<Option<PartnerId>, Error> {
+        let system = &self.0.system;
+        let found = if let Ok(id) = text.parse::<PartnerId>() {
+            partners::lookup(c, system.partner(id)).await?
+        } else if let Ok(slug) = Slug::parse(text) {
+            partners::find_by_slug(c, system.platform(), &slug).await?
+        } else {
+            None
+        };
+        Ok(found.map(|partner| partner.id))
+    }
+}

@@ -1,0 +1,212 @@
+//! Starting, stopping, holding and resuming Cores.
+
+use scaigrid_audit::{AuditAction, RequestContext, diff};
+use scaigrid_cores::{Action, Core, FollowUp, LastError, Outcome, Status, Transition};
+use scaigrid_engine::{Engine, Refusal};
+use scaigrid_ir::Diagnostic;
+use scaigrid_persistence::{Revised, Written, cores, executions};
+use scaigrid_scope::{Authorized, CoreId, TenantScope, perm};
+use serde_json::json;
+
+use super::ShownCore;
+use crate::{App, Error, Resource};
+
+/// How often a change is tried again because somebody else changed the same Core in between.
+const ATTEMPTS: u32 = 10;
+
+impl App {
+    /// Does one of the things that can be asked of a Core's life: start, stop, restart, pause, resume.
+    ///
+    /// A start checks the program; what fails the check leaves the Core in `error`, and is told. A stop lets what
+    /// is under way run on; with `force` it is cancelled. Waiting for a person is not under way.
+    ///
+    /// # Errors
+    /// There is no such Core, the move is not legal, or the program does not pass.
+    pub async fn move_core(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        id: CoreId,
+        action: Action,
+        force: bool,
+    ) -> Result<ShownCore, Error> {
+        for _ in 0..ATTEMPTS {
+            let found = self.find_core(by.tenant_scope(), id).await?;
+            let (moved, transition) = found.value.clone().apply(action, self.now())?;
+            let (moved, refusal) = match transition.follow_up {
+                FollowUp::CheckAndStart => check_and_start(moved, self.now()).await?,
+                _ => (moved, None),
+            };
+            let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else { continue };
+            self.0.engine.core_changed(id);
+            if let Some(findings) = refusal {
+                return Err(Error::InvalidSource(findings));
+            }
+            let core = self.follow(by, request, Revised { value: moved, revision }, transition, force).await?;
+            return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: Vec::new() });
+        }
+        Err(Error::Conflict("the Core is being changed by others; try again".into()))
+    }
+
+    /// Writes a Core after a move, with the record of it; none when somebody else wrote in between.
+    async fn write_move(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        before: &Revised<Core>,
+        moved: &Core,
+        action: Action,
+    ) -> Result<Option<i64>, Error> {
+        if *moved == before.value {
+            return Ok(Some(before.revision));
+        }
+        let audited = match action {
+            Action::Start => AuditAction::CoreStart,
+            Action::Stop => AuditAction::CoreStop,
+            Action::Restart => AuditAction::CoreRestart,
+            Action::Pause => AuditAction::CorePause,
+            _ => AuditAction::CoreResume,
+        };
+        let status = |core: &Core| {
+            json!({"status": core.status.as_str(), "last_error": core.last_error.as_ref().map(|error| &error.message)})
+        };
+        let changes = diff(&status(&before.value), &status(moved), &[]);
+        let record = self.core_record(by, request, audited, moved.id, changes);
+        let mut transaction = self.0.database.begin().await?;
+        let scope = by.tenant_scope();
+        match cores::save(&mut transaction, scope, moved, before.revision, &self.0.vault).await? {
+            Written::Done => {}
+            Written::Missing => return Err(Error::NotFound(Resource::Core)),
+            Written::Stale => return Ok(None),
+        }
+        scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        transaction.commit().await?;
+        Ok(Some(before.revision + 1))
+    }
+
+    /// What has to be done once a move is stored.
+    async fn follow(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        core: Revised<Core>,
+        transition: Transition,
+        force: bool,
+    ) -> Result<Revised<Core>, Error> {
+        if transition.follow_up != FollowUp::Drain {
+            return Ok(core);
+        }
+        let scope = by.tenant_scope();
+        let id = core.value.id;
+        if force {
+            self.cancel_active(by, request, id).await?;
+        }
+        self.finish_stop(scope, id).await?;
+        self.find_core(scope, id).await
+    }
+
+    async fn cancel_active(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        core: CoreId,
+    ) -> Result<(), Error> {
+        let active = {
+            let mut connection = self.0.database.read().await?;
+            executions::active(&mut connection, by.tenant_scope(), core).await?
+        };
+        for id in active {
+            let record = self.execution_record(by, request, AuditAction::ExecutionCancel, id);
+            match self.0.engine.cancel(by.tenant_scope(), id, "its Core was stopped by force", Some(record)).await {
+                Ok(_) | Err(scaigrid_engine::Error::Ended(_) | scaigrid_engine::Error::NoExecution) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a stop when nothing of the Core is under way any more; says whether it did.
+    pub(crate) async fn finish_stop(&self, scope: TenantScope, id: CoreId) -> Result<bool, Error> {
+        for _ in 0..ATTEMPTS {
+            let found = match self.find_core(scope, id).await {
+                Ok(found) => found,
+                Err(Error::NotFound(_)) => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            if found.value.status != Status::Stopping {
+                return Ok(true);
+            }
+            let mut transaction = self.0.database.begin().await?;
+            if executions::count_active(&mut transaction, scope, id).await? > 0 {
+                return Ok(false);
+            }
+            let (stopped, _) = found.value.apply(Action::Stopped, self.now())?;
+            let written = cores::save(&mut transaction, scope, &stopped, found.revision, &self.0.vault).await?;
+            if written == Written::Done {
+                transaction.commit().await?;
+                self.0.engine.core_changed(id);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sees Cores through that a process left in a passing state: a stop is ended when all is still, a start that nobody
+    /// finished is made again.
+    pub async fn see_cores_through(&self) -> Result<(), Error> {
+        let passing = {
+            let mut connection = self.0.database.read().await?;
+            scaigrid_persistence::leases::cores_in_passing(&mut connection, &self.0.system).await?
+        };
+        for (tenant, id) in passing {
+            let scope = self.0.system.tenant(tenant);
+            if let Err(error) = self.see_core_through(scope, id).await {
+                tracing::warn!(%error, core = %id, "a Core cannot be seen through");
+            }
+        }
+        Ok(())
+    }
+
+    async fn see_core_through(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
+        let found = self.find_core(scope, id).await?;
+        let core = match found.value.status {
+            Status::Stopping => return self.finish_stop(scope, id).await.map(drop),
+            Status::Crashed => found.value.apply(Action::Recover, self.now())?.0,
+            Status::Starting | Status::Restarting => found.value,
+            _ => return Ok(()),
+        };
+        let (core, _) = check_and_start(core, self.now()).await?;
+        let mut transaction = self.0.database.begin().await?;
+        let written = cores::save(&mut transaction, scope, &core, found.revision, &self.0.vault).await?;
+        if written == Written::Done {
+            transaction.commit().await?;
+            self.0.engine.core_changed(id);
+        }
+        Ok(())
+    }
+}
+
+/// Checks a Core that is starting: it runs then, or is in error, with what was found.
+async fn check_and_start(
+    core: Core,
+    now: scaigrid_scope::Instant,
+) -> Result<(Core, Option<Vec<serde_json::Value>>), Error> {
+    let program = std::sync::Arc::clone(&core.source.program);
+    let checked = tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
+    match checked {
+        Ok(()) => Ok((core.apply(Action::Started, now)?.0, None)),
+        Err(Refusal(findings)) => {
+            let first = findings.first().map(ToString::to_string).unwrap_or_default();
+            let message = if core.source.is_empty() { "the Core has no program".to_owned() } else { first };
+            let error = LastError { code: "INVALID_SOURCE_IR".into(), message, at: now };
+            let (core, transition) = core.fail(error)?;
+            debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
+            Ok((core, Some(findings.iter().map(diagnostic_json).collect())))
+        }
+    }
+}
+
+/// A finding, as it is told.
+fn diagnostic_json(finding: &Diagnostic) -> serde_json::Value {
+    serde_json::to_value(finding).unwrap_or_default()
+}

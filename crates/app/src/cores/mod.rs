@@ -1,0 +1,299 @@
+//! Cores: hosting programs. What can be done with one is told by the domain; here it is done, and written down.
+
+mod lifecycle;
+mod versions;
+
+use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
+use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
+use scaigrid_ir::{Diagnostic, bundle, load};
+pub use scaigrid_persistence::cores::CoreFilter;
+use scaigrid_persistence::cores;
+use scaigrid_persistence::{Error as DatabaseError, Revised, Written};
+use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
+use serde_json::{Value, json};
+
+use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
+
+/// The module that Cores are the affairs of.
+const MODULE: &str = "scaicore";
+
+/// A Core, the revision it stands at, and what the verifier says of its program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownCore {
+    /// The Core.
+    pub core: Core,
+    /// Goes up with every change.
+    pub revision: i64,
+    /// Findings about the program, where it was just given.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A bundle, taken apart.
+#[derive(Debug, Clone)]
+pub struct ParsedBundle {
+    /// The program as JSON.
+    pub source: Value,
+    /// What it declares.
+    pub summary: load::Summary,
+}
+
+impl App {
+    /// Takes a bundle, or JSON, apart, and says what is in it and what is wrong with it. Nothing is kept.
+    ///
+    /// # Errors
+    /// It is too large, or neither a bundle nor JSON.
+    pub async fn parse_bundle(
+        &self,
+        _by: &Authorized<perm::CoresManage>,
+        bytes: Vec<u8>,
+    ) -> Result<ParsedBundle, Error> {
+        // Up to 64 MB are unpacked and checked; the thread that serves requests must not stand still for it.
+        tokio::task::spawn_blocking(move || {
+            let source = read_bundle(&bytes)?;
+            let summary = load::summary(&source);
+            Ok(ParsedBundle { source, summary })
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+
+    /// Hosts a program.
+    ///
+    /// # Errors
+    /// A field is not as it must be, or the slug is taken.
+    pub async fn create_core(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        new: NewCore,
+    ) -> Result<ShownCore, Error> {
+        let now = self.now();
+        let id = CoreId::from_ulid(self.0.ids.draw(now));
+        let scope = by.tenant_scope();
+        let core = Core::create(id, scope.tenant_id(), by.user_id(), now, new)?;
+        let diagnostics = findings(&core).await?;
+        let changes = diff(&json!({}), &described(&core), &[]);
+        let record = self.core_record(by, request, AuditAction::CoreCreate, id, changes);
+        let mut transaction = self.0.database.begin().await?;
+        match cores::add(&mut transaction, scope, &core, &self.0.vault).await {
+            Err(DatabaseError::Duplicate(_)) => {
+                return Err(Error::SlugConflict { slug: core.slug.to_string() });
+            }
+            other => other?,
+        }
+        scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        transaction.commit().await?;
+        Ok(ShownCore { core, revision: 1, diagnostics })
+    }
+
+    /// One Core.
+    ///
+    /// # Errors
+    /// There is none of that id in the tenant.
+    pub async fn core(&self, by: &Authorized<perm::CoresView>, id: CoreId) -> Result<ShownCore, Error> {
+        let Revised { value: core, revision } = self.find_core(by.tenant_scope(), id).await?;
+        Ok(ShownCore { core, revision, diagnostics: Vec::new() })
+    }
+
+    pub(crate) async fn find_core(&self, scope: TenantScope, id: CoreId) -> Result<Revised<Core>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
+        found.ok_or(Error::NotFound(Resource::Core))
+    }
+
+    /// The tenant's Cores, newest first, without their programs.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn cores(
+        &self,
+        by: &Authorized<perm::CoresView>,
+        filter: &CoreFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Core>, Error> {
+        let after = after(page)?;
+        let mut connection = self.0.database.read().await?;
+        let scope = by.tenant_scope();
+        let rows = cores::list(&mut connection, scope, filter, after, page.rows(), &self.0.vault).await?;
+        Ok(Page::of_rows(rows, page, |core| Cursor::new([core.id.to_string().into()])))
+    }
+
+    /// Whether there is such a Core: told before anything about the request.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn require_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
+        let mut connection = self.0.database.read().await?;
+        let standing = cores::standing(&mut connection, scope, id).await?;
+        standing.map(drop).ok_or(Error::NotFound(Resource::Core))
+    }
+
+    /// The same for the hot paths, from what was true at most a second ago: what they do next looks for itself.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn require_known_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
+        Ok(self.0.engine.require_core(scope, id).await?)
+    }
+
+    /// Changes what the caller names of a Core and keeps the rest. A new program is a new version.
+    ///
+    /// # Errors
+    /// There is no such Core, a field is not as it must be, or it changed since `expected`.
+    pub async fn change_core(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        id: CoreId,
+        expected: Option<&[u64]>,
+        changes: CoreChanges,
+    ) -> Result<ShownCore, Error> {
+        let found = self.find_core(by.tenant_scope(), id).await?;
+        check_revision(found.revision, expected)?;
+        let changed = found.value.change(changes, self.now())?;
+        self.save_changed(by, request, AuditAction::CoreUpdate, found, changed).await
+    }
+
+    /// Writes a changed Core with its audit record, and the program where it is a new one.
+    async fn save_changed(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        action: AuditAction,
+        before: Revised<Core>,
+        changed: Core,
+    ) -> Result<ShownCore, Error> {
+        let new_program = changed.source.version != before.value.source.version;
+        let diagnostics = if new_program { findings(&changed).await? } else { Vec::new() };
+        if changed == before.value {
+            return Ok(ShownCore { core: changed, revision: before.revision, diagnostics });
+        }
+        let changes = diff(&described(&before.value), &described(&changed), &[]);
+        let record = self.core_record(by, request, action, changed.id, changes);
+        let scope = by.tenant_scope();
+        let mut transaction = self.0.database.begin().await?;
+        let written =
+            cores::save(&mut transaction, scope, &changed, before.revision, &self.0.vault).await?;
+        match written {
+            Written::Done => {}
+            Written::Missing => return Err(Error::NotFound(Resource::Core)),
+            Written::Stale => return Err(Error::PreconditionFailed),
+        }
+        if new_program {
+            cores::add_version(&mut transaction, scope, &changed, by.user_id()).await?;
+        }
+        scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        transaction.commit().await?;
+        self.0.engine.core_changed(changed.id);
+        Ok(ShownCore { core: changed, revision: before.revision + 1, diagnostics })
+    }
+
+    /// Removes a Core and everything that belongs to it.
+    ///
+    /// # Errors
+    /// There is no such Core, or it changed since `expected`.
+    pub async fn delete_core(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        id: CoreId,
+        expected: Option<&[u64]>,
+    ) -> Result<(), Error> {
+        let found = self.find_core(by.tenant_scope(), id).await?;
+        check_revision(found.revision, expected)?;
+        found.value.status.apply(scaigrid_cores::Action::Delete)?;
+        let changes = diff(&described(&found.value), &json!({}), &[]);
+        let record = self.core_record(by, request, AuditAction::CoreDelete, id, changes);
+        let mut transaction = self.0.database.begin().await?;
+        if !cores::delete(&mut transaction, by.tenant_scope(), id).await? {
+            return Err(Error::NotFound(Resource::Core));
+        }
+        scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        transaction.commit().await?;
+        self.0.engine.core_changed(id);
+        Ok(())
+    }
+
+    pub(crate) fn core_record(
+        &self,
+        by: &Principal,
+        request: &RequestContext,
+        action: AuditAction,
+        id: CoreId,
+        changes: Changes,
+    ) -> AuditRecord {
+        let stamp = self.audit_stamp(self.now());
+        AuditRecord::in_tenant(stamp, by, request, action, id.to_string(), changes).of_module(MODULE)
+    }
+}
+
+/// The id that a page of a list in the order of ids begins after.
+pub(crate) fn after<T: std::str::FromStr>(page: &PageRequest) -> Result<Option<T>, Error> {
+    let Some(cursor) = &page.cursor else { return Ok(None) };
+    let id = cursor.text(0).and_then(|text| text.parse().ok());
+    id.map(Some).ok_or_else(|| Error::invalid("cursor", "is not a cursor of this list"))
+}
+
+fn check_revision(revision: i64, expected: Option<&[u64]>) -> Result<(), Error> {
+    let stands = |expected: &[u64]| expected.iter().any(|wanted| i64::try_from(*wanted) == Ok(revision));
+    if expected.is_none_or(stands) { Ok(()) } else { Err(Error::PreconditionFailed) }
+}
+
+/// What the audit sees of a Core: everything but its program, which has a version, and its secrets.
+fn described(core: &Core) -> Value {
+    json!({
+        "name": core.name.as_str(),
+        "slug": core.slug.as_str(),
+        "status": core.status.as_str(),
+        "runtime_mode": core.runtime_mode.as_str(),
+        "concurrency_mode": core.concurrency.mode().as_str(),
+        "entity_key_field": core.concurrency.entity_key_field().map(scaigrid_cores::EntityKeyField::as_str),
+        "source_version": core.source.version,
+        "plugins": *core.plugins,
+        "environment": core.environment.shown(),
+        "resource_limits": *core.resource_limits,
+        "checkpoint_mode": core.checkpoint_mode.as_str(),
+        "privilege_level": core.privilege_level.as_str(),
+        "metadata": *core.metadata,
+    })
+}
+
+fn read_bundle(bytes: &[u8]) -> Result<Value, Error> {
+    bundle::decode(bytes).map_err(|error| {
+        if error.is_too_large() {
+            Error::FileTooLarge { limit: bundle::MAX_RECEIVED }
+        } else {
+            Error::invalid("file", error.to_string())
+        }
+    })
+}
+
+/// What the verifier says of a Core's program.
+async fn findings(core: &Core) -> Result<Vec<Diagnostic>, Error> {
+    if core.source.is_empty() {
+        return Ok(Vec::new());
+    }
+    let program = std::sync::Arc::clone(&core.source.program);
+    tokio::task::spawn_blocking(move || load::check(&program).1).await.map_err(Error::internal)
+}
+
+impl From<CoreError> for Error {
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Invalid { problems } => Self::Invalid(
+                problems.into_iter().map(|problem| FieldError::new(problem.field, problem.message)).collect(),
+            ),
+            CoreError::InvalidTransition(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<InvalidTransition> for Error {
+    fn from(refusal: InvalidTransition) -> Self {
+        Self::InvalidTransition {
+            from: refusal.from.as_str().into(),
+            attempted: refusal.attempted.as_str().into(),
+            legal: refusal.legal.iter().map(|action| action.as_str().into()).collect(),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What can go wrong in a use case, in the domain's words.
+//!
+//! The text of an error is what the caller may read. What lies behind [`Error::Internal`] is for the log only,
+//! and is reached through [`std::error::Error::source`]. Status codes are not decided here.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use scaigrid_persistence as persistence;
+use scaigrid_scope::Denied;
+
+/// A kind of thing that can be asked for and not be there, or not be visible, which is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// A route that the platform does not have.
+    Route,
+    /// A tenant.
+    Tenant,
+    /// A partner.
+    Partner,
+    /// A user.
+    User,
+    /// An API key.
+    ApiKey,
+    /// A group of users.
+    Group,
+    /// A module.
+    Module,
+    /// A hosted Core.
+    Core,
+    /// A version of a Core's source.
+    CoreVersion,
+    /// A run of a flow.
+    Execution,
+    /// A wait for a person's decision.
+    Checkpoint,
+    /// An event that a Core received or emitted.
+    Event,
+    /// A trigger of a Core.
+    Trigger,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Route => "route",
+            Self::Tenant => "tenant",
+            Self::Partner => "partner",
+            Self::User => "user",
+            Self::ApiKey => "API key",
+            Self::Group => "group",
+            Self::Module => "module",
+            Self::Core => "Core",
+            Self::CoreVersion => "version of the Core",
+            Self::Execution => "execution",
+            Self::Checkpoint => "checkpoint",
+            Self::Event => "event",
+            Self::Trigger => "trigger",
+        })
+    }
+}
+
+/// One field that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where the field is, e.g. `roles[1]`; `body` when it is the whole.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A finding about one field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// Why a use case did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request names nobody.
+    #[error("The request carries no credentials")]
+    TokenMissing,
+    /// The credentials are unknown, revoked or malformed.
+    #[error("The credentials are not valid")]
+    TokenInvalid,
+    /// The credentials were valid once.
+    #[error("The credentials have expired")]
+    TokenExpired,
+    /// The caller lacks a permission.
+    #[error("The permission {permission} is missing")]
+    PermissionDenied {
+        /// The permission's key, e.g. `users:manage`.
+        permission: Cow<'static, str>,
+    },
+    /// The caller holds the permission, but the credentials are confined to scopes without it.
+    #[error("The credentials are not valid for {permission}")]
+    InsufficientScope {
+        /// The permission's key.
+        permission: Cow<'static, str>,
+    },
+    /// The tenant is suspended, and its calls with it.
+    #[error("The tenant is suspended")]
+    TenantSuspended,
+    /// There is no such thing, or none that the caller may see.
+    #[error("No such {0}")]
+    NotFound(Resource),
+    /// The request breaks rules, field by field.
+    #[error("The request is not valid")]
+    Invalid(Vec<FieldError>),
+    /// The program of a Core does not pass verification; the findings as JSON objects.
+    #[error("The program does not pass verification")]
+    InvalidSource(Vec<serde_json::Value>),
+    /// The lifecycle has no such move.
+    #[error("A Core that is {from} cannot {attempted}")]
+    InvalidTransition {
+        /// The present status.
+        from: Cow<'static, str>,
+        /// The action that was asked for.
+        attempted: Cow<'static, str>,
+        /// The actions that are possible now.
+        legal: Vec<Cow<'static, str>>,
+    },
+    /// Work was sent to a Core that takes none now.
+    #[error("The Core is {status} and takes no work")]
+    CoreNotRunning {
+        /// The present status.
+        status: Cow<'static, str>,
+    },
+    /// The slug is taken.
+    #[error("The slug {slug} is taken")]
+    SlugConflict {
+        /// The slug.
+        slug: String,
+    },
+    /// Somebody, or the clock, has decided already.
+    #[error("The checkpoint is already {status}")]
+    CheckpointAlreadyResolved {
+        /// What became of it.
+        status: Cow<'static, str>,
+    },
+    /// The caller may see the checkpoint but is not who is asked.
+    #[error("The checkpoint is assigned to somebody else")]
+    NotAssignee,
+    /// The present state does not allow it; the text says why.
+    #[error("{0}")]
+    Conflict(String),
+    /// The thing has changed since the caller read it.
+    #[error("The resource has changed since it was read")]
+    PreconditionFailed,
+    /// The module is off for the caller.
+    #[error("The module {module} is not enabled")]
+    ModuleNotEnabled {
+        /// The module's id.
+        module: String,
+    },
+    /// The module stands on one that is not active. Using it must wait; enabling it is refused.
+    #[error("The module {module} depends on {dependency}, which is not active")]
+    ModuleDependencyUnavailable {
+        /// The module's id.
+        module: String,
+        /// The id of the module it stands on.
+        dependency: String,
+        /// Whether the caller tried to enable the module, rather than to use it.
+        enabling: bool,
+    },
+    /// The catalogue knows the module, but nothing here can run it.
+    #[error("The module is not installed")]
+    ModuleNotInstalled,
+    /// A file is bigger than it may be.
+    #[error("The file is larger than {limit} bytes")]
+    FileTooLarge {
+        /// The most bytes that are taken.
+        limit: usize,
+    },
+    /// One of the tenant's limits is reached.
+    #[error("The tenant's limit of {limit} {what} is reached")]
+    Capacity {
+        /// What is counted, e.g. `cores`.
+        what: Cow<'static, str>,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// The idempotency key has served another request.
+    #[error("The idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// The request that came first with the idempotency key is still running.
+    #[error("A request with this idempotency key is still running")]
+    IdempotencyKeyInUse,
+    /// The caller asks too often.
+    #[error("Rate limit exceeded")]
+    RateLimited {
+        /// When the next request can pass.
+        retry_after: Duration,
+    },
+    /// The platform cannot do it just now.
+    #[error("The service cannot answer just now")]
+    Unavailable {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// Something broke inside. The text says nothing of it.
+    #[error("Something went wrong inside")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Something broke inside.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// One field is not as it must be.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new(field, message)])
+    }
+}
+
+impl From<Denied> for Error {
+    fn from(denied: Denied) -> Self {
+        Self::PermissionDenied { permission: denied.permission.as_str().into() }
+    }
+}
+
+/// A database that is away may be back in a moment. Everything else that it says is a fault of ours, unless the use
+/// case has foreseen it, as that a slug is taken.
+impl From<persistence::Error> for Error {
+    fn from(error: persistence::Error) -> Self {
+        if error.is_passing() {
+            tracing::warn!(error = %error, "the database did not answer");
+            Self::Unavailable { retry_after: Duration::from_secs(1) }
+        } else {
+            Self::internal(error)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Idempotency keys, kept in the database, so that every node knows them.
+
+use scaigrid_persistence::idempotency::{self, KeyedRequest};
+use scaigrid_scope::TenantId;
+
+use crate::{App, Error};
+
+pub use scaigrid_persistence::idempotency::{Answer, Begun};
+
+/// How many expired keys go in one transaction.
+const PURGED_AT_ONCE: i64 = 1000;
+
+/// A request that carries a key.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The tenant that its caller acts in.
+    pub tenant: TenantId,
+    /// The method and the path.
+    pub endpoint: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// The digest of who asks for what.
+    pub fingerprint: [u8; 32],
+}
+
+impl App {
+    fn keyed<'a>(&self, claim: &Claim<'a>) -> KeyedRequest<'a> {
+        let node = self.0.engine.node();
+        KeyedRequest { endpoint: claim.endpoint, key: claim.key, body_hash: claim.fingerprint, node }
+    }
+
+    /// Claims a key, or tells what it was used for. Of two claims at once exactly one is fresh.
+    pub async fn begin_idempotent(&self, claim: &Claim<'_>) -> Result<Begun, Error> {
+        let scope = self.0.system.tenant(claim.tenant);
+        let mut tx = self.0.database.begin().await?;
+        let begun = idempotency::begin(&mut tx, scope, &self.keyed(claim), self.now()).await?;
+        tx.commit().await?;
+        Ok(begun)
+    }
+
+    /// Keeps the answer of a claim that was fresh.
+    pub async fn finish_idempotent(&self, claim: &Claim<'_>, answer: &Answer) -> Result<(), Error> {
+        let scope = self.0.system.tenant(claim.tenant);
+        let mut tx = self.0.database.begin().await?;
+        let kept = idempotency::finish(&mut tx, scope, &self.keyed(claim), answer).await?;
+        tx.commit().await?;
+        if !kept {
+            tracing::warn!(endpoint = claim.endpoint, "the key of this request was taken over before its answer came");
+        }
+        Ok(())
+    }
+
+    /// Frees the key of a claim that was fresh and came to nothing.
+    pub async fn abandon_idempotent(&self, claim: &Claim<'_>) -> Result<(), Error> {
+        let scope = self.0.system.tenant(claim.tenant);
+        let mut tx = self.0.database.begin().await?;
+        idempotency::abandon(&mut tx, scope, &self.keyed(claim)).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Removes some of the keys that have expired, and says how many. To be called now and then.
+    pub async fn purge_idempotency_keys(&self) -> Result<usize, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let purged = idempotency::purge_expired(&mut tx, &self.0.system, self.now(), PURGED_AT_ONCE).await?;
+        tx.commit().await?;
+        Ok(purged)
+    }
+}

@@ -1,0 +1,161 @@
+//! The use cases: one function per thing a user does.
+//!
+//! A use case authorises, asks the domain, persists the change together with its audit record, and publishes
+//! what follows. It knows nothing of HTTP: what can go wrong is told in the domain's words by [`Error`], and
+//! the edge decides how that looks on the wire.
+//!
+//! Whoever calls one shows a token that proves a permission ([`scaigrid_scope::Authorized`]), so that no use case can be
+//! reached without the check. What a use case needs beyond the token and its arguments is in [`App`].
+
+pub mod api_keys;
+pub mod audit;
+mod auth;
+pub mod bootstrap;
+mod caches;
+pub mod checkpoints;
+pub mod cores;
+pub mod error;
+pub mod executions;
+pub mod idempotency;
+pub mod me;
+pub mod modules;
+pub mod page;
+pub mod partners;
+pub mod readiness;
+pub mod tenants;
+mod transaction;
+pub mod users;
+
+use std::sync::Arc;
+
+use scaigrid_bus::{Bus, Heard, Signal};
+use scaigrid_engine::{Engine, Ids};
+use scaigrid_modules::{Catalogue, InvalidCatalogue, Manifest};
+use scaigrid_persistence::Database;
+use scaigrid_persistence::sealing::Vault;
+use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
+
+pub use error::{Error, FieldError, Resource};
+pub use page::{Cursor, CursorPart, Page, PageRequest};
+pub use scaigrid_audit::RequestContext;
+pub use transaction::Expected;
+
+use caches::Caches;
+
+/// What the application stands on.
+pub struct Parts {
+    /// Where everything is kept.
+    pub database: Database,
+    /// How nodes tell each other.
+    pub bus: Bus,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The source of ids.
+    pub ids: Arc<Ids>,
+    /// What runs the Cores.
+    pub engine: Engine,
+    /// The keys to the secrets at rest.
+    pub vault: Arc<Vault>,
+    /// The modules that there are; see [`built_in_modules`].
+    pub catalogue: Catalogue,
+    /// The right to find out who is calling, and to do what the process does by itself.
+    pub system: SystemScope,
+}
+
+/// The application of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct App(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) bus: Bus,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) engine: Engine,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) system: SystemScope,
+    pub(crate) caches: Caches,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("database", &self.0.database.kind()).finish_non_exhaustive()
+    }
+}
+
+/// The modules that this program itself brings.
+///
+/// # Errors
+/// Never as long as their manifests go together, which a test proves.
+pub fn built_in_modules() -> Result<Catalogue, InvalidCatalogue> {
+    Catalogue::new([Manifest::scaicore()])
+}
+
+impl App {
+    /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
+    /// what other nodes have changed.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, system } = parts;
+        let mut listener = bus.listen();
+        let caches = Caches::new();
+        let app = Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
+        // The listener must not keep alive what it listens for.
+        let listening = Arc::downgrade(&app.0);
+        tokio::spawn(async move {
+            loop {
+                let heard = listener.next().await;
+                let Some(inner) = listening.upgrade() else { return };
+                match heard {
+                    Heard::Signal(Signal::PeopleChanged) => inner.caches.forget_people(),
+                    Heard::Signal(Signal::ModulesChanged) => inner.caches.forget_modules(),
+                    Heard::Signal(_) => {}
+                    Heard::Missed => {
+                        inner.caches.forget_people();
+                        inner.caches.forget_modules();
+                    }
+                    Heard::Closed => return,
+                }
+            }
+        });
+        app
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Instant {
+        self.0.clock.now()
+    }
+
+    /// The engine, for what runs beside the use cases.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// The id of a new audit record, and the instant that it tells of.
+    pub(crate) fn audit_stamp(&self, now: Instant) -> (AuditId, Instant) {
+        (AuditId::from_ulid(self.0.ids.draw(now)), now)
+    }
+
+    /// After a commit that changed users, keys, tenants or partners: nobody is known by what they were before.
+    pub(crate) fn people_changed(&self) {
+        self.0.caches.forget_people();
+        self.0.bus.publish(Signal::PeopleChanged);
+    }
+
+    /// After a commit that switched a module.
+    pub(crate) fn modules_changed(&self) {
+        self.0.caches.forget_modules();
+        self.0.bus.publish(Signal::ModulesChanged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_modules_go_together() {
+        let catalogue = built_in_modules().unwrap();
+        assert_eq!(catalogue.iter().map(|module| module.module_id.as_str()).collect::<Vec<_>>(), ["scaicore"]);
+    }
+}

@@ -1,0 +1,342 @@
+//! Modules: which there are, whether they are at work for someone, and switching them on and off.
+//!
+//! What is said of a module at each level is stored; what follows from it is worked out here, by the domain's rule, and
+//! kept in mind for a moment, since every call of a module's routes asks for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
+use scaigrid_cores::{LastError, Status};
+use scaigrid_modules::{CannotEnable, Effective, Enablement, Health, Manifest, ModuleId, Reason, Settings};
+use scaigrid_persistence::module_settings::{self, ModuleSetting};
+use scaigrid_persistence::{Connection, Transaction, audit, holds};
+use scaigrid_scope::{
+    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, Principal, TenantStatus, perm,
+};
+use serde_json::{Value, json};
+
+use crate::caches::ModuleStates;
+use crate::transaction::ended;
+use crate::{App, Error, Resource};
+
+/// What a held Core's last error is called when its module is off.
+const MODULE_DISABLED: &str = "MODULE_DISABLED";
+/// What a held Core's last error is called when its tenant is suspended.
+const TENANT_SUSPENDED: &str = "TENANT_SUSPENDED";
+
+/// A module, and how it stands at the caller's level.
+#[derive(Debug, Clone)]
+pub struct ModuleView {
+    /// What it declares of itself.
+    pub manifest: Arc<Manifest>,
+    /// Whether it is at work, and why.
+    pub effective: Effective,
+    /// What is wrong with it, and since when, if something is.
+    pub last_error: Option<ModuleFailure>,
+}
+
+/// What is wrong with a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleFailure {
+    /// For people.
+    pub message: String,
+    /// When it was noticed.
+    pub at: Instant,
+}
+
+/// What is said of each module, put together from the rows of all levels that bear on someone.
+fn said(rows: Vec<ModuleSetting>) -> BTreeMap<ModuleId, Settings> {
+    let mut said: BTreeMap<ModuleId, Settings> = BTreeMap::new();
+    for row in rows {
+        let settings = said.entry(row.module_id).or_default();
+        match row.level {
+            Level::Platform => settings.platform = Some(row.enablement),
+            Level::Partner(_) => settings.partner = Some(row.enablement),
+            Level::Tenant(_) => settings.tenant = Some(row.enablement),
+        }
+    }
+    said
+}
+
+impl App {
+    /// All modules, as they stand at the level that the caller acts at.
+    pub async fn modules(&self, caller: &AuthorizedAtLevel<perm::ModulesUse>) -> Result<Vec<ModuleView>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let states = self.states_at(&mut connection, caller, caller.level_scope()).await?;
+        let views = self.0.catalogue.iter().filter_map(|manifest| self.view(manifest, &states));
+        Ok(views.collect())
+    }
+
+    /// One module.
+    pub async fn module(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesUse>,
+        id: &str,
+    ) -> Result<ModuleView, Error> {
+        let manifest = self.manifest(id)?;
+        let mut connection = self.0.database.read().await?;
+        let states = self.states_at(&mut connection, caller, caller.level_scope()).await?;
+        self.view(&manifest, &states).ok_or(Error::NotFound(Resource::Module))
+    }
+
+    /// Switches a module on at the level that the caller acts at. A level above that has switched it off still counts more.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::ModuleNotInstalled`], [`Error::ModuleDependencyUnavailable`].
+    pub async fn enable_module(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        id: &str,
+    ) -> Result<ModuleView, Error> {
+        self.switch_module(caller, request, id, Enablement::Enabled).await
+    }
+
+    /// Switches a module off at the level that the caller acts at, for everyone under it. What it keeps stays; Cores that
+    /// run stand still until it is on again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn disable_module(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        id: &str,
+    ) -> Result<ModuleView, Error> {
+        self.switch_module(caller, request, id, Enablement::Disabled).await
+    }
+
+    /// Whether a module's routes are open to a caller, in the tenant that they act in.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleDependencyUnavailable`].
+    pub async fn check_module(&self, caller: &Principal, id: &str) -> Result<(), Error> {
+        let scope = caller.tenant_scope();
+        let states = match self.0.caches.states(scope.tenant_id()) {
+            Some(states) => states,
+            None => {
+                let begun = self.0.caches.begin_states();
+                let mut connection = self.0.database.read().await?;
+                let states = self.states_at(&mut connection, caller, LevelScope::Tenant(scope)).await?;
+                self.0.caches.keep_states(begun, scope.tenant_id(), &states);
+                states
+            }
+        };
+        // A handful of modules at most: looking is cheaper than making a key to look with.
+        let found = states.iter().find(|(module, _)| module.as_str() == id);
+        let (_, effective) = found.ok_or(Error::NotFound(Resource::Module))?;
+        if effective.is_active() {
+            return Ok(());
+        }
+        Err(match &effective.reason {
+            Reason::DependencyNotActive(dependency) => Error::ModuleDependencyUnavailable {
+                module: id.to_owned(),
+                dependency: dependency.to_string(),
+                enabling: false,
+            },
+            _ => Error::ModuleNotEnabled { module: id.to_owned() },
+        })
+    }
+
+    fn manifest(&self, id: &str) -> Result<Arc<Manifest>, Error> {
+        let missing = Error::NotFound(Resource::Module);
+        let Ok(id) = ModuleId::parse(id) else { return Err(missing) };
+        self.0.catalogue.get(&id).cloned().ok_or(missing)
+    }
+
+    fn view(&self, manifest: &Arc<Manifest>, states: &ModuleStates) -> Option<ModuleView> {
+        let effective = states.get(&manifest.module_id)?.clone();
+        let last_error = match &effective.reason {
+            Reason::Failed(failure) => {
+                Some(ModuleFailure { message: failure.message.clone(), at: failure.at })
+            }
+            Reason::DependencyNotActive(dependency) => Some(ModuleFailure {
+                message: format!("The module depends on {dependency}, which is not active"),
+                at: self.now(),
+            }),
+            _ => None,
+        };
+        Some(ModuleView { manifest: Arc::clone(manifest), effective, last_error })
+    }
+
+    fn states_of(&self, rows: Vec<ModuleSetting>) -> ModuleStates {
+        let said = said(rows);
+        let settings = |id: &ModuleId| said.get(id).copied().unwrap_or_default();
+        Arc::new(self.0.catalogue.effective_states(settings, |_| Health::Well))
+    }
+
+    /// The states at a level: what is said above it counts there too.
+    async fn states_at(
+        &self,
+        c: &mut Connection,
+        caller: &Principal,
+        level: LevelScope,
+    ) -> Result<ModuleStates, Error> {
+        let rows = match level {
+            LevelScope::Platform(scope) => module_settings::for_platform(c, scope).await?,
+            LevelScope::Partner(scope) => module_settings::for_partner(c, scope).await?,
+            LevelScope::Tenant(scope) => {
+                module_settings::for_tenant(c, scope, caller.tenant().partner_id).await?
+            }
+        };
+        Ok(self.states_of(rows))
+    }
+
+    async fn switch_module(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        id: &str,
+        wanted: Enablement,
+    ) -> Result<ModuleView, Error> {
+        let manifest = self.manifest(id)?;
+        let mut tx = self.0.database.begin().await?;
+        let switched = self.say(&mut tx, caller, request, &manifest, wanted).await;
+        let (view, cores) = ended(tx, switched).await?;
+        self.modules_changed();
+        self.cores_moved(&cores);
+        Ok(view)
+    }
+
+    async fn say(
+        &self,
+        tx: &mut Transaction,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        manifest: &Arc<Manifest>,
+        wanted: Enablement,
+    ) -> Result<(ModuleView, Vec<CoreId>), Error> {
+        let (now, level, id) = (self.now(), caller.level_scope(), &manifest.module_id);
+        let unseen = || Error::NotFound(Resource::Module);
+        let states = self.states_at(tx, caller, level).await?;
+        if wanted == Enablement::Enabled {
+            match self.0.catalogue.can_enable(id, &states).ok_or_else(unseen)? {
+                Ok(()) => {}
+                Err(CannotEnable::NotInstalled) => return Err(Error::ModuleNotInstalled),
+                Err(CannotEnable::DependenciesNotActive { modules }) => {
+                    let dependency = modules.first().map(ToString::to_string).unwrap_or_default();
+                    return Err(Error::ModuleDependencyUnavailable {
+                        module: id.to_string(),
+                        dependency,
+                        enabling: true,
+                    });
+                }
+            }
+        }
+        let before = module_settings::lookup(tx, level, id).await?.map(|setting| setting.enablement);
+        if before == Some(wanted) {
+            return Ok((self.view(manifest, &states).ok_or_else(unseen)?, Vec::new()));
+        }
+        module_settings::set(tx, level, id, wanted, Some(caller.user_id()), now).await?;
+        let action = match wanted {
+            Enablement::Enabled => AuditAction::ModuleEnable,
+            Enablement::Disabled => AuditAction::ModuleDisable,
+        };
+        let changes = diff(
+            &json!({"enablement": before.map(Enablement::as_str)}),
+            &json!({"enablement": wanted.as_str()}),
+            &[],
+        );
+        let record =
+            AuditRecord::at_level(self.audit_stamp(now), caller, request, action, id.to_string(), changes)
+                .of_module(id.as_str());
+        audit::add(tx, &record).await?;
+        let cores = if *id == ModuleId::scaicore() {
+            self.settle_cores(tx, level.level(), caller, request).await?
+        } else {
+            Vec::new()
+        };
+        let states = self.states_at(tx, caller, level).await?;
+        Ok((self.view(manifest, &states).ok_or_else(unseen)?, cores))
+    }
+
+    /// Has the Cores under a level stand or run as their module and their tenant now say, and gives those that were moved;
+    /// [`App::cores_moved`] tells of them once the transaction is committed.
+    ///
+    /// Only those run again that stood still for this: a Core that someone has paused stays paused. Each move has its
+    /// record in its own tenant's log, by whoever caused it.
+    pub(crate) async fn settle_cores(
+        &self,
+        tx: &mut Transaction,
+        level: Level,
+        caller: &Principal,
+        request: &RequestContext,
+    ) -> Result<Vec<CoreId>, Error> {
+        let (now, system) = (self.now(), &self.0.system);
+        let scope = match level {
+            Level::Platform => LevelScope::Platform(system.platform()),
+            Level::Partner(id) => LevelScope::Partner(system.partner(id)),
+            Level::Tenant(id) => LevelScope::Tenant(system.tenant(id)),
+        };
+        let scaicore = ModuleId::scaicore();
+        let mut moved = Vec::new();
+        for tenant in holds::tenants_with_cores(tx, scope).await? {
+            let own = system.tenant(tenant.id);
+            let states = self.states_of(module_settings::for_tenant(tx, own, tenant.partner_id).await?);
+            let on = states.get(&scaicore).is_some_and(Effective::is_active);
+            let record = |action, core: CoreId, from: Status, to: Status| {
+                let status = |status: Status| -> Value { json!({"status": status.as_str()}) };
+                let changes = diff(&status(from), &status(to), &[]);
+                let place = (tenant.id, Some(tenant.partner_id));
+                let stamp = self.audit_stamp(now);
+                let record = AuditRecord::by_the_system(stamp, place, action, core.to_string(), changes);
+                AuditRecord { actor: Actor::of(caller), request: request.clone(), ..record }
+                    .of_module(scaicore.as_str())
+            };
+            let why = |code: &str, message: &str| LastError { code: code.into(), message: message.into(), at: now };
+            let hold = if tenant.status == TenantStatus::Suspended {
+                Some(why(TENANT_SUSPENDED, "The tenant is suspended"))
+            } else if on {
+                None
+            } else {
+                Some(why(MODULE_DISABLED, "The module scaicore is not enabled"))
+            };
+            if let Some(why) = hold {
+                for (core, before) in holds::hold(tx, own, &why).await? {
+                    let record = record(AuditAction::CoreSuspend, core, before, Status::Suspended);
+                    audit::add(tx, &record).await?;
+                    moved.push(core);
+                }
+            } else {
+                for core in holds::release(tx, own, &[MODULE_DISABLED, TENANT_SUSPENDED], now).await? {
+                    let record = record(AuditAction::CoreResume, core, Status::Suspended, Status::Running);
+                    audit::add(tx, &record).await?;
+                    moved.push(core);
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// After a commit that moved Cores: tells every node.
+    pub(crate) fn cores_moved(&self, cores: &[CoreId]) {
+        cores.iter().for_each(|core| self.0.engine.core_changed(*core));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_put_together_by_module_and_level() {
+        let at = Instant::from_micros(1);
+        let partner = "prt_01J00000000000000000000000".parse().unwrap();
+        let row = |level, module: &str, enablement| ModuleSetting {
+            level,
+            module_id: module.parse().unwrap(),
+            enablement,
+            changed_by: None,
+            changed_at: at,
+        };
+        let said = said(vec![
+            row(Level::Platform, "a", Enablement::Enabled),
+            row(Level::Partner(partner), "a", Enablement::Disabled),
+            row(Level::Platform, "b", Enablement::Disabled),
+        ]);
+        let a = said[&"a".parse::<ModuleId>().unwrap()];
+        assert_eq!((a.platform, a.partner, a.tenant), (Some(Enablement::Enabled), Some(Enablement::Disabled), None));
+        assert_eq!(said[&"b".parse::<ModuleId>().unwrap()].platform, Some(Enablement::Disabled));
+    }
+}

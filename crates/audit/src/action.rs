@@ -1,0 +1,102 @@
+//! What can be done, as `noun.verb`.
+
+use scaigrid_scope::text_enum;
+
+text_enum! {
+    /// Something that changes state and is therefore recorded. The noun is the type of the resource.
+    pub enum AuditAction {
+        /// A partner was made.
+        PartnerCreate => "partner.create",
+        /// A partner was changed, its status and limits included.
+        PartnerUpdate => "partner.update",
+        /// A tenant was made.
+        TenantCreate => "tenant.create",
+        /// A tenant was changed, its status and limits included.
+        TenantUpdate => "tenant.update",
+        /// A user was made.
+        UserCreate => "user.create",
+        /// A user was changed.
+        UserUpdate => "user.update",
+        /// A user was removed, and their keys with them.
+        UserDelete => "user.delete",
+        /// A user's roles or direct grants were changed.
+        UserRoleUpdated => "user.role_updated",
+        /// A group was made.
+        GroupCreate => "group.create",
+        /// A group or its membership was changed.
+        GroupUpdate => "group.update",
+        /// A group was removed.
+        GroupDelete => "group.delete",
+        /// An API key was made.
+        ApiKeyCreate => "api_key.create",
+        /// An API key was revoked.
+        ApiKeyDelete => "api_key.delete",
+        /// A module was enabled at a level.
+        ModuleEnable => "module.enable",
+        /// A module was disabled at a level.
+        ModuleDisable => "module.disable",
+        /// What a level said of a module was taken back.
+        ModuleReset => "module.reset",
+        /// A module was configured at a level.
+        ModuleConfigure => "module.configure",
+        /// A Core was made.
+        CoreCreate => "core.create",
+        /// A Core was changed.
+        CoreUpdate => "core.update",
+        /// A Core was removed.
+        CoreDelete => "core.delete",
+        /// A Core went back to an earlier program.
+        CoreRollback => "core.rollback",
+        /// A Core was started.
+        CoreStart => "core.start",
+        /// A Core was stopped.
+        CoreStop => "core.stop",
+        /// A Core was restarted.
+        CoreRestart => "core.restart",
+        /// A Core was paused.
+        CorePause => "core.pause",
+        /// A Core was resumed.
+        CoreResume => "core.resume",
+        /// The platform held a Core.
+        CoreSuspend => "core.suspend",
+        /// A Core could not start or go on.
+        CoreFail => "core.fail",
+        /// An execution was cancelled.
+        ExecutionCancel => "execution.cancel",
+        /// An execution was tried again.
+        ExecutionRetry => "execution.retry",
+        /// A checkpoint was resolved.
+        CheckpointResolve => "checkpoint.resolve",
+        /// A checkpoint was given up.
+        CheckpointCancel => "checkpoint.cancel",
+        /// A checkpoint was given to someone else.
+        CheckpointReassign => "checkpoint.reassign",
+        /// A checkpoint's time was up, and it asks someone else now.
+        CheckpointEscalate => "checkpoint.escalate",
+        /// A checkpoint's time was up.
+        CheckpointExpire => "checkpoint.expire",
+    }
+}
+
+impl AuditAction {
+    /// The type of the resource, e.g. `core`.
+    pub fn resource_type(self) -> &'static str {
+        self.as_str().split('.').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_a_noun_and_a_verb() {
+        for action in AuditAction::ALL {
+            let word =
+                |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c == b'_');
+            let (noun, verb) = action.as_str().split_once('.').unwrap();
+            assert!(word(noun) && word(verb), "{action}");
+            assert_eq!(action.resource_type(), noun);
+        }
+    }
+}

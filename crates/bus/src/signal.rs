@@ -1,0 +1,82 @@
+//! What is told.
+
+use std::fmt;
+use std::str::FromStr;
+
+use scaigrid_scope::{CoreId, ExecutionId};
+
+/// One hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// There are executions that nobody holds.
+    WorkWaits,
+    /// An execution ended, or waits.
+    ExecutionMoved(ExecutionId),
+    /// A Core, its source or its status changed.
+    CoreChanged(CoreId),
+    /// Users, keys, tenants or partners changed: authentication must look again.
+    PeopleChanged,
+    /// A module was switched.
+    ModulesChanged,
+    /// A checkpoint with a deadline was opened or moved.
+    DeadlinesChanged,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WorkWaits => f.write_str("work"),
+            Self::ExecutionMoved(id) => write!(f, "execution {id}"),
+            Self::CoreChanged(id) => write!(f, "core {id}"),
+            Self::PeopleChanged => f.write_str("people"),
+            Self::ModulesChanged => f.write_str("modules"),
+            Self::DeadlinesChanged => f.write_str("deadlines"),
+        }
+    }
+}
+
+/// A text that is no signal of this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a signal of this version")]
+pub struct UnknownSignal;
+
+impl FromStr for Signal {
+    type Err = UnknownSignal;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(' ') {
+            None => match text {
+                "work" => Ok(Self::WorkWaits),
+                "people" => Ok(Self::PeopleChanged),
+                "modules" => Ok(Self::ModulesChanged),
+                "deadlines" => Ok(Self::DeadlinesChanged),
+                _ => Err(UnknownSignal),
+            },
+            Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
+            Some(("core", id)) => id.parse().map(Self::CoreChanged).map_err(|_| UnknownSignal),
+            Some(_) => Err(UnknownSignal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_survive_their_text() {
+        let core = CoreId::from_ulid(Default::default());
+        let execution = ExecutionId::from_ulid(Default::default());
+        for signal in [
+            Signal::WorkWaits,
+            Signal::ExecutionMoved(execution),
+            Signal::CoreChanged(core),
+            Signal::PeopleChanged,
+            Signal::ModulesChanged,
+            Signal::DeadlinesChanged,
+        ] {
+            assert_eq!(signal.to_string().parse(), Ok(signal));
+        }
+        assert_eq!("core exec_1".parse::<Signal>(), Err(UnknownSignal));
+    }
+}

@@ -1,0 +1,175 @@
+//! Executions: one run of one flow, as it is kept and shown. How it runs is the `runtime` room's business.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use scaigrid_ir::Value;
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
+
+/// How far an execution has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ExecutionStatus {
+    /// Accepted; a node will take it.
+    Queued,
+    /// A node is running it.
+    Running,
+    /// It waits for something outside: a person, or another execution.
+    Suspended,
+    /// It ended with an output.
+    Completed,
+    /// It ended with an error.
+    Failed,
+    /// It was ended before its end.
+    Cancelled,
+}
+
+impl ExecutionStatus {
+    /// Every status, in the order of a life.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Suspended, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The status as it is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing will ever happen to the execution again.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for ExecutionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no execution status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of queued, running, suspended, completed, failed, cancelled")]
+pub struct UnknownExecutionStatus;
+
+impl FromStr for ExecutionStatus {
+    type Err = UnknownExecutionStatus;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(UnknownExecutionStatus)
+    }
+}
+
+/// What started an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A call of `invoke`.
+    Invoke,
+    /// An event, by its name.
+    Event(Arc<str>),
+    /// A `core_call` of another execution.
+    Call,
+}
+
+impl fmt::Display for Origin {
+    /// The stored and shown form: `invoke`, `event:<name>`, `core_call`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invoke => f.write_str("invoke"),
+            Self::Event(name) => write!(f, "event:{name}"),
+            Self::Call => f.write_str("core_call"),
+        }
+    }
+}
+
+/// A text that names no origin of an execution.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be invoke, event:<name> or core_call")]
+pub struct UnknownOrigin;
+
+impl FromStr for Origin {
+    type Err = UnknownOrigin;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "invoke" => Ok(Self::Invoke),
+            "core_call" => Ok(Self::Call),
+            _ => text.strip_prefix("event:").map(|name| Self::Event(name.into())).ok_or(UnknownOrigin),
+        }
+    }
+}
+
+/// The execution, and the effect in it, that waits for this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// The waiting execution.
+    pub execution: ExecutionId,
+    /// The number of the effect in it that this execution answers.
+    pub effect: u32,
+}
+
+/// One run of one flow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// Its id; ids of one node ascend with time.
+    pub id: ExecutionId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// The Core.
+    pub core_id: CoreId,
+    /// The flow.
+    pub flow: Arc<str>,
+    /// The version of the source that it began with and stays on.
+    pub source_version: u32,
+    /// How far it has come.
+    pub status: ExecutionStatus,
+    /// What started it.
+    pub origin: Origin,
+    /// The instance it belongs to; none for stateless Cores.
+    pub instance_key: Option<Arc<str>>,
+    /// Who waits for it.
+    pub parent: Option<Parent>,
+    /// How many executions and events lie between it and the call from outside; bounds recursion.
+    pub depth: u16,
+    /// What it was given.
+    pub input: Value,
+    /// What it returned.
+    pub output: Option<Value>,
+    /// Why it failed: an object with `code`, `message` and where.
+    pub error: Option<Value>,
+    /// When it was accepted.
+    pub started_at: Instant,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+}
+
+/// What an execution stands at after a call has waited for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// The execution.
+    pub execution: Execution,
+    /// The checkpoints at which it waits.
+    pub checkpoints: Vec<CheckpointId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_values_agree() {
+        for status in ExecutionStatus::ALL {
+            assert_eq!(status.to_string().parse(), Ok(status));
+        }
+        for origin in [Origin::Invoke, Origin::Call, Origin::Event("expense.submitted".into())] {
+            assert_eq!(origin.to_string().parse(), Ok(origin));
+        }
+        assert!("cron".parse::<Origin>().is_err());
+    }
+}

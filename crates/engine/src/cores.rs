@@ -1,0 +1,152 @@
+//! Cores as the engine needs them: status, program ready to run, configuration. Kept in memory for a moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use scaigrid_cores::{Core, EnvValue, Status};
+use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
+use scaigrid_persistence::cores;
+use scaigrid_runtime::Program;
+use scaigrid_scope::{CoreId, TenantScope};
+
+use crate::{Engine, Error};
+
+/// How long a Core's standing is believed without looking again, when no signal says that it changed.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How many Cores, and how many programs, are kept in memory.
+const CORES: u64 = 10_000;
+const PROGRAMS: u64 = 2_000;
+
+/// A Core, ready to run.
+#[derive(Debug, Clone)]
+pub struct HostedCore {
+    /// The Core, its present source with it.
+    pub core: Arc<Core>,
+    /// What the program sees as `env`: the values that are not secret.
+    pub env: Value,
+}
+
+/// Why a program is not run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal(pub Vec<Diagnostic>);
+
+pub(crate) struct Hosted {
+    cores: Cache<CoreId, Arc<HostedCore>>,
+    programs: Cache<(CoreId, u32), Arc<Program>>,
+}
+
+impl Hosted {
+    pub(crate) fn new() -> Self {
+        Self {
+            cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
+            programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_secs(600)).build(),
+        }
+    }
+
+    /// Forgets what may have changed.
+    pub(crate) fn forget(&self, core: CoreId) {
+        self.cores.invalidate(&core);
+    }
+
+    /// Forgets everything that may change; programs of a version never do.
+    pub(crate) fn forget_all(&self) {
+        self.cores.invalidate_all();
+    }
+}
+
+/// Loads and verifies a program; warnings do not stand in its way.
+pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
+    let loaded = load::module(document);
+    let mut findings: Vec<Diagnostic> =
+        loaded.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let Some(module) = loaded.module else { return Err(Refusal(findings)) };
+    let errors = verify::module(&module).into_iter().filter(|finding| finding.severity == Severity::Error);
+    findings.extend(errors);
+    if findings.is_empty() { Ok(Program::new(module)) } else { Err(Refusal(findings)) }
+}
+
+impl Engine {
+    /// Checks a program as a start does.
+    ///
+    /// # Errors
+    /// What keeps it from running.
+    pub fn check(document: &serde_json::Value) -> Result<(), Refusal> {
+        ready(document).map(drop)
+    }
+
+    /// Tells every node that a Core changed, this one first.
+    pub fn core_changed(&self, core: CoreId) {
+        self.0.hosted.forget(core);
+        self.0.bus.publish(scaigrid_bus::Signal::CoreChanged(core));
+        // What was held may go on now.
+        self.0.work.notify_one();
+    }
+
+    /// A Core of the tenant, as it stood at most a second ago.
+    pub(crate) async fn hosted(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
+        if let Some(hosted) = self.0.hosted.cores.get(&id) {
+            // What is cached for one tenant must not be found by another.
+            return if hosted.core.tenant_id == scope.tenant_id() { Ok(hosted) } else { Err(Error::NoCore) };
+        }
+        let mut connection = self.0.database.read().await?;
+        let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
+        let core = found.ok_or(Error::NoCore)?.value;
+        let plain = core.environment.iter().filter_map(|(name, value)| match value {
+            EnvValue::Plain(value) => Some((Arc::from(name), Value::from_json(value))),
+            EnvValue::Secret(_) => None,
+        });
+        let env = Value::Object(Arc::new(plain.collect::<BTreeMap<_, _>>()));
+        let hosted = Arc::new(HostedCore { core: Arc::new(core), env });
+        self.0.hosted.cores.insert(id, Arc::clone(&hosted));
+        Ok(hosted)
+    }
+
+    /// Whether there is such a Core, as far as was known a second ago.
+    ///
+    /// # Errors
+    /// There is none in the tenant.
+    pub async fn require_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
+        self.hosted(scope, id).await.map(drop)
+    }
+
+    /// A Core that takes work.
+    pub(crate) async fn accepting(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
+        let hosted = self.hosted(scope, id).await?;
+        match hosted.core.status {
+            status if status.can_accept_work() => Ok(hosted),
+            status => Err(Error::NotRunning(status)),
+        }
+    }
+
+    /// The status of a Core just now.
+    pub(crate) async fn status_now(&self, scope: TenantScope, id: CoreId) -> Result<Status, Error> {
+        let mut connection = self.0.database.read().await?;
+        cores::standing(&mut connection, scope, id).await?.map(|(status, _)| status).ok_or(Error::NoCore)
+    }
+
+    /// A version of a Core's program, ready to run.
+    pub(crate) async fn program(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        version: u32,
+    ) -> Result<Arc<Program>, Error> {
+        if let Some(program) = self.0.hosted.programs.get(&(core, version)) {
+            return Ok(program);
+        }
+        let mut connection = self.0.database.read().await?;
+        let found = cores::lookup_version(&mut connection, scope, core, version).await?.ok_or(Error::NoCore)?;
+        drop(connection);
+        let document = Arc::clone(&found.source.program);
+        // A large program takes a while to check; the thread that serves requests must not stand still for it.
+        let program = tokio::task::spawn_blocking(move || ready(&document))
+            .await
+            .map_err(|_| Error::ShuttingDown)?
+            .map_err(|Refusal(findings)| Error::BadProgram(findings))?;
+        let program = Arc::new(program);
+        self.0.hosted.programs.insert((core, version), Arc::clone(&program));
+        Ok(program)
+    }
+}

@@ -1,0 +1,249 @@
+//! What ends a checkpoint's wait, or an execution: decisions, deadlines, cancellations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scaigrid_audit::AuditRecord;
+use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, State};
+use scaigrid_cores::execution::{ExecutionStatus, Standing};
+use scaigrid_ir::Value;
+use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
+use scaigrid_persistence::commit::{self, Delivery, Unit, Verdict};
+use scaigrid_persistence::executions::Stored;
+use scaigrid_runtime::{Failure, Outcome};
+use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
+
+use crate::drive::{Committed, Run, encode_outcome};
+use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
+use crate::{Engine, Error};
+
+/// What somebody, or time, does to a checkpoint: asked again for every attempt, with the checkpoint as it then stands.
+pub trait Decider: Send + Sync {
+    /// The checkpoint after the change.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    fn decide(&self, checkpoint: Checkpoint, now: Instant) -> Result<Change, CheckpointError>;
+
+    /// What the audit says of it.
+    fn audit(&self, before: &Checkpoint, after: &Checkpoint, now: Instant) -> Option<AuditRecord>;
+}
+
+/// A checkpoint that was decided, and its execution as it stands after going on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// The checkpoint.
+    pub checkpoint: StoredCheckpoint,
+    /// Its execution.
+    pub standing: Standing,
+}
+
+/// What a decision means for the execution.
+enum Consequence {
+    Answer(Outcome),
+    Cancel,
+}
+
+impl Engine {
+    /// Changes a checkpoint. A change that ends its wait goes to the execution: at once, in the same commit, where nobody holds
+    /// it; into its inbox where a node is running it, or where its Core lets nothing go on.
+    ///
+    /// # Errors
+    /// There is no such checkpoint, it cannot be changed so, or the database.
+    pub async fn decide(
+        &self,
+        scope: TenantScope,
+        id: CheckpointId,
+        decider: &dyn Decider,
+        wait: Option<Duration>,
+    ) -> Result<Decided, Error> {
+        for _ in 0..ATTEMPTS {
+            let now = self.0.clock.now();
+            let mut connection = self.0.database.read().await?;
+            let stored = checkpoints::lookup(&mut connection, scope, id).await?.ok_or(Error::NoCheckpoint)?;
+            drop(connection);
+            let before = stored.checkpoint.clone();
+            let change = match decider.decide(stored.checkpoint.clone(), now) {
+                Ok(change) => change,
+                Err(CheckpointError::TimeIsUp { .. }) => {
+                    // The clock was faster than the sweeper: what follows from it comes first.
+                    self.expire(scope, id).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let audit = decider.audit(&before, &change.checkpoint, now);
+            if !change.ends_the_wait() {
+                if let Some(decided) = self.move_on(scope, id, decider).await? {
+                    return Ok(decided);
+                }
+                continue;
+            }
+            let stored = StoredCheckpoint { checkpoint: change.checkpoint, ..stored };
+            if let Some(decided) = self.conclude(scope, stored, audit, wait).await? {
+                return Ok(decided);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// Writes whom a checkpoint asks now; the execution goes on waiting.
+    async fn move_on(
+        &self,
+        scope: TenantScope,
+        id: CheckpointId,
+        decider: &dyn Decider,
+    ) -> Result<Option<Decided>, Error> {
+        let now = self.0.clock.now();
+        let mut transaction = self.0.database.begin().await?;
+        let mut stored = checkpoints::lock(&mut transaction, scope, id).await?.ok_or(Error::NoCheckpoint)?;
+        let before = stored.checkpoint.clone();
+        let change = decider.decide(stored.checkpoint, now)?;
+        if change.ends_the_wait() {
+            return Ok(None);
+        }
+        let audit = decider.audit(&before, &change.checkpoint, now);
+        stored.checkpoint = change.checkpoint;
+        stored.between.push(change.event);
+        checkpoints::save_moved(&mut transaction, scope, &stored).await?;
+        if let Some(record) = audit {
+            scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        }
+        transaction.commit().await?;
+        self.0.deadlines.notify_one();
+        let standing = self.standing(scope, stored.checkpoint.execution_id).await?;
+        Ok(Some(Decided { checkpoint: stored, standing }))
+    }
+
+    /// Carries a final change out. None when somebody else was faster with something, and it must be looked at anew.
+    async fn conclude(
+        &self,
+        scope: TenantScope,
+        stored: StoredCheckpoint,
+        audit: Option<AuditRecord>,
+        wait: Option<Duration>,
+    ) -> Result<Option<Decided>, Error> {
+        let execution = stored.checkpoint.execution_id;
+        let consequence = consequence(&stored.checkpoint);
+        let effect = stored.effect;
+        let held = self.load(scope, execution).await?.ok_or(Error::NoExecution)?;
+        let Some(mut run) = self.free(scope, held, matches!(consequence, Consequence::Cancel)).await? else {
+            let mut unit =
+                Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id: execution });
+            unit.decided = Some(stored.checkpoint.clone());
+            unit.audit.extend(audit);
+            unit.delivered.push(delivery(execution, effect, &consequence));
+            return match self.0.committer.commit(unit).await? {
+                Verdict::Done | Verdict::Awaited => {
+                    self.work_waits();
+                    let standing = self.standing(scope, execution).await?;
+                    let standing =
+                        self.settle(scope, standing.execution, wait.unwrap_or_default()).await?;
+                    Ok(Some(Decided { checkpoint: stored, standing }))
+                }
+                _ => Ok(None),
+            };
+        };
+        match consequence {
+            Consequence::Answer(outcome) => drop(answer(&mut run, effect, outcome)),
+            Consequence::Cancel => {
+                cancel(&mut run, Arc::from("its checkpoint was cancelled"));
+            }
+        }
+        run.done.decided = Some(stored.checkpoint.clone());
+        run.done.audit.extend(audit);
+        match self.drive(&mut run).await? {
+            Committed::Yes | Committed::AndAwaited => {
+                let standing = self.settle(scope, run.execution, wait.unwrap_or_default()).await?;
+                Ok(Some(Decided { checkpoint: stored, standing }))
+            }
+            Committed::Again | Committed::Overtaken | Committed::Refused => Ok(None),
+        }
+    }
+
+    /// The execution, to go on with here and now; none where it is not free.
+    async fn free(&self, scope: TenantScope, stored: Stored, whatever_the_core: bool) -> Result<Option<Run>, Error> {
+        let waits = stored.execution.status == ExecutionStatus::Suspended;
+        if !waits || !(stored.core_runs || whatever_the_core) {
+            return Ok(None);
+        }
+        let run = self.restore(scope, stored).await?;
+        Ok(run.map(|mut run| {
+            run.epoch += 1;
+            run
+        }))
+    }
+
+    /// Ends an execution before its end; `finally` bodies run.
+    ///
+    /// # Errors
+    /// There is no such execution, it has ended already, or the database.
+    pub async fn cancel(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        reason: &str,
+        audit: Option<AuditRecord>,
+    ) -> Result<Standing, Error> {
+        for _ in 0..ATTEMPTS {
+            let stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
+            if stored.execution.status.is_final() {
+                return Err(Error::Ended(stored.execution.status));
+            }
+            let Some(mut run) = self.free(scope, stored, true).await? else {
+                let mut unit =
+                    Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id });
+                let outcome = Outcome::Error(Failure::new("CANCELLED", reason));
+                unit.delivered.push(Delivery { to: id, effect: CANCEL, outcome: encode_outcome(&outcome) });
+                unit.audit.extend(audit.clone());
+                self.0.committer.commit(unit).await?;
+                self.work_waits();
+                return self.standing(scope, id).await;
+            };
+            cancel(&mut run, Arc::from(reason));
+            run.done.audit.extend(audit.clone());
+            match self.drive(&mut run).await? {
+                Committed::Yes | Committed::AndAwaited => {
+                    return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
+                }
+                Committed::Again | Committed::Overtaken | Committed::Refused => {}
+            }
+        }
+        Err(Error::Contended)
+    }
+}
+
+/// What an ended checkpoint means for the flow that waits at it.
+fn consequence(checkpoint: &Checkpoint) -> Consequence {
+    match &checkpoint.state {
+        State::Resolved(resolution) => {
+            let text = |text: &str| Value::String(text.into());
+            let by = resolution.by.user().map_or(Value::Null, |user| text(&user.to_string()));
+            let data = resolution.response_data.as_deref().map_or(Value::Null, Value::from_json);
+            let fields = [
+                ("decision", text(&resolution.decision)),
+                ("response_data", data),
+                ("comment", resolution.comment.as_deref().map_or(Value::Null, text)),
+                ("resolved_by", by),
+                ("resolved_at", Value::Datetime(resolution.at.micros())),
+            ];
+            let fields = fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect();
+            Consequence::Answer(Outcome::Value(Value::Object(Arc::new(fields))))
+        }
+        State::Expired { .. } => {
+            let failure = Failure::new("CHECKPOINT_EXPIRED", "nobody decided in time");
+            Consequence::Answer(Outcome::Error(failure))
+        }
+        State::Cancelled { .. } | State::Pending => Consequence::Cancel,
+    }
+}
+
+fn delivery(to: ExecutionId, effect: u32, consequence: &Consequence) -> Delivery {
+    match consequence {
+        Consequence::Answer(outcome) => Delivery { to, effect, outcome: encode_outcome(outcome) },
+        Consequence::Cancel => {
+            let outcome = Outcome::Error(Failure::new("CANCELLED", "its checkpoint was cancelled"));
+            Delivery { to, effect: CANCEL, outcome: encode_outcome(&outcome) }
+        }
+    }
+}

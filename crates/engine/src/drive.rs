@@ -1,0 +1,227 @@
+//! One execution in motion: the machine, and all that it has done since the last commit.
+//!
+//! Until a commit everything here can be thrown away and done again from what is durable, and that is what happens when
+//! somebody else was faster: nothing of it has been seen outside.
+
+use std::sync::Arc;
+
+use metrics::counter;
+use scaigrid_audit::AuditRecord;
+use scaigrid_checkpoints::Checkpoint;
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
+use scaigrid_persistence::events::CoreEvent;
+use scaigrid_runtime::journal::{self, Entry};
+use scaigrid_runtime::{End, Failure, Machine, Outcome, Program, Step};
+use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
+
+use crate::effects::Memory;
+use crate::resume::CANCEL;
+use crate::{Engine, Error};
+
+/// Steps that a machine takes before other executions get their turn on the thread.
+const FUEL: u32 = 10_000;
+/// Entries after which what was done is made durable, though nothing shows outside yet.
+const ENTRIES_AT_MOST: usize = 2_000;
+
+/// An execution in motion.
+pub(crate) struct Run {
+    pub(crate) scope: TenantScope,
+    pub(crate) program: Arc<Program>,
+    pub(crate) machine: Machine,
+    /// The execution as it stands; written with each commit.
+    pub(crate) execution: Execution,
+    /// The epoch that the stored row must have; none while there is no row.
+    pub(crate) stored_epoch: Option<i64>,
+    /// The epoch that the row gets.
+    pub(crate) epoch: i64,
+    /// The number of the first entry that is not durable.
+    pub(crate) next_seq: i64,
+    pub(crate) done: Done,
+}
+
+/// What an execution has done since the last commit.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) memory: Memory,
+    pub(crate) events: Vec<CoreEvent>,
+    pub(crate) opened: Vec<(Checkpoint, u32)>,
+    pub(crate) decided: Option<Checkpoint>,
+    pub(crate) abandoned: Vec<CheckpointId>,
+    /// Executions that were called and are not waited for any more.
+    pub(crate) orphaned: Vec<ExecutionId>,
+    pub(crate) started: Vec<Execution>,
+    pub(crate) taken: Vec<u32>,
+    pub(crate) audit: Vec<AuditRecord>,
+}
+
+/// How a commit of a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// It is durable.
+    Yes,
+    /// It is durable, and goes on: something it waits for has come.
+    AndAwaited,
+    /// Nothing was written, and it is worth doing it again from what is durable.
+    Again,
+    /// Somebody else decided the checkpoint, or has taken the execution on.
+    Overtaken,
+    /// The Core takes no work any more.
+    Refused,
+}
+
+impl Engine {
+    /// Runs an execution until it waits or has ended, and makes that durable.
+    pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
+        loop {
+            let mut fuel = FUEL;
+            let step = run.machine.advance(&run.program, &mut fuel);
+            self.abandon(run).await?;
+            match step {
+                Step::Effects(effects) => {
+                    for effect in effects {
+                        self.perform(run, effect).await?;
+                    }
+                }
+                Step::OutOfFuel => tokio::task::yield_now().await,
+                Step::Suspended => return self.commit(run, ExecutionStatus::Suspended).await,
+                Step::Completed(value) => {
+                    run.execution.output = Some(value.clone());
+                    return self.end(run, End::Completed(value), ExecutionStatus::Completed).await;
+                }
+                Step::Failed(failure) => {
+                    run.execution.error = Some(describe(&failure));
+                    return self.end(run, End::Failed(failure), ExecutionStatus::Failed).await;
+                }
+                Step::Cancelled => {
+                    return self.end(run, End::Cancelled, ExecutionStatus::Cancelled).await;
+                }
+            }
+            if run.done.entries.len() >= ENTRIES_AT_MOST {
+                match self.commit(run, ExecutionStatus::Running).await? {
+                    Committed::Yes | Committed::AndAwaited => {}
+                    other => return Ok(other),
+                }
+            }
+        }
+    }
+
+    async fn end(&self, run: &mut Run, end: End, status: ExecutionStatus) -> Result<Committed, Error> {
+        run.done.entries.push(Entry::Ended(end));
+        run.execution.finished_at = Some(self.0.clock.now());
+        let committed = self.commit(run, status).await?;
+        if matches!(committed, Committed::Yes | Committed::AndAwaited) {
+            counter!("scaigrid_executions_ended_total", "status" => status.as_str()).increment(1);
+        }
+        Ok(committed)
+    }
+
+    /// Makes what was done durable, as one unit.
+    pub(crate) async fn commit(&self, run: &mut Run, status: ExecutionStatus) -> Result<Committed, Error> {
+        let done = std::mem::take(&mut run.done);
+        let now = self.0.clock.now();
+        run.execution.status = status;
+        let started = !done.started.is_empty();
+        let deadline = done.opened.iter().any(|(checkpoint, _)| checkpoint.expiry.is_some());
+        let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
+        let progress = Progress {
+            snapshot: match status {
+                ExecutionStatus::Suspended | ExecutionStatus::Running => Snapshot::Store(run.machine.encode()),
+                ExecutionStatus::Queued => Snapshot::Keep,
+                _ => Snapshot::Drop,
+            },
+            next_seq,
+            owner: (status == ExecutionStatus::Running).then_some(self.0.node),
+            epoch: run.epoch,
+        };
+        let mut delivered = cancellations(&done.orphaned);
+        delivered.extend(status.is_final().then(|| answer(run)).flatten());
+        let woken = !delivered.is_empty();
+        let unit = Unit {
+            tenant_id: run.execution.tenant_id,
+            at: now,
+            change: change(run, progress),
+            journal: (!done.entries.is_empty()).then(|| JournalChunk {
+                seq: run.next_seq,
+                entries: journal::encode_chunk(&done.entries),
+            }),
+            opened: done.opened,
+            decided: done.decided,
+            abandoned: done.abandoned,
+            memory: done.memory.into_writes(),
+            events: done.events,
+            started: done.started,
+            taken: done.taken,
+            delivered,
+            audit: done.audit,
+        };
+        let verdict = self.0.committer.commit(unit).await?;
+        if matches!(verdict, Verdict::Done | Verdict::Awaited) {
+            run.next_seq = next_seq;
+            run.stored_epoch = Some(run.epoch);
+            if started || woken || verdict == Verdict::Awaited {
+                self.work_waits();
+            }
+            if deadline {
+                self.0.deadlines.notify_one();
+            }
+        }
+        Ok(match verdict {
+            Verdict::Done => Committed::Yes,
+            Verdict::Awaited => Committed::AndAwaited,
+            Verdict::MemoryChanged => Committed::Again,
+            Verdict::Fenced | Verdict::CheckpointDecided => Committed::Overtaken,
+            Verdict::CoreNotRunning => Committed::Refused,
+        })
+    }
+
+    /// Tells this node, and the others, that there are executions to take.
+    pub(crate) fn work_waits(&self) {
+        self.0.work.notify_one();
+        self.0.bus.publish(scaigrid_bus::Signal::WorkWaits);
+    }
+}
+
+fn change(run: &Run, progress: Progress) -> Change {
+    match run.stored_epoch {
+        None => Change::Begin { execution: Box::new(run.execution.clone()), progress },
+        Some(expected_epoch) => Change::Proceed {
+            id: run.execution.id,
+            expected_epoch,
+            status: run.execution.status,
+            output: run.execution.output.clone(),
+            error: run.execution.error.clone(),
+            finished_at: run.execution.finished_at,
+            progress,
+        },
+    }
+}
+
+/// What tells executions that nobody waits for them any more.
+fn cancellations(orphaned: &[ExecutionId]) -> Vec<Delivery> {
+    let failure = Failure::new("CANCELLED", "the calling execution does not wait for it any more");
+    let outcome = encode_outcome(&Outcome::Error(failure));
+    orphaned.iter().map(|id| Delivery { to: *id, effect: CANCEL, outcome: outcome.clone() }).collect()
+}
+
+/// What the execution that waits for this one gets.
+fn answer(run: &Run) -> Option<Delivery> {
+    let parent = run.execution.parent?;
+    let outcome = match run.machine.end()? {
+        End::Completed(value) => Outcome::Value(value.clone()),
+        End::Failed(failure) => Outcome::Error(failure.clone()),
+        End::Cancelled => Outcome::Error(Failure::new("CALL_CANCELLED", "the called execution was cancelled")),
+    };
+    Some(Delivery { to: parent.execution, effect: parent.effect, outcome: encode_outcome(&outcome) })
+}
+
+/// An outcome as the inbox keeps it.
+pub(crate) fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
+    journal::encode_chunk(&[Entry::Outcome { id: scaigrid_runtime::EffectId(0), outcome: outcome.clone() }])
+}
+
+/// A failure as an execution's row keeps it.
+pub(crate) fn describe(failure: &Failure) -> scaigrid_ir::Value {
+    scaigrid_ir::Value::from_json(&failure.to_json())
+}

@@ -1,0 +1,74 @@
+//! What can go wrong in the engine, apart from what goes wrong inside programs.
+
+use scaigrid_checkpoints::CheckpointError;
+use scaigrid_cores::Status;
+use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_ir::Diagnostic;
+use scaigrid_persistence as persistence;
+use scaigrid_runtime::{Failure, ReplayError, StateError};
+use scaigrid_scope::ExecutionId;
+
+/// Why the engine did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] persistence::Error),
+    /// There is no such Core in the tenant.
+    #[error("no such Core")]
+    NoCore,
+    /// There is no such execution in the tenant.
+    #[error("no such execution")]
+    NoExecution,
+    /// There is no such checkpoint in the tenant.
+    #[error("no such checkpoint")]
+    NoCheckpoint,
+    /// The Core takes no work.
+    #[error("the Core is {0} and takes no work")]
+    NotRunning(Status),
+    /// The program does not pass.
+    #[error("the program does not pass verification")]
+    BadProgram(Vec<Diagnostic>),
+    /// The flow cannot be started as asked: there is none of that name, or the input does not fit.
+    #[error("{0}")]
+    Start(Failure),
+    /// The checkpoint cannot be changed as asked.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The execution has ended.
+    #[error("the execution is {0} already")]
+    Ended(ExecutionStatus),
+    /// The journal and the program disagree: the execution cannot go on.
+    #[error("the journal of {id} does not lead anywhere: {reason}")]
+    Journal {
+        /// The execution.
+        id: ExecutionId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Others changed the same things so often in between that it was given up.
+    #[error("too many others are changing the same at the same time")]
+    Contended,
+    /// The process is ending.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    pub(crate) fn state(id: ExecutionId, error: &StateError) -> Self {
+        Self::Journal { id, reason: error.to_string() }
+    }
+
+    pub(crate) fn replay(id: ExecutionId, error: &ReplayError) -> Self {
+        Self::Journal { id, reason: error.to_string() }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_passing(),
+            Self::Contended | Self::ShuttingDown => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Starting a flow from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
+use scaigrid_ir::Value;
+use scaigrid_ir::module::TriggerKind;
+use scaigrid_runtime::journal::Entry;
+use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
+use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
+
+use crate::cores::HostedCore;
+use crate::drive::{Committed, Done, Run};
+use crate::resume::ATTEMPTS;
+use crate::{Engine, Error};
+
+/// What is asked of a Core.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invocation {
+    /// The flow; where absent, the one that the Core plainly offers.
+    pub flow: Option<String>,
+    /// Its parameters, as an object.
+    pub input: Value,
+    /// The instance.
+    pub instance_key: Option<String>,
+    /// How long to wait for the end, or for the first wait, of the execution.
+    pub wait: Option<Duration>,
+}
+
+impl Engine {
+    /// Starts a flow. With a wait the execution runs at once, and becomes durable when it first waits, or has ended; without
+    /// one it is accepted, durably, and runs afterwards.
+    ///
+    /// # Errors
+    /// The Core takes no work; there is no such flow; the input does not fit; the database.
+    pub async fn invoke(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        invocation: Invocation,
+    ) -> Result<Standing, Error> {
+        let hosted = self.accepting(scope, core).await?;
+        let program = self.program(scope, core, hosted.core.source.version).await?;
+        let flow = flow(&program, invocation.flow)?;
+        let now = self.0.clock.now();
+        let execution = Execution {
+            id: ExecutionId::from_ulid(self.0.ids.draw(now)),
+            tenant_id: scope.tenant_id(),
+            core_id: core,
+            flow,
+            source_version: hosted.core.source.version,
+            status: ExecutionStatus::Running,
+            origin: Origin::Invoke,
+            instance_key: invocation.instance_key.map(Into::into),
+            parent: None,
+            depth: 0,
+            input: invocation.input,
+            output: None,
+            error: None,
+            started_at: now,
+            finished_at: None,
+        };
+        match invocation.wait {
+            None => self.accept(scope, program, &hosted, execution).await,
+            Some(wait) => {
+                let run = self.run_at_once(scope, program, &hosted, execution).await?;
+                self.settle(scope, run.execution, wait).await
+            }
+        }
+    }
+
+    async fn accept(
+        &self,
+        scope: TenantScope,
+        program: Arc<Program>,
+        hosted: &HostedCore,
+        execution: Execution,
+    ) -> Result<Standing, Error> {
+        let mut run = begin(scope, program, hosted, execution).map_err(Error::Start)?;
+        match self.commit(&mut run, ExecutionStatus::Running).await? {
+            Committed::Yes | Committed::AndAwaited => {}
+            _ => return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?)),
+        }
+        let standing = Standing { execution: run.execution.clone(), checkpoints: Vec::new() };
+        self.go_on_in_background(run);
+        Ok(standing)
+    }
+
+    async fn run_at_once(
+        &self,
+        scope: TenantScope,
+        program: Arc<Program>,
+        hosted: &HostedCore,
+        execution: Execution,
+    ) -> Result<Run, Error> {
+        for _ in 0..ATTEMPTS {
+            let mut run =
+                begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            match self.drive(&mut run).await? {
+                Committed::Yes | Committed::AndAwaited => return Ok(run),
+                Committed::Again => {}
+                // It had become durable on the way, and others have it now.
+                Committed::Overtaken => {
+                    run.execution.status = ExecutionStatus::Running;
+                    return Ok(run);
+                }
+                Committed::Refused => {
+                    return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?));
+                }
+            }
+        }
+        Err(Error::Contended)
+    }
+}
+
+/// The flow that is meant.
+fn flow(program: &Program, named: Option<String>) -> Result<Arc<str>, Error> {
+    let module = program.module();
+    match named {
+        Some(name) => module.flow(&name).map(|flow| Arc::clone(&flow.name)).ok_or_else(|| {
+            Error::Start(Failure::new("FLOW_NOT_FOUND", format!("the program has no flow {name}")))
+        }),
+        None => offered(program).ok_or_else(|| {
+            let names: Vec<&str> = module.flows.iter().map(|flow| &*flow.name).collect();
+            let message = format!("the program has several flows; name one of {}", names.join(", "));
+            Error::Start(Failure::new("FLOW_NOT_FOUND", message))
+        }),
+    }
+}
+
+/// The flow that a Core plainly offers: its only one, or the only one that an API trigger names.
+fn offered(program: &Program) -> Option<Arc<str>> {
+    let module = program.module();
+    if let [only] = module.flows.as_slice() {
+        return Some(Arc::clone(&only.name));
+    }
+    let mut offered = module
+        .triggers
+        .iter()
+        .filter(|trigger| matches!(trigger.kind, TriggerKind::Api { .. }))
+        .map(|trigger| &trigger.target_flow);
+    let first = offered.next()?;
+    offered.all(|other| other == first).then(|| Arc::clone(first))
+}
+
+/// An execution at its beginning, in memory only.
+pub(crate) fn begin(
+    scope: TenantScope,
+    program: Arc<Program>,
+    hosted: &HostedCore,
+    execution: Execution,
+) -> Result<Run, Failure> {
+    let start = start(hosted, &execution);
+    let machine = Machine::start(&program, start.clone())?;
+    let done = Done { entries: vec![Entry::Started(Box::new(start))], ..Done::default() };
+    Ok(Run { scope, program, machine, execution, stored_epoch: None, epoch: 1, next_seq: 0, done })
+}
+
+/// What an execution begins with. A parameter of the program's configuration takes its value from the Core's environment,
+/// where that has one of its name.
+pub(crate) fn start(hosted: &HostedCore, execution: &Execution) -> Start {
+    Start {
+        flow: Arc::clone(&execution.flow),
+        input: execution.input.clone(),
+        config: hosted.env.clone(),
+        context: ExecutionContext {
+            execution_id: execution.id.to_string().into(),
+            core_id: execution.core_id.to_string().into(),
+            trigger: Value::String(execution.origin.to_string().into()),
+            started_at: execution.started_at.micros(),
+        },
+        env: hosted.env.clone(),
+    }
+}

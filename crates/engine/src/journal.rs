@@ -1,0 +1,58 @@
+//! What an execution did, as people read it.
+
+use scaigrid_persistence::executions;
+use scaigrid_runtime::journal;
+use scaigrid_scope::{ExecutionId, TenantScope};
+
+use crate::{Engine, Error};
+
+/// Chunks that are read for one page; a chunk holds at least one entry.
+const CHUNKS: i64 = 200;
+
+/// An entry of an execution's journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    /// Its number.
+    pub seq: i64,
+    /// What it says.
+    pub entry: serde_json::Value,
+}
+
+/// Entries of a journal in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryPage {
+    /// The entries.
+    pub entries: Vec<HistoryEntry>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+impl Engine {
+    /// Entries of an execution's journal, from a number on.
+    ///
+    /// # Errors
+    /// There is no such execution, or the database.
+    pub async fn history(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        from: i64,
+        limit: usize,
+    ) -> Result<HistoryPage, Error> {
+        let mut connection = self.0.database.read().await?;
+        executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
+        let first = executions::chunk_of(&mut connection, scope, id, from).await?.unwrap_or(0);
+        let chunks = executions::journal(&mut connection, scope, id, first, CHUNKS).await?;
+        let mut entries = Vec::new();
+        for (seq, bytes) in chunks {
+            let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
+            for (seq, entry) in (seq..).zip(chunk).filter(|(seq, _)| *seq >= from) {
+                if entries.len() == limit {
+                    return Ok(HistoryPage { entries, more: true });
+                }
+                entries.push(HistoryEntry { seq, entry: entry.to_json() });
+            }
+        }
+        Ok(HistoryPage { entries, more: false })
+    }
+}

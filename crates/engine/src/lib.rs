@@ -1,0 +1,111 @@
+//! Drives machines: takes executions, performs their effects, makes what happened durable, and hands them on.
+//!
+//! A machine runs in memory until it must wait, ends, or wants something from outside; all that it did by then,
+//! journal, memory, events, checkpoints, becomes durable in one commit ([`persistence::commit`](scaigrid_persistence::commit)), together with
+//! those of other executions that are ready at the same time. If the process dies before, nothing has happened, and nobody
+//! was told otherwise; after, everything has.
+//!
+//! Who may do what is decided above this room, and what a program means below it. The engine knows neither HTTP nor
+//! permissions.
+
+mod committer;
+mod cores;
+mod deadlines;
+mod decide;
+mod drive;
+mod effects;
+mod error;
+mod events;
+mod ids;
+mod invoke;
+mod journal;
+mod node;
+mod resume;
+mod wait;
+
+use std::sync::Arc;
+
+use scaigrid_bus::Bus;
+use scaigrid_persistence::Database;
+use scaigrid_persistence::sealing::Vault;
+use scaigrid_scope::{Clock, NodeId, SystemScope};
+use tokio::sync::{Notify, Semaphore};
+
+pub use cores::{HostedCore, Refusal};
+pub use decide::{Decided, Decider};
+pub use error::Error;
+pub use ids::Ids;
+pub use invoke::Invocation;
+pub use journal::{HistoryEntry, HistoryPage};
+pub use events::Delivered;
+
+use committer::Committer;
+use cores::Hosted;
+
+/// How many executions of this node may be under way in the background at once.
+const BACKGROUND: usize = 64;
+
+/// What an engine stands on.
+pub struct Parts {
+    /// Where everything is kept.
+    pub database: Database,
+    /// How nodes tell each other.
+    pub bus: Bus,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The source of ids.
+    pub ids: Arc<Ids>,
+    /// The keys to the Cores' secrets.
+    pub vault: Arc<Vault>,
+    /// The right to work for every tenant.
+    pub system: SystemScope,
+}
+
+/// The engine of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    bus: Bus,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    vault: Arc<Vault>,
+    system: SystemScope,
+    node: NodeId,
+    committer: Committer,
+    hosted: Hosted,
+    /// Rung when there may be executions to take.
+    work: Notify,
+    /// Rung when a deadline may be nearer than the one slept for.
+    deadlines: Notify,
+    /// Executions under way in the background.
+    background: Arc<Semaphore>,
+}
+
+impl Engine {
+    /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { database, bus, clock, ids, vault, system } = parts;
+        let node = NodeId::from_ulid(ids.draw(clock.now()));
+        Self(Arc::new(Inner {
+            committer: Committer::start(database.clone()),
+            hosted: Hosted::new(),
+            work: Notify::new(),
+            deadlines: Notify::new(),
+            background: Arc::new(Semaphore::new(BACKGROUND)),
+            database,
+            bus,
+            clock,
+            ids,
+            vault,
+            system,
+            node,
+        }))
+    }
+
+    /// This node's name.
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+}

@@ -1,0 +1,274 @@
+//! Going on with an execution from what is durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_persistence::executions::{self, Stored};
+use scaigrid_persistence::leases::{self, Claimed};
+use scaigrid_runtime::journal::{self, Entry};
+use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
+use scaigrid_scope::{ExecutionId, TenantScope};
+
+use crate::drive::{Committed, Done, Run, describe};
+use crate::invoke;
+use crate::{Engine, Error};
+
+/// How often something is done again because others changed the same in between.
+pub(crate) const ATTEMPTS: u32 = 20;
+/// The pause before another attempt in the background, and the longest one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+/// Chunks of a journal that are read at once.
+const CHUNKS: i64 = 500;
+/// The effect that stands in the inbox for the wish to cancel.
+pub(crate) const CANCEL: u32 = u32::MAX;
+
+impl Engine {
+    /// Takes executions that nobody holds.
+    pub(crate) async fn take(&self, most: i64) -> Result<Vec<Claimed>, Error> {
+        let mut transaction = self.0.database.begin().await?;
+        let now = self.0.clock.now();
+        let claimed = leases::claim(&mut transaction, &self.0.system, self.0.node, now, most).await?;
+        if claimed.is_empty() {
+            transaction.rollback().await?;
+        } else {
+            transaction.commit().await?;
+        }
+        Ok(claimed)
+    }
+
+    /// Runs an execution that this node holds until it waits or has ended, whatever comes in between.
+    pub(crate) async fn see_through(&self, scope: TenantScope, id: ExecutionId) {
+        let mut pause = PAUSES.0;
+        loop {
+            match self.go_on(scope, id).await {
+                Ok(()) => break,
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, execution = %id, "an execution is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Err(error) => {
+                    tracing::error!(%error, execution = %id, "an execution cannot go on");
+                    self.give_up(scope, id, &error).await;
+                    break;
+                }
+            }
+        }
+        self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id));
+    }
+
+    /// One attempt of [`Engine::see_through`], again and again while it is overtaken by its own news.
+    async fn go_on(&self, scope: TenantScope, id: ExecutionId) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let Some(stored) = self.load(scope, id).await? else { return Ok(()) };
+            // Somebody else has it, or it has ended: it is not ours to run.
+            if stored.execution.status != ExecutionStatus::Running {
+                return Ok(());
+            }
+            let Some(mut run) = self.restore(scope, stored).await? else { return Ok(()) };
+            self.take_inbox(&mut run).await?;
+            match self.drive(&mut run).await? {
+                Committed::Yes | Committed::Overtaken | Committed::Refused => return Ok(()),
+                // Its row says `queued`: whoever takes it next finds what it waits for.
+                Committed::AndAwaited => return Ok(()),
+                Committed::Again => {}
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    pub(crate) async fn load(&self, scope: TenantScope, id: ExecutionId) -> Result<Option<Stored>, Error> {
+        let mut connection = self.0.database.read().await?;
+        Ok(executions::load(&mut connection, scope, id).await?)
+    }
+
+    /// The execution as it stood when it was last durable. None when it could not even begin: it has failed then.
+    pub(crate) async fn restore(&self, scope: TenantScope, stored: Stored) -> Result<Option<Run>, Error> {
+        let execution = stored.execution;
+        let program = self.program(scope, execution.core_id, execution.source_version).await?;
+        if stored.snapshot.is_none() && stored.next_seq == 0 {
+            let hosted = self.hosted(scope, execution.core_id).await?;
+            return match invoke::begin(scope, program, &hosted, execution.clone()) {
+                Ok(mut run) => {
+                    run.stored_epoch = Some(stored.epoch);
+                    run.epoch = stored.epoch;
+                    Ok(Some(run))
+                }
+                Err(failure) => {
+                    self.fail(scope, execution, stored.epoch, &failure).await?;
+                    Ok(None)
+                }
+            };
+        }
+        let id = execution.id;
+        let snapshot = stored
+            .snapshot
+            .as_deref()
+            .map(Machine::decode)
+            .transpose()
+            .map_err(|error| Error::state(id, &error))?;
+        let entries = self.journal_of(scope, id, stored.snapshot_seq, stored.next_seq).await?;
+        let machine = if entries.is_empty() {
+            snapshot.ok_or_else(|| Error::Journal { id, reason: "it has neither state nor journal".into() })?
+        } else {
+            let replayed =
+                journal::resume(&program, snapshot, &entries).map_err(|error| Error::replay(id, &error))?;
+            replayed.machine
+        };
+        Ok(Some(Run {
+            scope,
+            program,
+            machine,
+            execution,
+            stored_epoch: Some(stored.epoch),
+            epoch: stored.epoch,
+            next_seq: stored.next_seq,
+            done: Done::default(),
+        }))
+    }
+
+    async fn journal_of(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        mut from: i64,
+        until: i64,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        while from < until {
+            let mut connection = self.0.database.read().await?;
+            let chunks = executions::journal(&mut connection, scope, id, from, CHUNKS).await?;
+            if chunks.is_empty() {
+                let reason = format!("entries from {from} to {until} are missing");
+                return Err(Error::Journal { id, reason });
+            }
+            for (_, bytes) in chunks {
+                let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
+                from += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+                entries.extend(chunk);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Gives the machine what has come for it.
+    async fn take_inbox(&self, run: &mut Run) -> Result<(), Error> {
+        let mut connection = self.0.database.read().await?;
+        let arrived = executions::inbox(&mut connection, run.scope, run.execution.id).await?;
+        drop(connection);
+        for (effect, bytes) in arrived {
+            run.done.taken.push(effect);
+            let outcome = decode_outcome(&bytes).map_err(|error| Error::state(run.execution.id, &error))?;
+            if effect == CANCEL {
+                let reason = match outcome {
+                    Outcome::Error(failure) => failure.message,
+                    Outcome::Value(_) => Arc::from(""),
+                };
+                cancel(run, reason);
+                continue;
+            }
+            // One that is not waited for any more was given up in the meantime.
+            answer(run, effect, outcome);
+        }
+        Ok(())
+    }
+
+    /// Ends an execution that could not begin.
+    async fn fail(
+        &self,
+        scope: TenantScope,
+        execution: Execution,
+        epoch: i64,
+        failure: &Failure,
+    ) -> Result<(), Error> {
+        let unit = self.failure_unit(scope, execution, epoch, failure);
+        self.0.committer.commit(unit).await?;
+        self.work_waits();
+        Ok(())
+    }
+
+    /// Marks an execution that cannot go on as failed, as well as that can be done.
+    async fn give_up(&self, scope: TenantScope, id: ExecutionId, error: &Error) {
+        let failure = Failure::new("EXECUTION_BROKEN", error.to_string());
+        let given_up = async {
+            if let Some(stored) = self.load(scope, id).await?
+                && stored.execution.status == ExecutionStatus::Running
+            {
+                self.fail(scope, stored.execution, stored.epoch, &failure).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = given_up.await {
+            tracing::error!(%error, execution = %id, "an execution cannot be given up either");
+        }
+    }
+
+    fn failure_unit(
+        &self,
+        scope: TenantScope,
+        mut execution: Execution,
+        epoch: i64,
+        failure: &Failure,
+    ) -> scaigrid_persistence::commit::Unit {
+        use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
+        let now = self.0.clock.now();
+        execution.error = Some(describe(failure));
+        let delivered = execution.parent.map(|parent| Delivery {
+            to: parent.execution,
+            effect: parent.effect,
+            outcome: crate::drive::encode_outcome(&Outcome::Error(failure.clone())),
+        });
+        let change = Change::Proceed {
+            id: execution.id,
+            expected_epoch: epoch,
+            status: ExecutionStatus::Failed,
+            output: None,
+            error: execution.error,
+            finished_at: Some(now),
+            progress: Progress { snapshot: Snapshot::Keep, next_seq: 0, owner: None, epoch },
+        };
+        Unit { delivered: delivered.into_iter().collect(), ..Unit::new(scope.tenant_id(), now, change) }
+    }
+
+    /// Lets an execution that is in motion go on without anybody waiting for it.
+    pub(crate) fn go_on_in_background(&self, mut run: Run) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let (scope, id) = (run.scope, run.execution.id);
+            let Ok(_permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+            match engine.drive(&mut run).await {
+                Ok(Committed::Again) | Err(_) => engine.see_through(scope, id).await,
+                Ok(_) => engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id)),
+            }
+        });
+    }
+}
+
+/// Notes an answer in the journal and gives it to the machine; false when nobody waits for it.
+pub(crate) fn answer(run: &mut Run, effect: u32, outcome: Outcome) -> bool {
+    let id = EffectId(effect);
+    if run.machine.deliver(id, outcome.clone()).is_err() {
+        return false;
+    }
+    run.done.entries.push(Entry::Outcome { id, outcome });
+    true
+}
+
+/// Notes the wish to cancel in the journal and tells the machine; false when it has ended or is being cancelled.
+pub(crate) fn cancel(run: &mut Run, reason: Arc<str>) -> bool {
+    let steps = run.machine.steps();
+    if !run.machine.cancel(Arc::clone(&reason)) {
+        return false;
+    }
+    run.done.entries.push(Entry::Cancel { reason, steps });
+    true
+}
+
+fn decode_outcome(bytes: &[u8]) -> Result<Outcome, scaigrid_runtime::StateError> {
+    let entries = journal::decode_chunk(bytes)?;
+    match entries.into_iter().next() {
+        Some(Entry::Outcome { outcome, .. }) => Ok(outcome),
+        _ => Err(scaigrid_runtime::StateError::Damaged { reason: "not an outcome".into() }),
+    }
+}

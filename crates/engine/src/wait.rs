@@ -1,0 +1,87 @@
+//! Waiting for an execution, and where it stands.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use scaigrid_bus::{Heard, Signal};
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
+use scaigrid_persistence::{checkpoints, executions};
+use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
+use tokio::time::Instant;
+
+use crate::{Engine, Error};
+
+/// Without a signal, an execution is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many executions below one are looked at for checkpoints.
+const FAMILY_AT_MOST: usize = 100;
+
+impl Engine {
+    /// An execution and the checkpoints that it, or what it called, waits at.
+    ///
+    /// # Errors
+    /// There is no such execution, or the database.
+    pub async fn standing(&self, scope: TenantScope, id: ExecutionId) -> Result<Standing, Error> {
+        let mut connection = self.0.database.read().await?;
+        let execution =
+            executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
+        drop(connection);
+        self.with_checkpoints(scope, execution).await
+    }
+
+    async fn with_checkpoints(&self, scope: TenantScope, execution: Execution) -> Result<Standing, Error> {
+        let checkpoints = if execution.status == ExecutionStatus::Suspended {
+            self.waited_at(scope, execution.id).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Standing { execution, checkpoints })
+    }
+
+    async fn waited_at(&self, scope: TenantScope, id: ExecutionId) -> Result<Vec<CheckpointId>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let mut found = Vec::new();
+        let mut family = VecDeque::from([id]);
+        for _ in 0..FAMILY_AT_MOST {
+            let Some(member) = family.pop_front() else { break };
+            let pending = checkpoints::pending_of(&mut connection, scope, member).await?;
+            found.extend(pending.into_iter().map(|stored| stored.checkpoint.id));
+            let called = executions::children(&mut connection, scope, member).await?;
+            family.extend(called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id));
+        }
+        Ok(found)
+    }
+
+    /// Waits until an execution has ended or waits for a person, but not longer than so long.
+    pub(crate) async fn settle(
+        &self,
+        scope: TenantScope,
+        execution: Execution,
+        wait: Duration,
+    ) -> Result<Standing, Error> {
+        let deadline = Instant::now() + wait;
+        let mut listener = self.0.bus.listen();
+        let mut standing = self.with_checkpoints(scope, execution).await?;
+        loop {
+            if standing.execution.status.is_final() || !standing.checkpoints.is_empty() {
+                return Ok(standing);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(standing);
+            }
+            let moved = async {
+                loop {
+                    match listener.next().await {
+                        Heard::Signal(Signal::ExecutionMoved(_)) | Heard::Missed => break,
+                        Heard::Signal(_) => {}
+                        Heard::Closed => std::future::pending().await,
+                    }
+                }
+            };
+            // Whether a signal came or the time is up, one looks.
+            let _ = tokio::time::timeout(left.min(LOOK_EVERY), moved).await;
+            standing = self.standing(scope, standing.execution.id).await?;
+        }
+    }
+}

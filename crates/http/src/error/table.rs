@@ -1,0 +1,151 @@
+//! The one table from errors to status and code.
+//!
+//! Each error has two names: the platform's, and the one it wears under `/v1/admin`, whose clients know the
+//! names of the workspace product. Adding an error to the application without a row here does not compile.
+
+use actix_web::http::StatusCode;
+use scaigrid_app as app;
+use scaigrid_app::Resource;
+
+use super::Error;
+
+/// Which names the errors of a route wear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// The platform's own names.
+    Grid,
+    /// The workspace product's, beginning with `SW_`.
+    Workspace,
+}
+
+impl Family {
+    /// The family of the route at a path.
+    pub fn of_path(path: &str) -> Self {
+        match path.strip_prefix("/v1/admin") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Workspace,
+            _ => Self::Grid,
+        }
+    }
+}
+
+/// What the wire says of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The status.
+    pub status: StatusCode,
+    /// The code in the platform's family.
+    pub grid: &'static str,
+    /// The code under `/v1/admin`.
+    pub workspace: &'static str,
+}
+
+impl Row {
+    /// The code in a family.
+    pub const fn code(&self, family: Family) -> &'static str {
+        match family {
+            Family::Grid => self.grid,
+            Family::Workspace => self.workspace,
+        }
+    }
+}
+
+const fn entry(status: StatusCode, grid: &'static str, workspace: &'static str) -> Row {
+    Row { status, grid, workspace }
+}
+
+/// The row of an error.
+pub const fn row(error: &Error) -> Row {
+    use StatusCode as S;
+    match error {
+        Error::App(error) => row_of_app(error),
+        Error::MethodNotAllowed { .. } => {
+            entry(S::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "SW_METHOD_NOT_ALLOWED")
+        }
+        Error::UnsupportedMediaType { .. } => {
+            entry(S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "SW_UNSUPPORTED_MEDIA_TYPE")
+        }
+        Error::PayloadTooLarge { .. } => {
+            entry(S::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", "SW_CONTENT_TOO_LARGE")
+        }
+    }
+}
+
+const fn row_of_app(error: &app::Error) -> Row {
+    use StatusCode as S;
+    use app::Error as E;
+    match error {
+        E::TokenMissing => entry(S::UNAUTHORIZED, "AUTH_TOKEN_MISSING", "SW_AUTH_INVALID_TOKEN"),
+        E::TokenInvalid => entry(S::UNAUTHORIZED, "AUTH_TOKEN_INVALID", "SW_AUTH_INVALID_TOKEN"),
+        E::TokenExpired => entry(S::UNAUTHORIZED, "AUTH_TOKEN_INVALID", "SW_AUTH_EXPIRED_TOKEN"),
+        E::PermissionDenied { .. } => {
+            entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION")
+        }
+        E::InsufficientScope { .. } => {
+            entry(S::FORBIDDEN, "AUTH_INSUFFICIENT_SCOPE", "SW_AUTH_INSUFFICIENT_PERMISSION")
+        }
+        E::NotAssignee => entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION"),
+        E::TenantSuspended => entry(S::FORBIDDEN, "TENANT_SUSPENDED", "SW_TENANT_SUSPENDED"),
+        E::NotFound(resource) => row_of_missing(*resource),
+        E::Invalid(_) => entry(S::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", "SW_VALIDATION_ERROR"),
+        E::InvalidSource(_) => entry(S::UNPROCESSABLE_ENTITY, "INVALID_SOURCE_IR", "SW_VALIDATION_ERROR"),
+        E::InvalidTransition { .. } => entry(S::CONFLICT, "INVALID_CORE_TRANSITION", "SW_CONFLICT"),
+        E::CoreNotRunning { .. } => entry(S::CONFLICT, "CORE_NOT_RUNNING", "SW_CONFLICT"),
+        E::SlugConflict { .. } => entry(S::CONFLICT, "SLUG_CONFLICT", "SW_SLUG_CONFLICT"),
+        E::CheckpointAlreadyResolved { .. } => {
+            entry(S::CONFLICT, "CHECKPOINT_ALREADY_RESOLVED", "SW_CONFLICT")
+        }
+        E::Conflict(_) => entry(S::CONFLICT, "CONFLICT", "SW_CONFLICT"),
+        E::PreconditionFailed => {
+            entry(S::PRECONDITION_FAILED, "PRECONDITION_FAILED", "SW_PRECONDITION_FAILED")
+        }
+        E::ModuleNotEnabled { .. } => entry(S::FORBIDDEN, "MODULE_NOT_ENABLED", "SW_MODULE_NOT_ENABLED"),
+        E::ModuleDependencyUnavailable { enabling, .. } => {
+            let status = if *enabling { S::CONFLICT } else { S::SERVICE_UNAVAILABLE };
+            entry(status, "MODULE_DEPENDENCY_UNAVAILABLE", "SW_MODULE_DEPENDENCY_UNAVAILABLE")
+        }
+        E::ModuleNotInstalled => entry(S::CONFLICT, "MODULE_NOT_INSTALLED", "SW_CONFLICT"),
+        E::FileTooLarge { .. } => entry(S::BAD_REQUEST, "FILE_TOO_LARGE", "SW_CONTENT_TOO_LARGE"),
+        E::Capacity { .. } => entry(S::CONFLICT, "TENANT_CAPACITY", "SW_TENANT_CAPACITY"),
+        E::IdempotencyKeyReused => {
+            entry(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "SW_IDEMPOTENCY_KEY_REUSED")
+        }
+        E::IdempotencyKeyInUse => entry(S::CONFLICT, "IDEMPOTENCY_KEY_IN_USE", "SW_IDEMPOTENCY_KEY_IN_USE"),
+        E::RateLimited { .. } => entry(S::TOO_MANY_REQUESTS, "RATE_LIMITED", "SW_RATE_LIMIT_EXCEEDED"),
+        E::Unavailable { .. } => {
+            entry(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "SW_SERVICE_UNAVAILABLE")
+        }
+        E::Internal(_) => entry(S::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "SW_INTERNAL_ERROR"),
+    }
+}
+
+const fn row_of_missing(resource: Resource) -> Row {
+    let (grid, workspace) = match resource {
+        Resource::Route => ("NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Tenant => ("TENANT_NOT_FOUND", "SW_TENANT_NOT_FOUND"),
+        Resource::Partner => ("PARTNER_NOT_FOUND", "SW_PARTNER_NOT_FOUND"),
+        Resource::User => ("USER_NOT_FOUND", "SW_PARTICIPANT_NOT_FOUND"),
+        Resource::ApiKey => ("API_KEY_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Group => ("GROUP_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Module => ("MODULE_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Core => ("CORE_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::CoreVersion => ("CORE_VERSION_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Execution => ("EXECUTION_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Checkpoint => ("CHECKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
+        Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
+    };
+    entry(StatusCode::NOT_FOUND, grid, workspace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_administration_wears_the_workspace_names() {
+        assert_eq!(Family::of_path("/v1/admin/tenants"), Family::Workspace);
+        assert_eq!(Family::of_path("/v1/admin"), Family::Workspace);
+        assert_eq!(Family::of_path("/v1/administrators"), Family::Grid);
+        assert_eq!(Family::of_path("/v1/users"), Family::Grid);
+    }
+}

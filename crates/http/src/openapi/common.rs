@@ -1,0 +1,161 @@
+//! What operations of a kind have in common: the errors they can answer and the headers they take.
+//!
+//! The examples are the errors as they are really written.
+
+use std::time::Duration;
+
+use scaigrid_app as app;
+use serde_json::json;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Required, Response, Schema};
+
+use crate::body::JSON_LIMIT;
+use crate::error::{Error, Family, body_of, table};
+
+/// The errors that many operations share, and the names of their components.
+fn shared() -> Vec<(&'static str, &'static str, Error)> {
+    let app_error = Error::App;
+    let later = Duration::from_secs(15);
+    vec![
+        ("Unauthorized", "The credentials are missing or not valid", app_error(app::Error::TokenMissing)),
+        (
+            "Forbidden",
+            "The caller may not do this, or the module is off, or the tenant suspended",
+            app_error(app::Error::PermissionDenied { permission: "users:manage".into() }),
+        ),
+        (
+            "NotFound",
+            "There is no such thing, or none that the caller may see",
+            app_error(app::Error::NotFound(app::Resource::Route)),
+        ),
+        ("Conflict", "The present state does not allow it", app_error(app::Error::IdempotencyKeyInUse)),
+        (
+            "PreconditionFailed",
+            "The resource is no longer what `If-Match` names",
+            app_error(app::Error::PreconditionFailed),
+        ),
+        ("PayloadTooLarge", "The body is too large", Error::PayloadTooLarge { limit: JSON_LIMIT }),
+        (
+            "UnsupportedMediaType",
+            "The body is of a kind that is not taken here",
+            Error::UnsupportedMediaType { expected: "application/json" },
+        ),
+        (
+            "Invalid",
+            "The request is not valid; the details name the fields",
+            Error::invalid("name", "must be 1 to 200 long"),
+        ),
+        (
+            "TooManyRequests",
+            "The caller asks too often; see `Retry-After`",
+            app_error(app::Error::RateLimited { retry_after: later }),
+        ),
+        ("Internal", "Something went wrong inside", app_error(app::Error::internal("unseen"))),
+        (
+            "Unavailable",
+            "The service cannot answer just now; see `Retry-After`",
+            app_error(app::Error::Unavailable { retry_after: later }),
+        ),
+    ]
+}
+
+const fn prefix(family: Family) -> &'static str {
+    match family {
+        Family::Grid => "",
+        Family::Workspace => "Workspace",
+    }
+}
+
+/// Adds the error's schema and the shared answers.
+pub(super) fn add_components(components: &mut Components) {
+    components.schemas.insert("Error".to_owned(), error_schema());
+    for (name, description, error) in shared() {
+        for family in [Family::Grid, Family::Workspace] {
+            let mut content = Content::new(Some(Ref::from_schema_name("Error")));
+            content.example = Some(body_of(&error, family, "req_01JZ8QZ5T0000000000000000A"));
+            let mut response = Response::new(description);
+            response.content.insert("application/json".to_owned(), content.into());
+            components.responses.insert(format!("{}{name}", prefix(family)), response.into());
+        }
+    }
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn error_schema() -> RefOr<Schema> {
+    let detail =
+        ObjectBuilder::new().property("field", text()).property("message", text()).required("message");
+    let seconds = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+        .description(Some("Whole seconds after which it is worth trying again"));
+    let error = ObjectBuilder::new()
+        .property("code", text().description(Some("Stable; what programs decide by")))
+        .property("message", text().description(Some("For people; may change")))
+        .property("retry_after", seconds)
+        .property("details", ArrayBuilder::new().items(detail))
+        .required("code")
+        .required("message");
+    let meta = ObjectBuilder::new().property("request_id", text()).required("request_id");
+    ObjectBuilder::new()
+        .property("status", text().enum_values(Some([json!("error")])))
+        .property("error", error)
+        .property("meta", meta)
+        .required("status")
+        .required("error")
+        .required("meta")
+        .into()
+}
+
+/// Adds the errors that an operation can answer by its kind, and the headers that it takes.
+pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public: bool) {
+    let in_api = crate::server::is_api(path);
+    let has_query = operation.parameters.iter().flatten().any(
+        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query),
+    );
+    let has_body = operation.request_body.is_some();
+    let posts = method == "post" && !public;
+    if posts {
+        add_header(
+            operation,
+            "Idempotency-Key",
+            "1 to 255 visible ASCII characters; the same request with the same key runs once",
+        );
+    }
+    if method == "put" {
+        add_header(operation, "If-Match", "The entity tag that the resource must still have");
+    }
+    let answers = |name: &str| match name {
+        "Unauthorized" | "Forbidden" => !public,
+        "NotFound" => path.contains('{'),
+        "Conflict" => posts,
+        "PreconditionFailed" => method == "put",
+        "PayloadTooLarge" | "UnsupportedMediaType" => has_body,
+        "Invalid" => has_body || has_query || posts,
+        "TooManyRequests" | "Internal" | "Unavailable" => in_api,
+        _ => false,
+    };
+    let family = Family::of_path(path);
+    for (name, _, error) in shared().into_iter().filter(|(name, ..)| answers(name)) {
+        let status = table::row(&error).status.as_u16().to_string();
+        let shared = RefOr::Ref(Ref::from_response_name(format!("{}{name}", prefix(family))));
+        operation.responses.responses.entry(status).or_insert(shared);
+    }
+}
+
+fn add_header(operation: &mut Operation, name: &str, description: &str) {
+    let parameters = operation.parameters.get_or_insert_default();
+    let known = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name.eq_ignore_ascii_case(name));
+    if parameters.iter().any(known) {
+        return;
+    }
+    let mut parameter = Parameter::new(name);
+    parameter.parameter_in = ParameterIn::Header;
+    parameter.required = Required::False;
+    parameter.description = Some(description.to_owned());
+    parameter.schema = Some(text().into());
+    parameters.push(parameter.into());
+}

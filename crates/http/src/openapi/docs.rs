@@ -1,0 +1,59 @@
+//! The document and the interactive reference, served from this binary: nothing is fetched from elsewhere.
+
+use std::sync::Arc;
+
+use actix_web::http::header;
+use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use scaigrid_app as app;
+use utoipa_swagger_ui::Config;
+
+use crate::error::Error;
+
+/// The reference's pages load only what comes from here; its styles are partly inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// Mounts `/openapi.json` and `/docs/`. The document comes written: it is the same for every request.
+pub(crate) fn mount(config: &mut ServiceConfig, document: Bytes) {
+    let pages = Arc::new(
+        // The outside validator of the specification is never asked.
+        Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).deep_linking(true),
+    );
+    // Routes, not resources: a resource answers a wrong method by itself, without saying which are right.
+    config
+        .route(
+            "/openapi.json",
+            web::get().to(move || {
+                let document = document.clone();
+                async move { HttpResponse::Ok().content_type("application/json").body(document) }
+            }),
+        )
+        .route(
+            "/docs",
+            web::get().to(async || {
+                HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+            }),
+        )
+        .route(
+            "/docs/{file:.*}",
+            web::get().to(move |request: HttpRequest| {
+                let pages = Arc::clone(&pages);
+                async move { page(&request, pages) }
+            }),
+        );
+}
+
+fn page(request: &HttpRequest, pages: Arc<Config<'static>>) -> Result<HttpResponse, Error> {
+    let file = request.match_info().query("file");
+    let served = utoipa_swagger_ui::serve(file, pages);
+    let served = served.map_err(|error| app::Error::internal(error.to_string()))?;
+    let file = served.ok_or(app::Error::NotFound(app::Resource::Route))?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY)).content_type(file.content_type);
+    if file.gzpipped {
+        response.insert_header(header::ContentEncoding::Gzip);
+    }
+    Ok(response.body(file.bytes.into_owned()))
+}

@@ -1,0 +1,98 @@
+//! The `OpenAPI` document (3.1), made of the same list as the routes.
+//!
+//! What is true of every operation of a kind is added here and not repeated beside each handler: security, the
+//! errors that it can answer, the headers that it takes. An operation that says something itself keeps it.
+
+pub(crate) mod docs;
+pub(crate) mod table;
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use actix_web::App;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Info, License, OpenApi, PathItem};
+use utoipa_actix_web::AppExt as _;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// The routes of a part of the API, documented where they are declared.
+pub type Routes = fn(&mut ServiceConfig<'_>);
+
+/// Why the routes make no document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Two operations have the same name.
+    #[error("the operation id {id} is used by {first} and by {second}")]
+    DuplicateOperationId {
+        /// The name.
+        id: String,
+        /// The method and path of the one.
+        first: String,
+        /// The method and path of the other.
+        second: String,
+    },
+    /// An operation has no name.
+    #[error("{operation} has no operation id")]
+    NoOperationId {
+        /// Its method and path.
+        operation: String,
+    },
+}
+
+/// The document of all routes: the given ones and those of this crate.
+pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
+    let app = App::new().into_utoipa_app().configure(crate::health::routes).configure(routes);
+    let (_, mut document) = app.split_for_parts();
+    let mut info = Info::new("scaigrid", env!("CARGO_PKG_VERSION"));
+    info.description =
+        Some("A self-hosted, multi-tenant platform that hosts agent programs durably.".to_owned());
+    let mut license = License::new("Apache-2.0 OR MIT");
+    license.identifier = Some("Apache-2.0 OR MIT".to_owned());
+    info.license = Some(license);
+    document.info = info;
+
+    let components = document.components.get_or_insert_default();
+    let bearer = SecurityScheme::Http(
+        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key (`sgk_…`)")).build(),
+    );
+    components.add_security_scheme("bearer", bearer);
+    common::add_components(components);
+    document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("bearer", [])]);
+
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations_mut(item) {
+            let place = format!("{} {path}", method.to_uppercase());
+            let Some(id) = operation.operation_id.clone().filter(|id| !id.is_empty()) else {
+                return Err(DocumentError::NoOperationId { operation: place });
+            };
+            if let Some(first) = names.insert(id.clone(), place.clone()) {
+                return Err(DocumentError::DuplicateOperationId { id, first, second: place });
+            }
+            let public = operation
+                .security
+                .as_ref()
+                .is_some_and(|needs| needs.is_empty() || needs.contains(&SecurityRequirement::default()));
+            if public {
+                operation.security = Some(Vec::new());
+            }
+            common::add_to(operation, method, path, public);
+        }
+    }
+    Ok(document)
+}
+
+/// The operations of a path, by their methods in lower case.
+pub(crate) fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("get", item.get.as_mut()),
+        ("post", item.post.as_mut()),
+        ("put", item.put.as_mut()),
+        ("patch", item.patch.as_mut()),
+        ("delete", item.delete.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation?)))
+}

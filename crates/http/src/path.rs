@@ -1,0 +1,64 @@
+//! Identifiers in paths.
+//!
+//! A text that is no identifier names nothing, so it is answered like a thing that does not exist. The
+//! extractor stands behind the caller's in a handler's arguments, so missing rights are told first.
+
+use std::future::{Ready, ready};
+use std::str::FromStr;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+use scaigrid_app::Resource;
+use scaigrid_scope as scope;
+
+use crate::error::Error;
+
+/// An identifier that stands in paths.
+pub trait InPath: FromStr {
+    /// What it names.
+    const RESOURCE: Resource;
+    /// The path parameter that holds it, where it is not plainly `id`.
+    const PARAMETER: &'static str;
+}
+
+macro_rules! in_path {
+    ($($id:ident $resource:ident $parameter:literal),* $(,)?) => {$(
+        impl InPath for scope::$id {
+            const RESOURCE: Resource = Resource::$resource;
+            const PARAMETER: &'static str = $parameter;
+        }
+    )*};
+}
+
+in_path! {
+    TenantId Tenant "tenant_id",
+    PartnerId Partner "partner_id",
+    UserId User "user_id",
+    GroupId Group "group_id",
+    ApiKeyId ApiKey "api_key_id",
+    CoreId Core "core_id",
+    ExecutionId Execution "execution_id",
+    CheckpointId Checkpoint "checkpoint_id",
+    TriggerId Trigger "trigger_id",
+    EventId Event "event_id",
+}
+
+/// The identifier of a path: of its parameter named for the kind (`user_id`), else of `id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathId<T>(pub T);
+
+impl<T: InPath> FromRequest for PathId<T> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let path = request.match_info();
+        let text = path.get(T::PARAMETER).or_else(|| path.get("id")).unwrap_or_default();
+        ready(id(text, T::RESOURCE).map(Self))
+    }
+}
+
+/// An identifier that a text spells, or the answer that there is no such thing.
+pub fn id<T: FromStr>(text: &str, resource: Resource) -> Result<T, Error> {
+    text.parse().map_err(|_| Error::not_found(resource))
+}

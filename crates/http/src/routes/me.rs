@@ -1,0 +1,106 @@
+//! Who the caller is.
+
+use actix_web::{get, web};
+use scaigrid_app::{App, me};
+use scaigrid_scope::Level;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::auth::Caller;
+use crate::envelope::{DataOf, Reply};
+use crate::error::Error;
+
+/// The caller, where they act, and what they may do there.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "user": {"id": "usr_01JZ8QZ5T0000000000000000A", "email": "ada@acme.example", "display_name": "Ada", "kind": "human"},
+    "tenant": {"id": "ten_01JZ8QZ5T0000000000000000A", "slug": "acme", "name": "Acme"},
+    "partner": {"id": "prt_01JZ8QZ5T0000000000000000A", "slug": "internal", "name": "Internal"},
+    "level": "tenant",
+    "roles": ["tenant_viewer"],
+    "groups": [],
+    "permissions": ["models:list", "accounting:view_own", "scaicore:view"]
+}))]
+struct Me {
+    user: MyUser,
+    /// The tenant that the caller acts in.
+    tenant: Place,
+    /// The partner of that tenant.
+    partner: Place,
+    /// The level that the caller acts at: `platform`, `partner` or `tenant`.
+    level: &'static str,
+    /// The built-in roles that count in the tenant.
+    roles: Vec<&'static str>,
+    /// The groups of the tenant that the caller is in.
+    groups: Vec<String>,
+    /// All that the caller may do in the tenant, with these credentials.
+    permissions: Vec<String>,
+}
+
+/// The account that the credentials stand for.
+#[derive(Debug, Serialize, ToSchema)]
+struct MyUser {
+    id: String,
+    email: String,
+    display_name: String,
+    /// `human` or `service`.
+    kind: &'static str,
+}
+
+/// A tenant or a partner by its names.
+#[derive(Debug, Serialize, ToSchema)]
+struct Place {
+    id: String,
+    slug: String,
+    name: String,
+}
+
+impl<T: ToString> From<me::Named<T>> for Place {
+    fn from(named: me::Named<T>) -> Self {
+        Self { id: named.id.to_string(), slug: named.slug.into_string(), name: named.name.into_string() }
+    }
+}
+
+impl From<me::Me> for Me {
+    fn from(me: me::Me) -> Self {
+        let principal = &me.principal;
+        let identity = principal.identity();
+        Self {
+            user: MyUser {
+                id: principal.user_id().to_string(),
+                email: principal.email().to_string(),
+                display_name: identity.display_name.to_string(),
+                kind: identity.kind.as_str(),
+            },
+            level: match principal.level() {
+                Level::Platform => "platform",
+                Level::Partner(_) => "partner",
+                Level::Tenant(_) => "tenant",
+            },
+            roles: principal.roles().iter().map(scaigrid_scope::Role::as_str).collect(),
+            groups: principal.groups().iter().map(ToString::to_string).collect(),
+            permissions: principal.permissions().iter().map(|key| key.to_string()).collect(),
+            tenant: me.tenant.into(),
+            partner: me.partner.into(),
+        }
+    }
+}
+
+/// Who am I.
+#[utoipa::path(tag = "identity", operation_id = "get_me", responses((status = 200, body = DataOf<Me>)))]
+#[get("/v1/me")]
+async fn get_me(caller: Caller, app: web::Data<App>) -> Result<Reply<Me>, Error> {
+    Ok(Reply::ok(app.me(&caller).await?.into()))
+}
+
+/// Who am I, by its other name.
+#[utoipa::path(tag = "identity", operation_id = "get_auth_me", responses((status = 200, body = DataOf<Me>)))]
+#[get("/v1/auth/me")]
+async fn get_auth_me(caller: Caller, app: web::Data<App>) -> Result<Reply<Me>, Error> {
+    Ok(Reply::ok(app.me(&caller).await?.into()))
+}
+
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(get_me).service(get_auth_me);
+}

@@ -1,0 +1,146 @@
+//! The life of a Core: start, stop, restart, pause, resume.
+
+use actix_web::{get, post, web};
+use scaigrid_app::App;
+use scaigrid_cores::Action;
+use scaigrid_scope::{CoreId, perm};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::wire::CoreView;
+use crate::Error;
+use crate::auth::Allowed;
+use crate::envelope::{DataOf, Reply};
+use crate::filters::Filters;
+use crate::path::PathId;
+use crate::request::Origin;
+
+async fn act(
+    caller: &Allowed<perm::CoresManage>,
+    id: PathId<CoreId>,
+    origin: &Origin,
+    app: &App,
+    action: Action,
+    force: bool,
+) -> Result<Reply<CoreView>, Error> {
+    let shown = app.move_core(caller, &origin.context(), id.0, action, force).await?;
+    let revision = shown.revision.cast_unsigned();
+    Ok(Reply::ok(CoreView::whole(shown)).with_etag(revision))
+}
+
+macro_rules! move_route {
+    ($(#[$doc:meta])* $name:ident, $path:literal, $operation:literal, $action:expr) => {
+        $(#[$doc])*
+        #[utoipa::path(
+            tag = "lifecycle",
+            operation_id = $operation,
+            params(("core_id" = String, Path, description = "The Core")),
+            responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
+        )]
+        #[post($path)]
+        pub(super) async fn $name(
+            caller: Allowed<perm::CoresManage>,
+            id: PathId<CoreId>,
+            origin: Origin,
+            app: web::Data<App>,
+        ) -> Result<Reply<CoreView>, Error> {
+            act(&caller, id, &origin, &app, $action, false).await
+        }
+    };
+}
+
+move_route!(
+    /// Start a Core
+    ///
+    /// Its program is checked; what does not pass leaves the Core in `error` and is answered with 422.
+    start, "/v1/modules/scaicore/cores/{core_id}/start", "start_core", Action::Start
+);
+move_route!(
+    /// Restart a Core
+    ///
+    /// Legal in every status. Executions go on afterwards.
+    restart, "/v1/modules/scaicore/cores/{core_id}/restart", "restart_core", Action::Restart
+);
+move_route!(
+    /// Pause a Core
+    ///
+    /// It takes no work and its executions take no step until it is resumed.
+    pause, "/v1/modules/scaicore/cores/{core_id}/pause", "pause_core", Action::Pause
+);
+move_route!(
+    /// Resume a Core
+    ///
+    /// After a pause, or after the platform has held it.
+    resume, "/v1/modules/scaicore/cores/{core_id}/resume", "resume_core", Action::Resume
+);
+
+/// How a Core is stopped.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StopQuery {
+    /// `true` cancels what is under way instead of waiting for it.
+    #[param(value_type = Option<bool>)]
+    force: Option<String>,
+}
+
+/// Stop a Core
+///
+/// It takes no more work; what is under way runs to its end, and the status is `stopping` until then. What waits for a
+/// person is not waited for: it goes on after the next start.
+#[utoipa::path(
+    tag = "lifecycle",
+    operation_id = "stop_core",
+    params(("core_id" = String, Path, description = "The Core"), StopQuery),
+    responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
+)]
+#[post("/v1/modules/scaicore/cores/{core_id}/stop")]
+pub(super) async fn stop(
+    caller: Allowed<perm::CoresManage>,
+    id: PathId<CoreId>,
+    filters: Filters<StopQuery>,
+    origin: Origin,
+    app: web::Data<App>,
+) -> Result<Reply<CoreView>, Error> {
+    app.require_core(caller.tenant_scope(), id.0).await?;
+    let force = match filters.read()?.force.as_deref() {
+        None | Some("false") => false,
+        Some("true" | "") => true,
+        Some(_) => return Err(Error::invalid("force", "must be true or false")),
+    };
+    act(&caller, id, &origin, &app, Action::Stop, force).await
+}
+
+/// How a Core is run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StateView {
+    /// The Core.
+    core_id: String,
+    /// Where it is in its life.
+    status: String,
+    /// How it is started.
+    runtime_mode: String,
+    /// How its executions share its memory.
+    concurrency_mode: String,
+}
+
+/// Get how a Core is run
+#[utoipa::path(
+    tag = "lifecycle",
+    operation_id = "get_core_state",
+    params(("core_id" = String, Path, description = "The Core")),
+    responses((status = 200, description = "Status and modes", body = DataOf<StateView>))
+)]
+#[get("/v1/modules/scaicore/cores/{core_id}/state")]
+pub(super) async fn state(
+    caller: Allowed<perm::CoresView>,
+    id: PathId<CoreId>,
+    app: web::Data<App>,
+) -> Result<Reply<StateView>, Error> {
+    let core = app.core(&caller, id.0).await?.core;
+    Ok(Reply::ok(StateView {
+        core_id: core.id.to_string(),
+        status: core.status.to_string(),
+        runtime_mode: core.runtime_mode.to_string(),
+        concurrency_mode: core.concurrency.mode().to_string(),
+    }))
+}

@@ -1,0 +1,46 @@
+//! The routes of the module `scaicore`: Cores, their executions, their checkpoints.
+
+mod checkpoints;
+mod cores;
+mod events;
+mod executions;
+mod lifecycle;
+mod versions;
+mod wire;
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+/// Every route of the module.
+pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        // Before `cores/{core_id}`, which would take these words for ids.
+        .service(cores::parse_bundle)
+        .service(cores::create)
+        .service(cores::list)
+        .service(cores::get)
+        .service(cores::replace)
+        .service(cores::delete)
+        .service(lifecycle::start)
+        .service(lifecycle::stop)
+        .service(lifecycle::restart)
+        .service(lifecycle::pause)
+        .service(lifecycle::resume)
+        .service(lifecycle::state)
+        .service(versions::list)
+        .service(versions::get)
+        .service(versions::roll_back)
+        .service(executions::invoke)
+        .service(executions::list)
+        .service(executions::get)
+        .service(executions::cancel)
+        .service(executions::history)
+        .service(events::send)
+        .service(events::history)
+        .service(checkpoints::all)
+        .service(checkpoints::inbox)
+        .service(checkpoints::get)
+        .service(checkpoints::resolve)
+        .service(checkpoints::cancel)
+        .service(checkpoints::reassign)
+        .service(checkpoints::history);
+}

@@ -1,0 +1,460 @@
+//! What Cores, executions and checkpoints look like on the wire.
+
+use scaigrid_app::checkpoints::StoredCheckpoint;
+use scaigrid_app::cores::ShownCore;
+use scaigrid_checkpoints::{Checkpoint, HistoryEvent, State};
+use scaigrid_cores::execution::{Execution, Standing};
+use scaigrid_cores::{Core, CoreIdentity, LastError, SourceVersion};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// A finding about a program.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DiagnosticView {
+    /// Stable: `E` and three digits, or `W` and three digits for what does not keep the program from running.
+    #[schema(example = "E201")]
+    pub(super) code: String,
+    /// `error` or `warning`.
+    pub(super) severity: String,
+    /// What is wrong, and what would be right.
+    pub(super) message: String,
+    /// Where in the document (RFC 6901).
+    #[schema(example = "/flows/0/body/1")]
+    pub(super) pointer: String,
+    /// Where the author wrote it, as the author's tools named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source_location: Option<Value>,
+}
+
+impl From<&scaigrid_ir::Diagnostic> for DiagnosticView {
+    fn from(finding: &scaigrid_ir::Diagnostic) -> Self {
+        Self {
+            code: finding.code.to_owned(),
+            severity: match finding.severity {
+                scaigrid_ir::Severity::Error => "error".to_owned(),
+                scaigrid_ir::Severity::Warning => "warning".to_owned(),
+            },
+            message: finding.message.clone(),
+            pointer: finding.pointer.to_string(),
+            source_location: finding.source_location.clone(),
+        }
+    }
+}
+
+/// Why a Core is in error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LastErrorView {
+    /// Stable.
+    pub(super) code: String,
+    /// For people.
+    pub(super) message: String,
+    /// Since when (RFC 3339, UTC).
+    pub(super) timestamp: String,
+}
+
+impl From<&LastError> for LastErrorView {
+    fn from(error: &LastError) -> Self {
+        Self { code: error.code.clone(), message: error.message.clone(), timestamp: error.at.to_string() }
+    }
+}
+
+/// A Core.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CoreView {
+    /// Its id.
+    #[schema(example = "core_01JZ8QZ5T0000000000000000A")]
+    pub(super) id: String,
+    /// Whose it is.
+    pub(super) tenant_id: String,
+    /// What it is called.
+    pub(super) name: String,
+    /// Its name in addresses; unique in the tenant.
+    pub(super) slug: String,
+    /// Where it is in its life.
+    pub(super) status: String,
+    /// Why it is in error, or why its last start failed.
+    #[schema(required = true)]
+    pub(super) last_error: Option<LastErrorView>,
+    /// `event_driven`, `interactive`, `api` or `model`.
+    pub(super) runtime_mode: String,
+    /// `stateless`, `entity` or `singleton`.
+    pub(super) concurrency_mode: String,
+    /// The input field that is the key of an entity.
+    #[schema(required = true)]
+    pub(super) entity_key_field: Option<String>,
+    /// The program; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(super) source: Option<Value>,
+    /// Goes up by one with every new program; 0 while there is none.
+    pub(super) source_version: u32,
+    /// Plugin entries.
+    #[schema(value_type = Vec<Object>)]
+    pub(super) plugins: Vec<Value>,
+    /// Environment values; secrets are shown as `***`.
+    #[schema(value_type = Object)]
+    pub(super) environment: Map<String, Value>,
+    /// Limits, as given.
+    #[schema(value_type = Object)]
+    pub(super) resource_limits: Map<String, Value>,
+    /// `auto`, `visual_queue` or `routed`.
+    pub(super) checkpoint_mode: String,
+    /// `standard`, `elevated` or `admin`.
+    pub(super) privilege_level: String,
+    /// Whatever the tenant keeps there.
+    #[schema(value_type = Object)]
+    pub(super) metadata: Map<String, Value>,
+    /// `service_account` or `user_delegated`.
+    pub(super) identity_mode: String,
+    /// The user for whom it acts.
+    #[schema(required = true)]
+    pub(super) delegated_user_id: Option<String>,
+    /// Within what.
+    pub(super) delegation_scopes: Vec<String>,
+    /// Until when.
+    #[schema(required = true)]
+    pub(super) delegation_expires_at: Option<String>,
+    /// Who lent it.
+    #[schema(required = true)]
+    pub(super) delegation_granted_by: Option<String>,
+    /// Its picture.
+    #[schema(required = true)]
+    pub(super) avatar_url: Option<String>,
+    /// Whether it is offered as a model.
+    pub(super) published: bool,
+    /// Who made it.
+    pub(super) created_by: String,
+    /// When (RFC 3339, UTC).
+    pub(super) created_at: String,
+    /// When it last changed (RFC 3339, UTC).
+    pub(super) updated_at: String,
+    /// What the verifier says of a program that was just given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) diagnostics: Option<Vec<DiagnosticView>>,
+}
+
+impl From<Core> for CoreView {
+    fn from(core: Core) -> Self {
+        let delegation = core.identity.delegation();
+        Self {
+            id: core.id.to_string(),
+            tenant_id: core.tenant_id.to_string(),
+            name: core.name.to_string(),
+            slug: core.slug.to_string(),
+            status: core.status.to_string(),
+            last_error: core.last_error.as_ref().map(Into::into),
+            runtime_mode: core.runtime_mode.to_string(),
+            concurrency_mode: core.concurrency.mode().to_string(),
+            entity_key_field: core.concurrency.entity_key_field().map(ToString::to_string),
+            source: None,
+            source_version: core.source.version,
+            plugins: core.plugins.to_vec(),
+            environment: core.environment.shown(),
+            resource_limits: (*core.resource_limits).clone(),
+            checkpoint_mode: core.checkpoint_mode.to_string(),
+            privilege_level: core.privilege_level.to_string(),
+            metadata: (*core.metadata).clone(),
+            identity_mode: CoreIdentity::mode(&core.identity).to_string(),
+            delegated_user_id: delegation.map(|delegation| delegation.user_id.to_string()),
+            delegation_scopes: delegation
+                .map(|delegation| delegation.scopes.iter().map(|scope| scope.to_string()).collect())
+                .unwrap_or_default(),
+            delegation_expires_at: delegation
+                .and_then(|delegation| delegation.expires_at)
+                .map(|at| at.to_string()),
+            delegation_granted_by: delegation.map(|delegation| delegation.granted_by.to_string()),
+            avatar_url: core.avatar_url.clone(),
+            published: core.published,
+            created_by: core.created_by.to_string(),
+            created_at: core.created_at.to_string(),
+            updated_at: core.updated_at.to_string(),
+            diagnostics: None,
+        }
+    }
+}
+
+impl CoreView {
+    /// A Core with its program.
+    pub(super) fn whole(shown: ShownCore) -> Self {
+        let source = (*shown.core.source.program).clone();
+        Self { source: Some(source), ..Self::from(shown.core) }
+    }
+
+    /// A Core with its program and what the verifier says of it.
+    pub(super) fn with_diagnostics(shown: ShownCore) -> Self {
+        let diagnostics = shown.diagnostics.iter().map(Into::into).collect();
+        Self { diagnostics: Some(diagnostics), ..Self::whole(shown) }
+    }
+}
+
+/// A version of a Core's program.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VersionView {
+    /// Its number.
+    pub(super) version: u32,
+    /// The program; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(super) source: Option<Value>,
+    /// Who gave it.
+    pub(super) created_by: String,
+    /// When (RFC 3339, UTC).
+    pub(super) created_at: String,
+}
+
+impl From<SourceVersion> for VersionView {
+    fn from(version: SourceVersion) -> Self {
+        Self {
+            version: version.source.version,
+            source: None,
+            created_by: version.created_by.to_string(),
+            created_at: version.created_at.to_string(),
+        }
+    }
+}
+
+/// An execution.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExecutionView {
+    /// Its id.
+    #[schema(example = "exec_01JZ8QZ5T0000000000000000A")]
+    pub(super) id: String,
+    /// The same, under the name that callers of `invoke` look for.
+    pub(super) execution_id: String,
+    /// The Core.
+    pub(super) core_id: String,
+    /// The flow.
+    pub(super) flow: String,
+    /// The version of the program that it began with and stays on.
+    pub(super) source_version: u32,
+    /// `queued`, `running`, `suspended`, `completed`, `failed` or `cancelled`.
+    pub(super) status: String,
+    /// What it was given.
+    #[schema(value_type = Object)]
+    pub(super) input: Value,
+    /// What it returned.
+    #[schema(required = true, value_type = Option<Object>)]
+    pub(super) output: Option<Value>,
+    /// Why it failed: `code`, `message`, and where.
+    #[schema(required = true, value_type = Option<Object>)]
+    pub(super) error: Option<Value>,
+    /// What started it: `invoke`, `event:<name>` or `core_call`.
+    pub(super) trigger: String,
+    /// The instance that it belongs to.
+    #[schema(required = true)]
+    pub(super) instance_key: Option<String>,
+    /// The execution that called it.
+    #[schema(required = true)]
+    pub(super) parent_execution_id: Option<String>,
+    /// When it was accepted (RFC 3339, UTC).
+    pub(super) started_at: String,
+    /// When it ended (RFC 3339, UTC).
+    #[schema(required = true)]
+    pub(super) finished_at: Option<String>,
+    /// The checkpoints that it, or what it called, waits at; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) checkpoints: Option<Vec<String>>,
+}
+
+impl From<Execution> for ExecutionView {
+    fn from(execution: Execution) -> Self {
+        Self {
+            id: execution.id.to_string(),
+            execution_id: execution.id.to_string(),
+            core_id: execution.core_id.to_string(),
+            flow: execution.flow.to_string(),
+            source_version: execution.source_version,
+            status: execution.status.to_string(),
+            input: execution.input.to_json(),
+            output: execution.output.map(|output| output.to_json()),
+            error: execution.error.map(|error| error.to_json()),
+            trigger: execution.origin.to_string(),
+            instance_key: execution.instance_key.map(|key| key.to_string()),
+            parent_execution_id: execution.parent.map(|parent| parent.execution.to_string()),
+            started_at: execution.started_at.to_string(),
+            finished_at: execution.finished_at.map(|at| at.to_string()),
+            checkpoints: None,
+        }
+    }
+}
+
+impl From<Standing> for ExecutionView {
+    fn from(standing: Standing) -> Self {
+        let checkpoints = standing.checkpoints.iter().map(ToString::to_string).collect();
+        Self { checkpoints: Some(checkpoints), ..Self::from(standing.execution) }
+    }
+}
+
+/// Whom a checkpoint asks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AssigneeView {
+    /// `user`, `group`, `role`, `delegated_user` or `unrouted`.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// The user, group or role.
+    #[schema(required = true)]
+    pub(super) value: Option<String>,
+}
+
+/// A decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ResolutionView {
+    /// What was decided.
+    pub(super) decision: String,
+    /// More for the program.
+    #[schema(required = true, value_type = Option<Object>)]
+    pub(super) response_data: Option<Value>,
+    /// A note.
+    #[schema(required = true)]
+    pub(super) comment: Option<String>,
+}
+
+/// A checkpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CheckpointView {
+    /// Its id.
+    #[schema(example = "0197d17f-9740-0000-0000-00000000000a")]
+    pub(super) id: String,
+    /// The Core that asks.
+    pub(super) core_id: String,
+    /// Whose it is.
+    pub(super) tenant_id: String,
+    /// The execution that waits.
+    pub(super) execution_id: String,
+    /// The flow that it waits in.
+    pub(super) flow_name: String,
+    /// The block that it waits at.
+    pub(super) block_id: String,
+    /// The instance of an entity Core.
+    #[schema(required = true)]
+    pub(super) instance_key: Option<String>,
+    /// The program's own word for what is asked.
+    pub(super) checkpoint_type: String,
+    /// The question.
+    pub(super) prompt: String,
+    /// The allowed decisions; any where empty.
+    pub(super) options: Vec<String>,
+    /// Who is asked, as it was written.
+    #[schema(required = true)]
+    pub(super) assignee_raw: Option<String>,
+    /// What kind that is.
+    pub(super) assignee_type: String,
+    /// Who is asked, as it was understood.
+    pub(super) assignee_resolved: AssigneeView,
+    /// What one needs to know to answer.
+    #[schema(value_type = Object)]
+    pub(super) context: Value,
+    /// `pending`, `resolved`, `expired` or `cancelled`.
+    pub(super) status: String,
+    /// `low`, `normal`, `high` or `critical`.
+    pub(super) priority: String,
+    /// Until when it waits (RFC 3339, UTC).
+    #[schema(required = true)]
+    pub(super) expires_at: Option<String>,
+    /// What happens then: `expire`, `escalate` or `resolve:<option>`.
+    #[schema(required = true)]
+    pub(super) expiry_action: Option<String>,
+    /// Who is asked upon an escalation.
+    #[schema(required = true)]
+    pub(super) escalation_target: Option<String>,
+    /// The decision.
+    #[schema(required = true)]
+    pub(super) resolution: Option<ResolutionView>,
+    /// Who decided; none where time did.
+    #[schema(required = true)]
+    pub(super) resolved_by: Option<String>,
+    /// When it ended (RFC 3339, UTC).
+    #[schema(required = true)]
+    pub(super) resolved_at: Option<String>,
+    /// When it was opened (RFC 3339, UTC).
+    pub(super) created_at: String,
+    /// When it last changed (RFC 3339, UTC).
+    pub(super) updated_at: String,
+    /// The execution as it stands after going on; only in the answer to a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) execution: Option<ExecutionView>,
+}
+
+impl From<StoredCheckpoint> for CheckpointView {
+    fn from(stored: StoredCheckpoint) -> Self {
+        Self::of(&stored.checkpoint)
+    }
+}
+
+impl CheckpointView {
+    /// A checkpoint by itself.
+    pub(super) fn of(checkpoint: &Checkpoint) -> Self {
+        let expiry = checkpoint.expiry.as_ref();
+        let target = expiry.and_then(|expiry| expiry.action.escalation_target());
+        let (resolution, by, at) = match &checkpoint.state {
+            State::Pending => (None, None, None),
+            State::Resolved(resolution) => {
+                let view = ResolutionView {
+                    decision: resolution.decision.clone(),
+                    response_data: resolution.response_data.as_deref().cloned(),
+                    comment: resolution.comment.clone(),
+                };
+                (Some(view), resolution.by.user(), Some(resolution.at))
+            }
+            State::Expired { at } => (None, None, Some(*at)),
+            State::Cancelled { by, at } => (None, by.user(), Some(*at)),
+        };
+        Self {
+            id: checkpoint.id.to_string(),
+            core_id: checkpoint.core_id.to_string(),
+            tenant_id: checkpoint.tenant_id.to_string(),
+            execution_id: checkpoint.execution_id.to_string(),
+            flow_name: checkpoint.flow_name.clone(),
+            block_id: checkpoint.block_id.clone(),
+            instance_key: checkpoint.instance_key.clone(),
+            checkpoint_type: checkpoint.checkpoint_type.clone(),
+            prompt: checkpoint.prompt.clone(),
+            options: checkpoint.options.clone(),
+            assignee_raw: checkpoint.routing.raw.clone(),
+            assignee_type: checkpoint.routing.assignee.kind().to_string(),
+            assignee_resolved: AssigneeView {
+                kind: checkpoint.routing.assignee.kind().to_string(),
+                value: checkpoint.routing.assignee.value(),
+            },
+            context: (*checkpoint.context).clone(),
+            status: checkpoint.status().to_string(),
+            priority: checkpoint.priority.to_string(),
+            expires_at: expiry.map(|expiry| expiry.at.to_string()),
+            expiry_action: expiry.map(|expiry| expiry.action.text()),
+            escalation_target: target.and_then(|routing| routing.raw.clone()),
+            resolution,
+            resolved_by: by.map(|user| user.to_string()),
+            resolved_at: at.map(|at| at.to_string()),
+            created_at: checkpoint.created_at.to_string(),
+            updated_at: checkpoint.updated_at.to_string(),
+            execution: None,
+        }
+    }
+}
+
+/// Something that happened to a checkpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CheckpointEventView {
+    /// `created`, `notification_sent`, `reassigned`, `escalated`, `resolved`, `expired` or `cancelled`.
+    pub(super) event: String,
+    /// When (RFC 3339, UTC).
+    pub(super) timestamp: String,
+    /// Who did it; none where the platform did.
+    #[schema(required = true)]
+    pub(super) actor: Option<String>,
+    /// Particulars.
+    #[schema(value_type = Object)]
+    pub(super) details: Map<String, Value>,
+}
+
+impl From<HistoryEvent> for CheckpointEventView {
+    fn from(event: HistoryEvent) -> Self {
+        Self {
+            event: event.kind.to_string(),
+            timestamp: event.at.to_string(),
+            actor: event.by.user().map(|user| user.to_string()),
+            details: event.details,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! From a document to a typed [`Module`], with a finding for everything that is not as it must be.
+//!
+//! Loading decides *form*: kinds, fields, shapes, the text of expressions, types and patterns. Whether names
+//! exist and rules hold is decided by [`crate::verify`], on the module that comes out here. [`check`] does
+//! both and is what hosts use.
+
+mod blocks;
+mod declarations;
+mod duration;
+pub(crate) mod form;
+pub(crate) mod keys;
+mod pattern;
+mod statements;
+mod summary;
+
+#[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::bundle::MAX_DEPTH;
+use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::module::Module;
+
+use form::{Findings, MAX_FINDINGS};
+
+pub use summary::{Avatar, Identity, Summary, summary};
+
+/// What loading gives.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The module; absent where the document's form is wrong.
+    pub module: Option<Arc<Module>>,
+    /// What was found, by place. Findings E49x (what this version does not do) leave the module intact.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a document. All findings of the form are reported together, at most 200.
+pub fn module(document: &Json) -> Loaded {
+    let mut findings = Findings::default();
+    if !within_depth(document, MAX_DEPTH) {
+        findings.error(codes::TOO_DEEP, "", format!("the document is nested deeper than {MAX_DEPTH} levels"));
+        return Loaded { module: None, diagnostics: findings.into_list() };
+    }
+    let module = declarations::module(document, &mut findings);
+    let module = module.filter(|_| !findings.malformed()).map(Arc::new);
+    Loaded { module, diagnostics: finish(findings.into_list(), Some(document)) }
+}
+
+/// Reads a document and verifies the module: the module where the form is right, and all findings by place, at
+/// most 200. The program can run if there is a module and none of the findings is an error.
+pub fn check(document: &Json) -> (Option<Arc<Module>>, Vec<Diagnostic>) {
+    let Loaded { module, mut diagnostics } = module(document);
+    if let Some(module) = &module {
+        diagnostics.extend(crate::verify::module(module));
+    }
+    (module, finish(diagnostics, Some(document)))
+}
+
+/// Findings by place, errors kept before warnings where there are too many, each with the nearest
+/// `source_location` around it.
+pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<Diagnostic> {
+    if list.len() > MAX_FINDINGS {
+        list.sort_by_key(|finding| std::cmp::Reverse(finding.severity == Severity::Error));
+        list.truncate(MAX_FINDINGS);
+    }
+    if let Some(document) = document {
+        for finding in &mut list {
+            finding.source_location = nearest_location(document, &finding.pointer)
+                .cloned()
+                .or_else(|| finding.source_location.take());
+        }
+    }
+    list.sort_by(|a, b| by_place(&a.pointer, &b.pointer).then(a.code.cmp(b.code)));
+    list.dedup();
+    list
+}
+
+/// Pointers in the order of the document as far as they show it: indices count as numbers.
+fn by_place(a: &str, b: &str) -> std::cmp::Ordering {
+    let key = |token: &str| {
+        token.parse::<u64>().map_or((1, 0, token.to_owned()), |index| (0, index, String::new()))
+    };
+    a.split('/').map(key).cmp(b.split('/').map(key))
+}
+
+fn nearest_location<'d>(document: &'d Json, pointer: &str) -> Option<&'d Json> {
+    let mut nearest = None;
+    let mut node = Some(document);
+    let mut tokens = pointer.split('/').skip(1);
+    while let Some(present) = node {
+        nearest = present.get("source_location").filter(|location| is_small(location)).or(nearest);
+        let Some(token) = tokens.next() else { break };
+        node = match present {
+            Json::Object(map) => map.get(&token.replace("~1", "/").replace("~0", "~")),
+            Json::Array(list) => token.parse().ok().and_then(|index: usize| list.get(index)),
+            _ => None,
+        };
+    }
+    nearest
+}
+
+/// Whether a location can be repeated with each finding: a place, not a payload.
+pub(crate) fn is_small(location: &Json) -> bool {
+    fn spend(value: &Json, left: &mut usize) -> bool {
+        let own = match value {
+            Json::String(text) => text.len(),
+            Json::Object(map) => map.keys().map(String::len).sum(),
+            _ => 0,
+        };
+        let Some(rest) = left.checked_sub(own + 16) else { return false };
+        *left = rest;
+        match value {
+            Json::Array(list) => list.iter().all(|item| spend(item, left)),
+            Json::Object(map) => map.values().all(|item| spend(item, left)),
+            _ => true,
+        }
+    }
+    !location.is_null() && spend(location, &mut 2048)
+}
+
+fn within_depth(value: &Json, levels: usize) -> bool {
+    levels > 0
+        && match value {
+            Json::Array(list) => list.iter().all(|item| within_depth(item, levels - 1)),
+            Json::Object(map) => map.values().all(|item| within_depth(item, levels - 1)),
+            _ => true,
+        }
+}

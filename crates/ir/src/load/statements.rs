@@ -1,0 +1,190 @@
+//! The statements of a `rigid` block.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::block::{AssignStep, AssignTarget, LogLevel, MemoryOp, MemoryStatement, Statement, StatementKind};
+use crate::diagnostic::codes;
+use crate::expr::Expr;
+use crate::value::Value;
+
+use super::form::{Findings, Node, expression};
+use super::keys;
+
+/// Kinds of blocks that call a model: named as statements they get the language's own finding.
+const MODEL_KINDS: &[&str] = &["model_call", "flexible", "guarded"];
+
+/// The statements in a field.
+pub(super) fn list(node: &Node<'_>, key: &str, findings: &mut Findings) -> Vec<Statement> {
+    let nodes = node.nodes(key, findings);
+    nodes.iter().filter_map(|node| statement(node, findings)).collect()
+}
+
+fn statement(node: &Node<'_>, findings: &mut Findings) -> Option<Statement> {
+    let kind_name = node.required_text("kind", findings);
+    let kind = if let Some(further) = keys::of(keys::STATEMENTS, &kind_name) {
+        node.only(&[keys::STATEMENT, further], findings);
+        kind(&kind_name, node, findings)
+    } else if let Some(further) = keys::of(keys::STATEMENTS_NOT_YET, &kind_name) {
+        node.only(&[keys::STATEMENT, further], findings);
+        StatementKind::NotYet { kind: kind_name, binds: binds_within(node.map) }
+    } else {
+        unknown_kind(node, &kind_name, findings);
+        return None;
+    };
+    Some(Statement { kind, pointer: Arc::from(node.pointer.as_str()) })
+}
+
+fn unknown_kind(node: &Node<'_>, kind: &str, findings: &mut Findings) {
+    if !node.get("kind").is_some_and(Json::is_string) {
+        return;
+    }
+    if MODEL_KINDS.contains(&kind) {
+        let message = format!("{kind} calls a model; it must be a block of its own, not part of rigid");
+        findings.error(codes::MODEL_IN_RIGID, &node.at("kind"), message);
+        return;
+    }
+    let message = if keys::of(keys::BLOCKS, kind).or(keys::of(keys::BLOCKS_NOT_YET, kind)).is_some() {
+        format!("{kind:?} is a block; it belongs into a body, not into statements")
+    } else {
+        let known = keys::STATEMENTS.iter().chain(keys::STATEMENTS_NOT_YET).map(|(name, _)| *name);
+        format!("there is no statement kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
+    };
+    findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
+}
+
+fn kind(kind: &str, node: &Node<'_>, findings: &mut Findings) -> StatementKind {
+    match kind {
+        "let" => StatementKind::Let {
+            name: node.required_name("name", findings),
+            value: node.required_expr("value", findings),
+        },
+        "assign" => StatementKind::Assign {
+            target: target(node, findings),
+            value: node.required_expr("value", findings),
+        },
+        // The original's own name of the field is `expression`.
+        "expression" if node.map.contains_key("expression") => {
+            StatementKind::Expression { value: node.required_expr("expression", findings) }
+        }
+        "expression" => StatementKind::Expression { value: node.required_expr("value", findings) },
+        "if" => {
+            if node.get("then").is_none() {
+                node.missing("then", findings);
+            }
+            StatementKind::If {
+                condition: node.required_expr("condition", findings),
+                then: list(node, "then", findings),
+                otherwise: list(node, "else", findings),
+            }
+        }
+        "return" => StatementKind::Return { value: node.expr("value", findings) },
+        "break" => StatementKind::Break,
+        "continue" => StatementKind::Continue,
+        "emit" => StatementKind::Emit {
+            event: node.required_template("event", findings),
+            data: node.expr("data", findings),
+        },
+        "log" => {
+            let levels = [
+                ("debug", LogLevel::Debug),
+                ("info", LogLevel::Info),
+                ("warn", LogLevel::Warn),
+                ("error", LogLevel::Error),
+            ];
+            StatementKind::Log {
+                level: node.word("level", &levels, findings).unwrap_or(LogLevel::Info),
+                message: node.required_template("message", findings),
+                fields: node.expr("fields", findings),
+            }
+        }
+        "memory" => StatementKind::Memory(Box::new(memory(node, findings))),
+        _ => StatementKind::Fail {
+            code: node.required_template("code", findings),
+            message: node.template("message", findings),
+        },
+    }
+}
+
+fn memory(node: &Node<'_>, findings: &mut Findings) -> MemoryStatement {
+    let ops = [
+        ("get", MemoryOp::Get),
+        ("set", MemoryOp::Set),
+        ("update", MemoryOp::Update),
+        ("delete", MemoryOp::Delete),
+        ("add", MemoryOp::Add),
+        ("list", MemoryOp::List),
+        ("search", MemoryOp::Search),
+        ("last", MemoryOp::Last),
+    ];
+    if node.get("op").is_none() {
+        node.missing("op", findings);
+    }
+    let op = node.word("op", &ops, findings).unwrap_or(MemoryOp::Get);
+    // Null is a value that can be written; only an absent field says nothing.
+    let value = node.map.get("value").map(|value| expression(value, &node.at("value"), findings));
+    MemoryStatement {
+        op,
+        target: node.required_name("target", findings),
+        key: node.expr("key", findings),
+        value,
+        prefix: node.expr("prefix", findings),
+        query: node.expr("query", findings),
+        limit: node.expr("limit", findings),
+        descending: node.word("order", &[("asc", false), ("desc", true)], findings).unwrap_or(false),
+        result_binding: node.name("result_binding", findings),
+    }
+}
+
+/// `a`, `a.b`, `a[0].b`: an expression that is a place.
+fn target(node: &Node<'_>, findings: &mut Findings) -> AssignTarget {
+    let mut expression = node.required_expr("target", findings);
+    let mut path = Vec::new();
+    loop {
+        expression = match expression {
+            Expr::Name(name) => {
+                path.reverse();
+                return AssignTarget { name, path };
+            }
+            Expr::Member { object, name, optional: false } => {
+                path.push(AssignStep::Member(name));
+                *object
+            }
+            Expr::Index { object, index, optional: false } => {
+                path.push(AssignStep::Index(*index));
+                *object
+            }
+            _ => {
+                // A missing or unreadable target has its finding already; its stand-in is null.
+                if expression != Expr::Literal(Value::Null) || node.map.get("target") == Some(&Json::Null) {
+                    let message = "must be a variable or a part of one, e.g. order.lines[0]";
+                    findings.error(codes::INVALID_VALUE, &node.at("target"), message);
+                }
+                return AssignTarget { name: Arc::from(""), path: Vec::new() };
+            }
+        }
+    }
+}
+
+/// The variables that a part of the document binds, whatever it is: by its field names.
+pub(super) fn binds_within(map: &Map<String, Json>) -> Vec<Arc<str>> {
+    fn collect(value: &Json, binds: &mut Vec<Arc<str>>) {
+        match value {
+            Json::Array(list) => list.iter().for_each(|item| collect(item, binds)),
+            Json::Object(map) => collect_map(map, binds),
+            _ => {}
+        }
+    }
+    fn collect_map(map: &Map<String, Json>, binds: &mut Vec<Arc<str>>) {
+        let text = |key: &str| map.get(key).and_then(Json::as_str).map(Arc::from);
+        binds.extend(text("result_binding"));
+        if map.get("kind").and_then(Json::as_str) == Some("let") {
+            binds.extend(text("name"));
+        }
+        map.values().for_each(|item| collect(item, binds));
+    }
+    let mut binds = Vec::new();
+    collect_map(map, &mut binds);
+    binds
+}

@@ -1,0 +1,205 @@
+//! The rules that a well-formed module must also obey.
+//!
+//! Each rule has a code ([`crate::diagnostic::codes`]) and errs on the side of silence: what is only known at
+//! run time is checked there. A module without errors here never meets an undeclared flow, type or memory
+//! variable, never leaves a loop that is not there, and asks for nothing that this version does not do.
+//!
+//! Values from outside (`now()`, `uuid()`, `random()`, memory) are recorded when a flow asks for them, so they
+//! are allowed there, in `rigid` too; E400 is for the places where nothing records them.
+
+mod calls;
+mod expressions;
+mod flow;
+mod known;
+mod memory;
+mod patterns;
+mod scope;
+mod statements;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::load::form::{Findings, child};
+use crate::module::{Flow, InstanceMode, Module, TriggerKind};
+use crate::types::Type;
+
+use scope::Scope;
+
+/// Checks a module against the rules: findings by place, at most 200.
+pub fn module(module: &Module) -> Vec<Diagnostic> {
+    let mut verifier = Verifier {
+        module,
+        findings: Findings::default(),
+        location: None,
+        scope: Scope::default(),
+        flow: None,
+        flows: module.flows.iter().map(|flow| (&*flow.name, flow)).collect(),
+        holds_secrets: module.config.values().any(|declared| declared.secret),
+        loops: 0,
+        lambdas: Vec::new(),
+        closed: None,
+    };
+    verifier.declarations();
+    for flow in &module.flows {
+        verifier.flow(flow);
+    }
+    verifier.endless_calls();
+    crate::load::finish(verifier.findings.into_list(), None)
+}
+
+/// A module under inspection, and where in it the inspection stands.
+struct Verifier<'m> {
+    module: &'m Module,
+    findings: Findings,
+    /// Where the author wrote the present block.
+    location: Option<&'m serde_json::Value>,
+    scope: Scope,
+    flow: Option<&'m Flow>,
+    flows: BTreeMap<&'m str, &'m Flow>,
+    /// Whether the configuration has secret parameters.
+    holds_secrets: bool,
+    /// How many loops are around the present statement.
+    loops: usize,
+    /// The parameters of the lambdas around the present expression.
+    lambdas: Vec<Vec<Arc<str>>>,
+    /// The only names in scope, where an expression is evaluated outside of any flow.
+    closed: Option<&'static [&'static str]>,
+}
+
+impl Verifier<'_> {
+    fn report(&mut self, mut finding: Diagnostic) {
+        finding.source_location = self.location.filter(|place| crate::load::is_small(place)).cloned();
+        self.findings.push(finding);
+    }
+
+    fn error(&mut self, code: &'static str, pointer: &str, message: impl Into<String>) {
+        self.report(Diagnostic::error(code, pointer, message));
+    }
+
+    fn warning(&mut self, code: &'static str, pointer: &str, message: impl Into<String>) {
+        self.report(Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, pointer, message) });
+    }
+
+    fn declarations(&mut self) {
+        let module = self.module;
+        for (name, ty) in &module.types {
+            self.types(ty, &child("/types", name));
+        }
+        for (name, declared) in &module.memory {
+            self.types(&declared.ty, &child(&child("/memory", name), "type"));
+        }
+        for (name, declared) in &module.config {
+            self.types(&declared.ty, &child(&child("/config", name), "type"));
+        }
+        let names = |what, list: &str, key, items: Vec<&Arc<str>>| {
+            let items = items.into_iter().enumerate();
+            (
+                what,
+                items.map(|(i, name)| (Arc::clone(name), format!("/{list}/{i}/{key}"))).collect::<Vec<_>>(),
+            )
+        };
+        let lists = [
+            names("flows", "flows", "name", module.flows.iter().map(|flow| &flow.name).collect()),
+            names("plugins", "plugins", "alias", module.plugins.iter().map(|plugin| &plugin.alias).collect()),
+            names("models", "models", "role", module.models.iter().map(|model| &model.role).collect()),
+            names(
+                "triggers",
+                "triggers",
+                "name",
+                module.triggers.iter().map(|trigger| &trigger.name).collect(),
+            ),
+        ];
+        for (what, list) in lists {
+            self.distinct(what, list);
+        }
+        self.instance();
+        self.starts();
+    }
+
+    /// Reports the names that stand more than once.
+    fn distinct(&mut self, what: &str, names: Vec<(Arc<str>, String)>) {
+        let mut seen = BTreeSet::new();
+        for (name, pointer) in names {
+            if !seen.insert(Arc::clone(&name)) {
+                self.error(codes::DUPLICATE_NAME, &pointer, format!("two {what} have the name {name:?}"));
+            }
+        }
+    }
+
+    /// Reports named types that are not declared.
+    fn types(&mut self, ty: &Type, pointer: &str) {
+        let module = self.module;
+        for name in ty.named() {
+            if !module.types.contains_key(name) {
+                self.error(codes::UNKNOWN_TYPE, pointer, format!("the type {name:?} is not declared"));
+            }
+        }
+    }
+
+    fn instance(&mut self) {
+        let instance = &self.module.instance;
+        if instance.mode == InstanceMode::Stateless {
+            return;
+        }
+        let message = "instances are not run by this version; only the mode stateless is";
+        self.error(codes::INSTANCE_NOT_RUN, "/instance/mode", message);
+        if instance.mode != InstanceMode::Entity {
+            return;
+        }
+        let Some(key) = &instance.key else {
+            self.error(
+                codes::ENTITY_KEY,
+                "/instance",
+                "an entity needs a key, a parameter that names the instance",
+            );
+            return;
+        };
+        let used = self.module.flows.iter().flat_map(|flow| &flow.params).any(|param| param.name == *key);
+        if !used {
+            let message = format!("no flow has a parameter {key:?}, so no call can name an instance");
+            self.error(codes::ENTITY_KEY, "/instance/key", message);
+        }
+    }
+
+    /// What starts flows from outside.
+    fn starts(&mut self) {
+        let module = self.module;
+        for trigger in &module.triggers {
+            self.target(&trigger.target_flow, &child(&trigger.pointer, "target_flow"));
+            match &trigger.kind {
+                TriggerKind::Event { filter: Some(filter), .. } => {
+                    self.filter(filter, &child(&trigger.pointer, "filter"));
+                }
+                TriggerKind::Webhook | TriggerKind::Schedule { .. } => {
+                    let message = "triggers of this kind are not fired by this version";
+                    self.warning(codes::TRIGGER_NOT_FIRED, &child(&trigger.pointer, "kind"), message);
+                }
+                TriggerKind::Api { .. } | TriggerKind::Event { .. } => {}
+            }
+        }
+        for subscription in &module.subscriptions {
+            self.target(&subscription.flow, &child(&subscription.pointer, "flow"));
+            if let Some(filter) = &subscription.filter {
+                self.filter(filter, &child(&subscription.pointer, "filter"));
+            }
+        }
+    }
+
+    fn target(&mut self, flow: &str, pointer: &str) {
+        if !self.flows.contains_key(flow) {
+            self.error(codes::UNKNOWN_FLOW, pointer, format!("the flow {flow:?} is not declared"));
+        }
+    }
+
+    /// A filter is evaluated before there is an execution: nothing but the event is in scope, and nothing that
+    /// would have to be recorded may be asked for.
+    fn filter(&mut self, filter: &crate::expr::Expr, pointer: &str) {
+        self.closed = Some(&["event", "data"]);
+        self.condition(filter, pointer);
+        self.closed = None;
+    }
+}

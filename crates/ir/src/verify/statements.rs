@@ -1,0 +1,129 @@
+//! The statements of `rigid` blocks.
+
+use crate::block::{AssignStep, AssignTarget, Statement, StatementKind};
+use crate::diagnostic::codes;
+use crate::expr::Expr;
+
+use super::expressions::ROOTS;
+use super::{Verifier, child};
+
+impl Verifier<'_> {
+    pub(super) fn statements(&mut self, statements: &[Statement]) {
+        let mut ended = false;
+        for statement in statements {
+            if !self.scope.live {
+                if !ended {
+                    let message = "this is never reached: what stands before always leaves";
+                    self.warning(codes::UNREACHABLE, &statement.pointer, message);
+                }
+                ended = true;
+                // What is never reached is checked all the same, as if it were.
+                self.scope.live = true;
+            }
+            self.statement(statement);
+        }
+        self.scope.live &= !ended;
+    }
+
+    fn statement(&mut self, statement: &Statement) {
+        let pointer = &*statement.pointer;
+        let at = |field: &str| child(pointer, field);
+        match &statement.kind {
+            StatementKind::Let { name, value } => {
+                let ty = self.expr(value, &at("value"));
+                self.bind(name, ty, &at("name"));
+            }
+            StatementKind::Assign { target, value } => {
+                let ty = self.expr(value, &at("value"));
+                self.assign(target, &at("target"));
+                if target.path.is_empty()
+                    && self.scope.get(&target.name).is_some_and(|variable| variable.certain)
+                {
+                    self.scope.bind(&target.name, ty);
+                }
+            }
+            StatementKind::Expression { value } => {
+                self.expr(value, &at("value"));
+            }
+            StatementKind::If { condition, then, otherwise } => {
+                self.condition(condition, &at("condition"));
+                let branches = [then, otherwise].map(|statements| {
+                    let mark = self.scope.mark();
+                    self.statements(statements);
+                    self.scope.undo(mark)
+                });
+                self.scope.join(&branches);
+            }
+            StatementKind::Return { value } => {
+                let ty = value.as_ref().and_then(|value| self.expr(value, &at("value")));
+                if let Some(wanted) = self.flow.and_then(|flow| flow.returns.as_ref()) {
+                    self.wants(ty.as_ref(), wanted, &at("value"), "what the flow returns");
+                }
+                self.scope.live = false;
+            }
+            StatementKind::Break | StatementKind::Continue => {
+                if self.loops == 0 {
+                    let message = "there is no loop around this that could be left or continued";
+                    self.error(codes::OUTSIDE_LOOP, pointer, message);
+                }
+                self.scope.live = false;
+            }
+            StatementKind::Emit { event, data } => {
+                self.template(event, &at("event"));
+                self.optional(data.as_ref(), &at("data"));
+            }
+            StatementKind::Log { message, fields, .. } => {
+                self.template(message, &at("message"));
+                self.optional(fields.as_ref(), &at("fields"));
+            }
+            StatementKind::Memory(memory) => self.memory_statement(memory, pointer),
+            StatementKind::Fail { code, message } => {
+                self.template(code, &at("code"));
+                if let Some(message) = message {
+                    self.template(message, &at("message"));
+                }
+                self.scope.live = false;
+            }
+            StatementKind::NotYet { kind, binds } => {
+                let message = format!("the statement kind {kind:?} is not run by this version");
+                self.error(codes::STATEMENT_NOT_RUN, &at("kind"), message);
+                for name in binds {
+                    self.scope.bind(name, None);
+                }
+            }
+        }
+    }
+
+    pub(super) fn optional(&mut self, expr: Option<&Expr>, pointer: &str) {
+        if let Some(expr) = expr {
+            self.expr(expr, pointer);
+        }
+    }
+
+    fn assign(&mut self, target: &AssignTarget, pointer: &str) {
+        for step in &target.path {
+            if let AssignStep::Index(index) = step {
+                self.expr(index, pointer);
+            }
+        }
+        let name = &*target.name;
+        match self.scope.get(name) {
+            Some(variable) if variable.certain => {}
+            Some(_) => {
+                let message = format!("{name:?} is bound on some of the ways that lead here only");
+                self.warning(codes::MAYBE_UNBOUND, pointer, message);
+            }
+            None if name == "memory" => {
+                let message = "memory is written by memory statements, not by assignment";
+                self.error(codes::READ_ONLY, pointer, message);
+            }
+            None if ROOTS.contains(&name) => {
+                self.error(codes::READ_ONLY, pointer, format!("{name} is read-only"));
+            }
+            None => {
+                let message = format!("the name {name:?} is not bound here; bind it with let first");
+                self.error(codes::UNKNOWN_NAME, pointer, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! API keys, found by the digest of what a caller presents.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_scope::{
+    ApiKey, ApiKeyId, Credential, Identity, Instant, PartnerStatus, PermissionKey, Permissions, SystemScope,
+    Tenant, TenantScope, User, UserId,
+};
+
+use crate::database::{Connection, Transaction, with};
+use crate::error::{Error, Result, column};
+use crate::instant::Stamp;
+use crate::schema::{api_keys, partners, tenants, users};
+use crate::tenants::TenantRow;
+use crate::users::UserRow;
+
+const TABLE: &str = "api_keys";
+
+/// A row without its digest, which nobody needs to see.
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = api_keys)]
+#[diesel(treat_none_as_default_value = false)]
+struct ApiKeyRow {
+    id: String,
+    tenant_id: String,
+    user_id: String,
+    name: String,
+    prefix: String,
+    scopes: serde_json::Value,
+    expires_at: Option<Stamp>,
+    revoked_at: Option<Stamp>,
+    created_at: Stamp,
+}
+
+/// Scopes as the column holds them: an array of permission keys, or `null` for a key that is not limited.
+fn encode_scopes(scopes: Option<&Permissions>) -> serde_json::Value {
+    scopes.map_or(serde_json::Value::Null, |scopes| scopes.iter().map(|key| key.to_string()).collect())
+}
+
+fn decode_scopes(id: &str, stored: &serde_json::Value) -> Result<Option<Permissions>> {
+    let impossible = |reason: String| Error::inconsistent(TABLE, "scopes", id, reason);
+    if stored.is_null() {
+        return Ok(None);
+    }
+    let keys = stored.as_array().ok_or_else(|| impossible("it is neither an array nor null".into()))?;
+    let keys = keys.iter().map(|key| match key.as_str().map(str::parse::<PermissionKey>) {
+        Some(Ok(key)) => Ok(key),
+        _ => Err(impossible(format!("{key} is no permission"))),
+    });
+    keys.collect::<Result<Permissions>>().map(Some)
+}
+
+impl TryFrom<ApiKeyRow> for ApiKey {
+    type Error = Error;
+
+    fn try_from(row: ApiKeyRow) -> Result<Self> {
+        let id = row.id.as_str();
+        Ok(Self {
+            id: column(TABLE, "id", id, id)?,
+            tenant_id: column(TABLE, "tenant_id", id, &row.tenant_id)?,
+            user_id: column(TABLE, "user_id", id, &row.user_id)?,
+            name: column(TABLE, "name", id, &row.name)?,
+            scopes: decode_scopes(id, &row.scopes)?,
+            prefix: row.prefix,
+            expires_at: row.expires_at.map(Instant::from),
+            revoked_at: row.revoked_at.map(Instant::from),
+            created_at: row.created_at.into(),
+        })
+    }
+}
+
+/// Whom a key stands for, with all that says whether it still does. Nothing of that has been judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthenticatedKey {
+    /// The key: whether it was taken back or has expired.
+    pub key: ApiKey,
+    /// Its holder: whether they may call.
+    pub user: User,
+    /// The tenant that the holder lives in.
+    pub tenant: Tenant,
+    /// The status of that tenant's partner.
+    pub partner_status: PartnerStatus,
+}
+
+impl AuthenticatedKey {
+    /// The caller, as far as the key tells it: the groups and the grants are stored elsewhere. The key must have been
+    /// found valid, see [`ApiKey::is_valid_at`].
+    pub fn into_identity(self) -> Identity {
+        Identity {
+            user_id: self.user.id,
+            display_name: self.user.shown_name(),
+            kind: self.user.kind,
+            status: self.user.status,
+            home: self.tenant.reference(self.partner_status),
+            roles: self.user.roles,
+            groups: Vec::new(),
+            grants: Permissions::default(),
+            credential: Credential::ApiKey { id: self.key.id, scopes: self.key.scopes },
+            email: self.user.email,
+        }
+    }
+}
+
+/// The key with a digest, with its holder, their tenant and its partner, in one query; also when it was taken back.
+pub async fn find_by_hash(
+    c: &mut Connection,
+    _: &SystemScope,
+    hash: &[u8; 32],
+) -> Result<Option<AuthenticatedKey>> {
+    type Found = (ApiKeyRow, UserRow, TenantRow, String);
+    let query = api_keys::table
+        .inner_join(
+            users::table.on(users::id.eq(api_keys::user_id).and(users::tenant_id.eq(api_keys::tenant_id))),
+        )
+        .inner_join(tenants::table.on(tenants::id.eq(api_keys::tenant_id)))
+        .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
+        .filter(api_keys::hash.eq(hash.to_vec()));
+    let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status)).first(c).await.optional())?;
+    let Some((key, user, tenant, partner_status)) = found else { return Ok(None) };
+    let tenant = Tenant::try_from(tenant)?;
+    Ok(Some(AuthenticatedKey {
+        key: key.try_into()?,
+        user: user.try_into()?,
+        partner_status: column("partners", "status", &tenant.partner_id.to_string(), &partner_status)?,
+        tenant,
+    }))
+}
+
+/// Which keys a list shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApiKeyFilter {
+    /// Of this user.
+    pub user_id: Option<UserId>,
+    /// Also those that were taken back.
+    pub revoked_too: bool,
+}
+
+/// Narrows a boxed query to what a filter shows, so that lists and counts cannot disagree.
+macro_rules! narrow {
+    ($query:ident, $filter:expr) => {
+        let filter: &ApiKeyFilter = $filter;
+        if let Some(user) = filter.user_id {
+            $query = $query.filter(api_keys::user_id.eq(user.to_string()));
+        }
+        if !filter.revoked_too {
+            $query = $query.filter(api_keys::revoked_at.is_null());
+        }
+    };
+}
+
+/// A key by its id; also when it was taken back.
+pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ApiKeyId) -> Result<Option<ApiKey>> {
+    let query =
+        api_keys::table.find(id.to_string()).filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()));
+    let row = with!(c, c => query.select(ApiKeyRow::as_select()).first(c).await.optional())?;
+    row.map(ApiKey::try_from).transpose()
+}
+
+/// The keys that a filter shows, newest first, after the one that the last page ended with.
+pub async fn list(
+    c: &mut Connection,
+    scope: TenantScope,
+    filter: &ApiKeyFilter,
+    after: Option<ApiKeyId>,
+    rows: i64,
+) -> Result<Vec<ApiKey>> {
+    macro_rules! query {
+        () => {{
+            let mut query = api_keys::table
+                .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
+                .order(api_keys::id.desc())
+                .limit(rows)
+                .select(ApiKeyRow::as_select())
+                .into_boxed();
+            narrow!(query, filter);
+            if let Some(after) = after {
+                query = query.filter(api_keys::id.lt(after.to_string()));
+            }
+            query
+        }};
+    }
+    let found: Vec<ApiKeyRow> = with!(c, c => query!().load(c).await)?;
+    found.into_iter().map(ApiKey::try_from).collect()
+}
+
+/// How many keys a filter shows.
+pub async fn count(c: &mut Connection, scope: TenantScope, filter: &ApiKeyFilter) -> Result<i64> {
+    macro_rules! query {
+        () => {{
+            let mut query = api_keys::table
+                .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
+                .select(diesel::dsl::count_star())
+                .into_boxed();
+            narrow!(query, filter);
+            query
+        }};
+    }
+    Ok(with!(c, c => query!().first(c).await)?)
+}
+
+/// Adds a key under the digest by which it is found.
+///
+/// # Errors
+/// [`Error::Duplicate`] when there is a key with this digest; the transaction is of no use then.
+pub async fn add(tx: &mut Transaction, scope: TenantScope, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
+    let row = ApiKeyRow {
+        id: key.id.to_string(),
+        tenant_id: scope.tenant_id().to_string(),
+        user_id: key.user_id.to_string(),
+        name: key.name.to_string(),
+        prefix: key.prefix.clone(),
+        scopes: encode_scopes(key.scopes.as_ref()),
+        expires_at: key.expires_at.map(Stamp),
+        revoked_at: key.revoked_at.map(Stamp),
+        created_at: key.created_at.into(),
+    };
+    let insert = diesel::insert_into(api_keys::table).values((row, api_keys::hash.eq(hash.to_vec())));
+    with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Takes a key back. False when there is none that is not taken back already.
+pub async fn revoke(tx: &mut Transaction, scope: TenantScope, id: ApiKeyId, at: Instant) -> Result<bool> {
+    let update = diesel::update(api_keys::table.find(id.to_string()))
+        .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(api_keys::revoked_at.is_null())
+        .set(api_keys::revoked_at.eq(Stamp(at)));
+    let rows = with!(tx, c => update.execute(c).await)?;
+    Ok(rows > 0)
+}
+
+/// Takes back all keys of a user, and says which, so that caches can forget them.
+pub async fn revoke_all_of(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    user: UserId,
+    at: Instant,
+) -> Result<Vec<ApiKeyId>> {
+    let update = diesel::update(api_keys::table)
+        .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(api_keys::user_id.eq(user.to_string()))
+        .filter(api_keys::revoked_at.is_null())
+        .set(api_keys::revoked_at.eq(Stamp(at)))
+        .returning(api_keys::id);
+    let ids: Vec<String> = with!(tx, c => update.get_results(c).await)?;
+    ids.iter().map(|id| column(TABLE, "id", id, id)).collect()
+}

@@ -1,0 +1,179 @@
+//! Which units may be written: each expectation against what was read, and against what the units before change.
+
+use std::collections::{HashMap, HashSet};
+
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant};
+
+use super::{Change, MemoryWrite, Unit, Verdict};
+use scaigrid_cores::execution::ExecutionStatus;
+
+/// The place of a memory entry.
+pub(super) type MemoryKey = (CoreId, String, String, String);
+
+/// What the database holds of all that the units expect or touch.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// Fencing epochs and statuses of executions.
+    pub(super) executions: HashMap<ExecutionId, (i64, ExecutionStatus)>,
+    /// Checkpoints that are pending.
+    pub(super) pending: HashSet<CheckpointId>,
+    /// Versions of memory entries; those that are not there are left out.
+    pub(super) memory: HashMap<MemoryKey, i64>,
+    /// Cores that take new work.
+    pub(super) accepting: HashSet<CoreId>,
+    /// Executions with something in their inbox, by effect.
+    pub(super) inbox: HashMap<ExecutionId, HashSet<u32>>,
+}
+
+pub(super) fn memory_key(write: &MemoryWrite) -> MemoryKey {
+    (write.core_id, write.partition.clone(), write.name.clone(), write.key.clone())
+}
+
+/// What must be read before [`judge`] can say anything, in the order in which it is locked.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) executions: Vec<ExecutionId>,
+    pub(super) checkpoints: Vec<CheckpointId>,
+    pub(super) memory: Vec<MemoryKey>,
+    pub(super) cores: Vec<CoreId>,
+    pub(super) inboxes: Vec<ExecutionId>,
+}
+
+impl Wanted {
+    pub(super) fn of(units: &[Unit]) -> Self {
+        let mut wanted = Self::default();
+        for unit in units {
+            match &unit.change {
+                Change::Begin { execution, .. } => wanted.cores.push(execution.core_id),
+                Change::Keep { .. } => {}
+                Change::Proceed { id, status, .. } => {
+                    wanted.executions.push(*id);
+                    if *status == ExecutionStatus::Suspended {
+                        wanted.inboxes.push(*id);
+                    }
+                }
+            }
+            wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
+            wanted.checkpoints.extend(unit.decided.as_ref().map(|checkpoint| checkpoint.id));
+            wanted.memory.extend(
+                unit.memory.iter().filter(|write| write.expected_version.is_some()).map(memory_key),
+            );
+        }
+        fn tidy<T: Ord>(list: &mut Vec<T>) {
+            list.sort_unstable();
+            list.dedup();
+        }
+        tidy(&mut wanted.executions);
+        tidy(&mut wanted.checkpoints);
+        tidy(&mut wanted.memory);
+        tidy(&mut wanted.cores);
+        tidy(&mut wanted.inboxes);
+        wanted
+    }
+}
+
+/// Judges the units in order and updates the facts with what each that passes will change. Sets the standing of those
+/// that would wait for what has already come.
+pub(super) fn judge(units: &mut [Unit], facts: &mut Facts) -> Vec<Verdict> {
+    units.iter_mut().map(|unit| judge_one(unit, facts)).collect()
+}
+
+fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
+    match &unit.change {
+        Change::Begin { execution, .. } => {
+            if !facts.accepting.contains(&execution.core_id) {
+                return Verdict::CoreNotRunning;
+            }
+        }
+        Change::Keep { .. } => {}
+        Change::Proceed { id, expected_epoch, .. } => match facts.executions.get(id) {
+            Some((epoch, status)) if epoch == expected_epoch && !status.is_final() => {}
+            _ => return Verdict::Fenced,
+        },
+    }
+    if unit.decided.as_ref().is_some_and(|checkpoint| !facts.pending.contains(&checkpoint.id)) {
+        return Verdict::CheckpointDecided;
+    }
+    let changed = unit.memory.iter().any(|write| {
+        write.expected_version.is_some_and(|version| {
+            facts.memory.get(&memory_key(write)).copied().unwrap_or(0) != version
+        })
+    });
+    if changed {
+        return Verdict::MemoryChanged;
+    }
+    record(unit, facts)
+}
+
+/// The version of a memory entry after a write. It never comes back, also when the entry is removed and made again in
+/// between: what was computed from the old one must not pass for computed from the new one.
+pub(super) fn next_version(version: i64, at: Instant) -> i64 {
+    version.saturating_add(1).max(at.micros())
+}
+
+fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
+    let mut verdict = Verdict::Done;
+    if let Some(checkpoint) = &unit.decided {
+        facts.pending.remove(&checkpoint.id);
+    }
+    for id in &unit.abandoned {
+        facts.pending.remove(id);
+    }
+    for write in &unit.memory {
+        let key = memory_key(write);
+        match write.value {
+            Some(_) => {
+                let version = facts.memory.entry(key).or_insert(0);
+                *version = next_version(*version, unit.at);
+            }
+            None => drop(facts.memory.remove(&key)),
+        }
+    }
+    let (id, new_status) = match &mut unit.change {
+        Change::Begin { execution, progress } => {
+            facts.executions.insert(execution.id, (progress.epoch, execution.status));
+            deliver(unit, facts);
+            return verdict;
+        }
+        Change::Keep { .. } => {
+            deliver(unit, facts);
+            return verdict;
+        }
+        Change::Proceed { id, status, progress, .. } => {
+            if *status == ExecutionStatus::Suspended {
+                let waiting = facts.inbox.get(id).is_some_and(|effects| {
+                    effects.iter().any(|effect| !unit.taken.contains(effect))
+                });
+                if waiting {
+                    *status = ExecutionStatus::Queued;
+                    verdict = Verdict::Awaited;
+                }
+            }
+            facts.executions.insert(*id, (progress.epoch, *status));
+            (*id, *status)
+        }
+    };
+    if let Some(effects) = facts.inbox.get_mut(&id) {
+        effects.retain(|effect| !unit.taken.contains(effect));
+    }
+    if new_status.is_final() {
+        facts.inbox.remove(&id);
+    }
+    deliver(unit, facts);
+    verdict
+}
+
+/// Wakes whoever waits. What nobody will ever read is left out.
+fn deliver(unit: &mut Unit, facts: &mut Facts) {
+    unit.delivered.retain(|delivery| match facts.executions.get_mut(&delivery.to) {
+        None => false,
+        Some((_, status)) if status.is_final() => false,
+        Some((_, status)) => {
+            if *status == ExecutionStatus::Suspended {
+                *status = ExecutionStatus::Queued;
+            }
+            facts.inbox.entry(delivery.to).or_default().insert(delivery.effect);
+            true
+        }
+    });
+}

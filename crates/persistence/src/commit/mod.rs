@@ -1,0 +1,209 @@
+//! What executions write: the journal and everything that must become true together with it.
+//!
+//! A [`Unit`] is one step of one execution: its journal entries, its new standing, the checkpoints it opens or
+//! answers, its memory writes, the events it publishes, the executions it starts. Units of many executions are
+//! committed in one transaction ([`apply`]), because one flush to disk costs the same for one as for a hundred.
+//! Each stands for itself all the same: one whose expectations no longer hold is left out and told so, and the others go on.
+//!
+//! First all expectations are read, and locked, in one order for every transaction; then they are judged, unit
+//! by unit, against what the units before them would change; then what passed is written, a statement per table.
+
+mod judge;
+mod postgres;
+mod rows;
+mod sqlite;
+
+use scaigrid_audit::AuditRecord;
+use scaigrid_checkpoints::Checkpoint;
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_ir::Value;
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
+
+use crate::database::{Engine, Transaction};
+use crate::error::Result;
+use crate::events::CoreEvent;
+
+/// One step of one execution, to become durable as a whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Whose execution it is.
+    pub tenant_id: TenantId,
+    /// When the step ended.
+    pub at: Instant,
+    /// The execution's new standing.
+    pub change: Change,
+    /// The entries that led there.
+    pub journal: Option<JournalChunk>,
+    /// Checkpoints that open.
+    pub opened: Vec<(Checkpoint, u32)>,
+    /// The checkpoint that this step answers, as it stands afterwards. It must still be pending.
+    pub decided: Option<Checkpoint>,
+    /// Checkpoints that nobody waits for any more; those still pending are cancelled.
+    pub abandoned: Vec<CheckpointId>,
+    /// Writes to the Core's memory, in order.
+    pub memory: Vec<MemoryWrite>,
+    /// Events that are published.
+    pub events: Vec<CoreEvent>,
+    /// Executions that begin: of subscribed flows, and of calls.
+    pub started: Vec<Execution>,
+    /// Deliveries from the inbox that this step has taken, by effect.
+    pub taken: Vec<u32>,
+    /// What other executions wait for, or are to be told.
+    pub delivered: Vec<Delivery>,
+    /// What changed, for the audit.
+    pub audit: Vec<AuditRecord>,
+}
+
+impl Unit {
+    /// A unit in which nothing but an execution's standing changes.
+    pub fn new(tenant_id: TenantId, at: Instant, change: Change) -> Self {
+        Self {
+            tenant_id,
+            at,
+            change,
+            journal: None,
+            opened: Vec::new(),
+            decided: None,
+            abandoned: Vec::new(),
+            memory: Vec::new(),
+            events: Vec::new(),
+            started: Vec::new(),
+            taken: Vec::new(),
+            delivered: Vec::new(),
+            audit: Vec::new(),
+        }
+    }
+}
+
+/// An execution's new standing.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// It begins: its row is written for the first time. Its Core must be running.
+    Begin {
+        /// The row.
+        execution: Box<Execution>,
+        /// Its state.
+        progress: Progress,
+    },
+    /// It stays as it is; something else changes, and is delivered to it.
+    Keep {
+        /// The execution.
+        id: ExecutionId,
+    },
+    /// It goes on from where the same epoch left it.
+    Proceed {
+        /// The execution.
+        id: ExecutionId,
+        /// The epoch that it must still have.
+        expected_epoch: i64,
+        /// How far it is now.
+        status: ExecutionStatus,
+        /// Its output, once it completed.
+        output: Option<Value>,
+        /// Its error, once it failed.
+        error: Option<Value>,
+        /// When it ended, once it did.
+        finished_at: Option<Instant>,
+        /// Its state.
+        progress: Progress,
+    },
+}
+
+impl Change {
+    /// The execution.
+    pub fn execution_id(&self) -> ExecutionId {
+        match self {
+            Self::Begin { execution, .. } => execution.id,
+            Self::Keep { id } | Self::Proceed { id, .. } => *id,
+        }
+    }
+}
+
+/// Where an execution's state stands.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// Its encoded machine; none when it ended, or when the journal since the last one is short.
+    pub snapshot: Snapshot,
+    /// The number of the next journal entry.
+    pub next_seq: i64,
+    /// The node that holds it; none when it waits or ended.
+    pub owner: Option<NodeId>,
+    /// Its fencing epoch from now on.
+    pub epoch: i64,
+}
+
+/// What becomes of an execution's stored machine.
+#[derive(Debug, Clone)]
+pub enum Snapshot {
+    /// The last one stays; replay begins there.
+    Keep,
+    /// This one takes its place.
+    Store(Vec<u8>),
+    /// None is needed any more.
+    Drop,
+}
+
+/// Entries of a journal, encoded.
+#[derive(Debug, Clone)]
+pub struct JournalChunk {
+    /// The number of the first.
+    pub seq: i64,
+    /// The entries.
+    pub entries: Vec<u8>,
+}
+
+/// A write to one entry of a Core's memory.
+#[derive(Debug, Clone)]
+pub struct MemoryWrite {
+    /// The Core.
+    pub core_id: CoreId,
+    /// The instance; empty for stateless Cores.
+    pub partition: String,
+    /// The variable.
+    pub name: String,
+    /// The entry; empty for scalars.
+    pub key: String,
+    /// The new value; none to remove the entry.
+    pub value: Option<Value>,
+    /// The version that the entry must still have (0: none there), where the new value was computed from the old.
+    pub expected_version: Option<i64>,
+}
+
+/// An outcome for an execution that waits.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The execution that waits.
+    pub to: ExecutionId,
+    /// The effect that is answered.
+    pub effect: u32,
+    /// The outcome, encoded.
+    pub outcome: Vec<u8>,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable.
+    Done,
+    /// It is durable, and something that the execution waits for is already in its inbox.
+    Awaited,
+    /// Somebody else has taken the execution on in the meantime; nothing was written.
+    Fenced,
+    /// The checkpoint was decided by somebody else; nothing was written.
+    CheckpointDecided,
+    /// A memory entry changed since it was read; nothing was written.
+    MemoryChanged,
+    /// The Core takes no new work; nothing was written.
+    CoreNotRunning,
+}
+
+/// Applies units in one transaction, in order; says what became of each.
+///
+/// # Errors
+/// The database's. Nothing is written once the transaction is given up.
+pub async fn apply(transaction: &mut Transaction, units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    match transaction.engine()? {
+        Engine::Postgres(connection) => postgres::apply(connection, units).await,
+        Engine::Sqlite(connection) => sqlite::apply(connection, units).await,
+    }
+}

@@ -1,0 +1,204 @@
+//! Units taken apart into the rows of each table, ready to be written with one statement per table.
+
+use std::collections::HashMap;
+
+use scaigrid_scope::{ExecutionId, Instant, TenantId};
+
+use super::judge::{MemoryKey, memory_key};
+use super::{Change, Snapshot, Unit};
+use crate::audit::AuditRow;
+use crate::checkpoints::CheckpointRow;
+use crate::error::Result;
+use crate::executions::ExecutionRow;
+use crate::executions::encode;
+use crate::instant::Stamp;
+
+/// The rows of all units that passed.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) begun: Vec<ExecutionRow>,
+    pub(super) proceeded: Vec<Proceeded>,
+    pub(super) journal: Vec<Journal>,
+    pub(super) opened: Vec<CheckpointRow>,
+    pub(super) decided: Vec<CheckpointRow>,
+    pub(super) abandoned: Vec<Abandoned>,
+    pub(super) memory: HashMap<MemoryKey, Memory>,
+    pub(super) events: Vec<Event>,
+    pub(super) inbox: Vec<Inbox>,
+    /// Executions whose waiting may be over.
+    pub(super) woken: Vec<String>,
+    pub(super) taken: Vec<(String, String, i32)>,
+    pub(super) audit: Vec<AuditRow>,
+}
+
+#[derive(Debug)]
+pub(super) struct Proceeded {
+    pub(super) id: String,
+    pub(super) status: &'static str,
+    pub(super) output: Option<Vec<u8>>,
+    pub(super) error: Option<Vec<u8>>,
+    pub(super) finished_at: Option<Stamp>,
+    pub(super) keep_snapshot: bool,
+    pub(super) snapshot: Option<Vec<u8>>,
+    pub(super) next_seq: i64,
+    pub(super) owner: Option<String>,
+    pub(super) epoch: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Abandoned {
+    pub(super) id: String,
+    pub(super) at: Stamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) seq: i64,
+    pub(super) entries: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) tenant_id: String,
+    /// None removes the entry.
+    pub(super) value: Option<Vec<u8>>,
+    /// When the last of these writes was made.
+    pub(super) at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) id: String,
+    pub(super) tenant_id: String,
+    pub(super) core_id: String,
+    pub(super) execution_id: Option<String>,
+    pub(super) name: String,
+    pub(super) data: Vec<u8>,
+    pub(super) at: Stamp,
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) effect: i32,
+    pub(super) outcome: Vec<u8>,
+}
+
+impl Rows {
+    /// Takes a unit that passed apart.
+    pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
+        let tenant = unit.tenant_id.to_string();
+        let id = unit.change.execution_id();
+        self.change(unit.tenant_id, unit.change)?;
+        if let Some(chunk) = unit.journal {
+            self.journal.push(Journal {
+                tenant_id: tenant.clone(),
+                execution_id: id.to_string(),
+                seq: chunk.seq,
+                entries: chunk.entries,
+            });
+        }
+        for (checkpoint, effect) in &unit.opened {
+            self.opened.push(CheckpointRow::of(checkpoint, *effect));
+        }
+        if let Some(checkpoint) = &unit.decided {
+            self.decided.push(CheckpointRow::of(checkpoint, 0));
+        }
+        let at = Stamp(unit.at);
+        self.abandoned.extend(unit.abandoned.iter().map(|id| Abandoned { id: id.to_string(), at }));
+        for write in unit.memory {
+            let key = memory_key(&write);
+            let value = write.value.as_ref().map(encode).transpose()?;
+            self.memory.insert(key, Memory { tenant_id: tenant.clone(), value, at: unit.at });
+        }
+        for event in unit.events {
+            self.events.push(Event {
+                id: event.id.to_string(),
+                tenant_id: tenant.clone(),
+                core_id: event.core_id.to_string(),
+                execution_id: event.execution_id.map(|id| id.to_string()),
+                name: event.name,
+                data: encode(&event.data)?,
+                at: event.at.into(),
+            });
+        }
+        for execution in &unit.started {
+            self.begun.push(ExecutionRow::of(execution)?);
+        }
+        for effect in unit.taken {
+            self.taken.push((tenant.clone(), id.to_string(), effect.cast_signed()));
+        }
+        for delivery in unit.delivered {
+            self.woken.push(delivery.to.to_string());
+            self.inbox.push(Inbox {
+                tenant_id: tenant.clone(),
+                execution_id: delivery.to.to_string(),
+                effect: delivery.effect.cast_signed(),
+                outcome: delivery.outcome,
+            });
+        }
+        for record in &unit.audit {
+            self.audit.push(AuditRow::of(record)?);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, tenant: TenantId, change: Change) -> Result<()> {
+        match change {
+            Change::Keep { .. } => {}
+            Change::Begin { execution, progress } => {
+                debug_assert_eq!(execution.tenant_id, tenant, "a unit writes for one tenant");
+                let mut row = ExecutionRow::of(&execution)?;
+                row.next_seq = progress.next_seq;
+                row.owner = progress.owner.map(|node| node.to_string());
+                row.epoch = progress.epoch;
+                if let Snapshot::Store(bytes) = progress.snapshot {
+                    row.snapshot = Some(bytes);
+                    row.snapshot_seq = progress.next_seq;
+                }
+                self.begun.push(row);
+            }
+            Change::Proceed { id, status, output, error, finished_at, progress, .. } => {
+                let (keep_snapshot, snapshot) = match progress.snapshot {
+                    Snapshot::Keep => (true, None),
+                    Snapshot::Store(bytes) => (false, Some(bytes)),
+                    Snapshot::Drop => (false, None),
+                };
+                self.proceed(Proceeded {
+                    id: id.to_string(),
+                    status: status.as_str(),
+                    output: output.as_ref().map(encode).transpose()?,
+                    error: error.as_ref().map(encode).transpose()?,
+                    finished_at: finished_at.map(Stamp),
+                    keep_snapshot,
+                    snapshot,
+                    next_seq: progress.next_seq,
+                    owner: progress.owner.map(|node| node.to_string()),
+                    epoch: progress.epoch,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an update; one of the same execution that came before is replaced, for a statement touches a row once.
+    fn proceed(&mut self, mut next: Proceeded) {
+        if let Some(earlier) = self.proceeded.iter_mut().find(|earlier| earlier.id == next.id) {
+            if next.keep_snapshot && !earlier.keep_snapshot {
+                next.keep_snapshot = false;
+                next.snapshot = earlier.snapshot.take();
+            }
+            *earlier = next;
+        } else {
+            self.proceeded.push(next);
+        }
+    }
+}
+
+/// Reads an execution's id from a column.
+pub(super) fn execution_id(text: &str) -> Result<ExecutionId> {
+    crate::error::column("executions", "id", text, text)
+}

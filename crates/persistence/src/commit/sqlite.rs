@@ -1,0 +1,235 @@
+//! Units on SQLite: one visit to the blocking thread does all of it, row by row with prepared statements, which is what
+//! SQLite is fastest at. Nothing is locked: there is one writer.
+
+use diesel::SqliteConnection as Sync;
+use diesel::prelude::*;
+use scaigrid_scope::CoreId;
+
+use super::judge::{Facts, MemoryKey, Wanted, judge, next_version};
+use super::rows::{Memory, Proceeded, Rows};
+use super::{Unit, Verdict};
+use crate::checkpoints::CheckpointRow;
+use crate::error::{Error, Result, column};
+use crate::schema::{
+    audit_records, checkpoints, core_events, core_memory, cores, execution_inbox, executions, journal,
+};
+use crate::sqlite::SqliteConnection;
+
+pub(super) async fn apply(c: &mut SqliteConnection, units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    c.spawn_blocking(move |c| Ok(apply_now(c, units))).await?
+}
+
+fn apply_now(c: &mut Sync, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    let mut facts = read(c, &units)?;
+    let verdicts = judge(&mut units, &mut facts);
+    let mut rows = Rows::default();
+    for (unit, verdict) in units.into_iter().zip(&verdicts) {
+        if matches!(verdict, Verdict::Done | Verdict::Awaited) {
+            rows.add(unit)?;
+        }
+    }
+    write(c, rows)?;
+    Ok(verdicts)
+}
+
+fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
+    let wanted = Wanted::of(units);
+    let mut facts = Facts::default();
+    for id in wanted.executions {
+        let row: Option<(i64, String)> = executions::table
+            .find(id.to_string())
+            .select((executions::epoch, executions::status))
+            .first(c)
+            .optional()?;
+        if let Some((epoch, status)) = row {
+            let status = column("executions", "status", &id.to_string(), &status)?;
+            facts.executions.insert(id, (epoch, status));
+        }
+    }
+    for id in wanted.checkpoints {
+        let status: Option<String> = checkpoints::table
+            .find(id.to_string())
+            .select(checkpoints::status)
+            .first(c)
+            .optional()?;
+        if status.as_deref() == Some("pending") {
+            facts.pending.insert(id);
+        }
+    }
+    for key in wanted.memory {
+        let tenant = tenant_of(units, key.0);
+        let version: Option<i64> = core_memory::table
+            .find((tenant, key.0.to_string(), &key.1, &key.2, &key.3))
+            .select(core_memory::version)
+            .first(c)
+            .optional()?;
+        facts.memory.extend(version.map(|version| (key, version)));
+    }
+    for id in wanted.cores {
+        let status: Option<String> =
+            cores::table.find(id.to_string()).select(cores::status).first(c).optional()?;
+        if status.as_deref() == Some("running") {
+            facts.accepting.insert(id);
+        }
+    }
+    for unit in units {
+        let id = unit.change.execution_id();
+        if wanted.inboxes.binary_search(&id).is_err() {
+            continue;
+        }
+        let effects: Vec<i32> = execution_inbox::table
+            .filter(execution_inbox::tenant_id.eq(unit.tenant_id.to_string()))
+            .filter(execution_inbox::execution_id.eq(id.to_string()))
+            .select(execution_inbox::effect)
+            .load(c)?;
+        facts.inbox.entry(id).or_default().extend(effects.into_iter().map(i32::cast_unsigned));
+    }
+    Ok(facts)
+}
+
+/// The tenant of the unit that writes to a Core's memory.
+fn tenant_of(units: &[Unit], core: CoreId) -> String {
+    units
+        .iter()
+        .find(|unit| unit.memory.iter().any(|write| write.core_id == core))
+        .map(|unit| unit.tenant_id.to_string())
+        .unwrap_or_default()
+}
+
+fn write(c: &mut Sync, rows: Rows) -> Result<()> {
+    for row in &rows.begun {
+        diesel::insert_into(executions::table).values(row).execute(c)?;
+    }
+    for row in rows.proceeded {
+        proceed(c, row)?;
+    }
+    for row in rows.journal {
+        diesel::insert_into(journal::table)
+            .values((
+                journal::tenant_id.eq(row.tenant_id),
+                journal::execution_id.eq(row.execution_id),
+                journal::seq.eq(row.seq),
+                journal::entries.eq(row.entries),
+            ))
+            .execute(c)?;
+    }
+    for row in &rows.opened {
+        diesel::insert_into(checkpoints::table).values(row).execute(c)?;
+    }
+    for row in rows.decided {
+        decide(c, row)?;
+    }
+    for row in rows.abandoned {
+        let pending = checkpoints::table.find(row.id).filter(checkpoints::status.eq("pending"));
+        diesel::update(pending)
+            .set((
+                checkpoints::status.eq("cancelled"),
+                checkpoints::resolved_at.eq(Some(row.at)),
+                checkpoints::updated_at.eq(row.at),
+            ))
+            .execute(c)?;
+    }
+    for (key, entry) in rows.memory {
+        remember(c, key, entry)?;
+    }
+    for row in rows.events {
+        diesel::insert_into(core_events::table)
+            .values((
+                core_events::id.eq(row.id),
+                core_events::tenant_id.eq(row.tenant_id),
+                core_events::core_id.eq(row.core_id),
+                core_events::execution_id.eq(row.execution_id),
+                core_events::name.eq(row.name),
+                core_events::data.eq(row.data),
+                core_events::at.eq(row.at),
+            ))
+            .execute(c)?;
+    }
+    for place in rows.taken {
+        diesel::delete(execution_inbox::table.find(place)).execute(c)?;
+    }
+    for row in rows.inbox {
+        diesel::insert_or_ignore_into(execution_inbox::table)
+            .values((
+                execution_inbox::tenant_id.eq(row.tenant_id),
+                execution_inbox::execution_id.eq(row.execution_id),
+                execution_inbox::effect.eq(row.effect),
+                execution_inbox::outcome.eq(row.outcome),
+            ))
+            .execute(c)?;
+    }
+    for id in rows.woken {
+        diesel::update(executions::table.find(id).filter(executions::status.eq("suspended")))
+            .set(executions::status.eq("queued"))
+            .execute(c)?;
+    }
+    for row in &rows.audit {
+        diesel::insert_into(audit_records::table).values(row).execute(c)?;
+    }
+    Ok(())
+}
+
+fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
+    let standing = (
+        executions::status.eq(row.status),
+        executions::output.eq(row.output),
+        executions::error.eq(row.error),
+        executions::finished_at.eq(row.finished_at),
+        executions::next_seq.eq(row.next_seq),
+        executions::owner.eq(row.owner),
+        executions::epoch.eq(row.epoch),
+    );
+    let target = executions::table.find(row.id);
+    let changed = if row.keep_snapshot {
+        diesel::update(target).set(standing).execute(c)?
+    } else {
+        let state =
+            (executions::snapshot.eq(row.snapshot), executions::snapshot_seq.eq(row.next_seq));
+        diesel::update(target).set((standing, state)).execute(c)?
+    };
+    if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
+}
+
+fn decide(c: &mut Sync, row: CheckpointRow) -> Result<()> {
+    diesel::update(checkpoints::table.find(row.id))
+        .set((
+            checkpoints::status.eq(row.status),
+            checkpoints::decision.eq(row.decision),
+            checkpoints::response_data.eq(row.response_data),
+            checkpoints::comment.eq(row.comment),
+            checkpoints::resolved_by.eq(row.resolved_by),
+            checkpoints::resolved_at.eq(row.resolved_at),
+            checkpoints::updated_at.eq(row.updated_at),
+        ))
+        .execute(c)?;
+    Ok(())
+}
+
+fn remember(c: &mut Sync, (core, partition, name, key): MemoryKey, entry: Memory) -> Result<()> {
+    let place = (entry.tenant_id, core.to_string(), partition, name, key);
+    let Some(value) = entry.value else {
+        diesel::delete(core_memory::table.find(place)).execute(c)?;
+        return Ok(());
+    };
+    let present: Option<i64> =
+        core_memory::table.find(place.clone()).select(core_memory::version).first(c).optional()?;
+    let version = core_memory::version.eq(next_version(present.unwrap_or(0), entry.at));
+    if present.is_some() {
+        diesel::update(core_memory::table.find(place))
+            .set((core_memory::value.eq(value), version))
+            .execute(c)?;
+    } else {
+        diesel::insert_into(core_memory::table)
+            .values((
+                core_memory::tenant_id.eq(place.0),
+                core_memory::core_id.eq(place.1),
+                core_memory::partition.eq(place.2),
+                core_memory::name.eq(place.3),
+                core_memory::key.eq(place.4),
+                core_memory::value.eq(value),
+                version,
+            ))
+            .execute(c)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,424 @@
+//! Cores and the versions of their programs.
+//!
+//! A program is kept as a bundle, compressed; the secrets of an environment are kept sealed.
+
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_cores::{
+    Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, EnvValue, Environment, IdentityMode,
+    LastError, SecretText, Source, SourceVersion, Status,
+};
+use scaigrid_ir::bundle;
+use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantScope, UserId};
+use serde_json::{Map, Value, json};
+
+use crate::{Revised, Written};
+use crate::database::{Connection, Transaction, with};
+use crate::error::{Error, Result, column};
+use crate::instant::Stamp;
+use crate::schema::{
+    checkpoints, core_events, core_memory, core_versions, cores, execution_inbox, executions, journal,
+};
+use crate::sealing::Vault;
+
+const TABLE: &str = "cores";
+
+#[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = cores)]
+#[diesel(treat_none_as_null = true)]
+#[diesel(treat_none_as_default_value = false)]
+struct CoreRow {
+    id: String,
+    tenant_id: String,
+    slug: String,
+    name: String,
+    status: String,
+    last_error: Option<Value>,
+    runtime_mode: String,
+    concurrency_mode: String,
+    entity_key_field: Option<String>,
+    source_version: i32,
+    plugins: Value,
+    environment: Value,
+    resource_limits: Value,
+    checkpoint_mode: String,
+    privilege_level: String,
+    metadata: Value,
+    identity_mode: String,
+    created_by: String,
+    revision: i64,
+    created_at: Stamp,
+    updated_at: Stamp,
+}
+
+impl CoreRow {
+    fn of(core: &Core, revision: i64, vault: &Vault) -> Result<Self> {
+        let last_error = core.last_error.as_ref().map(|error| {
+            json!({"code": error.code, "message": error.message, "at": error.at.micros()})
+        });
+        Ok(Self {
+            id: core.id.to_string(),
+            tenant_id: core.tenant_id.to_string(),
+            slug: core.slug.to_string(),
+            name: core.name.to_string(),
+            status: core.status.to_string(),
+            last_error,
+            runtime_mode: core.runtime_mode.to_string(),
+            concurrency_mode: core.concurrency.mode().to_string(),
+            entity_key_field: core.concurrency.entity_key_field().map(ToString::to_string),
+            source_version: core.source.version.cast_signed(),
+            plugins: Value::Array(core.plugins.to_vec()),
+            environment: seal(core, vault)?,
+            resource_limits: Value::Object((*core.resource_limits).clone()),
+            checkpoint_mode: core.checkpoint_mode.to_string(),
+            privilege_level: core.privilege_level.to_string(),
+            metadata: Value::Object((*core.metadata).clone()),
+            identity_mode: core.identity.mode().to_string(),
+            created_by: core.created_by.to_string(),
+            revision,
+            created_at: core.created_at.into(),
+            updated_at: core.updated_at.into(),
+        })
+    }
+
+    fn core(self, program: Arc<Value>, vault: &Vault) -> Result<Core> {
+        let id = self.id.as_str();
+        let bad = |name, reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, name, id, reason);
+        let tenant_id = column(TABLE, "tenant_id", id, &self.tenant_id)?;
+        let core_id: CoreId = column(TABLE, "id", id, id)?;
+        let mode: ConcurrencyMode = column(TABLE, "concurrency_mode", id, &self.concurrency_mode)?;
+        let key_field = self.entity_key_field.as_deref().and_then(EntityKeyField::parse);
+        let identity: IdentityMode = column(TABLE, "identity_mode", id, &self.identity_mode)?;
+        if identity != IdentityMode::ServiceAccount {
+            return Err(bad("identity_mode", &"delegations are not stored yet"));
+        }
+        Ok(Core {
+            id: core_id,
+            tenant_id,
+            name: Name::parse(&self.name).map_err(|error| bad("name", &error))?,
+            slug: Slug::parse(&self.slug).map_err(|error| bad("slug", &error))?,
+            status: column(TABLE, "status", id, &self.status)?,
+            last_error: self.last_error.as_ref().map(last_error),
+            runtime_mode: column(TABLE, "runtime_mode", id, &self.runtime_mode)?,
+            concurrency: Concurrency::new(mode, key_field)
+                .ok_or_else(|| bad("entity_key_field", &"does not fit the concurrency mode"))?,
+            source: Source { program, version: self.source_version.cast_unsigned() },
+            plugins: Arc::new(match self.plugins {
+                Value::Array(entries) => entries,
+                _ => return Err(bad("plugins", &"not an array")),
+            }),
+            environment: open(&self.environment, tenant_id, core_id, vault)
+                .map_err(|reason| bad("environment", &reason))?,
+            resource_limits: Arc::new(object(self.resource_limits)),
+            checkpoint_mode: column(TABLE, "checkpoint_mode", id, &self.checkpoint_mode)?,
+            privilege_level: column(TABLE, "privilege_level", id, &self.privilege_level)?,
+            metadata: Arc::new(object(self.metadata)),
+            identity: CoreIdentity::ServiceAccount,
+            avatar_url: None,
+            published: false,
+            created_by: column(TABLE, "created_by", id, &self.created_by)?,
+            created_at: self.created_at.into(),
+            updated_at: self.updated_at.into(),
+        })
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn last_error(stored: &Value) -> LastError {
+    let text = |name: &str| stored[name].as_str().unwrap_or_default().to_owned();
+    let at = Instant::from_micros(stored["at"].as_i64().unwrap_or_default());
+    LastError { code: text("code"), message: text("message"), at }
+}
+
+/// The place of a secret, to which its sealed text is bound.
+fn place(core: CoreId, name: &str) -> String {
+    format!("cores/{core}/environment/{name}")
+}
+
+fn seal(core: &Core, vault: &Vault) -> Result<Value> {
+    let mut stored = Map::new();
+    for (name, value) in core.environment.iter() {
+        let value = match value {
+            EnvValue::Plain(value) => json!({"plain": value}),
+            EnvValue::Secret(secret) => {
+                let sealed = vault.seal(core.tenant_id, &place(core.id, name), secret.reveal());
+                json!({"sealed": sealed.map_err(|error| Error::Setup(error.to_string()))?})
+            }
+        };
+        stored.insert(name.to_owned(), value);
+    }
+    Ok(Value::Object(stored))
+}
+
+fn open(
+    stored: &Value,
+    tenant: scaigrid_scope::TenantId,
+    core: CoreId,
+    vault: &Vault,
+) -> std::result::Result<Environment, String> {
+    let fields = stored.as_object().ok_or("not an object")?;
+    let values = fields.iter().map(|(name, value)| {
+        let value = match (value.get("plain"), value.get("sealed").and_then(Value::as_str)) {
+            (Some(plain), None) => EnvValue::Plain(plain.clone()),
+            (None, Some(sealed)) => {
+                let secret = vault.open(tenant, &place(core, name), sealed);
+                EnvValue::Secret(SecretText::new(secret.map_err(|error| error.to_string())?))
+            }
+            _ => return Err(format!("{name} is neither plain nor sealed")),
+        };
+        Ok((name.clone(), value))
+    });
+    values.collect::<std::result::Result<Vec<_>, String>>().map(Environment::from_stored)
+}
+
+/// Which Cores a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct CoreFilter {
+    /// In this status.
+    pub status: Option<Status>,
+    /// Whose name or slug contains this text, upper and lower case alike (ASCII).
+    pub q: Option<String>,
+}
+
+/// A Core with its present program.
+pub async fn lookup(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: CoreId,
+    vault: &Vault,
+) -> Result<Option<Revised<Core>>> {
+    macro_rules! query {
+        () => {
+            cores::table
+                .inner_join(
+                    core_versions::table.on(core_versions::tenant_id
+                        .eq(cores::tenant_id)
+                        .and(core_versions::core_id.eq(cores::id))
+                        .and(core_versions::version.eq(cores::source_version))),
+                )
+                .filter(cores::id.eq(id.to_string()))
+                .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+                .select((CoreRow::as_select(), core_versions::bundle))
+        };
+    }
+    let row: Option<(CoreRow, Vec<u8>)> = with!(c, c => query!().first(c).await.optional())?;
+    let Some((row, bundle)) = row else { return Ok(None) };
+    let program = unpack(&row.id, &bundle)?;
+    let revision = row.revision;
+    Ok(Some(Revised { value: row.core(program, vault)?, revision }))
+}
+
+/// A Core's status and the number of its present program, without the rest.
+pub async fn standing(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: CoreId,
+) -> Result<Option<(Status, u32)>> {
+    let query = cores::table
+        .find(id.to_string())
+        .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+        .select((cores::status, cores::source_version));
+    let row: Option<(String, i32)> = with!(c, c => query.first(c).await.optional())?;
+    row.map(|(status, version)| {
+        Ok((column(TABLE, "status", &id.to_string(), &status)?, version.cast_unsigned()))
+    })
+    .transpose()
+}
+
+/// The Cores that a filter shows, newest first, after the one that the last page ended with. Their programs are left out:
+/// each stands there as an empty object.
+pub async fn list(
+    c: &mut Connection,
+    scope: TenantScope,
+    filter: &CoreFilter,
+    after: Option<CoreId>,
+    rows: i64,
+    vault: &Vault,
+) -> Result<Vec<Core>> {
+    macro_rules! query {
+        () => {{
+            let mut query = cores::table
+                .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+                .order(cores::id.desc())
+                .limit(rows)
+                .select(CoreRow::as_select())
+                .into_boxed();
+            if let Some(status) = filter.status {
+                query = query.filter(cores::status.eq(status.as_str()));
+            }
+            if let Some(q) = &filter.q {
+                let pattern = format!("%{}%", like(&q.to_ascii_lowercase()));
+                let name = diesel::dsl::sql::<diesel::sql_types::Text>("lower(cores.name)");
+                let by_name = name.like(pattern.clone()).escape('\\');
+                query = query.filter(by_name.or(cores::slug.like(pattern).escape('\\')));
+            }
+            if let Some(after) = after {
+                query = query.filter(cores::id.lt(after.to_string()));
+            }
+            query
+        }};
+    }
+    let found: Vec<CoreRow> = with!(c, c => query!().load(c).await)?;
+    let empty = Arc::new(Value::Object(Map::new()));
+    found.into_iter().map(|row| row.core(Arc::clone(&empty), vault)).collect()
+}
+
+/// Escapes what `LIKE` would take for a pattern.
+fn like(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+/// Keeps a new Core with its first program.
+///
+/// # Errors
+/// [`Error::Duplicate`] when the tenant has a Core of that slug.
+pub async fn add(tx: &mut Transaction, scope: TenantScope, core: &Core, vault: &Vault) -> Result<()> {
+    check(scope, core)?;
+    let row = CoreRow::of(core, 1, vault)?;
+    with!(tx, c => diesel::insert_into(cores::table).values(&row).execute(c).await)?;
+    add_version(tx, scope, core, core.created_by).await
+}
+
+/// Keeps the program of a Core as the version that it is.
+pub async fn add_version(tx: &mut Transaction, scope: TenantScope, core: &Core, by: UserId) -> Result<()> {
+    check(scope, core)?;
+    let row = (
+        core_versions::tenant_id.eq(core.tenant_id.to_string()),
+        core_versions::core_id.eq(core.id.to_string()),
+        core_versions::version.eq(core.source.version.cast_signed()),
+        core_versions::bundle.eq(bundle::encode(&core.source.program)),
+        core_versions::created_by.eq(by.to_string()),
+        core_versions::created_at.eq(Stamp(core.updated_at)),
+    );
+    with!(tx, c => diesel::insert_into(core_versions::table).values(row).execute(c).await)?;
+    Ok(())
+}
+
+/// Replaces a Core that still has a revision.
+pub async fn save(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    core: &Core,
+    expected: i64,
+    vault: &Vault,
+) -> Result<Written> {
+    check(scope, core)?;
+    let row = CoreRow::of(core, expected + 1, vault)?;
+    macro_rules! target {
+        () => {
+            cores::table
+                .filter(cores::id.eq(core.id.to_string()))
+                .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+        };
+    }
+    let update = diesel::update(target!().filter(cores::revision.eq(expected))).set(&row);
+    if with!(tx, c => update.execute(c).await)? == 1 {
+        return Ok(Written::Done);
+    }
+    let there: i64 = with!(tx, c => target!().count().get_result(c).await)?;
+    Ok(if there == 0 { Written::Missing } else { Written::Stale })
+}
+
+/// Removes a Core and everything that belongs to it.
+pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId) -> Result<bool> {
+    let (tenant, core) = (scope.tenant_id().to_string(), id.to_string());
+    let run: Vec<String> = {
+        let query = executions::table
+            .filter(executions::tenant_id.eq(&tenant))
+            .filter(executions::core_id.eq(&core))
+            .select(executions::id);
+        with!(tx, c => query.load(c).await)?
+    };
+    for ids in run.chunks(500) {
+        let entries = journal::table
+            .filter(journal::tenant_id.eq(&tenant))
+            .filter(journal::execution_id.eq_any(ids.to_vec()));
+        with!(tx, c => diesel::delete(entries).execute(c).await)?;
+        let waiting = execution_inbox::table
+            .filter(execution_inbox::tenant_id.eq(&tenant))
+            .filter(execution_inbox::execution_id.eq_any(ids.to_vec()));
+        with!(tx, c => diesel::delete(waiting).execute(c).await)?;
+    }
+    macro_rules! remove {
+        ($($table:ident),+) => {$(
+            let rows = $table::table.filter($table::tenant_id.eq(&tenant)).filter($table::core_id.eq(&core));
+            with!(tx, c => diesel::delete(rows).execute(c).await)?;
+        )+};
+    }
+    remove!(executions, checkpoints, core_memory, core_events, core_versions);
+    let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));
+    Ok(with!(tx, c => diesel::delete(row).execute(c).await)? == 1)
+}
+
+/// One version of a Core's program.
+pub async fn lookup_version(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: CoreId,
+    version: u32,
+) -> Result<Option<SourceVersion>> {
+    let query = core_versions::table
+        .find((scope.tenant_id().to_string(), id.to_string(), version.cast_signed()))
+        .select((core_versions::bundle, core_versions::created_by, core_versions::created_at));
+    let row: Option<(Vec<u8>, String, Stamp)> = with!(c, c => query.first(c).await.optional())?;
+    row.map(|(bundle, created_by, created_at)| {
+        let program = unpack(&id.to_string(), &bundle)?;
+        source_version(id, Source { program, version }, &created_by, created_at)
+    })
+    .transpose()
+}
+
+/// The versions of a Core's program, newest first, below the one that the last page ended with; without the programs.
+pub async fn list_versions(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: CoreId,
+    below: Option<u32>,
+    rows: i64,
+) -> Result<Vec<SourceVersion>> {
+    let query = core_versions::table
+        .filter(core_versions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(core_versions::core_id.eq(id.to_string()))
+        // Version 0 is the absence of a program.
+        .filter(core_versions::version.gt(0))
+        .filter(core_versions::version.lt(below.map_or(i32::MAX, u32::cast_signed)))
+        .order(core_versions::version.desc())
+        .limit(rows)
+        .select((core_versions::version, core_versions::created_by, core_versions::created_at));
+    let found: Vec<(i32, String, Stamp)> = with!(c, c => query.load(c).await)?;
+    let empty = Arc::new(Value::Object(Map::new()));
+    found
+        .into_iter()
+        .map(|(version, by, at)| {
+            let source = Source { program: Arc::clone(&empty), version: version.cast_unsigned() };
+            source_version(id, source, &by, at)
+        })
+        .collect()
+}
+
+fn source_version(id: CoreId, source: Source, by: &str, at: Stamp) -> Result<SourceVersion> {
+    let created_by = column("core_versions", "created_by", &id.to_string(), by)?;
+    Ok(SourceVersion { core_id: id, source, created_by, created_at: at.into() })
+}
+
+fn unpack(id: &str, bytes: &[u8]) -> Result<Arc<Value>> {
+    let program = bundle::decode(bytes);
+    program.map(Arc::new).map_err(|error| Error::inconsistent("core_versions", "bundle", id, error))
+}
+
+/// A Core is written only in the tenant that it belongs to.
+fn check(scope: TenantScope, core: &Core) -> Result<()> {
+    if core.tenant_id == scope.tenant_id() {
+        Ok(())
+    } else {
+        Err(Error::inconsistent(TABLE, "tenant_id", core.id, "belongs to another tenant than the caller's"))
+    }
+}

@@ -1,0 +1,258 @@
+//! One database behind one face: a pool of PostgreSQL connections, or one SQLite file.
+//!
+//! Functions of this crate take a [`Connection`] to read and a [`Transaction`] to write. A transaction that is
+//! dropped without [`Transaction::commit`] leaves nothing behind, also when the future that held it is dropped.
+
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::error::{Error, Result};
+use crate::sqlite::SqliteConnection;
+use crate::{postgres, sqlite};
+
+/// How long a caller waits for a free connection before it is told that the database is not available.
+const POOL_WAIT: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file; it is made when it is not there.
+    Sqlite(PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    /// Without the password of a PostgreSQL URL.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Postgres(url) => {
+                let place = url.rsplit_once('@').map_or(url.as_str(), |(_, place)| place);
+                write!(f, "postgres://…@{place}")
+            }
+        }
+    }
+}
+
+/// A database with its pools. Cheap to clone.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+enum Inner {
+    Postgres(Pool<AsyncPgConnection>),
+    Sqlite { readers: Pool<SqliteConnection>, writer: Arc<Mutex<Writer>>, path: PathBuf },
+}
+
+/// The one connection that writes to an SQLite file; empty after a transaction was abandoned on it.
+#[derive(Default)]
+pub(crate) struct Writer(Option<SqliteConnection>);
+
+impl Database {
+    /// Opens the pools and runs the migrations that are missing, under a lock that only one process holds at a time.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the file or server cannot be used, [`Error::Unavailable`] when it cannot be reached.
+    pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
+        match url {
+            DatabaseUrl::Postgres(url) => {
+                postgres::migrate(url).await?;
+                let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(
+                    url,
+                    postgres::manager_config(),
+                );
+                let pool = Pool::builder(manager)
+                    .max_size(connections)
+                    .wait_timeout(Some(POOL_WAIT))
+                    .create_timeout(Some(POOL_WAIT))
+                    .runtime(deadpool::Runtime::Tokio1)
+                    .build()
+                    .map_err(|error| Error::Setup(error.to_string()))?;
+                Ok(Self(Arc::new(Inner::Postgres(pool))))
+            }
+            DatabaseUrl::Sqlite(path) => {
+                let writer = sqlite::open_writer(path).await?;
+                let manager = AsyncDieselConnectionManager::<SqliteConnection>::new_with_config(
+                    path.to_string_lossy(),
+                    sqlite::manager_config(),
+                );
+                let readers = Pool::builder(manager)
+                    .max_size(connections)
+                    .wait_timeout(Some(POOL_WAIT))
+                    .runtime(deadpool::Runtime::Tokio1)
+                    .build()
+                    .map_err(|error| Error::Setup(error.to_string()))?;
+                let writer = Arc::new(Mutex::new(Writer(Some(writer))));
+                Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.clone() })))
+            }
+        }
+    }
+
+    /// Whether other processes may use the same database at the same time.
+    pub fn is_shared(&self) -> bool {
+        matches!(*self.0, Inner::Postgres(_))
+    }
+
+    /// `"postgresql"` or `"sqlite"`.
+    pub fn kind(&self) -> &'static str {
+        match *self.0 {
+            Inner::Postgres(_) => "postgresql",
+            Inner::Sqlite { .. } => "sqlite",
+        }
+    }
+
+    /// A connection to read with.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when none is free within ten seconds.
+    pub async fn read(&self) -> Result<Connection> {
+        Ok(Connection(match &*self.0 {
+            Inner::Postgres(pool) => Held::Postgres(Some(pool.get().await.map_err(unavailable)?)),
+            Inner::Sqlite { readers, .. } => {
+                Held::SqliteReader(Box::new(readers.get().await.map_err(unavailable)?))
+            }
+        }))
+    }
+
+    /// Begins a transaction to write in. On SQLite there is one at a time.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it cannot begin within ten seconds.
+    pub async fn begin(&self) -> Result<Transaction> {
+        let (connection, begin) = match &*self.0 {
+            Inner::Postgres(pool) => (Held::Postgres(Some(pool.get().await.map_err(unavailable)?)), "BEGIN"),
+            Inner::Sqlite { writer, path, .. } => {
+                (Held::SqliteWriter(lock_writer(writer, path).await?), "BEGIN IMMEDIATE")
+            }
+        };
+        let mut transaction = Transaction { connection: Connection(connection), ended: false };
+        with!(transaction, c => c.batch_execute(begin).await)?;
+        Ok(transaction)
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when there is none.
+    pub async fn ping(&self) -> Result<()> {
+        let mut connection = self.read().await?;
+        with!(connection, c => c.batch_execute("SELECT 1").await)?;
+        Ok(())
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+async fn lock_writer(writer: &Arc<Mutex<Writer>>, path: &Path) -> Result<OwnedMutexGuard<Writer>> {
+    let mut guard = tokio::time::timeout(POOL_WAIT, Arc::clone(writer).lock_owned())
+        .await
+        .map_err(|_| Error::Unavailable("the database is busy writing".into()))?;
+    if guard.0.is_none() {
+        guard.0 = Some(sqlite::connect(path, sqlite::Access::Write).await?);
+    }
+    Ok(guard)
+}
+
+/// A connection to read with.
+pub struct Connection(Held);
+
+enum Held {
+    Postgres(Option<Object<AsyncPgConnection>>),
+    SqliteReader(Box<Object<SqliteConnection>>),
+    SqliteWriter(OwnedMutexGuard<Writer>),
+}
+
+/// What a query runs on.
+pub(crate) enum Engine<'a> {
+    Postgres(&'a mut AsyncPgConnection),
+    Sqlite(&'a mut SqliteConnection),
+}
+
+/// Runs one body on whichever connection there is: the body is compiled for both.
+macro_rules! with {
+    ($connection:expr, $c:ident => $body:expr) => {
+        match $connection.engine()? {
+            $crate::database::Engine::Postgres($c) => $body,
+            $crate::database::Engine::Sqlite($c) => $body,
+        }
+    };
+}
+pub(crate) use with;
+
+impl Connection {
+    pub(crate) fn engine(&mut self) -> Result<Engine<'_>> {
+        let lost = || Error::Unavailable("the connection was lost".into());
+        Ok(match &mut self.0 {
+            Held::Postgres(object) => Engine::Postgres(object.as_mut().ok_or_else(lost)?),
+            Held::SqliteReader(object) => Engine::Sqlite(object),
+            Held::SqliteWriter(guard) => Engine::Sqlite(guard.0.as_mut().ok_or_else(lost)?),
+        })
+    }
+}
+
+/// A transaction to read and write in.
+pub struct Transaction {
+    connection: Connection,
+    ended: bool,
+}
+
+impl Transaction {
+    /// Makes everything that was written durable, and visible to others.
+    ///
+    /// # Errors
+    /// The database's. Nothing was written then, unless the connection was lost while the database answered.
+    pub async fn commit(self) -> Result<()> {
+        self.end("COMMIT").await
+    }
+
+    /// Takes everything back.
+    ///
+    /// # Errors
+    /// The database's; nothing was written then either.
+    pub async fn rollback(self) -> Result<()> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, statement: &str) -> Result<()> {
+        with!(self, c => c.batch_execute(statement).await)?;
+        self.ended = true;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // Closing the connection ends what was begun on it, wherever that stands.
+        match &mut self.connection.0 {
+            Held::Postgres(object) => drop(object.take().map(Object::take)),
+            Held::SqliteWriter(guard) => guard.0 = None,
+            Held::SqliteReader(_) => {}
+        }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}

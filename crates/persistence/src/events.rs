@@ -1,0 +1,129 @@
+//! Events of Cores: those that were sent to them and those that they published.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope};
+
+use scaigrid_ir::Value;
+use crate::database::{Connection, Transaction, with};
+use crate::error::{Result, column};
+use crate::executions::{ExecutionRow, decode, encode};
+use crate::instant::Stamp;
+use crate::schema::{core_events, executions};
+use scaigrid_cores::execution::Execution;
+
+const TABLE: &str = "core_events";
+
+/// An event of a Core.
+#[derive(Debug, Clone)]
+pub struct CoreEvent {
+    /// Its id.
+    pub id: EventId,
+    /// The Core that it belongs to.
+    pub core_id: CoreId,
+    /// The execution that published it; none when it came from outside.
+    pub execution_id: Option<ExecutionId>,
+    /// Its name.
+    pub name: String,
+    /// What it carries.
+    pub data: Value,
+    /// When.
+    pub at: Instant,
+}
+
+/// Which events a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// By name.
+    pub name: Option<String>,
+    /// Published by this execution.
+    pub execution_id: Option<ExecutionId>,
+    /// At or after this instant.
+    pub since: Option<Instant>,
+    /// Before this instant.
+    pub until: Option<Instant>,
+}
+
+type Row = (String, String, Option<String>, String, Vec<u8>, Stamp);
+
+/// The events of a Core, newest first, after the one that the last page ended with.
+pub async fn list(
+    c: &mut Connection,
+    scope: TenantScope,
+    core: CoreId,
+    filter: &EventFilter,
+    after: Option<EventId>,
+    rows: i64,
+) -> Result<Vec<CoreEvent>> {
+    macro_rules! query {
+        () => {{
+            let mut query = core_events::table
+                .filter(core_events::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(core_events::core_id.eq(core.to_string()))
+                .order(core_events::id.desc())
+                .limit(rows)
+                .select((
+                    core_events::id,
+                    core_events::core_id,
+                    core_events::execution_id,
+                    core_events::name,
+                    core_events::data,
+                    core_events::at,
+                ))
+                .into_boxed();
+            if let Some(name) = &filter.name {
+                query = query.filter(core_events::name.eq(name.clone()));
+            }
+            if let Some(id) = filter.execution_id {
+                query = query.filter(core_events::execution_id.eq(id.to_string()));
+            }
+            if let Some(since) = filter.since {
+                query = query.filter(core_events::at.ge(Stamp(since)));
+            }
+            if let Some(until) = filter.until {
+                query = query.filter(core_events::at.lt(Stamp(until)));
+            }
+            if let Some(after) = after {
+                query = query.filter(core_events::id.lt(after.to_string()));
+            }
+            query
+        }};
+    }
+    let found: Vec<Row> = with!(c, c => query!().load(c).await)?;
+    found.into_iter().map(event).collect()
+}
+
+fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {
+    Ok(CoreEvent {
+        id: column(TABLE, "id", &id, &id)?,
+        core_id: column(TABLE, "core_id", &id, &core)?,
+        execution_id: execution.map(|text| column(TABLE, "execution_id", &id, &text)).transpose()?,
+        data: decode(TABLE, "data", &id, &data)?,
+        name,
+        at: at.into(),
+    })
+}
+
+/// Keeps an event that came from outside, and the executions that it starts.
+pub async fn add(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    event: &CoreEvent,
+    started: &[Execution],
+) -> Result<()> {
+    let row = (
+        core_events::id.eq(event.id.to_string()),
+        core_events::tenant_id.eq(scope.tenant_id().to_string()),
+        core_events::core_id.eq(event.core_id.to_string()),
+        core_events::execution_id.eq(event.execution_id.map(|id| id.to_string())),
+        core_events::name.eq(event.name.clone()),
+        core_events::data.eq(encode(&event.data)?),
+        core_events::at.eq(Stamp(event.at)),
+    );
+    with!(tx, c => diesel::insert_into(core_events::table).values(row).execute(c).await)?;
+    for execution in started {
+        let row = ExecutionRow::of(execution)?;
+        with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,346 @@
+//! Executions: their rows, their journals, and which node holds them.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
+use scaigrid_ir::Value;
+use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+
+use crate::database::{Connection, with};
+use crate::error::{Error, Result, column};
+use crate::instant::Stamp;
+use crate::schema::{cores, execution_inbox, executions, journal};
+
+const TABLE: &str = "executions";
+
+/// A row of the table, its machine included.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = executions)]
+#[diesel(treat_none_as_default_value = false)]
+pub(crate) struct ExecutionRow {
+    pub(crate) id: String,
+    pub(crate) tenant_id: String,
+    pub(crate) core_id: String,
+    pub(crate) flow: String,
+    pub(crate) source_version: i32,
+    pub(crate) status: String,
+    pub(crate) origin: String,
+    pub(crate) instance_key: Option<String>,
+    pub(crate) parent_id: Option<String>,
+    pub(crate) parent_effect: Option<i32>,
+    pub(crate) depth: i32,
+    pub(crate) input: Vec<u8>,
+    pub(crate) output: Option<Vec<u8>>,
+    pub(crate) error: Option<Vec<u8>>,
+    pub(crate) snapshot: Option<Vec<u8>>,
+    pub(crate) next_seq: i64,
+    pub(crate) snapshot_seq: i64,
+    pub(crate) owner: Option<String>,
+    pub(crate) epoch: i64,
+    pub(crate) started_at: Stamp,
+    pub(crate) finished_at: Option<Stamp>,
+}
+
+/// A row without its machine.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = executions)]
+struct ShownRow {
+    id: String,
+    tenant_id: String,
+    core_id: String,
+    flow: String,
+    source_version: i32,
+    status: String,
+    origin: String,
+    instance_key: Option<String>,
+    parent_id: Option<String>,
+    parent_effect: Option<i32>,
+    depth: i32,
+    input: Vec<u8>,
+    output: Option<Vec<u8>>,
+    error: Option<Vec<u8>>,
+    started_at: Stamp,
+    finished_at: Option<Stamp>,
+}
+
+/// A value as a column holds it.
+pub(crate) fn encode(value: &Value) -> Result<Vec<u8>> {
+    rmp_serde::to_vec(value).map_err(|error| Error::Setup(format!("a value cannot be encoded: {error}")))
+}
+
+/// Reads a column's bytes as a value.
+pub(crate) fn decode(table: &'static str, name: &'static str, id: &str, bytes: &[u8]) -> Result<Value> {
+    rmp_serde::from_slice(bytes).map_err(|error| Error::inconsistent(table, name, id, error))
+}
+
+impl ExecutionRow {
+    /// The row of an execution that has no machine yet and that no node holds.
+    pub(crate) fn of(execution: &Execution) -> Result<Self> {
+        Ok(Self {
+            id: execution.id.to_string(),
+            tenant_id: execution.tenant_id.to_string(),
+            core_id: execution.core_id.to_string(),
+            flow: execution.flow.to_string(),
+            source_version: execution.source_version.cast_signed(),
+            status: execution.status.as_str().to_owned(),
+            origin: execution.origin.to_string(),
+            instance_key: execution.instance_key.as_ref().map(ToString::to_string),
+            parent_id: execution.parent.map(|parent| parent.execution.to_string()),
+            parent_effect: execution.parent.map(|parent| parent.effect.cast_signed()),
+            depth: i32::from(execution.depth),
+            input: encode(&execution.input)?,
+            output: execution.output.as_ref().map(encode).transpose()?,
+            error: execution.error.as_ref().map(encode).transpose()?,
+            snapshot: None,
+            next_seq: 0,
+            snapshot_seq: 0,
+            owner: None,
+            epoch: 0,
+            started_at: execution.started_at.into(),
+            finished_at: execution.finished_at.map(Stamp),
+        })
+    }
+}
+
+impl TryFrom<ShownRow> for Execution {
+    type Error = Error;
+
+    fn try_from(row: ShownRow) -> Result<Self> {
+        let id = row.id.as_str();
+        let parent = match (&row.parent_id, row.parent_effect) {
+            (Some(parent), Some(effect)) => Some(Parent {
+                execution: column(TABLE, "parent_id", id, parent)?,
+                effect: effect.cast_unsigned(),
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            id: column(TABLE, "id", id, id)?,
+            tenant_id: column(TABLE, "tenant_id", id, &row.tenant_id)?,
+            core_id: column(TABLE, "core_id", id, &row.core_id)?,
+            flow: row.flow.into(),
+            source_version: row.source_version.cast_unsigned(),
+            status: column(TABLE, "status", id, &row.status)?,
+            origin: column(TABLE, "origin", id, &row.origin)?,
+            instance_key: row.instance_key.map(Into::into),
+            parent,
+            depth: u16::try_from(row.depth).map_err(|error| Error::inconsistent(TABLE, "depth", id, error))?,
+            input: decode(TABLE, "input", id, &row.input)?,
+            output: row.output.as_deref().map(|bytes| decode(TABLE, "output", id, bytes)).transpose()?,
+            error: row.error.as_deref().map(|bytes| decode(TABLE, "error", id, bytes)).transpose()?,
+            started_at: row.started_at.into(),
+            finished_at: row.finished_at.map(Instant::from),
+        })
+    }
+}
+
+/// Which executions a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    /// Of this Core.
+    pub core_id: Option<CoreId>,
+    /// In this status.
+    pub status: Option<ExecutionStatus>,
+    /// Of this flow.
+    pub flow: Option<String>,
+    /// Accepted at or after this instant.
+    pub since: Option<Instant>,
+    /// Accepted before this instant.
+    pub until: Option<Instant>,
+}
+
+/// An execution by its id.
+pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Execution>> {
+    macro_rules! query {
+        () => {
+            executions::table
+                .find(id.to_string())
+                .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        };
+    }
+    let row = with!(c, c => query!().select(ShownRow::as_select()).first(c).await.optional())?;
+    row.map(Execution::try_from).transpose()
+}
+
+/// The executions that a filter shows, newest first, after the one that the last page ended with.
+pub async fn list(
+    c: &mut Connection,
+    scope: TenantScope,
+    filter: &ExecutionFilter,
+    after: Option<ExecutionId>,
+    rows: i64,
+) -> Result<Vec<Execution>> {
+    macro_rules! query {
+        () => {{
+            let mut query = executions::table
+                .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+                .order(executions::id.desc())
+                .limit(rows)
+                .select(ShownRow::as_select())
+                .into_boxed();
+            if let Some(core) = filter.core_id {
+                query = query.filter(executions::core_id.eq(core.to_string()));
+            }
+            if let Some(status) = filter.status {
+                query = query.filter(executions::status.eq(status.as_str()));
+            }
+            if let Some(flow) = &filter.flow {
+                query = query.filter(executions::flow.eq(flow.clone()));
+            }
+            if let Some(since) = filter.since {
+                query = query.filter(executions::started_at.ge(Stamp(since)));
+            }
+            if let Some(until) = filter.until {
+                query = query.filter(executions::started_at.lt(Stamp(until)));
+            }
+            if let Some(after) = after {
+                query = query.filter(executions::id.lt(after.to_string()));
+            }
+            query
+        }};
+    }
+    let found: Vec<ShownRow> = with!(c, c => query!().load(c).await)?;
+    found.into_iter().map(Execution::try_from).collect()
+}
+
+/// The executions of a Core that are queued or running, oldest first, a thousand at most.
+pub async fn active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<ExecutionId>> {
+    let query = executions::table
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::core_id.eq(core.to_string()))
+        .filter(executions::status.eq_any(["queued", "running"]))
+        .order(executions::id)
+        .limit(1000)
+        .select(executions::id);
+    let rows: Vec<String> = with!(c, c => query.load(c).await)?;
+    rows.iter().map(|id| column(TABLE, "id", id, id)).collect()
+}
+
+/// How many executions of a Core are queued or running.
+pub async fn count_active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<i64> {
+    let query = executions::table
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::core_id.eq(core.to_string()))
+        .filter(executions::status.eq_any(["queued", "running"]))
+        .count();
+    Ok(with!(c, c => query.get_result(c).await)?)
+}
+
+/// An execution with all that is needed to go on with it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The execution.
+    pub execution: Execution,
+    /// Its encoded machine; none before the first one was kept.
+    pub snapshot: Option<Vec<u8>>,
+    /// The number of the first journal entry that the machine does not hold.
+    pub snapshot_seq: i64,
+    /// The number of the next journal entry.
+    pub next_seq: i64,
+    /// Its fencing epoch.
+    pub epoch: i64,
+    /// Whether its Core lets executions go on.
+    pub core_runs: bool,
+}
+
+/// An execution with all that is needed to go on with it.
+pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Stored>> {
+    macro_rules! query {
+        () => {
+            executions::table
+                .inner_join(cores::table.on(cores::id.eq(executions::core_id)))
+                .filter(executions::id.eq(id.to_string()))
+                .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+                .select((
+                    ShownRow::as_select(),
+                    executions::snapshot,
+                    executions::snapshot_seq,
+                    executions::next_seq,
+                    executions::epoch,
+                    cores::status,
+                ))
+        };
+    }
+    type Loaded = (ShownRow, Option<Vec<u8>>, i64, i64, i64, String);
+    let row: Option<Loaded> = with!(c, c => query!().first(c).await.optional())?;
+    let Some((shown, snapshot, snapshot_seq, next_seq, epoch, core)) = row else { return Ok(None) };
+    Ok(Some(Stored {
+        execution: shown.try_into()?,
+        snapshot,
+        snapshot_seq,
+        next_seq,
+        epoch,
+        core_runs: matches!(core.as_str(), "running" | "stopping"),
+    }))
+}
+
+/// The chunks of a journal from an entry on, in order, as (number of the first entry, entries).
+pub async fn journal(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+    from: i64,
+    rows: i64,
+) -> Result<Vec<(i64, Vec<u8>)>> {
+    let query = journal::table
+        .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(journal::execution_id.eq(id.to_string()))
+        .filter(journal::seq.ge(from))
+        .order(journal::seq)
+        .limit(rows)
+        .select((journal::seq, journal::entries));
+    Ok(with!(c, c => query.load(c).await)?)
+}
+
+/// The number of the chunk that holds an entry.
+pub async fn chunk_of(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+    seq: i64,
+) -> Result<Option<i64>> {
+    let query = journal::table
+        .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(journal::execution_id.eq(id.to_string()))
+        .filter(journal::seq.le(seq))
+        .order(journal::seq.desc())
+        .select(journal::seq);
+    Ok(with!(c, c => query.first(c).await.optional())?)
+}
+
+/// The executions that an execution has called: (id, the effect that each answers, status).
+pub async fn children(
+    c: &mut Connection,
+    scope: TenantScope,
+    parent: ExecutionId,
+) -> Result<Vec<(ExecutionId, u32, ExecutionStatus)>> {
+    let query = executions::table
+        .filter(executions::parent_id.eq(parent.to_string()))
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .order(executions::id)
+        .limit(10_000)
+        .select((executions::id, executions::parent_effect, executions::status));
+    let rows: Vec<(String, Option<i32>, String)> = with!(c, c => query.load(c).await)?;
+    rows.into_iter()
+        .map(|(id, effect, status)| {
+            let effect = effect.unwrap_or_default().cast_unsigned();
+            Ok((column(TABLE, "id", &id, &id)?, effect, column(TABLE, "status", &id, &status)?))
+        })
+        .collect()
+}
+
+/// What has come for an execution and was not taken yet: outcomes by effect.
+pub async fn inbox(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+) -> Result<Vec<(u32, Vec<u8>)>> {
+    let query = execution_inbox::table
+        .filter(execution_inbox::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(execution_inbox::execution_id.eq(id.to_string()))
+        .order(execution_inbox::effect)
+        .limit(1000)
+        .select((execution_inbox::effect, execution_inbox::outcome));
+    let rows: Vec<(i32, Vec<u8>)> = with!(c, c => query.load(c).await)?;
+    Ok(rows.into_iter().map(|(effect, outcome)| (effect.cast_unsigned(), outcome)).collect())
+}

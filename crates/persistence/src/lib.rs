@@ -1,0 +1,36 @@
+//! The database: everything that is kept, on PostgreSQL or on SQLite, by one code path.
+//!
+//! Functions are grouped by what they keep, with one small grammar of verbs: `lookup`, `find_by_…`, `list`,
+//! `count`, `add`, then verbs of the domain. Those that touch a tenant's data take a
+//! [`TenantScope`](scaigrid_scope::TenantScope) first, which only an authenticated principal or the process itself can make.
+//! Nothing here decides anything: the domain is asked before, and writes carry the state that they expect.
+
+pub mod api_keys;
+pub mod audit;
+pub mod checkpoints;
+pub mod commit;
+pub mod cores;
+mod database;
+mod error;
+pub mod events;
+pub mod executions;
+pub mod holds;
+pub mod idempotency;
+mod instant;
+mod json;
+pub mod leases;
+pub mod memory;
+pub mod module_settings;
+pub mod partners;
+pub mod platform_facts;
+mod postgres;
+mod schema;
+pub mod sealing;
+mod sqlite;
+pub mod tenants;
+pub mod users;
+mod written;
+
+pub use database::{Connection, Database, DatabaseUrl, Transaction};
+pub use error::{Error, Result};
+pub use written::{Revised, Written};

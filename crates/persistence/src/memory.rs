@@ -1,0 +1,130 @@
+//! Cores' memory: entries by Core, instance, variable and key. It is written with the journal, by [`crate::commit`].
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_ir::Value;
+use scaigrid_scope::{CoreId, TenantScope};
+
+use crate::database::{Connection, with};
+use crate::error::Result;
+use crate::executions::decode;
+use crate::schema::core_memory;
+
+const TABLE: &str = "core_memory";
+
+/// An entry of a Core's memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryEntry {
+    /// Its key; empty for scalars.
+    pub key: String,
+    /// Its value.
+    pub value: Value,
+    /// Changes with every write and never comes back.
+    pub version: i64,
+}
+
+/// Where a variable lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable<'a> {
+    /// The Core.
+    pub core_id: CoreId,
+    /// The instance; empty for stateless Cores.
+    pub partition: &'a str,
+    /// The variable.
+    pub name: &'a str,
+}
+
+/// One entry.
+pub async fn lookup(
+    c: &mut Connection,
+    scope: TenantScope,
+    variable: Variable<'_>,
+    key: &str,
+) -> Result<Option<MemoryEntry>> {
+    let place = (
+        scope.tenant_id().to_string(),
+        variable.core_id.to_string(),
+        variable.partition,
+        variable.name,
+        key,
+    );
+    let query = core_memory::table.find(place).select((core_memory::value, core_memory::version));
+    let row: Option<(Vec<u8>, i64)> = with!(c, c => query.first(c).await.optional())?;
+    row.map(|(value, version)| entry(key.to_owned(), &value, version)).transpose()
+}
+
+/// Which entries of a variable are listed.
+#[derive(Debug, Clone, Default)]
+pub struct EntryFilter {
+    /// Keys begin with this.
+    pub prefix: Option<String>,
+    /// From the greatest key down.
+    pub descending: bool,
+}
+
+/// Entries in key order.
+pub async fn list(
+    c: &mut Connection,
+    scope: TenantScope,
+    variable: Variable<'_>,
+    filter: &EntryFilter,
+    rows: i64,
+) -> Result<Vec<MemoryEntry>> {
+    macro_rules! query {
+        () => {{
+            let mut query = core_memory::table
+                .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(core_memory::core_id.eq(variable.core_id.to_string()))
+                .filter(core_memory::partition.eq(variable.partition.to_owned()))
+                .filter(core_memory::name.eq(variable.name.to_owned()))
+                .limit(rows)
+                .select((core_memory::key, core_memory::value, core_memory::version))
+                .into_boxed();
+            if let Some(prefix) = &filter.prefix {
+                query = query.filter(core_memory::key.ge(prefix.clone()));
+                // The range ends at the first key that no text with this prefix can reach.
+                if let Some(end) = after_prefix(prefix) {
+                    query = query.filter(core_memory::key.lt(end));
+                }
+            }
+            if filter.descending {
+                query.order(core_memory::key.desc())
+            } else {
+                query.order(core_memory::key.asc())
+            }
+        }};
+    }
+    let rows: Vec<(String, Vec<u8>, i64)> = with!(c, c => query!().load(c).await)?;
+    rows.into_iter().map(|(key, value, version)| entry(key, &value, version)).collect()
+}
+
+fn entry(key: String, value: &[u8], version: i64) -> Result<MemoryEntry> {
+    let value = decode(TABLE, "value", &key, value)?;
+    Ok(MemoryEntry { key, value, version })
+}
+
+/// The least text that is greater than every text that begins with `prefix`, by code points.
+fn after_prefix(prefix: &str) -> Option<String> {
+    let mut end: Vec<char> = prefix.chars().collect();
+    while let Some(last) = end.pop() {
+        let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
+        if let Some(next) = next {
+            end.push(next);
+            return Some(end.into_iter().collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_prefix;
+
+    #[test]
+    fn a_prefix_ends_where_the_next_text_begins() {
+        assert_eq!(after_prefix("ab").as_deref(), Some("ac"));
+        assert_eq!(after_prefix("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
+        assert_eq!(after_prefix("a\u{10ffff}").as_deref(), Some("b"));
+        assert_eq!(after_prefix(""), None);
+    }
+}

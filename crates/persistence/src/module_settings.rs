@@ -1,0 +1,163 @@
+//! What each level has said about each module. What follows from it is for the domain to say.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use scaigrid_modules::{Enablement, ModuleId};
+use scaigrid_scope::{
+    Instant, Level, LevelScope, PartnerId, PartnerScope, PlatformScope, TenantScope, UserId,
+};
+
+use crate::database::{Connection, Transaction, with};
+use crate::error::{Error, Result, column};
+use crate::instant::Stamp;
+use crate::schema::module_settings;
+
+const TABLE: &str = "module_settings";
+const PLATFORM: &str = "platform";
+const PARTNER: &str = "partner";
+const TENANT: &str = "tenant";
+/// Stands where a user would, for what the process or its operator did.
+const SYSTEM: &str = "system";
+
+/// One level's word on one module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleSetting {
+    /// Whose word it is.
+    pub level: Level,
+    /// About which module.
+    pub module_id: ModuleId,
+    /// On or off.
+    pub enablement: Enablement,
+    /// Who said so; none for the process itself or its operator.
+    pub changed_by: Option<UserId>,
+    /// When.
+    pub changed_at: Instant,
+}
+
+#[derive(Debug, Queryable, Selectable, Insertable)]
+#[diesel(table_name = module_settings)]
+struct SettingRow {
+    level: String,
+    scope_id: String,
+    module_id: String,
+    enablement: String,
+    changed_by: String,
+    changed_at: Stamp,
+}
+
+/// A level as the two columns hold it. The platform, of which there is one, has an empty id.
+fn place(level: Level) -> (&'static str, String) {
+    match level {
+        Level::Platform => (PLATFORM, String::new()),
+        Level::Partner(id) => (PARTNER, id.to_string()),
+        Level::Tenant(id) => (TENANT, id.to_string()),
+    }
+}
+
+impl TryFrom<SettingRow> for ModuleSetting {
+    type Error = Error;
+
+    fn try_from(row: SettingRow) -> Result<Self> {
+        let id = format!("{}/{}/{}", row.level, row.scope_id, row.module_id);
+        let level = match row.level.as_str() {
+            PLATFORM => Level::Platform,
+            PARTNER => Level::Partner(column(TABLE, "scope_id", &id, &row.scope_id)?),
+            TENANT => Level::Tenant(column(TABLE, "scope_id", &id, &row.scope_id)?),
+            _ => return Err(Error::inconsistent(TABLE, "level", id, "there is no such level")),
+        };
+        let changed_by = match row.changed_by.as_str() {
+            SYSTEM => None,
+            user => Some(column(TABLE, "changed_by", &id, user)?),
+        };
+        Ok(Self {
+            level,
+            module_id: column(TABLE, "module_id", &id, &row.module_id)?,
+            enablement: column(TABLE, "enablement", &id, &row.enablement)?,
+            changed_by,
+            changed_at: row.changed_at.into(),
+        })
+    }
+}
+
+async fn of_levels(c: &mut Connection, levels: &[Level]) -> Result<Vec<ModuleSetting>> {
+    let (names, ids): (Vec<_>, Vec<_>) = levels.iter().copied().map(place).unzip();
+    // An id tells its level by its prefix, so the two columns need not be matched in pairs.
+    let query = module_settings::table
+        .filter(module_settings::level.eq_any(names))
+        .filter(module_settings::scope_id.eq_any(ids))
+        .order((module_settings::module_id, module_settings::level));
+    let rows: Vec<SettingRow> = with!(c, c => query.select(SettingRow::as_select()).load(c).await)?;
+    rows.into_iter().map(ModuleSetting::try_from).collect()
+}
+
+/// All that bears on a tenant: the words of the platform, of its partner and its own, in one query, by module.
+pub async fn for_tenant(
+    c: &mut Connection,
+    scope: TenantScope,
+    its_partner: PartnerId,
+) -> Result<Vec<ModuleSetting>> {
+    of_levels(c, &[Level::Platform, Level::Partner(its_partner), Level::Tenant(scope.tenant_id())]).await
+}
+
+/// All that bears on a partner: the words of the platform and its own, in one query, by module.
+pub async fn for_partner(c: &mut Connection, scope: PartnerScope) -> Result<Vec<ModuleSetting>> {
+    of_levels(c, &[Level::Platform, Level::Partner(scope.partner_id())]).await
+}
+
+/// The words of the platform, by module.
+pub async fn for_platform(c: &mut Connection, _: PlatformScope) -> Result<Vec<ModuleSetting>> {
+    of_levels(c, &[Level::Platform]).await
+}
+
+/// A level's own word on a module, if it has said one.
+pub async fn lookup(
+    c: &mut Connection,
+    scope: LevelScope,
+    module: &ModuleId,
+) -> Result<Option<ModuleSetting>> {
+    let (level, id) = place(scope.level());
+    let query = module_settings::table.find((level, id, module.to_string()));
+    let row: Option<SettingRow> =
+        with!(c, c => query.select(SettingRow::as_select()).first(c).await.optional())?;
+    row.map(ModuleSetting::try_from).transpose()
+}
+
+/// Keeps a level's word on a module, in place of an earlier one.
+pub async fn set(
+    tx: &mut Transaction,
+    scope: LevelScope,
+    module: &ModuleId,
+    enablement: Enablement,
+    by: Option<UserId>,
+    at: Instant,
+) -> Result<()> {
+    let (level, scope_id) = place(scope.level());
+    let row = SettingRow {
+        level: level.to_owned(),
+        scope_id,
+        module_id: module.to_string(),
+        enablement: enablement.to_string(),
+        changed_by: by.map_or_else(|| SYSTEM.to_owned(), |user| user.to_string()),
+        changed_at: at.into(),
+    };
+    let newer = (
+        module_settings::enablement.eq(row.enablement.clone()),
+        module_settings::changed_by.eq(row.changed_by.clone()),
+        module_settings::changed_at.eq(row.changed_at),
+    );
+    let insert = diesel::insert_into(module_settings::table)
+        .values(row)
+        .on_conflict((module_settings::level, module_settings::scope_id, module_settings::module_id))
+        .do_update()
+        .set(newer);
+    with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Takes back a level's word on a module. False when there was none.
+pub async fn clear(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<bool> {
+    let (level, id) = place(scope.level());
+    let delete = diesel::delete(module_settings::table.find((level, id, module.to_string())));
+    let rows = with!(tx, c => delete.execute(c).await)?;
+    Ok(rows > 0)
+}

@@ -1,0 +1,29 @@
+//! Facts of the whole platform that are settled once: which master key it uses, when it was set up.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::database::{Connection, Transaction, with};
+use crate::error::Result;
+use crate::schema::platform_facts;
+
+/// A fact by its name.
+pub async fn lookup(c: &mut Connection, name: &str) -> Result<Option<String>> {
+    let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
+    Ok(with!(c, c => query.first(c).await.optional())?)
+}
+
+/// Settles a fact if it is not settled yet, and gives the value that counts from then on: the first one.
+///
+/// Of several processes that settle the same fact at once one wins, and all are told its value.
+pub async fn put_if_absent(tx: &mut Transaction, name: &str, value: &str) -> Result<String> {
+    let insert = diesel::insert_into(platform_facts::table)
+        .values((platform_facts::name.eq(name.to_owned()), platform_facts::value.eq(value.to_owned())))
+        .on_conflict_do_nothing();
+    let inserted = with!(tx, c => insert.execute(c).await)?;
+    if inserted == 1 {
+        return Ok(value.to_owned());
+    }
+    let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
+    Ok(with!(tx, c => query.first(c).await)?)
+}

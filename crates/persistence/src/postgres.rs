@@ -1,0 +1,44 @@
+//! What only PostgreSQL does: connections, migrations under an advisory lock.
+
+use diesel::ConnectionError;
+use diesel_async::pooled_connection::{ManagerConfig, RecyclingMethod};
+use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use futures_util::FutureExt;
+
+use crate::error::{Error, Result};
+
+pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+
+/// The advisory lock that a process holds while it migrates ("scaigrid" as a number).
+const MIGRATION_LOCK: i64 = 0x7363_6169_6772_6964;
+
+/// No statement of ours takes this long; one that does is stuck, and every wait has an end.
+const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '20s'; \
+                       SET idle_in_transaction_session_timeout = '60s'; SET TIME ZONE 'UTC'";
+
+/// Connections are checked by using them: a broken one is noticed and replaced.
+pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
+    let mut config = ManagerConfig::default();
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(|url| connect(url).boxed());
+    config
+}
+
+async fn connect(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
+    let mut connection = AsyncPgConnection::establish(url).await?;
+    connection.batch_execute(SESSION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// Runs the missing migrations. Another process that is at it is waited for.
+pub(crate) async fn migrate(url: &str) -> Result<()> {
+    let mut connection =
+        AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let outcome = harness.run_pending_migrations(MIGRATIONS).map(drop).map_err(|error| error.to_string());
+    // The lock goes with the connection.
+    drop(harness.into_inner());
+    outcome.map_err(|error| Error::Setup(format!("the migrations failed: {error}")))
+}

@@ -1,0 +1,318 @@
+//! The tables as both databases have them. The two migration trees are compared by a test.
+
+#![allow(missing_docs, reason = "the columns are what they are called")]
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    platform_facts (name) {
+        name -> Text,
+        value -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    nodes (id) {
+        id -> Text,
+        started_at -> Moment,
+        lease_until -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    partners (id) {
+        id -> Text,
+        slug -> Text,
+        name -> Text,
+        contact_email -> Nullable<Text>,
+        status -> Text,
+        limits -> Jsonb,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    tenants (id) {
+        id -> Text,
+        partner_id -> Text,
+        slug -> Text,
+        name -> Text,
+        status -> Text,
+        scaikey_tenant_id -> Nullable<Text>,
+        limits -> Jsonb,
+        features -> Jsonb,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    users (id) {
+        id -> Text,
+        tenant_id -> Text,
+        email -> Text,
+        display_name -> Nullable<Text>,
+        kind -> Text,
+        status -> Text,
+        roles -> Jsonb,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    api_keys (id) {
+        id -> Text,
+        tenant_id -> Text,
+        user_id -> Text,
+        name -> Text,
+        prefix -> Text,
+        hash -> Binary,
+        scopes -> Jsonb,
+        expires_at -> Nullable<Moment>,
+        revoked_at -> Nullable<Moment>,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    module_settings (level, scope_id, module_id) {
+        level -> Text,
+        scope_id -> Text,
+        module_id -> Text,
+        enablement -> Text,
+        changed_by -> Text,
+        changed_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    audit_records (id) {
+        id -> Text,
+        tenant_id -> Nullable<Text>,
+        partner_id -> Nullable<Text>,
+        at -> Moment,
+        action -> Text,
+        actor_id -> Nullable<Text>,
+        actor_email -> Nullable<Text>,
+        actor_type -> Text,
+        resource_type -> Text,
+        resource_id -> Text,
+        status -> Text,
+        changes -> Jsonb,
+        request_id -> Nullable<Text>,
+        ip_address -> Nullable<Text>,
+        user_agent -> Nullable<Text>,
+        module -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    idempotency_keys (tenant_id, endpoint, key) {
+        tenant_id -> Text,
+        endpoint -> Text,
+        key -> Text,
+        body_hash -> Binary,
+        node_id -> Text,
+        status -> Nullable<Integer>,
+        headers -> Nullable<Jsonb>,
+        body -> Nullable<Binary>,
+        created_at -> Moment,
+        expires_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    cores (id) {
+        id -> Text,
+        tenant_id -> Text,
+        slug -> Text,
+        name -> Text,
+        status -> Text,
+        last_error -> Nullable<Jsonb>,
+        runtime_mode -> Text,
+        concurrency_mode -> Text,
+        entity_key_field -> Nullable<Text>,
+        source_version -> Integer,
+        plugins -> Jsonb,
+        environment -> Jsonb,
+        resource_limits -> Jsonb,
+        checkpoint_mode -> Text,
+        privilege_level -> Text,
+        metadata -> Jsonb,
+        identity_mode -> Text,
+        created_by -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_versions (tenant_id, core_id, version) {
+        tenant_id -> Text,
+        core_id -> Text,
+        version -> Integer,
+        bundle -> Binary,
+        created_by -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    executions (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        flow -> Text,
+        source_version -> Integer,
+        status -> Text,
+        origin -> Text,
+        instance_key -> Nullable<Text>,
+        parent_id -> Nullable<Text>,
+        parent_effect -> Nullable<Integer>,
+        depth -> Integer,
+        input -> Binary,
+        output -> Nullable<Binary>,
+        error -> Nullable<Binary>,
+        snapshot -> Nullable<Binary>,
+        next_seq -> BigInt,
+        snapshot_seq -> BigInt,
+        owner -> Nullable<Text>,
+        epoch -> BigInt,
+        started_at -> Moment,
+        finished_at -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    journal (tenant_id, execution_id, seq) {
+        tenant_id -> Text,
+        execution_id -> Text,
+        seq -> BigInt,
+        entries -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    execution_inbox (tenant_id, execution_id, effect) {
+        tenant_id -> Text,
+        execution_id -> Text,
+        effect -> Integer,
+        outcome -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    checkpoints (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        execution_id -> Text,
+        effect -> Integer,
+        flow_name -> Text,
+        block_id -> Text,
+        instance_key -> Nullable<Text>,
+        checkpoint_type -> Text,
+        prompt -> Text,
+        options -> Jsonb,
+        context -> Jsonb,
+        assignee_raw -> Nullable<Text>,
+        assignee_type -> Text,
+        assignee_value -> Nullable<Text>,
+        priority -> Text,
+        status -> Text,
+        expires_at -> Nullable<Moment>,
+        expiry_action -> Text,
+        escalation_target -> Nullable<Text>,
+        decision -> Nullable<Text>,
+        response_data -> Nullable<Jsonb>,
+        comment -> Nullable<Text>,
+        resolved_by -> Nullable<Text>,
+        resolved_at -> Nullable<Moment>,
+        history -> Jsonb,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_memory (tenant_id, core_id, partition, name, key) {
+        tenant_id -> Text,
+        core_id -> Text,
+        partition -> Text,
+        name -> Text,
+        key -> Text,
+        value -> Binary,
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_events (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        execution_id -> Nullable<Text>,
+        name -> Text,
+        data -> Binary,
+        at -> Moment,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions);
+diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners);
+diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);

@@ -1,0 +1,179 @@
+//! From a journal to the machine that it tells of.
+//!
+//! The machine takes only the steps that an entry needs, so that it is never ahead of what was recorded. Each
+//! effect that it asks for must be the one that is recorded; no effect is performed again.
+
+use super::Entry;
+use crate::effect::{Effect, EffectId, Outcome};
+use crate::failure::ReplayError;
+use crate::machine::{Machine, Status, Step};
+use crate::program::Program;
+
+/// A machine made again of a journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replayed {
+    /// The machine as it stood when the last entry was recorded; advance it to go on. Effects that it had
+    /// asked for by then, and that the journal does not have, it asks for again, under the same numbers.
+    pub machine: Machine,
+    /// The numbers of those that it had already asked for, where only a later one's record is there. They come
+    /// first when it is advanced.
+    pub unrecorded: Vec<EffectId>,
+}
+
+/// The machine that a whole journal leads to.
+///
+/// # Errors
+/// The journal has no start, or tells of something that the program does not do.
+pub fn replay(program: &Program, entries: &[Entry]) -> Result<Machine, ReplayError> {
+    resume(program, None, entries).map(|replayed| replayed.machine)
+}
+
+/// The machine that a journal leads to, from a snapshot taken before its first entry, or from the start.
+///
+/// A snapshot must have been taken when everything that the machine had handed out was recorded.
+///
+/// # Errors
+/// The journal does not begin where it should, or tells of something that the program does not do.
+pub fn resume(
+    program: &Program,
+    snapshot: Option<Machine>,
+    entries: &[Entry],
+) -> Result<Replayed, ReplayError> {
+    let (machine, rest, skipped) = match (snapshot, entries) {
+        (Some(machine), rest) => (machine, rest, 0),
+        (None, [Entry::Started(start), rest @ ..]) => {
+            let machine = Machine::start(program, (**start).clone())
+                .map_err(|failure| ReplayError::StartRefused { seq: 0, failure })?;
+            (machine, rest, 1)
+        }
+        (None, _) => return Err(ReplayError::NoStart { seq: 0 }),
+    };
+    let mut replayer = Replayer { program, machine, open: Vec::new() };
+    for (index, entry) in rest.iter().enumerate() {
+        let seq = index + skipped;
+        replayer.take(entry).map_err(|wrong| match wrong {
+            Wrong::SecondStart => ReplayError::NoStart { seq },
+            Wrong::Other(found) => ReplayError::Diverged { seq, recorded: told(entry), found },
+        })?;
+    }
+    // An effect without a record may be one that the machine gave up in the same breath, some steps on.
+    while !replayer.open.is_empty() && replayer.machine.status() == Status::Runnable {
+        replayer.one_step().map_err(|wrong| {
+            let found = match wrong {
+                Wrong::SecondStart => String::new(),
+                Wrong::Other(found) => found,
+            };
+            ReplayError::Diverged { seq: rest.len() + skipped, recorded: "nothing more".to_owned(), found }
+        })?;
+    }
+    // What was given up on the way was closed on the way, or is not in `pending`.
+    let Replayer { mut machine, open, .. } = replayer;
+    machine.take_abandoned();
+    let unrecorded = open.iter().map(|effect| effect.id).collect();
+    machine.hand_out_again(open);
+    Ok(Replayed { machine, unrecorded })
+}
+
+enum Wrong {
+    SecondStart,
+    Other(String),
+}
+
+struct Replayer<'p> {
+    program: &'p Program,
+    machine: Machine,
+    /// Effects that the machine has asked for and whose record has not come yet.
+    open: Vec<Effect>,
+}
+
+impl Replayer<'_> {
+    fn take(&mut self, entry: &Entry) -> Result<(), Wrong> {
+        match entry {
+            Entry::Started(_) => Err(Wrong::SecondStart),
+            Entry::Effect { effect, outcome } => {
+                let asked = self.asked(effect.id)?;
+                if asked != *effect {
+                    return Err(Wrong::Other(format!("effect {} is {}", asked.id.0, asked.to_json())));
+                }
+                match outcome {
+                    Some(outcome) => self.deliver(effect.id, outcome),
+                    None => Ok(()),
+                }
+            }
+            Entry::Outcome { id, outcome } => self.deliver(*id, outcome),
+            Entry::Cancel { reason, steps } => {
+                while self.machine.steps() < *steps {
+                    self.one_step()?;
+                }
+                if self.machine.steps() > *steps || !self.machine.cancel(reason.clone()) {
+                    return Err(Wrong::Other(format!(
+                        "{:?}, {} steps",
+                        self.machine.status(),
+                        self.machine.steps()
+                    )));
+                }
+                self.withdraw();
+                Ok(())
+            }
+            Entry::Ended(end) => {
+                while self.machine.end().is_none() {
+                    self.one_step()?;
+                }
+                if self.machine.end() == Some(end) {
+                    Ok(())
+                } else {
+                    Err(Wrong::Other(format!("the end {:?}", self.machine.status())))
+                }
+            }
+        }
+    }
+
+    /// The effect of that number, for which the machine runs as far as it must.
+    fn asked(&mut self, id: EffectId) -> Result<Effect, Wrong> {
+        loop {
+            if let Some(index) = self.open.iter().position(|effect| effect.id == id) {
+                return Ok(self.open.remove(index));
+            }
+            self.one_step()?;
+        }
+    }
+
+    fn one_step(&mut self) -> Result<(), Wrong> {
+        let before = self.machine.steps();
+        let mut fuel = 1;
+        match self.machine.advance(self.program, &mut fuel) {
+            Step::Effects(effects) => self.open.extend(effects),
+            Step::OutOfFuel => {}
+            // A step may also have been the last one before a standstill or the end.
+            Step::Suspended | Step::Completed(_) | Step::Failed(_) | Step::Cancelled
+                if self.machine.steps() > before => {}
+            Step::Suspended => return Err(Wrong::Other("a standstill".to_owned())),
+            Step::Completed(_) | Step::Failed(_) | Step::Cancelled => {
+                return Err(Wrong::Other(format!("the end: {:?}", self.machine.status())));
+            }
+        }
+        self.withdraw();
+        Ok(())
+    }
+
+    /// Forgets effects that the machine gave up. One that was given up in the same advance in which it was
+    /// asked for has no record, and nobody ever saw it.
+    fn withdraw(&mut self) {
+        let Self { machine, open, .. } = self;
+        open.retain(|effect| machine.waits_for(effect.id));
+    }
+
+    fn deliver(&mut self, id: EffectId, outcome: &Outcome) -> Result<(), Wrong> {
+        self.machine.deliver(id, outcome.clone()).map_err(|refused| Wrong::Other(refused.to_string()))
+    }
+}
+
+/// An entry in a few words, for an error.
+fn told(entry: &Entry) -> String {
+    match entry {
+        Entry::Effect { effect, .. } => format!("effect {} as {}", effect.id.0, effect.to_json()),
+        Entry::Outcome { id, .. } => format!("the outcome of effect {}", id.0),
+        Entry::Cancel { steps, .. } => format!("a cancellation after {steps} steps"),
+        Entry::Started(_) | Entry::Ended(_) => format!("\"{}\"", entry.name()),
+    }
+}

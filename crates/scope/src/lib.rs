@@ -1,0 +1,40 @@
+//! Who calls, where they act and what they may do there.
+//!
+//! Partners, tenants, users and groups as values; roles and permissions; the principal that a credential
+//! stands for; and the tokens that prove a check has been made. A [`TenantScope`] or an [`Authorized`] cannot be
+//! written down, only earned, so a function that asks for one cannot be reached without the check.
+//!
+//! Nothing here reads a database, a header or a clock: the caller brings what it found there.
+
+mod api_key;
+mod authorize;
+mod clock;
+mod id;
+mod names;
+mod partner;
+mod permission;
+mod principal;
+mod reach;
+mod role;
+mod status;
+mod tenant;
+mod text;
+mod user;
+
+pub use api_key::{InvalidApiKey, PlaintextKey};
+pub use authorize::{Authorized, AuthorizedAtLevel, Denied, PermissionMarker, perm};
+pub use clock::{Clock, Instant};
+pub use id::{
+    ApiKeyId, AuditId, CheckpointId, CoreId, EventId, ExecutionId, GroupId, InvalidId, NodeId, PartnerId,
+    RequestId, TenantId, TriggerId, UserId,
+};
+pub use names::{Email, InvalidName, Name, Slug};
+pub use partner::{Partner, PartnerChanges, PartnerLimits};
+pub use permission::{ModulePermission, Permission, PermissionKey, Permissions, UnknownPermission};
+pub use principal::{CannotAct, Credential, Identity, Place, Principal, TenantRef};
+pub use reach::{Level, LevelScope, PartnerScope, PlatformScope, SystemScope, TenantScope};
+pub use role::{Role, RoleLevel, Roles};
+pub use status::{PartnerStatus, TenantStatus, UserKind, UserStatus};
+pub use tenant::{Features, InvalidFeatures, Tenant, TenantChanges, TenantLimits};
+pub use text::UnknownText;
+pub use user::{ApiKey, User, UserChanges};

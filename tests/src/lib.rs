@@ -1,0 +1,1 @@
+//! scaigrid-tests

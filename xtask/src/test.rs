@@ -1,0 +1,81 @@
+//! `cargo xtask test`: the whole proof, from formatting to the tests on both databases.
+//!
+//! The workspace is built once for the tests, with every target, so that the binaries that the black-box tests
+//! start come from the same build. Lints are a second build, since they keep other artefacts.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::check::{self, run_cargo};
+use crate::docs;
+use crate::process::{self, Signals};
+use crate::services::{Durability, Services};
+use crate::steps::{Account, Verdict};
+use crate::workspace::{self, Metadata};
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Leave PostgreSQL and Redis out; what needs them is named as skipped
+    #[arg(long)]
+    sqlite_only: bool,
+    /// Run the tests only, without format check, layers and lints
+    #[arg(long)]
+    tests_only: bool,
+    /// Arguments for `cargo nextest run` (or for `cargo test` where nextest is not installed)
+    #[arg(last = true)]
+    runner: Vec<String>,
+}
+
+/// Runs everything and prints what ran and what was skipped.
+pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<ExitCode> {
+    let metadata = Metadata::read()?;
+    let mut account = Account::default();
+    if !arguments.tests_only {
+        check::steps(&mut account, signals);
+    }
+    account.step("build", || run_cargo(&["build", "--workspace", "--all-targets"], &[], signals));
+    if account.interrupted() {
+        return Ok(account.finish());
+    }
+
+    let server = metadata.binary("debug", "scaigrid-server");
+    let mut environment = vec![("SCAIGRID_TEST_SERVER".to_owned(), server.display().to_string())];
+    let services = if arguments.sqlite_only {
+        for name in ["tests on PostgreSQL", "tests with Redis"] {
+            account.skipped(name, "--sqlite-only was given");
+        }
+        None
+    } else {
+        let services = Services::for_tests(Durability::Fast)?;
+        for (name, reason) in services.missing() {
+            account.skipped(&format!("tests with {name}"), reason);
+        }
+        environment.extend(services.environment());
+        Some(services)
+    };
+
+    account.step("openapi", || docs::openapi(&server, docs::Mode::Check));
+    let nextest = has_nextest();
+    let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();
+    if nextest {
+        let call = [&["nextest", "run", "--workspace", "--no-tests", "warn"], runner.as_slice()].concat();
+        account.step("tests", || run_cargo(&call, &environment, signals));
+        account.step("examples in the documentation", || {
+            run_cargo(&["test", "--workspace", "--doc", "--quiet"], &environment, signals)
+        });
+    } else {
+        let call = [&["test", "--workspace", "--no-fail-fast"], runner.as_slice()].concat();
+        account.step("tests", || run_cargo(&call, &environment, signals));
+    }
+    if let Some(services) = services {
+        account.step("services stop", || services.stop().map(|()| Verdict::Passed));
+    }
+    Ok(account.finish())
+}
+
+fn has_nextest() -> bool {
+    // Asked quietly: cargo complains at length about a subcommand that is not there.
+    let mut command = Command::new(workspace::cargo().get_program());
+    command.args(["nextest", "--version"]).current_dir(workspace::root()).stderr(Stdio::null());
+    process::output(&mut command).is_ok()
+}
