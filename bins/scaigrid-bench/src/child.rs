@@ -21,6 +21,8 @@ use crate::client::{Connection, Target};
 const START: Duration = Duration::from_mins(2);
 /// How long a child may take to end: the server finishes what it has begun for up to 30 s.
 const FAREWELL: Duration = Duration::from_secs(40);
+/// How long a program that has closed its output may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Between two questions whether a server is ready.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -77,8 +79,10 @@ impl Child {
         let mut lines = BufReader::new(stdout).lines();
         let told = timeout(START, address(&mut lines)).await;
         let Ok(Ok(address)) = told else {
-            // Killed, so that its status can be told whatever it was up to.
-            let _ = process.start_kill();
+            // One that is ending already tells why by its status; any other is ended here.
+            if timeout(LAST_WORDS, process.wait()).await.is_err() {
+                let _ = process.start_kill();
+            }
             let status = process.wait().await?;
             bail!("{} told no address ({status}):\n{}", plan.program.display(), tail(&plan.log));
         };

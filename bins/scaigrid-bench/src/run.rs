@@ -51,7 +51,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
 
     let mut report = report.into_inner();
     report.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    println!("{}", report.table());
+    print!("{}", report.table());
     report.write(&options.json)?;
     println!("written: {}", options.json.display());
     outcome?;

@@ -3,8 +3,8 @@
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{Transaction, api_keys, audit, users};
 use scaigrid_scope::{
-    ApiKey, ApiKeyId, Authorized, Instant, Name, Permission, PermissionKey, Permissions, PlaintextKey, Principal, User,
-    UserId, UserStatus, perm,
+    ApiKey, ApiKeyId, Authorized, Instant, Name, Permission, PermissionKey, Permissions, PlaintextKey,
+    Principal, User, UserId, UserStatus, perm,
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,8 @@ impl App {
         let filter = api_keys::ApiKeyFilter { user_id: Some(caller.user_id()), revoked_too: false };
         let mut connection = self.0.database.read().await?;
         let rows =
-            api_keys::list(&mut connection, caller.tenant_scope(), &filter, page.after()?, page.rows()).await?;
+            api_keys::list(&mut connection, caller.tenant_scope(), &filter, page.after()?, page.rows())
+                .await?;
         Ok(Page::of_rows(rows, page, |key| Cursor::new([key.id.to_string().into()])))
     }
 
@@ -165,8 +166,14 @@ impl App {
         let after = ApiKey { revoked_at: Some(now), ..before.clone() };
         let changes = diff(&state(&before), &state(&after), &[]);
         let stamp = self.audit_stamp(now);
-        let record =
-            AuditRecord::in_tenant(stamp, caller, request, AuditAction::ApiKeyDelete, id.to_string(), changes);
+        let record = AuditRecord::in_tenant(
+            stamp,
+            caller,
+            request,
+            AuditAction::ApiKeyDelete,
+            id.to_string(),
+            changes,
+        );
         audit::add(tx, &record).await?;
         Ok(())
     }
@@ -183,7 +190,10 @@ fn scopes(
 ) -> Result<Option<Permissions>, Error> {
     let Some(asked) = asked else { return Ok(author.identity().credential.scopes().cloned()) };
     if asked.is_empty() {
-        return Err(Error::invalid("scopes", "must not be empty; leave it out for all that the holder may do"));
+        return Err(Error::invalid(
+            "scopes",
+            "must not be empty; leave it out for all that the holder may do",
+        ));
     }
     let held = holder.roles.permissions();
     let problems: Vec<FieldError> = asked

@@ -5,10 +5,13 @@
 //! cannot read.
 
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
-use scaigrid_persistence::{self as persistence, Transaction, api_keys, audit, partners, platform_facts, tenants, users};
+use scaigrid_persistence::{
+    self as persistence, Transaction, api_keys, audit, partners, platform_facts, tenants, users,
+};
 use scaigrid_scope::{
     ApiKey, ApiKeyId, Email, Features, InvalidName, Name, Partner, PartnerId, PartnerLimits, PartnerStatus,
-    PlaintextKey, Role, Roles, Slug, Tenant, TenantId, TenantLimits, TenantStatus, User, UserId, UserKind, UserStatus,
+    PlaintextKey, Role, Roles, Slug, Tenant, TenantId, TenantLimits, TenantStatus, User, UserId, UserKind,
+    UserStatus,
 };
 use serde_json::Value;
 
@@ -33,7 +36,9 @@ pub enum BootstrapError {
     #[error(transparent)]
     Database(#[from] persistence::Error),
     /// The master key is not the one that the secrets in the database are sealed under.
-    #[error("this database was set up with the master key {stored}, but this node has {own}; give it that key too")]
+    #[error(
+        "this database was set up with the master key {stored}, but this node has {own}; give it that key too"
+    )]
     OtherMasterKey {
         /// The fingerprint that the database names.
         stored: String,
@@ -53,7 +58,10 @@ impl App {
     ///
     /// # Errors
     /// [`BootstrapError::OtherMasterKey`], or the database's.
-    pub async fn bootstrap(&self, given: Option<PlaintextKey>) -> Result<Option<PlaintextKey>, BootstrapError> {
+    pub async fn bootstrap(
+        &self,
+        given: Option<PlaintextKey>,
+    ) -> Result<Option<PlaintextKey>, BootstrapError> {
         let mut connection = self.0.database.read().await?;
         let stored = platform_facts::lookup(&mut connection, MASTER_KEY).await?;
         let set_up = platform_facts::lookup(&mut connection, SET_UP_BY).await?.is_some();

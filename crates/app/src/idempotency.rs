@@ -45,7 +45,10 @@ impl App {
         let kept = idempotency::finish(&mut tx, scope, &self.keyed(claim), answer).await?;
         tx.commit().await?;
         if !kept {
-            tracing::warn!(endpoint = claim.endpoint, "the key of this request was taken over before its answer came");
+            tracing::warn!(
+                endpoint = claim.endpoint,
+                "the key of this request was taken over before its answer came"
+            );
         }
         Ok(())
     }

@@ -11,9 +11,7 @@ use scaigrid_cores::{LastError, Status};
 use scaigrid_modules::{CannotEnable, Effective, Enablement, Health, Manifest, ModuleId, Reason, Settings};
 use scaigrid_persistence::module_settings::{self, ModuleSetting};
 use scaigrid_persistence::{Connection, Transaction, audit, holds};
-use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, Principal, TenantStatus, perm,
-};
+use scaigrid_scope::{AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, Principal, TenantStatus, perm};
 use serde_json::{Value, json};
 
 use crate::caches::ModuleStates;
@@ -61,7 +59,10 @@ fn said(rows: Vec<ModuleSetting>) -> BTreeMap<ModuleId, Settings> {
 
 impl App {
     /// All modules, as they stand at the level that the caller acts at.
-    pub async fn modules(&self, caller: &AuthorizedAtLevel<perm::ModulesUse>) -> Result<Vec<ModuleView>, Error> {
+    pub async fn modules(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesUse>,
+    ) -> Result<Vec<ModuleView>, Error> {
         let mut connection = self.0.database.read().await?;
         let states = self.states_at(&mut connection, caller, caller.level_scope()).await?;
         let views = self.0.catalogue.iter().filter_map(|manifest| self.view(manifest, &states));
@@ -113,15 +114,14 @@ impl App {
     /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleDependencyUnavailable`].
     pub async fn check_module(&self, caller: &Principal, id: &str) -> Result<(), Error> {
         let scope = caller.tenant_scope();
-        let states = match self.0.caches.states(scope.tenant_id()) {
-            Some(states) => states,
-            None => {
-                let begun = self.0.caches.begin_states();
-                let mut connection = self.0.database.read().await?;
-                let states = self.states_at(&mut connection, caller, LevelScope::Tenant(scope)).await?;
-                self.0.caches.keep_states(begun, scope.tenant_id(), &states);
-                states
-            }
+        let states = if let Some(states) = self.0.caches.states(scope.tenant_id()) {
+            states
+        } else {
+            let begun = self.0.caches.begin_states();
+            let mut connection = self.0.database.read().await?;
+            let states = self.states_at(&mut connection, caller, LevelScope::Tenant(scope)).await?;
+            self.0.caches.keep_states(begun, scope.tenant_id(), &states);
+            states
         };
         // A handful of modules at most: looking is cheaper than making a key to look with.
         let found = states.iter().find(|(module, _)| module.as_str() == id);
@@ -276,15 +276,16 @@ impl App {
             let states = self.states_of(module_settings::for_tenant(tx, own, tenant.partner_id).await?);
             let on = states.get(&scaicore).is_some_and(Effective::is_active);
             let record = |action, core: CoreId, from: Status, to: Status| {
-                let status = |status: Status| -> Value { json!({"status": status.as_str()}) };
-                let changes = diff(&status(from), &status(to), &[]);
+                let side = |status: Status| -> Value { json!({"status": status.as_str()}) };
+                let changes = diff(&side(from), &side(to), &[]);
                 let place = (tenant.id, Some(tenant.partner_id));
                 let stamp = self.audit_stamp(now);
                 let record = AuditRecord::by_the_system(stamp, place, action, core.to_string(), changes);
                 AuditRecord { actor: Actor::of(caller), request: request.clone(), ..record }
                     .of_module(scaicore.as_str())
             };
-            let why = |code: &str, message: &str| LastError { code: code.into(), message: message.into(), at: now };
+            let why =
+                |code: &str, message: &str| LastError { code: code.into(), message: message.into(), at: now };
             let hold = if tenant.status == TenantStatus::Suspended {
                 Some(why(TENANT_SUSPENDED, "The tenant is suspended"))
             } else if on {
@@ -311,7 +312,9 @@ impl App {
 
     /// After a commit that moved Cores: tells every node.
     pub(crate) fn cores_moved(&self, cores: &[CoreId]) {
-        cores.iter().for_each(|core| self.0.engine.core_changed(*core));
+        for core in cores {
+            self.0.engine.core_changed(*core);
+        }
     }
 }
 
@@ -336,7 +339,10 @@ mod tests {
             row(Level::Platform, "b", Enablement::Disabled),
         ]);
         let a = said[&"a".parse::<ModuleId>().unwrap()];
-        assert_eq!((a.platform, a.partner, a.tenant), (Some(Enablement::Enabled), Some(Enablement::Disabled), None));
+        assert_eq!(
+            (a.platform, a.partner, a.tenant),
+            (Some(Enablement::Enabled), Some(Enablement::Disabled), None)
+        );
         assert_eq!(said[&"b".parse::<ModuleId>().unwrap()].platform, Some(Enablement::Disabled));
     }
 }

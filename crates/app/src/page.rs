@@ -90,7 +90,9 @@ impl PageRequest {
     pub fn after<T: FromStr>(&self) -> Result<Option<T>, Error> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let id = cursor.text(0).and_then(|text| text.parse().ok());
-        id.map(Some).ok_or_else(|| Error::invalid("cursor", "must be the next_cursor of an earlier page of this list"))
+        id.map(Some).ok_or_else(|| {
+            Error::invalid("cursor", "must be the next_cursor of an earlier page of this list")
+        })
     }
 }
 

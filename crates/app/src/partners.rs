@@ -6,8 +6,8 @@
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, audit, partners};
 use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Email, Level, LevelScope, Name, Partner, PartnerChanges, PartnerId, PartnerLimits,
-    PartnerScope, PartnerStatus, Permission, PlatformScope, Role, Slug, perm,
+    AuthorizedAtLevel, CoreId, Email, Level, LevelScope, Name, Partner, PartnerChanges, PartnerId,
+    PartnerLimits, PartnerScope, PartnerStatus, Permission, PlatformScope, Role, Slug, perm,
 };
 use serde_json::{Value, json};
 
@@ -84,7 +84,8 @@ impl App {
             LevelScope::Platform(platform) => platform,
             LevelScope::Partner(own) => {
                 let partner = partners::lookup(&mut connection, own).await?;
-                let shown = partner.filter(|partner| filter.status.is_none_or(|status| partner.status == status));
+                let shown =
+                    partner.filter(|partner| filter.status.is_none_or(|status| partner.status == status));
                 let items = shown.filter(|_| page.cursor.is_none()).into_iter().collect();
                 return Ok(Page { items, next: None });
             }
@@ -182,8 +183,8 @@ impl App {
             return Err(above("platform"));
         }
         let mut tx = self.0.database.begin().await?;
-        let changed = self.change_partner(&mut tx, scope, caller, request, expected, changes).await;
-        let (partner, cores) = ended(tx, changed).await?;
+        let after = self.change_partner(&mut tx, scope, caller, request, expected, changes).await;
+        let (partner, cores) = ended(tx, after).await?;
         self.people_changed();
         self.cores_moved(&cores);
         Ok(partner)

@@ -3,8 +3,8 @@
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, audit, partners, tenants};
 use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Features, Level, LevelScope, Name, PartnerId, PartnerScope, Slug, Tenant, TenantChanges,
-    TenantId, TenantLimits, TenantScope, TenantStatus, perm,
+    AuthorizedAtLevel, CoreId, Features, Level, LevelScope, Name, PartnerId, PartnerScope, Slug, Tenant,
+    TenantChanges, TenantId, TenantLimits, TenantScope, TenantStatus, perm,
 };
 use serde_json::{Value, json};
 
@@ -82,7 +82,11 @@ impl App {
     }
 
     /// A tenant under the caller.
-    pub async fn tenant(&self, caller: &AuthorizedAtLevel<perm::AdminAccess>, id: TenantId) -> Result<Tenant, Error> {
+    pub async fn tenant(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        id: TenantId,
+    ) -> Result<Tenant, Error> {
         let scope = above_tenants(caller)?;
         let mut connection = self.0.database.read().await?;
         tenants::lookup(&mut connection, scope, id).await?.ok_or(Error::NotFound(Resource::Tenant))
@@ -189,8 +193,8 @@ impl App {
     ) -> Result<Tenant, Error> {
         let above = above_tenants(caller)?;
         let mut tx = self.0.database.begin().await?;
-        let changed = self.change_tenant(&mut tx, above, id, caller, request, expected, changes).await;
-        let (tenant, cores) = ended(tx, changed).await?;
+        let after = self.change_tenant(&mut tx, above, id, caller, request, expected, changes).await;
+        let (tenant, cores) = ended(tx, after).await?;
         self.people_changed();
         self.cores_moved(&cores);
         Ok(tenant)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Connection, Transaction, audit, partners, tenants, users};
 use scaigrid_scope::{
-    Authorized, Email, Name, Permission, Principal, Role, Roles, TenantScope, User, UserChanges, UserId, UserKind,
-    UserStatus, perm,
+    Authorized, Email, Name, Permission, Principal, Role, Roles, TenantScope, User, UserChanges, UserId,
+    UserKind, UserStatus, perm,
 };
 use serde_json::{Value, json};
 
@@ -51,7 +51,8 @@ fn may_assign(caller: &Principal, role: Role) -> Result<(), Error> {
     }
     let bundle = role.permissions();
     let lacking = bundle.iter().find(|key| !caller.may_grant(key));
-    let permission = lacking.map_or_else(|| Permission::UsersManage.as_str().to_owned(), |key| key.to_string());
+    let permission =
+        lacking.map_or_else(|| Permission::UsersManage.as_str().to_owned(), |key| key.to_string());
     Err(Error::PermissionDenied { permission: permission.into() })
 }
 
@@ -72,7 +73,8 @@ impl App {
         page: &PageRequest,
     ) -> Result<Page<User>, Error> {
         let mut connection = self.0.database.read().await?;
-        let rows = users::list(&mut connection, caller.tenant_scope(), filter, page.after()?, page.rows()).await?;
+        let rows =
+            users::list(&mut connection, caller.tenant_scope(), filter, page.after()?, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |user| Cursor::new([user.id.to_string().into()])))
     }
 
@@ -237,7 +239,10 @@ impl App {
             return Ok(before);
         }
         // Someone has to be left who can undo it.
-        if id == caller.user_id() && before.roles.contains(Role::SuperAdmin) && !roles.contains(Role::SuperAdmin) {
+        if id == caller.user_id()
+            && before.roles.contains(Role::SuperAdmin)
+            && !roles.contains(Role::SuperAdmin)
+        {
             return Err(Error::Conflict("A super admin cannot give up that role by themselves".to_owned()));
         }
         let changes = UserChanges { roles: Some(roles), ..UserChanges::default() };

@@ -1,6 +1,6 @@
 //! Who may do what with a checkpoint.
 
-use scaigrid_scope::{Permission, Principal};
+use scaigrid_scope::{Permission, Principal, Role};
 
 use crate::assignee::{Assignee, GroupRef, UserRef};
 
@@ -16,7 +16,7 @@ pub enum Access {
 }
 
 /// Every assignee that means this principal: their inbox is the pending checkpoints with one of these. For those who
-/// run the tenant that includes what is addressed to no one.
+/// run the tenant that includes its admins' and what is addressed to no one.
 pub fn assignees_of(principal: &Principal) -> Vec<Assignee> {
     let user = principal.user_id();
     let mut assignees = vec![
@@ -27,6 +27,11 @@ pub fn assignees_of(principal: &Principal) -> Vec<Assignee> {
     assignees.extend(principal.groups().iter().map(|group| Assignee::Group(GroupRef::Id(*group))));
     assignees.extend(principal.roles().iter().map(Assignee::Role));
     if principal.administers_tenant() {
+        // Who stands above the tenant's admins is one of them, in whatever tenant they act.
+        let admins = Assignee::Role(Role::TenantAdmin);
+        if !assignees.contains(&admins) {
+            assignees.push(admins);
+        }
         assignees.push(Assignee::Unrouted);
     }
     assignees

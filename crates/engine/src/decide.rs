@@ -153,12 +153,13 @@ impl Engine {
         run.done.decided = Some(stored.checkpoint.clone());
         run.done.audit.extend(audit);
         match self.drive(&mut run).await? {
-            Committed::Yes | Committed::AndAwaited => {
-                let standing = self.settle(scope, run.execution, wait.unwrap_or_default()).await?;
-                Ok(Some(Decided { checkpoint: stored, standing }))
-            }
-            Committed::Again | Committed::Overtaken | Committed::Refused => Ok(None),
+            Committed::Yes | Committed::AndAwaited => {}
+            // The decision had become durable on the way; the rest goes on in other hands.
+            _ if run.held.is_some() => run.execution.status = ExecutionStatus::Running,
+            Committed::Again | Committed::Overtaken | Committed::Refused => return Ok(None),
         }
+        let standing = self.settle_run(run, wait.unwrap_or_default()).await?;
+        Ok(Some(Decided { checkpoint: stored, standing }))
     }
 
     /// The execution, to go on with here and now; none where it is not free.
@@ -206,6 +207,7 @@ impl Engine {
                 Committed::Yes | Committed::AndAwaited => {
                     return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
                 }
+                _ if run.held.is_some() => return self.standing(scope, id).await,
                 Committed::Again | Committed::Overtaken | Committed::Refused => {}
             }
         }

@@ -12,8 +12,10 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{End, Failure, Machine, Outcome, Program, Step};
+use scaigrid_runtime::{EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
+
+use tokio::sync::mpsc;
 
 use crate::effects::Memory;
 use crate::resume::CANCEL;
@@ -38,7 +40,46 @@ pub(crate) struct Run {
     /// The number of the first entry that is not durable.
     pub(crate) next_seq: i64,
     pub(crate) done: Done,
+    /// The checkpoints that it has opened, and made durable, since it is in motion.
+    pub(crate) opened: Vec<CheckpointId>,
+    /// Held while the row says that this node is running it.
+    pub(crate) held: Option<Held>,
+    /// Whether somebody sees it through, whatever comes.
+    pub(crate) supervised: bool,
 }
+
+impl Run {
+    /// The checkpoints that the execution waits at, where it waits for nothing else and all were opened by this run.
+    pub(crate) fn waits_at(&self) -> Option<&[CheckpointId]> {
+        let pending = self.machine.pending();
+        let all = pending.iter().all(|effect| matches!(effect.kind, EffectKind::Checkpoint(_)));
+        (all && pending.len() == self.opened.len()).then_some(&self.opened)
+    }
+}
+
+/// The duty to go on with an execution that the database says this node is running. When the run is dropped without
+/// having come to a rest, because its caller went away or an error came between, somebody else takes it over.
+pub(crate) struct Held {
+    execution: Option<(TenantScope, ExecutionId)>,
+    dropped: mpsc::UnboundedSender<(TenantScope, ExecutionId)>,
+}
+
+impl Held {
+    /// The execution is at rest: nobody has to go on with it.
+    fn let_go(mut self) {
+        self.execution = None;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(execution) = self.execution.take() {
+            // Once the engine is gone the lease ends, and another node takes the execution.
+            let _ = self.dropped.send(execution);
+        }
+    }
+}
+
 
 /// What an execution has done since the last commit.
 #[derive(Default)]
@@ -99,12 +140,20 @@ impl Engine {
                 }
             }
             if run.done.entries.len() >= ENTRIES_AT_MOST {
-                match self.commit(run, ExecutionStatus::Running).await? {
-                    Committed::Yes | Committed::AndAwaited => {}
+                let status = self.may_go_on(run).await?;
+                match self.commit(run, status).await? {
+                    Committed::Yes | Committed::AndAwaited if status == ExecutionStatus::Running => {}
                     other => return Ok(other),
                 }
             }
         }
+    }
+
+    /// What an execution is to be between two of its steps: running, or put back where its Core is held.
+    async fn may_go_on(&self, run: &Run) -> Result<ExecutionStatus, Error> {
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        let runs = hosted.core.status.can_run() || run.machine.cancel_reason().is_some();
+        Ok(if runs { ExecutionStatus::Running } else { ExecutionStatus::Queued })
     }
 
     async fn end(&self, run: &mut Run, end: End, status: ExecutionStatus) -> Result<Committed, Error> {
@@ -123,13 +172,13 @@ impl Engine {
         let now = self.0.clock.now();
         run.execution.status = status;
         let started = !done.started.is_empty();
+        let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
         let deadline = done.opened.iter().any(|(checkpoint, _)| checkpoint.expiry.is_some());
         let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
         let progress = Progress {
             snapshot: match status {
-                ExecutionStatus::Suspended | ExecutionStatus::Running => Snapshot::Store(run.machine.encode()),
-                ExecutionStatus::Queued => Snapshot::Keep,
-                _ => Snapshot::Drop,
+                status if status.is_final() => Snapshot::Drop,
+                _ => Snapshot::Store(run.machine.encode()),
             },
             next_seq,
             owner: (status == ExecutionStatus::Running).then_some(self.0.node),
@@ -156,11 +205,23 @@ impl Engine {
             delivered,
             audit: done.audit,
         };
+        if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
+            run.held = Some(Held {
+                execution: Some((run.scope, run.execution.id)),
+                dropped: self.0.dropped.clone(),
+            });
+        }
         let verdict = self.0.committer.commit(unit).await?;
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
             run.stored_epoch = Some(run.epoch);
-            if started || woken || verdict == Verdict::Awaited {
+            run.opened.extend(opened);
+            if status != ExecutionStatus::Running
+                && let Some(held) = run.held.take()
+            {
+                held.let_go();
+            }
+            if started || woken || verdict == Verdict::Awaited || status == ExecutionStatus::Queued {
                 self.work_waits();
             }
             if deadline {
@@ -189,6 +250,7 @@ fn change(run: &Run, progress: Progress) -> Change {
         Some(expected_epoch) => Change::Proceed {
             id: run.execution.id,
             expected_epoch,
+            expected_seq: run.next_seq,
             status: run.execution.status,
             output: run.execution.output.clone(),
             error: run.execution.error.clone(),

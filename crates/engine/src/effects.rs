@@ -114,7 +114,7 @@ impl Engine {
             id: EventId::from_ulid(self.0.ids.draw(now)),
             core_id: run.execution.core_id,
             execution_id: Some(run.execution.id),
-            name: name.replace('\0', "\u{fffd}"),
+            name: name.to_owned(),
             data: data.clone(),
             at: now,
         };

@@ -7,6 +7,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_ir::expr::{self, Expr, Limits, Scope};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};
+use scaigrid_persistence::cores;
 use scaigrid_persistence::events::{self, CoreEvent};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
@@ -48,6 +49,11 @@ impl Engine {
         };
         let started = self.listeners(&program, &hosted, &event, 0);
         let mut transaction = self.0.database.begin().await?;
+        // What was believed a moment ago is looked at once more, where it counts.
+        let (status, _) = cores::standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
+        if !status.can_accept_work() {
+            return Err(Error::NotRunning(status));
+        }
         events::add(&mut transaction, scope, &event, &started).await?;
         transaction.commit().await?;
         if !started.is_empty() {

@@ -65,7 +65,7 @@ impl Engine {
             None => self.accept(scope, program, &hosted, execution).await,
             Some(wait) => {
                 let run = self.run_at_once(scope, program, &hosted, execution).await?;
-                self.settle(scope, run.execution, wait).await
+                self.settle_run(run, wait).await
             }
         }
     }
@@ -99,12 +99,12 @@ impl Engine {
                 begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
             match self.drive(&mut run).await? {
                 Committed::Yes | Committed::AndAwaited => return Ok(run),
-                Committed::Again => {}
-                // It had become durable on the way, and others have it now.
-                Committed::Overtaken => {
+                // It had become durable on the way: it goes on from there, in other hands.
+                Committed::Again | Committed::Overtaken if run.stored_epoch.is_some() => {
                     run.execution.status = ExecutionStatus::Running;
                     return Ok(run);
                 }
+                Committed::Again | Committed::Overtaken => {}
                 Committed::Refused => {
                     return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?));
                 }
@@ -154,7 +154,19 @@ pub(crate) fn begin(
     let start = start(hosted, &execution);
     let machine = Machine::start(&program, start.clone())?;
     let done = Done { entries: vec![Entry::Started(Box::new(start))], ..Done::default() };
-    Ok(Run { scope, program, machine, execution, stored_epoch: None, epoch: 1, next_seq: 0, done })
+    Ok(Run {
+        scope,
+        program,
+        machine,
+        execution,
+        stored_epoch: None,
+        epoch: 1,
+        next_seq: 0,
+        done,
+        opened: Vec::new(),
+        held: None,
+        supervised: false,
+    })
 }
 
 /// What an execution begins with. A parameter of the program's configuration takes its value from the Core's environment,

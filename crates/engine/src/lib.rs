@@ -28,8 +28,8 @@ use std::sync::Arc;
 use scaigrid_bus::Bus;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_scope::{Clock, NodeId, SystemScope};
-use tokio::sync::{Notify, Semaphore};
+use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
@@ -81,6 +81,10 @@ struct Inner {
     deadlines: Notify,
     /// Executions under way in the background.
     background: Arc<Semaphore>,
+    /// Where runs go that were dropped while the database says that this node is running them.
+    dropped: mpsc::UnboundedSender<(TenantScope, ExecutionId)>,
+    /// The other end, until [`Engine::run`] takes it.
+    dropped_runs: Mutex<Option<mpsc::UnboundedReceiver<(TenantScope, ExecutionId)>>>,
 }
 
 impl Engine {
@@ -88,12 +92,15 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let Parts { database, bus, clock, ids, vault, system } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
+        let (dropped, dropped_runs) = mpsc::unbounded_channel();
         Self(Arc::new(Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
+            dropped,
+            dropped_runs: Mutex::new(Some(dropped_runs)),
             database,
             bus,
             clock,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use metrics::gauge;
 use scaigrid_bus::{Heard, Signal};
+use scaigrid_persistence::commit::{Change, Unit};
 use scaigrid_persistence::leases;
+use scaigrid_scope::{ExecutionId, TenantScope};
 use tokio::task::JoinSet;
 
 use crate::{BACKGROUND, Engine, Error};
@@ -48,6 +50,8 @@ impl Engine {
         tasks.spawn(async move { engine.watch_deadlines().await });
         let engine = self.clone();
         tasks.spawn(async move { engine.hear().await });
+        let engine = self.clone();
+        tasks.spawn(async move { engine.pick_up_dropped().await });
         stop.await;
         tasks.shutdown().await;
         self.say_farewell().await;
@@ -129,13 +133,42 @@ impl Engine {
         for one in claimed {
             let Ok(permit) = Arc::clone(&self.0.background).acquire_owned().await else { break };
             let engine = self.clone();
+            let scope = self.0.system.tenant(one.tenant_id);
             tokio::spawn(async move {
-                engine.see_through(engine.0.system.tenant(one.tenant_id), one.id).await;
+                engine.see_through_safely(scope, one.id).await;
                 drop(permit);
                 engine.0.work.notify_one();
             });
         }
         Ok(taken)
+    }
+
+    /// Goes on with runs whose caller went away before they came to a rest.
+    async fn pick_up_dropped(&self) {
+        let Some(mut dropped) = self.0.dropped_runs.lock().await.take() else { return };
+        while let Some((scope, id)) = dropped.recv().await {
+            let engine = self.clone();
+            tokio::spawn(async move {
+                let Ok(_permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+                // What the caller had brought to be committed comes first.
+                let nothing = Unit::new(scope.tenant_id(), engine.0.clock.now(), Change::Keep { id });
+                if let Err(error) = engine.0.committer.commit(nothing).await {
+                    tracing::warn!(%error, execution = %id, "the committer did not answer");
+                }
+                engine.see_through_safely(scope, id).await;
+            });
+        }
+    }
+
+    /// Sees an execution through; should that panic, the execution fails and the node lives.
+    async fn see_through_safely(&self, scope: TenantScope, id: ExecutionId) {
+        let engine = self.clone();
+        let seen = tokio::spawn(async move { engine.see_through(scope, id).await }).await;
+        if seen.is_err_and(|error| error.is_panic()) {
+            tracing::error!(execution = %id, "an execution made the engine panic");
+            let reason = "the engine met a fault of its own".to_owned();
+            self.give_up(scope, id, &Error::Journal { id, reason }).await;
+        }
     }
 
     /// Listens to the other nodes.

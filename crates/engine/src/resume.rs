@@ -63,10 +63,11 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             let Some(stored) = self.load(scope, id).await? else { return Ok(()) };
             // Somebody else has it, or it has ended: it is not ours to run.
-            if stored.execution.status != ExecutionStatus::Running {
+            if stored.execution.status != ExecutionStatus::Running || stored.owner != Some(self.0.node) {
                 return Ok(());
             }
             let Some(mut run) = self.restore(scope, stored).await? else { return Ok(()) };
+            run.supervised = true;
             self.take_inbox(&mut run).await?;
             match self.drive(&mut run).await? {
                 Committed::Yes | Committed::Overtaken | Committed::Refused => return Ok(()),
@@ -96,7 +97,7 @@ impl Engine {
                     Ok(Some(run))
                 }
                 Err(failure) => {
-                    self.fail(scope, execution, stored.epoch, &failure).await?;
+                    self.fail(scope, execution, (stored.epoch, stored.next_seq), &failure).await?;
                     Ok(None)
                 }
             };
@@ -125,6 +126,9 @@ impl Engine {
             epoch: stored.epoch,
             next_seq: stored.next_seq,
             done: Done::default(),
+            opened: Vec::new(),
+            held: None,
+            supervised: false,
         }))
     }
 
@@ -179,23 +183,24 @@ impl Engine {
         &self,
         scope: TenantScope,
         execution: Execution,
-        epoch: i64,
+        standing: (i64, i64),
         failure: &Failure,
     ) -> Result<(), Error> {
-        let unit = self.failure_unit(scope, execution, epoch, failure);
+        let unit = self.failure_unit(scope, execution, standing, failure);
         self.0.committer.commit(unit).await?;
         self.work_waits();
         Ok(())
     }
 
     /// Marks an execution that cannot go on as failed, as well as that can be done.
-    async fn give_up(&self, scope: TenantScope, id: ExecutionId, error: &Error) {
+    pub(crate) async fn give_up(&self, scope: TenantScope, id: ExecutionId, error: &Error) {
         let failure = Failure::new("EXECUTION_BROKEN", error.to_string());
         let given_up = async {
             if let Some(stored) = self.load(scope, id).await?
                 && stored.execution.status == ExecutionStatus::Running
+                && stored.owner == Some(self.0.node)
             {
-                self.fail(scope, stored.execution, stored.epoch, &failure).await?;
+                self.fail(scope, stored.execution, (stored.epoch, stored.next_seq), &failure).await?;
             }
             Ok::<_, Error>(())
         };
@@ -208,7 +213,7 @@ impl Engine {
         &self,
         scope: TenantScope,
         mut execution: Execution,
-        epoch: i64,
+        (epoch, next_seq): (i64, i64),
         failure: &Failure,
     ) -> scaigrid_persistence::commit::Unit {
         use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
@@ -222,11 +227,12 @@ impl Engine {
         let change = Change::Proceed {
             id: execution.id,
             expected_epoch: epoch,
+            expected_seq: next_seq,
             status: ExecutionStatus::Failed,
             output: None,
             error: execution.error,
             finished_at: Some(now),
-            progress: Progress { snapshot: Snapshot::Keep, next_seq: 0, owner: None, epoch },
+            progress: Progress { snapshot: Snapshot::Keep, next_seq, owner: None, epoch },
         };
         Unit { delivered: delivered.into_iter().collect(), ..Unit::new(scope.tenant_id(), now, change) }
     }
@@ -235,11 +241,10 @@ impl Engine {
     pub(crate) fn go_on_in_background(&self, mut run: Run) {
         let engine = self.clone();
         tokio::spawn(async move {
-            let (scope, id) = (run.scope, run.execution.id);
             let Ok(_permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
-            match engine.drive(&mut run).await {
-                Ok(Committed::Again) | Err(_) => engine.see_through(scope, id).await,
-                Ok(_) => engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id)),
+            // Where it does not come to a rest, dropping the run hands it on.
+            if engine.drive(&mut run).await.is_ok_and(|committed| committed == Committed::Yes) {
+                engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id));
             }
         });
     }

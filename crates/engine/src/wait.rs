@@ -9,6 +9,7 @@ use scaigrid_persistence::{checkpoints, executions};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 use tokio::time::Instant;
 
+use crate::drive::Run;
 use crate::{Engine, Error};
 
 /// Without a signal, an execution is looked at this often.
@@ -50,6 +51,23 @@ impl Engine {
             family.extend(called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id));
         }
         Ok(found)
+    }
+
+    /// As [`Engine::settle`], for a run that has just come to a rest: where it plainly waits for people, or has ended, nothing
+    /// needs to be looked up.
+    pub(crate) async fn settle_run(&self, run: Run, wait: Duration) -> Result<Standing, Error> {
+        let status = run.execution.status;
+        if status.is_final() {
+            return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
+        }
+        let checkpoints = run.waits_at().unwrap_or_default().to_vec();
+        if status == ExecutionStatus::Suspended && !checkpoints.is_empty() {
+            return Ok(Standing { execution: run.execution, checkpoints });
+        }
+        let (scope, execution) = (run.scope, run.execution.clone());
+        // What is not at rest is handed on by being dropped.
+        drop(run);
+        self.settle(scope, execution, wait).await
     }
 
     /// Waits until an execution has ended or waits for a person, but not longer than so long.

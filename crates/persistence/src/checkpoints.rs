@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::json::{storable, text_storable};
 use crate::schema::checkpoints;
 
 const TABLE: &str = "checkpoints";
@@ -72,7 +73,7 @@ impl CheckpointRow {
             State::Pending => (None, None, None, None, None),
             State::Resolved(resolution) => (
                 Some(text(&resolution.decision)),
-                resolution.response_data.as_deref().map(storable),
+                resolution.response_data.as_deref().cloned().map(storable),
                 resolution.comment.as_deref().map(text),
                 resolution.by.user(),
                 Some(resolution.at),
@@ -86,21 +87,21 @@ impl CheckpointRow {
             core_id: question.core_id.to_string(),
             execution_id: question.execution_id.to_string(),
             effect: effect.cast_signed(),
-            flow_name: question.flow_name.clone(),
-            block_id: question.block_id.clone(),
+            flow_name: text(&question.flow_name),
+            block_id: text(&question.block_id),
             instance_key: question.instance_key.as_deref().map(text),
             checkpoint_type: text(&question.checkpoint_type),
             prompt: text(&question.prompt),
-            options: json!(question.options),
-            context: storable(&question.context),
+            options: storable(json!(question.options)),
+            context: storable((*question.context).clone()),
             assignee_raw: question.routing.raw.as_deref().map(text),
             assignee_type: question.routing.assignee.kind().to_string(),
-            assignee_value: question.routing.assignee.value(),
+            assignee_value: question.routing.assignee.value().map(text_storable),
             priority: question.priority.to_string(),
             status: checkpoint.status().to_string(),
             expires_at: expiry.map(|expiry| Stamp(expiry.at)),
-            expiry_action: expiry.map_or_else(|| "expire".to_owned(), |expiry| expiry.action.text()),
-            escalation_target: target.map(|routing| routing.raw.clone().unwrap_or_default()),
+            expiry_action: expiry.map_or_else(|| "expire".to_owned(), |expiry| text_storable(expiry.action.text())),
+            escalation_target: target.map(|routing| text(routing.raw.as_deref().unwrap_or_default())),
             decision,
             response_data,
             comment,
@@ -113,20 +114,8 @@ impl CheckpointRow {
     }
 }
 
-/// PostgreSQL keeps no U+0000 in texts and JSON; a program may compute one.
 fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn storable(value: &Value) -> Value {
-    match value {
-        Value::String(string) => Value::String(text(string)),
-        Value::Array(items) => items.iter().map(storable).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, value)| (text(name), storable(value))).collect())
-        }
-        other => other.clone(),
-    }
+    text_storable(text.to_owned())
 }
 
 impl TryFrom<CheckpointRow> for StoredCheckpoint {
@@ -217,7 +206,7 @@ fn history_json(events: &[HistoryEvent]) -> Value {
         .iter()
         .map(|event| {
             let by = event.by.user().map(|user| user.to_string());
-            let details = storable(&Value::Object(event.details.clone()));
+            let details = storable(Value::Object(event.details.clone()));
             json!({"kind": event.kind.as_str(), "at": event.at.micros(), "by": by, "details": details})
         })
         .collect()

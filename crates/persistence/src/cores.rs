@@ -18,6 +18,7 @@ use crate::{Revised, Written};
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::json::storable;
 use crate::schema::{
     checkpoints, core_events, core_memory, core_versions, cores, execution_inbox, executions, journal,
 };
@@ -64,17 +65,17 @@ impl CoreRow {
             slug: core.slug.to_string(),
             name: core.name.to_string(),
             status: core.status.to_string(),
-            last_error,
+            last_error: last_error.map(storable),
             runtime_mode: core.runtime_mode.to_string(),
             concurrency_mode: core.concurrency.mode().to_string(),
             entity_key_field: core.concurrency.entity_key_field().map(ToString::to_string),
             source_version: core.source.version.cast_signed(),
-            plugins: Value::Array(core.plugins.to_vec()),
-            environment: seal(core, vault)?,
-            resource_limits: Value::Object((*core.resource_limits).clone()),
+            plugins: storable(Value::Array(core.plugins.to_vec())),
+            environment: storable(seal(core, vault)?),
+            resource_limits: storable(Value::Object((*core.resource_limits).clone())),
             checkpoint_mode: core.checkpoint_mode.to_string(),
             privilege_level: core.privilege_level.to_string(),
-            metadata: Value::Object((*core.metadata).clone()),
+            metadata: storable(Value::Object((*core.metadata).clone())),
             identity_mode: core.identity.mode().to_string(),
             created_by: core.created_by.to_string(),
             revision,

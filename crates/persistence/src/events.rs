@@ -9,6 +9,7 @@ use crate::database::{Connection, Transaction, with};
 use crate::error::{Result, column};
 use crate::executions::{ExecutionRow, decode, encode};
 use crate::instant::Stamp;
+use crate::json::text_storable;
 use crate::schema::{core_events, executions};
 use scaigrid_cores::execution::Execution;
 
@@ -116,7 +117,7 @@ pub async fn add(
         core_events::tenant_id.eq(scope.tenant_id().to_string()),
         core_events::core_id.eq(event.core_id.to_string()),
         core_events::execution_id.eq(event.execution_id.map(|id| id.to_string())),
-        core_events::name.eq(event.name.clone()),
+        core_events::name.eq(text_storable(event.name.clone())),
         core_events::data.eq(encode(&event.data)?),
         core_events::at.eq(Stamp(event.at)),
     );

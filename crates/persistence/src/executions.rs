@@ -4,11 +4,12 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
-use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope};
 
 use crate::database::{Connection, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::json::text_storable;
 use crate::schema::{cores, execution_inbox, executions, journal};
 
 const TABLE: &str = "executions";
@@ -80,11 +81,11 @@ impl ExecutionRow {
             id: execution.id.to_string(),
             tenant_id: execution.tenant_id.to_string(),
             core_id: execution.core_id.to_string(),
-            flow: execution.flow.to_string(),
+            flow: text_storable(execution.flow.to_string()),
             source_version: execution.source_version.cast_signed(),
             status: execution.status.as_str().to_owned(),
-            origin: execution.origin.to_string(),
-            instance_key: execution.instance_key.as_ref().map(ToString::to_string),
+            origin: text_storable(execution.origin.to_string()),
+            instance_key: execution.instance_key.as_ref().map(|key| text_storable(key.to_string())),
             parent_id: execution.parent.map(|parent| parent.execution.to_string()),
             parent_effect: execution.parent.map(|parent| parent.effect.cast_signed()),
             depth: i32::from(execution.depth),
@@ -239,6 +240,8 @@ pub struct Stored {
     pub next_seq: i64,
     /// Its fencing epoch.
     pub epoch: i64,
+    /// The node that holds it.
+    pub owner: Option<NodeId>,
     /// Whether its Core lets executions go on.
     pub core_runs: bool,
 }
@@ -257,19 +260,22 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
                     executions::snapshot_seq,
                     executions::next_seq,
                     executions::epoch,
+                    executions::owner,
                     cores::status,
                 ))
         };
     }
-    type Loaded = (ShownRow, Option<Vec<u8>>, i64, i64, i64, String);
+    type Loaded = (ShownRow, Option<Vec<u8>>, i64, i64, i64, Option<String>, String);
     let row: Option<Loaded> = with!(c, c => query!().first(c).await.optional())?;
-    let Some((shown, snapshot, snapshot_seq, next_seq, epoch, core)) = row else { return Ok(None) };
+    let Some((shown, snapshot, snapshot_seq, next_seq, epoch, owner, core)) = row else { return Ok(None) };
+    let owner = owner.map(|node| column(TABLE, "owner", &id.to_string(), &node)).transpose()?;
     Ok(Some(Stored {
         execution: shown.try_into()?,
         snapshot,
         snapshot_seq,
         next_seq,
         epoch,
+        owner,
         core_runs: matches!(core.as_str(), "running" | "stopping"),
     }))
 }

@@ -7,7 +7,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::{Action, LastError, Status};
-use scaigrid_scope::{CoreId, Instant, LevelScope, PartnerId, PartnerStatus, TenantId, TenantScope, TenantStatus};
+use scaigrid_scope::{
+    CoreId, Instant, LevelScope, PartnerId, PartnerStatus, TenantId, TenantScope, TenantStatus,
+};
 use serde_json::{Value, json};
 
 use crate::database::{Connection, Transaction, with};

@@ -8,6 +8,7 @@ use scaigrid_scope::{CoreId, TenantScope};
 use crate::database::{Connection, with};
 use crate::error::Result;
 use crate::executions::decode;
+use crate::json::text_storable;
 use crate::schema::core_memory;
 
 const TABLE: &str = "core_memory";
@@ -44,9 +45,9 @@ pub async fn lookup(
     let place = (
         scope.tenant_id().to_string(),
         variable.core_id.to_string(),
-        variable.partition,
+        text_storable(variable.partition.to_owned()),
         variable.name,
-        key,
+        text_storable(key.to_owned()),
     );
     let query = core_memory::table.find(place).select((core_memory::value, core_memory::version));
     let row: Option<(Vec<u8>, i64)> = with!(c, c => query.first(c).await.optional())?;
@@ -75,15 +76,15 @@ pub async fn list(
             let mut query = core_memory::table
                 .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
                 .filter(core_memory::core_id.eq(variable.core_id.to_string()))
-                .filter(core_memory::partition.eq(variable.partition.to_owned()))
+                .filter(core_memory::partition.eq(text_storable(variable.partition.to_owned())))
                 .filter(core_memory::name.eq(variable.name.to_owned()))
                 .limit(rows)
                 .select((core_memory::key, core_memory::value, core_memory::version))
                 .into_boxed();
-            if let Some(prefix) = &filter.prefix {
+            if let Some(prefix) = filter.prefix.clone().map(text_storable) {
                 query = query.filter(core_memory::key.ge(prefix.clone()));
                 // The range ends at the first key that no text with this prefix can reach.
-                if let Some(end) = after_prefix(prefix) {
+                if let Some(end) = after_prefix(&prefix) {
                     query = query.filter(core_memory::key.lt(end));
                 }
             }

@@ -26,6 +26,8 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
 
     // Before the first reading, so that what a busy server keeps for itself is not blamed on suspended executions.
     let before = run_flows(bench, engine, &host, &core, &probe, "flows_before_suspended").await?;
+    let flows_per_second_before = before.per_second;
+    bench.report.borrow_mut().loads.push(before);
     tokio::time::sleep(bench.options.rest()).await;
     let resident_before_bytes = probe.resident()?;
 
@@ -40,6 +42,8 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
     let resident_after_bytes = probe.resident()?;
 
     let after = run_flows(bench, engine, &host, &core, &probe, "flows_with_suspended").await?;
+    let flows_per_second_after = after.per_second;
+    bench.report.borrow_mut().loads.push(after);
     host.child.stop().await?;
 
     eprintln!("restart on {} with {executions} suspended executions …", engine.name());
@@ -49,18 +53,16 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
     let restart_resident_bytes = host.probe(&place).await?.resident()?;
     host.child.stop().await?;
 
-    let mut report = bench.report.borrow_mut();
-    report.suspended.push(Suspended {
+    bench.report.borrow_mut().suspended.push(Suspended {
         database: engine,
         executions,
         resident_before_bytes,
         resident_after_bytes,
-        flows_per_second_before: before.per_second,
-        flows_per_second_after: after.per_second,
+        flows_per_second_before,
+        flows_per_second_after,
         restart_ready_ms,
         restart_resident_bytes,
     });
-    report.loads.extend([before, after]);
     Ok(())
 }
 

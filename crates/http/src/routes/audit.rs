@@ -131,7 +131,7 @@ impl AuditQuery {
         let mut problems = Problems::default();
         let action = problems.maybe("action", self.action.as_deref());
         let status = problems.maybe("status", self.status.as_deref());
-        let (Some(action), Some(status)) = (action, status) else { return Err(problems.refusal()) };
+        problems.check()?;
         Ok(audit::AuditFilter {
             action,
             actor_id: self.actor_id,

@@ -30,14 +30,11 @@ impl Problems {
     }
 
     /// Reads a text that may be left out.
-    pub(crate) fn maybe<T>(&mut self, field: &str, text: Option<&str>) -> Option<Option<T>>
+    pub(crate) fn maybe<T>(&mut self, field: &str, text: Option<&str>) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {
-        match text {
-            Some(text) => self.read(field, text).map(Some),
-            None => Some(None),
-        }
+        self.read(field, text?)
     }
 
     /// Reads a list of texts.
@@ -58,7 +55,12 @@ impl Problems {
         self.0.push(FieldError::new(field, message.to_string()));
     }
 
-    /// The answer, when something is wrong. To be called when a value is missing for a reason that was noted.
+    /// The answer, when something is wrong.
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(app::Error::Invalid(std::mem::take(&mut self.0)).into()) }
+    }
+
+    /// The answer, when something that is required was found wrong.
     pub(crate) fn refusal(self) -> Error {
         app::Error::Invalid(self.0).into()
     }
@@ -66,6 +68,7 @@ impl Problems {
 
 /// Reads a field that may be left out, be `null`, or hold a value, and tells the three apart. With
 /// `#[serde(default, deserialize_with = "given")]`.
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 pub(crate) fn given<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -75,14 +78,16 @@ where
 }
 
 /// Reads a field that may be left out, or be taken away with `null`.
-pub(super) fn nullable<T>(problems: &mut Problems, field: &str, text: Option<&Option<String>>) -> Option<Option<Option<T>>>
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+pub(super) fn nullable<T>(
+    problems: &mut Problems,
+    field: &str,
+    text: Option<&Option<String>>,
+) -> Option<Option<T>>
 where
     T: FromStr<Err: Display>,
 {
-    match text {
-        None => Some(None),
-        Some(text) => problems.maybe(field, text.as_deref()).map(Some),
-    }
+    text.map(|text| problems.maybe(field, text.as_deref()))
 }
 
 /// Which partners or tenants a list shows.
@@ -101,7 +106,8 @@ impl StatusQuery {
     {
         let mut problems = Problems::default();
         let status = problems.maybe("status", self.status.as_deref());
-        status.ok_or_else(|| problems.refusal())
+        problems.check()?;
+        Ok(status)
     }
 }
 
@@ -125,10 +131,11 @@ mod tests {
         let mut problems = Problems::default();
         assert!(problems.read::<Email>("email", "nobody").is_none());
         assert!(problems.each::<Role>("roles", &["tenant_user".into(), "king".into()]).is_none());
-        assert_eq!(problems.maybe::<Email>("contact_email", None), Some(None));
+        assert_eq!(problems.maybe::<Email>("contact_email", None), None);
+        assert_eq!(problems.maybe::<Role>("role", Some("queen")), None);
         let Error::App(app::Error::Invalid(found)) = problems.refusal() else { panic!("another error") };
         let fields: Vec<_> = found.iter().map(|found| found.field.as_str()).collect();
-        assert_eq!(fields, ["email", "roles[1]"]);
+        assert_eq!(fields, ["email", "roles[1]", "role"]);
     }
 
     #[test]
@@ -136,6 +143,7 @@ mod tests {
         #[derive(Deserialize)]
         struct Changes {
             #[serde(default, deserialize_with = "given")]
+            #[expect(clippy::option_option, reason = "that is what is tested")]
             note: Option<Option<String>>,
         }
         let read = |text: &str| serde_json::from_str::<Changes>(text).unwrap().note;

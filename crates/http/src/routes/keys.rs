@@ -84,14 +84,10 @@ impl NewApiKey {
     fn read(self) -> Result<api_keys::NewApiKey, Error> {
         let mut problems = Problems::default();
         let name = problems.read("name", &self.name);
-        let scopes = match &self.scopes {
-            Some(scopes) => problems.each("scopes", scopes).map(Some),
-            None => Some(None),
-        };
-        let assigned = problems.maybe("assigned_user_id", self.assigned_user_id.as_deref());
-        let (Some(name), Some(scopes), Some(assigned_user_id)) = (name, scopes, assigned) else {
-            return Err(problems.refusal());
-        };
+        let scopes = self.scopes.as_ref().and_then(|scopes| problems.each("scopes", scopes));
+        let assigned_user_id = problems.maybe("assigned_user_id", self.assigned_user_id.as_deref());
+        problems.check()?;
+        let Some(name) = name else { return Err(problems.refusal()) };
         Ok(api_keys::NewApiKey { name, expires_at: self.expires_at, scopes, assigned_user_id })
     }
 }

@@ -34,3 +34,27 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     audit::routes(config);
     system::routes(config);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::openapi::{document, operations_mut};
+
+    #[test]
+    fn every_operation_has_a_name_a_summary_a_tag_and_an_answer() {
+        let mut document = document(all).unwrap();
+        let mut tags = BTreeSet::new();
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations_mut(item) {
+                assert!(operation.summary.is_some(), "{method} {path}");
+                assert!(operation.responses.responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+                tags.extend(operation.tags.clone().unwrap_or_default());
+                assert!(operation.tags.is_some(), "{method} {path}");
+            }
+        }
+        let platform = ["api keys", "audit", "identity", "modules", "operations", "tenancy", "users"];
+        assert!(platform.iter().all(|tag| tags.contains(*tag)), "{tags:?}");
+    }
+}

@@ -25,6 +25,7 @@ use crate::request::Origin;
     "permissions": [{"key": "scaicore:view", "display_name": "View Cores", "description": "See Cores."}],
     "frontend_url": null
 }))]
+#[expect(clippy::struct_field_names, reason = "the fields are called so on the wire")]
 struct Module {
     /// `mod_` and the module's id.
     id: String,

@@ -54,6 +54,7 @@ struct PartnerUpdate {
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     contact_email: Option<Option<String>>,
     /// `active` or `suspended`; for super admins.
     status: Option<String>,
@@ -107,12 +108,10 @@ impl NewPartner {
         let mut problems = Problems::default();
         let slug = problems.read("slug", &self.slug);
         let name = problems.read("name", &self.name);
-        let email = problems.maybe("contact_email", self.contact_email.as_deref());
-        let status = problems.maybe("status", self.status.as_deref());
-        let (Some(slug), Some(name), Some(contact_email), Some(status)) = (slug, name, email, status) else {
-            return Err(problems.refusal());
-        };
-        let status = status.unwrap_or(PartnerStatus::Active);
+        let contact_email = problems.maybe("contact_email", self.contact_email.as_deref());
+        let status = problems.maybe("status", self.status.as_deref()).unwrap_or(PartnerStatus::Active);
+        problems.check()?;
+        let (Some(slug), Some(name)) = (slug, name) else { return Err(problems.refusal()) };
         let limits = self.limits.map(Into::into).unwrap_or_default();
         Ok(partners::NewPartner { slug, name, contact_email, status, limits })
     }
@@ -122,11 +121,9 @@ impl PartnerUpdate {
     fn read(self) -> Result<PartnerChanges, Error> {
         let mut problems = Problems::default();
         let name = problems.maybe("name", self.name.as_deref());
-        let email = nullable(&mut problems, "contact_email", self.contact_email.as_ref());
+        let contact_email = nullable(&mut problems, "contact_email", self.contact_email.as_ref());
         let status = problems.maybe("status", self.status.as_deref());
-        let (Some(name), Some(contact_email), Some(status)) = (name, email, status) else {
-            return Err(problems.refusal());
-        };
+        problems.check()?;
         Ok(PartnerChanges { name, contact_email, status, limits: self.limits.map(Into::into) })
     }
 }
@@ -213,7 +210,9 @@ async fn update_partner(
     // What is not there is told before what is wrong with the body.
     app.partner(&caller, id.0).await?;
     let changes = body.read().await?.read()?;
-    Ok(shown_partner(app.update_partner(&caller, &origin.context(), id.0, condition.revisions(), changes).await?))
+    Ok(shown_partner(
+        app.update_partner(&caller, &origin.context(), id.0, condition.revisions(), changes).await?,
+    ))
 }
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {

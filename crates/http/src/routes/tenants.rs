@@ -64,6 +64,7 @@ struct TenantUpdate {
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     scaikey_tenant_id: Option<Option<String>>,
     /// The new limits, all of them.
     #[validate(nested)]
@@ -137,11 +138,10 @@ impl From<scaigrid_scope::Tenant> for Tenant {
     }
 }
 
-fn features(problems: &mut Problems, flags: Option<Map<String, Value>>) -> Option<Option<Features>> {
-    match flags.map(Features::new) {
-        None => Some(None),
-        Some(Ok(features)) => Some(Some(features)),
-        Some(Err(error)) => {
+fn features(problems: &mut Problems, flags: Option<Map<String, Value>>) -> Option<Features> {
+    match Features::new(flags?) {
+        Ok(features) => Some(features),
+        Err(error) => {
             problems.note("features", error);
             None
         }
@@ -153,16 +153,12 @@ impl NewTenant {
         let mut problems = Problems::default();
         let slug = problems.read("slug", &self.slug);
         let name = problems.read("name", &self.name);
-        let partner = problems.maybe("partner_id", self.partner_id.as_deref());
-        let scaikey = problems.maybe("scaikey_tenant_id", self.scaikey_tenant_id.as_deref());
-        let features = features(&mut problems, self.features);
-        let (Some(slug), Some(name), Some(partner_id), Some(scaikey_tenant_id), Some(features)) =
-            (slug, name, partner, scaikey, features)
-        else {
-            return Err(problems.refusal());
-        };
+        let partner_id = problems.maybe("partner_id", self.partner_id.as_deref());
+        let scaikey_tenant_id = problems.maybe("scaikey_tenant_id", self.scaikey_tenant_id.as_deref());
+        let features = features(&mut problems, self.features).unwrap_or_default();
+        problems.check()?;
+        let (Some(slug), Some(name)) = (slug, name) else { return Err(problems.refusal()) };
         let limits = self.limits.map(Into::into).unwrap_or_default();
-        let features = features.unwrap_or_default();
         Ok(tenants::NewTenant { slug, name, partner_id, scaikey_tenant_id, limits, features })
     }
 }
@@ -172,12 +168,9 @@ impl TenantUpdate {
         let mut problems = Problems::default();
         let name = problems.maybe("name", self.name.as_deref());
         let status = problems.maybe("status", self.status.as_deref());
-        let scaikey = nullable(&mut problems, "scaikey_tenant_id", self.scaikey_tenant_id.as_ref());
+        let scaikey_tenant_id = nullable(&mut problems, "scaikey_tenant_id", self.scaikey_tenant_id.as_ref());
         let features = features(&mut problems, self.features);
-        let (Some(name), Some(status), Some(scaikey_tenant_id), Some(features)) = (name, status, scaikey, features)
-        else {
-            return Err(problems.refusal());
-        };
+        problems.check()?;
         Ok(TenantChanges { name, status, scaikey_tenant_id, limits: self.limits.map(Into::into), features })
     }
 }
@@ -265,7 +258,9 @@ async fn update_tenant(
     // What is not there is told before what is wrong with the body.
     app.tenant(&caller, id.0).await?;
     let changes = body.read().await?.read()?;
-    Ok(shown_tenant(app.update_tenant(&caller, &origin.context(), id.0, condition.revisions(), changes).await?))
+    Ok(shown_tenant(
+        app.update_tenant(&caller, &origin.context(), id.0, condition.revisions(), changes).await?,
+    ))
 }
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {

@@ -98,9 +98,8 @@ impl NewUser {
         let display_name = problems.maybe("display_name", self.display_name.as_deref());
         let roles = problems.each::<Role>("roles", &self.roles);
         let kind = problems.maybe("kind", self.kind.as_deref());
-        let (Some(email), Some(display_name), Some(roles), Some(kind)) = (email, display_name, roles, kind) else {
-            return Err(problems.refusal());
-        };
+        problems.check()?;
+        let (Some(email), Some(roles)) = (email, roles) else { return Err(problems.refusal()) };
         let (roles, kind) = (roles.into_iter().collect(), kind.unwrap_or(UserKind::Human));
         Ok(users::NewUser { email, display_name, kind, roles })
     }
@@ -111,7 +110,7 @@ impl UserQuery {
         let mut problems = Problems::default();
         let status = problems.maybe("status", self.status.as_deref());
         let kind = problems.maybe("kind", self.kind.as_deref());
-        let (Some(status), Some(kind)) = (status, kind) else { return Err(problems.refusal()) };
+        problems.check()?;
         Ok(users::UserFilter { status, kind })
     }
 }

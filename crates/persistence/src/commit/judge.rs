@@ -13,8 +13,8 @@ pub(super) type MemoryKey = (CoreId, String, String, String);
 /// What the database holds of all that the units expect or touch.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    /// Fencing epochs and statuses of executions.
-    pub(super) executions: HashMap<ExecutionId, (i64, ExecutionStatus)>,
+    /// Where executions stand.
+    pub(super) executions: HashMap<ExecutionId, Standing>,
     /// Checkpoints that are pending.
     pub(super) pending: HashSet<CheckpointId>,
     /// Versions of memory entries; those that are not there are left out.
@@ -23,6 +23,14 @@ pub(super) struct Facts {
     pub(super) accepting: HashSet<CoreId>,
     /// Executions with something in their inbox, by effect.
     pub(super) inbox: HashMap<ExecutionId, HashSet<u32>>,
+}
+
+/// Where an execution stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) epoch: i64,
+    pub(super) next_seq: i64,
+    pub(super) status: ExecutionStatus,
 }
 
 pub(super) fn memory_key(write: &MemoryWrite) -> MemoryKey {
@@ -86,10 +94,16 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             }
         }
         Change::Keep { .. } => {}
-        Change::Proceed { id, expected_epoch, .. } => match facts.executions.get(id) {
-            Some((epoch, status)) if epoch == expected_epoch && !status.is_final() => {}
-            _ => return Verdict::Fenced,
-        },
+        Change::Proceed { id, expected_epoch, expected_seq, .. } => {
+            let stands = facts.executions.get(id).is_some_and(|standing| {
+                standing.epoch == *expected_epoch
+                    && standing.next_seq == *expected_seq
+                    && !standing.status.is_final()
+            });
+            if !stands {
+                return Verdict::Fenced;
+            }
+        }
     }
     if unit.decided.as_ref().is_some_and(|checkpoint| !facts.pending.contains(&checkpoint.id)) {
         return Verdict::CheckpointDecided;
@@ -131,7 +145,8 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     }
     let (id, new_status) = match &mut unit.change {
         Change::Begin { execution, progress } => {
-            facts.executions.insert(execution.id, (progress.epoch, execution.status));
+            let standing = Standing { epoch: progress.epoch, next_seq: progress.next_seq, status: execution.status };
+            facts.executions.insert(execution.id, standing);
             deliver(unit, facts);
             return verdict;
         }
@@ -149,7 +164,8 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
                     verdict = Verdict::Awaited;
                 }
             }
-            facts.executions.insert(*id, (progress.epoch, *status));
+            let standing = Standing { epoch: progress.epoch, next_seq: progress.next_seq, status: *status };
+            facts.executions.insert(*id, standing);
             (*id, *status)
         }
     };
@@ -167,10 +183,10 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
 fn deliver(unit: &mut Unit, facts: &mut Facts) {
     unit.delivered.retain(|delivery| match facts.executions.get_mut(&delivery.to) {
         None => false,
-        Some((_, status)) if status.is_final() => false,
-        Some((_, status)) => {
-            if *status == ExecutionStatus::Suspended {
-                *status = ExecutionStatus::Queued;
+        Some(standing) if standing.status.is_final() => false,
+        Some(standing) => {
+            if standing.status == ExecutionStatus::Suspended {
+                standing.status = ExecutionStatus::Queued;
             }
             facts.inbox.entry(delivery.to).or_default().insert(delivery.effect);
             true

@@ -96,6 +96,8 @@ pub enum Change {
         id: ExecutionId,
         /// The epoch that it must still have.
         expected_epoch: i64,
+        /// The number that its next journal entry must still have.
+        expected_seq: i64,
         /// How far it is now.
         status: ExecutionStatus,
         /// Its output, once it completed.

@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::judge::{Facts, Wanted, judge};
+use super::judge::{Facts, Standing, Wanted, judge};
 use super::rows::{Abandoned, Rows, execution_id};
 use super::{Unit, Verdict};
 use crate::error::{Result, column};
@@ -34,16 +34,16 @@ async fn read(c: &mut AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let mut facts = Facts::default();
     if !wanted.executions.is_empty() {
         let ids: Vec<String> = wanted.executions.iter().map(ToString::to_string).collect();
-        let rows: Vec<(String, i64, String)> = executions::table
+        let rows: Vec<(String, i64, i64, String)> = executions::table
             .filter(executions::id.eq_any(ids))
             .order(executions::id)
-            .select((executions::id, executions::epoch, executions::status))
+            .select((executions::id, executions::epoch, executions::next_seq, executions::status))
             .for_update()
             .load(c)
             .await?;
-        for (id, epoch, status) in rows {
+        for (id, epoch, next_seq, status) in rows {
             let status = column("executions", "status", &id, &status)?;
-            facts.executions.insert(execution_id(&id)?, (epoch, status));
+            facts.executions.insert(execution_id(&id)?, Standing { epoch, next_seq, status });
         }
     }
     if !wanted.checkpoints.is_empty() {

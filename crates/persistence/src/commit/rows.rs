@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::executions::ExecutionRow;
 use crate::executions::encode;
 use crate::instant::Stamp;
+use crate::json::text_storable;
 
 /// The rows of all units that passed.
 #[derive(Debug, Default)]
@@ -110,7 +111,8 @@ impl Rows {
         let at = Stamp(unit.at);
         self.abandoned.extend(unit.abandoned.iter().map(|id| Abandoned { id: id.to_string(), at }));
         for write in unit.memory {
-            let key = memory_key(&write);
+            let (core, partition, name, key) = memory_key(&write);
+            let key = (core, text_storable(partition), name, text_storable(key));
             let value = write.value.as_ref().map(encode).transpose()?;
             self.memory.insert(key, Memory { tenant_id: tenant.clone(), value, at: unit.at });
         }
@@ -120,7 +122,7 @@ impl Rows {
                 tenant_id: tenant.clone(),
                 core_id: event.core_id.to_string(),
                 execution_id: event.execution_id.map(|id| id.to_string()),
-                name: event.name,
+                name: text_storable(event.name),
                 data: encode(&event.data)?,
                 at: event.at.into(),
             });

@@ -5,7 +5,7 @@ use diesel::SqliteConnection as Sync;
 use diesel::prelude::*;
 use scaigrid_scope::CoreId;
 
-use super::judge::{Facts, MemoryKey, Wanted, judge, next_version};
+use super::judge::{Facts, MemoryKey, Standing, Wanted, judge, next_version};
 use super::rows::{Memory, Proceeded, Rows};
 use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
@@ -36,14 +36,14 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
     let mut facts = Facts::default();
     for id in wanted.executions {
-        let row: Option<(i64, String)> = executions::table
+        let row: Option<(i64, i64, String)> = executions::table
             .find(id.to_string())
-            .select((executions::epoch, executions::status))
+            .select((executions::epoch, executions::next_seq, executions::status))
             .first(c)
             .optional()?;
-        if let Some((epoch, status)) = row {
+        if let Some((epoch, next_seq, status)) = row {
             let status = column("executions", "status", &id.to_string(), &status)?;
-            facts.executions.insert(id, (epoch, status));
+            facts.executions.insert(id, Standing { epoch, next_seq, status });
         }
     }
     for id in wanted.checkpoints {

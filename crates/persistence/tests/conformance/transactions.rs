@@ -52,7 +52,7 @@ async fn a_transaction_of_an_aborted_task_writes_nothing(home: &Home) {
         let mut tx = database.begin().await.unwrap();
         partners::add(&mut tx, SYSTEM.platform(), &partner(1)).await.unwrap();
         written.send(()).unwrap();
-        tokio::time::sleep(Duration::from_secs(600)).await;
+        tokio::time::sleep(Duration::from_mins(10)).await;
         tx.commit().await.unwrap();
     });
     told.await.unwrap();

@@ -1,0 +1,8 @@
+//! The use cases of the platform on an SQLite file: who may come in, and what follows from what they change.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod house;
+mod modules;
+mod people;
+mod starting;

@@ -1,0 +1,94 @@
+//! Databases of a test's own.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The kind of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Db {
+    /// A file in the test's folder.
+    Sqlite,
+    /// A database of the server that `SCAIGRID_TEST_POSTGRES_URL` names.
+    Postgres,
+}
+
+/// A database; dropping the value drops it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) kind: Db,
+    pub(crate) url: String,
+    made: Option<String>,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A service that the tests need, or none: then the reason is printed, and where everything is required that is a
+/// failure.
+pub(crate) fn service(variable: &str, name: &str) -> Option<String> {
+    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        let required = std::env::var("SCAIGRID_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
+        assert!(!required, "{name} is required, and {variable} names none");
+        println!("skipped: {variable} names no {name}");
+    }
+    url
+}
+
+impl Database {
+    pub(crate) fn fresh(kind: Db, folder: &Path) -> Option<Self> {
+        match kind {
+            Db::Sqlite => {
+                let url = format!("sqlite://{}", folder.join("scaigrid.db").display());
+                Some(Self { kind, url, made: None })
+            }
+            Db::Postgres => {
+                let server = service("SCAIGRID_TEST_POSTGRES_URL", "PostgreSQL")?;
+                let count = COUNT.fetch_add(1, Ordering::Relaxed);
+                let name = format!("scaigrid_test_{}_{count}", std::process::id());
+                // Two that are made at once may disturb each other: both copy the same template.
+                let made = (0..20).any(|_| match administer(&server, &format!("CREATE DATABASE {name}")) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        println!("{error}");
+                        std::thread::sleep(Duration::from_millis(100));
+                        false
+                    }
+                });
+                assert!(made, "no database could be made");
+                Some(Self { kind, url: with_path(&server, &name), made: Some(name) })
+            }
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Some(name) = &self.made else { return };
+        let Ok(server) = std::env::var("SCAIGRID_TEST_POSTGRES_URL") else { return };
+        if let Err(error) = administer(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")) {
+            eprintln!("the database {name} stays: {error}");
+        }
+    }
+}
+
+/// The URL of another database of the same server.
+fn with_path(url: &str, database: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, None), |(base, query)| (base, Some(query)));
+    let authority_at = base.find("://").map_or(0, |at| at + 3);
+    let end = base[authority_at..].find('/').map_or(base.len(), |at| authority_at + at);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{database}{query}", &base[..end])
+}
+
+fn administer(url: &str, statement: &str) -> Result<(), tokio_postgres::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+        let talking = tokio::spawn(connection);
+        let done = client.batch_execute(statement).await;
+        drop(client);
+        let _ = talking.await;
+        done
+    })
+}

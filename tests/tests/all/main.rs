@@ -1,0 +1,23 @@
+//! The product as its operators and clients meet it: a binary, its files, its HTTP interface.
+//!
+//! Every test has servers and databases of its own. Those on PostgreSQL use the server that
+//! `SCAIGRID_TEST_POSTGRES_URL` names; without one they say that they were skipped, and with
+//! `SCAIGRID_TEST_REQUIRE_ALL=1` they fail.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests, whose helpers the configured exceptions do not reach"
+)]
+
+mod checkpoints;
+mod crash;
+mod edge;
+mod identity;
+mod lifecycle;
+mod modules;
+mod nodes;
+mod process;
+mod readme;
+mod story;
+mod strangers;
