@@ -8,7 +8,7 @@ if ! command -v cargo >/dev/null 2>&1; then
     if [ -x "$HOME/.cargo/bin/cargo" ]; then
         echo "cargo is in $HOME/.cargo/bin but not in PATH: run '. \"$HOME/.cargo/env\"' and try again" >&2
     else
-        echo "cargo is missing: install Rust 1.95 or newer from https://rustup.rs and try again" >&2
+        echo "cargo is missing: install Rust 1.95 or newer and try again" >&2
     fi
     exit 1
 fi

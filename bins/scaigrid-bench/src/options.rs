@@ -42,7 +42,7 @@ pub(crate) struct FloorCommit {
     #[arg(long, env = "SCAIGRID_BENCH_FLOOR_DATABASE", hide_env_values = true)]
     pub(crate) database: String,
     /// Connections that commit on `PostgreSQL`; each takes all requests that wait at the time
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) committers: u16,
 }
 

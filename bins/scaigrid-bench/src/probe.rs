@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use diesel::sql_types::BigInt;
@@ -74,6 +75,16 @@ impl Probe {
         let status = read(&format!("/proc/{}/status", self.pid))?;
         Ok(line(&status, "VmRSS:").context("no resident memory")? * 1024)
     }
+}
+
+/// The share of the machine's processors that is in use, or kept by its host, while nothing is measured.
+pub(crate) async fn busy(glance: Duration) -> anyhow::Result<f64> {
+    let probe = Probe::new(std::process::id(), None);
+    let before = probe.sample().await?;
+    tokio::time::sleep(glance).await;
+    let after = probe.sample().await?;
+    let taken = after.machine + after.stolen - before.machine - before.stolen;
+    Ok(taken / (after.available - before.available).max(f64::EPSILON))
 }
 
 #[expect(clippy::await_holding_refcell_ref, reason = "one task samples, never twice at once")]

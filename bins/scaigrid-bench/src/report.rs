@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) command: Vec<String>,
     /// On what.
     pub(crate) machine: Machine,
+    /// The share of the processors that others used just before, 0 to 1; much above 0, the figures mean little.
+    pub(crate) busy_before: f64,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
     /// Why the run ended early, if it did.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use time::OffsetDateTime;
@@ -10,11 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::machine::Machine;
 use crate::options::{Engine, Measure, Scenario};
+use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{Bench, flows, reads, startup, suspended};
 use crate::scratch::Databases;
+
+/// The share of the processors that others may use without a warning.
+const BUSY: f64 = 0.1;
 
 /// Measures, prints the table and writes the JSON. An error if anything failed.
 pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
@@ -30,10 +35,18 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
     for reason in &skipped {
         eprintln!("skipped: {reason}");
     }
+    let busy_before = probe::busy(Duration::from_secs(2)).await?;
+    if busy_before > BUSY {
+        let percent = busy_before * 100.0;
+        eprintln!(
+            "warning: others use {percent:.0} % of this machine's processors; the figures will be worth little"
+        );
+    }
     let report = RefCell::new(Report {
         started_at: OffsetDateTime::now_utc().format(&Rfc3339)?,
         command: std::env::args().collect(),
         machine: Machine::look(&server, &options.scratch, postgres).await,
+        busy_before,
         skipped,
         failure: None,
         loads: Vec::new(),

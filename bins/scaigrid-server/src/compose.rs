@@ -10,6 +10,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
 
+use crate::existing;
 use crate::files::{self, FolderLock, Unusable};
 use crate::settings::Settings;
 
@@ -42,23 +43,57 @@ async fn open(settings: &Settings) -> anyhow::Result<(Database, Option<FolderLoc
         }
         DatabaseUrl::Postgres(_) => None,
     };
-    let database = Database::open(&settings.database, CONNECTIONS).await.map_err(|error| match error {
+    Ok((connect(settings).await?, lock))
+}
+
+async fn connect(settings: &Settings) -> anyhow::Result<Database> {
+    Database::open(&settings.database, CONNECTIONS).await.map_err(|error| match error {
         DatabaseError::Setup(reason) | DatabaseError::Unavailable(reason) => {
             anyhow::Error::new(Unusable(format!("SCAIGRID_DATABASE_URL: {reason}")))
         }
         other => other.into(),
-    })?;
-    Ok((database, lock))
+    })
 }
 
 /// Puts everything below the edge together, sets an empty database up, and registers the node.
 pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let (database, lock) = open(settings).await?;
     let vault = Arc::new(files::vault(settings)?);
+    let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault))?;
+    app.engine().register().await.context("the node cannot be registered")?;
+    bootstrap(settings, &app).await?;
+    Ok(House { app, vault, clock, _lock: lock })
+}
+
+/// Puts the application together on a database that a server has set up, for a task beside servers or without one:
+/// nothing is made, locked or registered, and no loop runs.
+pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
+    existing::require_tables(&settings.database).await?;
+    let database = connect(settings).await?;
+    existing::require_first_start(&database, SystemScope::for_the_process().platform()).await?;
+    let Some(vault) = files::existing_vault(settings)? else {
+        let path = files::master_key(&settings.data_dir);
+        let reason = format!("SCAIGRID_MASTER_KEY: not given, and {} is not there", path.display());
+        return Err(Unusable(reason).into());
+    };
+    let app = application(settings, clock, database, Arc::new(vault))?;
+    // What is set up already is only compared with the master key.
+    bootstrap(settings, &app).await?;
+    Ok(app)
+}
+
+/// The application and its engine, at rest.
+fn application(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    database: Database,
+    vault: Arc<Vault>,
+) -> anyhow::Result<App> {
     let bus = match &settings.redis_url {
         None => Bus::in_process(),
-        Some(url) => Bus::over_redis(url.reveal())
-            .map_err(|error| Unusable(format!("SCAIGRID_REDIS_URL: {error}")))?,
+        Some(url) => {
+            Bus::over_redis(url.reveal()).map_err(|error| Unusable(format!("SCAIGRID_REDIS_URL: {error}")))?
+        }
     };
     let ids = Arc::new(Ids::new());
     let system = SystemScope::for_the_process();
@@ -70,34 +105,22 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
         vault: Arc::clone(&vault),
         system: system.clone(),
     });
-    let app = App::new(AppParts {
-        database,
-        bus,
-        clock: Arc::clone(&clock),
-        ids,
-        engine: engine.clone(),
-        vault: Arc::clone(&vault),
-        catalogue: built_in_modules()?,
-        system,
-    });
-    engine.register().await.context("the node cannot be registered")?;
-    bootstrap(settings, &app).await?;
-    Ok(House { app, vault, clock, _lock: lock })
+    let catalogue = built_in_modules()?;
+    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, system }))
 }
 
 async fn bootstrap(settings: &Settings, app: &App) -> anyhow::Result<()> {
     let given = settings.bootstrap_key.as_ref().map(|key| PlaintextKey::parse(key.reveal()));
     let given = given.transpose().map_err(|error| Unusable(format!("SCAIGRID_BOOTSTRAP_KEY: {error}")))?;
-    let made = app.bootstrap(given).await.map_err(|error| match error {
+    let keep = |key: &PlaintextKey| files::keep_admin_key(&settings.data_dir, key.reveal()).map(drop);
+    let made = app.bootstrap(given, keep).await.map_err(|error| match error {
         error @ scaigrid_app::bootstrap::BootstrapError::OtherMasterKey { .. } => {
             anyhow::Error::new(Unusable(format!("SCAIGRID_MASTER_KEY: {error}")))
         }
         other => other.into(),
     })?;
-    if let Some(key) = made {
-        let path = files::keep_admin_key(&settings.data_dir, key.reveal())
-            .context("the first admin's key cannot be written")?;
-        println!("the first admin's API key is in {}", path.display());
+    if made.is_some() {
+        println!("the first admin's API key is in {}", files::admin_key(&settings.data_dir).display());
     }
     Ok(())
 }

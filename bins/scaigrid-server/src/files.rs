@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use scaigrid_persistence::sealing::Vault;
@@ -18,9 +18,13 @@ pub(crate) struct Unusable(pub(crate) String);
 #[derive(Debug)]
 pub(crate) struct FolderLock(#[expect(dead_code, reason = "held, not read")] File);
 
-/// Makes the data folder where it is missing.
+/// Makes the data folder where it is missing, for its owner alone: everything that Cores were given and computed is in it.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), Unusable> {
-    fs::create_dir_all(folder).map_err(|error| unusable("SCAIGRID_DATA_DIR", folder, &error))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unusable("SCAIGRID_DATA_DIR", folder, &error))
 }
 
 /// Keeps a second process from using the embedded database of a folder.
@@ -39,34 +43,53 @@ pub(crate) fn lock_folder(folder: &Path) -> Result<FolderLock, Unusable> {
 
 /// The master keys: those of the settings, else the one in the data folder, which is made where it is missing.
 pub(crate) fn vault(settings: &Settings) -> Result<Vault, Unusable> {
-    if let Some(keys) = &settings.master_key {
-        return Vault::parse(keys.reveal()).map_err(|error| Unusable(format!("SCAIGRID_MASTER_KEY: {error}")));
+    if let Some(vault) = existing_vault(settings)? {
+        return Ok(vault);
     }
-    let path = settings.data_dir.join("master.key");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = Vault::generate();
-            write_secret(&path, &key).map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
-            key
+    let path = master_key(&settings.data_dir);
+    let key = Vault::generate();
+    write_secret(&path, &key).map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
+    Vault::parse(&key).map_err(|error| Unusable(format!("{}: {error}", path.display())))
+}
+
+/// The master keys, where there are any: those of the settings, else the one in the data folder.
+pub(crate) fn existing_vault(settings: &Settings) -> Result<Option<Vault>, Unusable> {
+    if let Some(keys) = &settings.master_key {
+        let vault = Vault::parse(keys.reveal());
+        return vault.map(Some).map_err(|error| Unusable(format!("SCAIGRID_MASTER_KEY: {error}")));
+    }
+    let path = master_key(&settings.data_dir);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let vault = Vault::parse(&text);
+            vault.map(Some).map_err(|error| Unusable(format!("{}: {error}", path.display())))
         }
-        Err(error) => return Err(unusable("SCAIGRID_DATA_DIR", &path, &error)),
-    };
-    Vault::parse(&text).map_err(|error| Unusable(format!("{}: {error}", path.display())))
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable("SCAIGRID_DATA_DIR", &path, &error)),
+    }
+}
+
+/// Where the master key is kept that no setting gives.
+pub(crate) fn master_key(folder: &Path) -> PathBuf {
+    folder.join("master.key")
 }
 
 /// Keeps the first admin's key, for the operator alone.
-pub(crate) fn keep_admin_key(folder: &Path, key: &str) -> io::Result<PathBuf> {
-    let path = folder.join("admin.key");
-    write_secret(&path, key)?;
-    Ok(path)
+pub(crate) fn keep_admin_key(folder: &Path, key: &str) -> io::Result<()> {
+    write_secret(&admin_key(folder), key)
+}
+
+/// Where the first admin's key is kept.
+pub(crate) fn admin_key(folder: &Path) -> PathBuf {
+    folder.join("admin.key")
 }
 
 /// Writes a file that only its owner can read. It appears whole or not at all: a crash in between must not leave half a
 /// key behind.
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
     fs::rename(&unfinished, path)

@@ -3,8 +3,10 @@
 //! Composition only: adapters are opened, the engine and the application stand on them, the edge on those. What any of
 //! them does is decided in its own room.
 
+mod admin;
 pub mod clock;
 mod compose;
+mod existing;
 mod files;
 mod logging;
 mod serve;
@@ -27,7 +29,7 @@ pub fn run(invocation: Invocation) -> ExitCode {
             logging::start(&settings);
             in_runtime(serve::serve(&settings))
         }
-        Command::Admin { .. } => Err(anyhow::anyhow!("the admin tasks are not part of this version")),
+        Command::Admin { json, key, task } => in_runtime(admin::administer(&settings, key, json, task)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

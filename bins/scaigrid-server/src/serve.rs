@@ -11,8 +11,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use scaigrid_app::App;
 use scaigrid_http::limits::Windows;
 use scaigrid_http::paging::CursorKey;
-use scaigrid_http::server::{Parts, Router};
 use scaigrid_http::routes;
+use scaigrid_http::server::{Parts, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ const FAREWELL_SECONDS: u64 = 30;
 /// How often Cores in a passing state are looked at.
 const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 /// How often what has expired is thrown away.
-const PURGE_EVERY: Duration = Duration::from_secs(600);
+const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
 

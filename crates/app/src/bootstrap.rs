@@ -4,6 +4,8 @@
 //! it. The fingerprint of the master key is settled with it: a node that has another key would write what the others
 //! cannot read.
 
+use std::io;
+
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_persistence::{
     self as persistence, Transaction, api_keys, audit, partners, platform_facts, tenants, users,
@@ -45,6 +47,9 @@ pub enum BootstrapError {
         /// The fingerprints of this node's keys.
         own: String,
     },
+    /// The first admin's key could not be kept for the operator.
+    #[error("the first admin's key cannot be written: {0}")]
+    NotKept(#[from] io::Error),
     /// A name that this program itself gives is none.
     #[error("a built-in name is not valid: {0}")]
     Name(#[from] InvalidName),
@@ -54,13 +59,16 @@ impl App {
     /// Sets the platform up if nobody has, and gives the first super admin's key in that case. On a database that is set up
     /// already this only compares the master key.
     ///
-    /// `given` is the key that the operator has chosen; without one, one is made.
+    /// `given` is the key that the operator has chosen; without one, one is made. `keep` writes it down for the
+    /// operator, before anything is durable: a process that dies in between leaves a file with a key that opens nothing,
+    /// which the next start replaces, and never a platform that nobody has the key to.
     ///
     /// # Errors
-    /// [`BootstrapError::OtherMasterKey`], or the database's.
+    /// [`BootstrapError::OtherMasterKey`], [`BootstrapError::NotKept`], or the database's.
     pub async fn bootstrap(
         &self,
         given: Option<PlaintextKey>,
+        keep: impl FnOnce(&PlaintextKey) -> io::Result<()>,
     ) -> Result<Option<PlaintextKey>, BootstrapError> {
         let mut connection = self.0.database.read().await?;
         let stored = platform_facts::lookup(&mut connection, MASTER_KEY).await?;
@@ -82,6 +90,7 @@ impl App {
         let first = platform_facts::put_if_absent(&mut tx, SET_UP_BY, &node).await? == node;
         if first {
             self.add_first(&mut tx, &key).await?;
+            keep(&key)?;
         }
         tx.commit().await?;
         self.people_changed();

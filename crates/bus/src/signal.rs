@@ -18,8 +18,6 @@ pub enum Signal {
     PeopleChanged,
     /// A module was switched.
     ModulesChanged,
-    /// A checkpoint with a deadline was opened or moved.
-    DeadlinesChanged,
 }
 
 impl fmt::Display for Signal {
@@ -30,7 +28,6 @@ impl fmt::Display for Signal {
             Self::CoreChanged(id) => write!(f, "core {id}"),
             Self::PeopleChanged => f.write_str("people"),
             Self::ModulesChanged => f.write_str("modules"),
-            Self::DeadlinesChanged => f.write_str("deadlines"),
         }
     }
 }
@@ -49,7 +46,6 @@ impl FromStr for Signal {
                 "work" => Ok(Self::WorkWaits),
                 "people" => Ok(Self::PeopleChanged),
                 "modules" => Ok(Self::ModulesChanged),
-                "deadlines" => Ok(Self::DeadlinesChanged),
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
@@ -73,7 +69,6 @@ mod tests {
             Signal::CoreChanged(core),
             Signal::PeopleChanged,
             Signal::ModulesChanged,
-            Signal::DeadlinesChanged,
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

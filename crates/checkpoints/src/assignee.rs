@@ -65,14 +65,17 @@ pub enum InvalidAssignee {
     /// Not a built-in role.
     #[error("expected role:<built-in role>")]
     Role,
+    /// Something else before the colon.
+    #[error("expected user:…, group:… or role:…")]
+    Kind,
     /// Too long a text.
     #[error("an assignee has at most 512 bytes")]
     TooLong,
 }
 
 impl Assignee {
-    /// Reads `user:…`, `group:…` or `role:…`. Any other text, and none, means the delegated user if the Core has
-    /// one, else no one in particular.
+    /// Reads `user:…`, `group:…` or `role:…`. A text without a prefix, and none, means the delegated user if the
+    /// Core has one, else no one in particular.
     pub fn parse(text: Option<&str>, delegated: Option<UserId>) -> Result<Self, InvalidAssignee> {
         let without_prefix = delegated.map_or(Self::Unrouted, Self::DelegatedUser);
         let Some(text) = text.map(str::trim) else { return Ok(without_prefix) };
@@ -83,7 +86,8 @@ impl Assignee {
             Some(("user", user)) => parse_user(user).map(Self::User).ok_or(InvalidAssignee::User),
             Some(("group", group)) => parse_group(group).map(Self::Group).ok_or(InvalidAssignee::Group),
             Some(("role", role)) => role.trim().parse().map(Self::Role).map_err(|_| InvalidAssignee::Role),
-            _ => Ok(without_prefix),
+            Some(_) => Err(InvalidAssignee::Kind),
+            None => Ok(without_prefix),
         }
     }
 
@@ -204,7 +208,6 @@ mod tests {
             ("group:approvers".into(), AssigneeKind::Group, Some("approvers".into())),
             ("role:tenant_admin".into(), AssigneeKind::Role, Some("tenant_admin".into())),
             ("the boss".into(), AssigneeKind::DelegatedUser, Some(format!("usr_{id}"))),
-            ("team:x".into(), AssigneeKind::DelegatedUser, Some(format!("usr_{id}"))),
         ] {
             let assignee = Assignee::parse(Some(&text), delegated).unwrap();
             assert_eq!((assignee.kind(), assignee.value()), (kind, value.clone()), "{text}");
@@ -224,6 +227,7 @@ mod tests {
             ("user:nobody", InvalidAssignee::User),
             ("group:A B", InvalidAssignee::Group),
             ("role:king", InvalidAssignee::Role),
+            ("users:ada@acme", InvalidAssignee::Kind),
         ] {
             assert_eq!(Routing::parse(text, None), Err(error), "{text}");
             let routing = Routing::of_program(Some(text), None);

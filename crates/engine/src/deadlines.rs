@@ -12,7 +12,7 @@ use crate::decide::Decider;
 use crate::{Engine, Error};
 
 /// The longest sleep between two looks at the deadlines; another node may have set a nearer one.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Overdue checkpoints that are taken up at once.
 const AT_ONCE: i64 = 100;
 

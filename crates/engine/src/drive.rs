@@ -4,6 +4,7 @@
 //! somebody else was faster: nothing of it has been seen outside.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use scaigrid_audit::AuditRecord;
@@ -25,6 +26,9 @@ use crate::{Engine, Error};
 const FUEL: u32 = 10_000;
 /// Entries after which what was done is made durable, though nothing shows outside yet.
 const ENTRIES_AT_MOST: usize = 2_000;
+
+/// How long an execution may go on before what it did is made durable, and it is looked whether somebody wants to cancel it.
+const UNSEEN_AT_MOST: Duration = Duration::from_millis(200);
 
 /// An execution in motion.
 pub(crate) struct Run {
@@ -115,6 +119,7 @@ pub(crate) enum Committed {
 impl Engine {
     /// Runs an execution until it waits or has ended, and makes that durable.
     pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
+        let mut durable_at = Instant::now();
         loop {
             let mut fuel = FUEL;
             let step = run.machine.advance(&run.program, &mut fuel);
@@ -139,12 +144,14 @@ impl Engine {
                     return self.end(run, End::Cancelled, ExecutionStatus::Cancelled).await;
                 }
             }
-            if run.done.entries.len() >= ENTRIES_AT_MOST {
+            if run.done.entries.len() >= ENTRIES_AT_MOST || durable_at.elapsed() >= UNSEEN_AT_MOST {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
-                    Committed::Yes | Committed::AndAwaited if status == ExecutionStatus::Running => {}
+                    Committed::Yes if status == ExecutionStatus::Running => {}
+                    Committed::AndAwaited if status == ExecutionStatus::Running => self.take_inbox(run).await?,
                     other => return Ok(other),
                 }
+                durable_at = Instant::now();
             }
         }
     }
@@ -173,7 +180,10 @@ impl Engine {
         run.execution.status = status;
         let started = !done.started.is_empty();
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
-        let deadline = done.opened.iter().any(|(checkpoint, _)| checkpoint.expiry.is_some());
+        // The watch looks every second by itself.
+        let soon = now.plus(crate::deadlines::LOOK_EVERY);
+        let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
+        let deadline = expiries.any(|expiry| expiry.at <= soon);
         let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
         let progress = Progress {
             snapshot: match status {

@@ -181,7 +181,6 @@ impl Engine {
                     self.0.hosted.forget(core);
                     self.0.work.notify_one();
                 }
-                Heard::Signal(Signal::DeadlinesChanged) => self.0.deadlines.notify_one(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {
                     self.0.hosted.forget_all();

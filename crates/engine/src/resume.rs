@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// Gives the machine what has come for it.
-    async fn take_inbox(&self, run: &mut Run) -> Result<(), Error> {
+    pub(crate) async fn take_inbox(&self, run: &mut Run) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
         let arrived = executions::inbox(&mut connection, run.scope, run.execution.id).await?;
         drop(connection);

@@ -26,6 +26,11 @@ pub struct Filters<T> {
 impl<T: DeserializeOwned> Filters<T> {
     /// Reads the filters, or tells which one cannot be read. Of a parameter that is given twice the last counts.
     pub fn read(self) -> Result<T, Error> {
+        // No name of ours holds a NUL, and PostgreSQL takes no text with one, not even to compare with.
+        let nul = self.given.iter().find(|(_, value)| value.as_str().is_some_and(|text| text.contains('\0')));
+        if let Some((name, _)) = nul {
+            return Err(Error::invalid(name, "must not contain U+0000"));
+        }
         findings::of_value(Value::Object(self.given)).map_err(|found| app::Error::Invalid(vec![found]).into())
     }
 }

@@ -272,6 +272,12 @@ pub async fn list(
     found.into_iter().map(|row| row.core(Arc::clone(&empty), vault)).collect()
 }
 
+/// How many Cores a tenant has.
+pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
+    let query = cores::table.filter(cores::tenant_id.eq(scope.tenant_id().to_string())).count();
+    Ok(with!(c, c => query.get_result(c).await)?)
+}
+
 /// Escapes what `LIKE` would take for a pattern.
 fn like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")

@@ -16,7 +16,7 @@ use scaigrid_cores::execution::Execution;
 const TABLE: &str = "core_events";
 
 /// An event of a Core.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CoreEvent {
     /// Its id.
     pub id: EventId,

@@ -1,6 +1,8 @@
 //! Executions: their rows, their journals, and which node holds them.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
@@ -209,7 +211,7 @@ pub async fn active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Res
     let query = executions::table
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(executions::core_id.eq(core.to_string()))
-        .filter(executions::status.eq_any(["queued", "running"]))
+        .filter(sql::<Bool>("executions.status IN ('queued', 'running')"))
         .order(executions::id)
         .limit(1000)
         .select(executions::id);
@@ -222,7 +224,7 @@ pub async fn count_active(c: &mut Connection, scope: TenantScope, core: CoreId) 
     let query = executions::table
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(executions::core_id.eq(core.to_string()))
-        .filter(executions::status.eq_any(["queued", "running"]))
+        .filter(sql::<Bool>("executions.status IN ('queued', 'running')"))
         .count();
     Ok(with!(c, c => query.get_result(c).await)?)
 }

@@ -179,7 +179,7 @@ CREATE TABLE executions (
 );
 CREATE INDEX executions_by_core ON executions (tenant_id, core_id, id);
 CREATE INDEX executions_to_run ON executions (status, owner, id) WHERE status IN ('queued', 'running');
-CREATE INDEX executions_by_parent ON executions (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX executions_by_parent ON executions (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
 
 CREATE TABLE journal (
     tenant_id TEXT NOT NULL,
@@ -228,9 +228,10 @@ CREATE TABLE checkpoints (
     updated_at TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX checkpoints_by_tenant ON checkpoints (tenant_id, id);
-CREATE INDEX checkpoints_pending ON checkpoints (tenant_id, assignee_type, assignee_value, id) WHERE status = 'pending';
+-- An inbox is read from its newest end, and who is asked is told by the index alone.
+CREATE INDEX checkpoints_pending ON checkpoints (tenant_id, id, assignee_type, assignee_value) WHERE status = 'pending';
 CREATE INDEX checkpoints_by_core ON checkpoints (tenant_id, core_id, id);
-CREATE INDEX checkpoints_by_execution ON checkpoints (execution_id);
+CREATE INDEX checkpoints_by_execution ON checkpoints (tenant_id, execution_id, id);
 CREATE INDEX checkpoints_by_expiry ON checkpoints (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL;
 
 CREATE TABLE core_memory (

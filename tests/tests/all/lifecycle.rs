@@ -1,1 +1,370 @@
-//! x
+//! The life of a Core: the whole table of transitions, versions, and what a stop, a pause and a deletion mean to what runs.
+
+use std::time::Duration;
+
+use scaigrid_tests::{CORES, Client, Place, SCAICORE, eventually, on_both_databases, programs};
+use serde_json::{Value, json};
+
+on_both_databases!(
+    every_action_is_legal_where_the_table_says,
+    a_broken_program_does_not_start_until_it_is_mended,
+    a_paused_core_holds_what_was_decided_meanwhile,
+    a_stop_waits_for_what_runs_and_not_for_people,
+    a_forced_stop_cancels_what_runs,
+    every_program_is_kept_and_can_be_had_back,
+    a_change_on_top_of_another_one_is_refused,
+    secrets_are_written_and_never_read,
+    what_is_deleted_leaves_nothing_but_its_record,
+    a_cancelled_execution_ends_and_asks_nobody,
+);
+
+const ACTIONS: [&str; 5] = ["start", "stop", "restart", "pause", "resume"];
+
+/// A Core in a status, made for the purpose.
+fn core_that_is(admin: &Client, status: &str, name: &str) -> String {
+    match status {
+        "created" => admin.host(name, &programs::echo(1)),
+        "configuring" => {
+            let made = admin.post(CORES).json(&json!({"name": name})).answer(201).data();
+            made["id"].as_str().unwrap().to_owned()
+        }
+        "error" => {
+            let core = admin.host(name, &programs::broken());
+            admin.post(&format!("{CORES}/{core}/start")).refused(422, "INVALID_SOURCE_IR");
+            core
+        }
+        "running" => admin.run(name, &programs::echo(1)),
+        "paused" => {
+            let core = admin.run(name, &programs::echo(1));
+            admin.act(&core, "pause");
+            core
+        }
+        "stopped" => {
+            let core = admin.run(name, &programs::echo(1));
+            admin.act(&core, "stop");
+            admin.status_becomes(&core, "stopped");
+            core
+        }
+        "stopping" => {
+            let core = admin.run(name, &programs::spinning());
+            spin(admin, &core, 30_000);
+            assert_eq!(admin.act(&core, "stop"), "stopping");
+            core
+        }
+        other => panic!("no way is known to {other}"),
+    }
+}
+
+/// Starts an execution that runs for a good while.
+fn spin(admin: &Client, core: &str, rounds: u32) -> String {
+    let body = json!({"flow": "spin", "input": {"rounds": rounds}});
+    let execution = admin.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+    execution["id"].as_str().unwrap().to_owned()
+}
+
+fn every_action_is_legal_where_the_table_says(place: &Place) {
+    // As the module's reference prints it.
+    let table: [(&str, &[&str]); 5] = [
+        ("start", &["created", "configuring", "stopped", "error"]),
+        ("stop", &["running"]),
+        ("restart", &["created", "configuring", "stopped", "error", "running", "paused", "stopping"]),
+        ("pause", &["running"]),
+        ("resume", &["paused"]),
+    ];
+    let server = place.start();
+    let admin = server.admin();
+    for status in ["created", "configuring", "error", "running", "paused", "stopped", "stopping"] {
+        let legal: Vec<&str> =
+            table.iter().filter(|(_, from)| from.contains(&status)).map(|(action, _)| *action).collect();
+        for action in ACTIONS {
+            let core = core_that_is(&admin, status, &format!("{status} {action}"));
+            let answer = admin.post(&format!("{CORES}/{core}/{action}")).exchange();
+            if !legal.contains(&action) {
+                assert_eq!((answer.status, answer.code().as_str()), (409, "INVALID_CORE_TRANSITION"), "{answer}");
+                let body = answer.json();
+                let said = body["error"].to_string();
+                assert!(said.contains(status), "the status is not told: {said}");
+                for action in &legal {
+                    assert!(body["error"]["details"].to_string().contains(action), "{action}: {said}");
+                }
+                assert_eq!(admin.status(&core), status, "a refused action changes nothing");
+            } else if matches!(status, "configuring" | "error") {
+                assert_eq!((answer.status, answer.code().as_str()), (422, "INVALID_SOURCE_IR"), "{answer}");
+                assert_eq!(admin.status(&core), "error");
+            } else {
+                assert_eq!(answer.status, 200, "{answer}");
+                let becomes = match action {
+                    "stop" => "stopped",
+                    "pause" => "paused",
+                    _ => "running",
+                };
+                admin.status_becomes(&core, becomes);
+            }
+            admin.delete(&format!("{CORES}/{core}")).answer(204);
+        }
+    }
+    server.stop();
+}
+
+fn a_broken_program_does_not_start_until_it_is_mended(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let made = admin.post(CORES).json(&json!({"name": "B", "source": programs::broken()})).answer(201).data();
+    assert_eq!(made["diagnostics"][0]["severity"], "error", "{made}");
+    let core = made["id"].as_str().unwrap();
+    let refusal = admin.post(&format!("{CORES}/{core}/start")).refused(422, "INVALID_SOURCE_IR").json();
+    assert!(!refusal["error"]["details"].as_array().unwrap().is_empty(), "{refusal}");
+    let shown = admin.get(&format!("{CORES}/{core}")).answer(200).data();
+    assert_eq!(shown["status"], "error");
+    assert_eq!(shown["last_error"]["code"], "INVALID_SOURCE_IR");
+    let body = json!({"flow": "main", "input": {}});
+    admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
+
+    let mended = admin.put(&format!("{CORES}/{core}"), &json!({"source": programs::echo(1)})).answer(200).data();
+    assert_eq!((&mended["diagnostics"], &mended["source_version"]), (&json!([]), &json!(2)));
+    admin.act(core, "start");
+    admin.status_becomes(core, "running");
+    assert_eq!(admin.get(&format!("{CORES}/{core}")).answer(200).data()["last_error"], Value::Null);
+    assert_eq!(admin.invoke(core, "echo", &json!({"value": 7}))["output"], json!({"version": 1, "value": 7}));
+    server.stop();
+}
+
+fn a_paused_core_holds_what_was_decided_meanwhile(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Asking", &programs::asking(&json!({"options": ["yes", "no"]})));
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    assert_eq!(admin.act(&core, "pause"), "paused");
+
+    let path = format!("{SCAICORE}/checkpoints/{checkpoint}/resolve");
+    let decided = admin.post(&path).json(&json!({"decision": "yes", "wait_ms": 300})).answer(200).data();
+    assert_eq!(decided["status"], "resolved");
+    assert_ne!(decided["execution"]["status"], "completed", "it is paused");
+    let body = json!({"flow": "ask", "input": {}});
+    admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
+
+    // Not even a new server lets it go on.
+    server.kill();
+    let server = place.start();
+    let admin = server.admin();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(admin.status(&core), "paused");
+    assert_ne!(admin.execution(&execution)["status"], "completed");
+    assert_eq!(admin.act(&core, "resume"), "running");
+    let done = admin.execution_becomes(&execution, "completed");
+    assert_eq!(done["output"]["decision"], "yes");
+    server.stop();
+}
+
+fn a_stop_waits_for_what_runs_and_not_for_people(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let mut program = programs::spinning();
+    let ask = programs::asking(&json!({}))["flows"][0].clone();
+    program["flows"].as_array_mut().unwrap().push(ask);
+    let core = admin.run("Both", &program);
+    let (waiting, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let running = spin(&admin, &core, 40_000);
+    assert_eq!(admin.act(&core, "stop"), "stopping");
+    let body = json!({"flow": "ask", "input": {}});
+    admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
+    let ended = eventually("the Core stops", Duration::from_secs(60), || {
+        (admin.status(&core) == "stopped").then(|| admin.execution(&running))
+    });
+    assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(40_000)));
+
+    // A decision that is made while it is stopped is kept, and counts after the next start.
+    assert_eq!(admin.execution(&waiting)["status"], "suspended");
+    let path = format!("{SCAICORE}/checkpoints/{checkpoint}/resolve");
+    admin.post(&path).json(&json!({"decision": "fine", "wait_ms": 200})).answer(200);
+    assert_ne!(admin.execution(&waiting)["status"], "completed", "it is stopped");
+    admin.act(&core, "start");
+    assert_eq!(admin.execution_becomes(&waiting, "completed")["output"]["decision"], "fine");
+    server.stop();
+}
+
+fn a_forced_stop_cancels_what_runs(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Spinning", &programs::spinning());
+    let running = spin(&admin, &core, 100_000);
+    admin.post(&format!("{CORES}/{core}/stop?force=maybe")).refused(422, "VALIDATION_ERROR");
+    admin.post(&format!("{CORES}/{core}/stop?force=true")).answer(200);
+    admin.status_becomes(&core, "stopped");
+    assert_eq!(admin.execution_becomes(&running, "cancelled")["output"], Value::Null);
+    server.stop();
+}
+
+fn every_program_is_kept_and_can_be_had_back(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let asks = |version: i64| {
+        let mut program = programs::asking(&json!({}));
+        program["flows"][0]["body"][1]["statements"][0]["value"] = json!(version.to_string());
+        program
+    };
+    let core = admin.run("Versions", &asks(1));
+    let (_, old) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let path = format!("{CORES}/{core}");
+    let changed = admin.put(&path, &json!({"source": asks(2)})).answer(200).data();
+    assert_eq!((&changed["source_version"], &changed["status"]), (&json!(2), &json!("running")));
+    let same = admin.put(&path, &json!({"source": asks(2), "name": "Versions"})).answer(200).data();
+    assert_eq!(same["source_version"], 2, "the same program is no new version");
+
+    let (execution, new) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    assert_eq!(admin.execution(&execution)["source_version"], 2);
+    assert_eq!(admin.resolve(&new, "ok")["execution"]["output"], 2);
+    let went_on = admin.resolve(&old, "ok");
+    assert_eq!(went_on["execution"]["output"], 1, "it stays on the program that it began with");
+    assert_eq!(went_on["execution"]["source_version"], 1);
+
+    let versions = admin.pages(&format!("{path}/versions"), "items");
+    let numbers: Vec<i64> = versions.iter().map(|version| version["version"].as_i64().unwrap()).collect();
+    assert_eq!(numbers, [2, 1]);
+    assert_eq!(admin.get(&format!("{path}/versions/1")).answer(200).data()["source"], asks(1));
+    admin.get(&format!("{path}/versions/3")).refused(404, "CORE_VERSION_NOT_FOUND");
+    admin.post(&format!("{path}/rollback")).json(&json!({"version": 9})).refused(404, "CORE_VERSION_NOT_FOUND");
+    let back = admin.post(&format!("{path}/rollback")).json(&json!({"version": 1})).answer(200).data();
+    assert_eq!((&back["source_version"], &back["source"]), (&json!(3), &asks(1)));
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    assert_eq!(admin.resolve(&checkpoint, "ok")["execution"]["output"], 1);
+    server.stop();
+}
+
+fn a_change_on_top_of_another_one_is_refused(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.host("Etag", &programs::echo(1));
+    let path = format!("{CORES}/{core}");
+    let first = admin.get(&path).answer(200).header("etag").unwrap().to_owned();
+    let body = json!({"metadata": {"a": 1}});
+    let changed = admin.put(&path, &body).header("If-Match", &first).answer(200);
+    let second = changed.header("etag").unwrap().to_owned();
+    assert_ne!(first, second);
+    assert_eq!(admin.get(&path).answer(200).header("etag"), Some(second.as_str()));
+    let late = json!({"metadata": {"a": 2}});
+    admin.put(&path, &late).header("If-Match", &first).refused(412, "PRECONDITION_FAILED");
+    admin.delete(&path).header("If-Match", &first).refused(412, "PRECONDITION_FAILED");
+    assert_eq!(admin.get(&path).answer(200).data()["metadata"], json!({"a": 1}));
+    admin.put(&path, &late).header("If-Match", &format!("{first}, {second}")).answer(200);
+    admin.put(&path, &late).header("If-Match", "*").answer(200);
+
+    // Of many who change the same thing at once exactly one wins.
+    let tag = admin.get(&path).answer(200).header("etag").unwrap().to_owned();
+    let rivals: Vec<_> = (0..8)
+        .map(|me| {
+            let body = json!({"metadata": {"winner": me}});
+            let request = admin.put(&path, &body).header("If-Match", &tag);
+            std::thread::spawn(move || (me, request.exchange().status))
+        })
+        .collect();
+    let outcomes: Vec<(i32, u16)> = rivals.into_iter().map(|rival| rival.join().unwrap()).collect();
+    let winners: Vec<i32> = outcomes.iter().filter(|(_, status)| *status == 200).map(|(me, _)| *me).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(|(_, status)| matches!(status, 200 | 412)), "{outcomes:?}");
+    assert_eq!(admin.get(&path).answer(200).data()["metadata"], json!({"winner": winners[0]}));
+
+    for field in ["slug", "tenant_id", "id", "identity_mode"] {
+        let refusal = admin.put(&path, &json!({field: "x"})).refused(422, "VALIDATION_ERROR");
+        assert_eq!(refusal.fields(), [field]);
+    }
+    server.stop();
+}
+
+fn secrets_are_written_and_never_read(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let secret = "hunter2-and-some-more";
+    let environment = json!({"REGION": "north", "TOKEN": {"type": "secret", "value": secret}});
+    let body = json!({"name": "Env", "source": programs::echo(1), "environment": environment});
+    let made = admin.post(CORES).json(&body).answer(201);
+    assert!(!made.text().contains(secret), "{made}");
+    let shown = made.data()["environment"].clone();
+    assert_eq!(shown["REGION"], "north");
+    assert!(shown["TOKEN"].to_string().contains("***"), "{shown}");
+    let core = made.data()["id"].as_str().unwrap().to_owned();
+    let path = format!("{CORES}/{core}");
+    let mut again = shown.clone();
+    again["REGION"] = json!("south");
+    let kept = admin.put(&path, &json!({"environment": again})).answer(200);
+    assert!(!kept.text().contains(secret), "{kept}");
+    assert_eq!(kept.data()["environment"]["REGION"], "south");
+    assert_eq!(kept.data()["environment"]["TOKEN"], shown["TOKEN"]);
+    let audit = admin.get("/v1/audit/events?resource_type=core").answer(200).text();
+    assert!(audit.contains("core.update") && !audit.contains(secret), "{audit}");
+    // Nor does the file of the database hold it, nor a log.
+    let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    server.stop();
+    for entry in std::fs::read_dir(place.data()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            assert!(!holds(&std::fs::read(&path).unwrap()), "{} holds the secret", path.display());
+        }
+    }
+    assert!(!holds(place.log().as_bytes()));
+}
+
+fn what_is_deleted_leaves_nothing_but_its_record(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Gone", &programs::asking(&json!({})));
+    admin.post(CORES).json(&json!({"name": "Gone"})).refused(409, "SLUG_CONFLICT");
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    admin.delete(&format!("{CORES}/{core}")).answer(204);
+    for rest in ["", "/versions", "/versions/1", "/state", "/executions", "/events/history"] {
+        admin.get(&format!("{CORES}/{core}{rest}")).refused(404, "CORE_NOT_FOUND");
+    }
+    admin.delete(&format!("{CORES}/{core}")).refused(404, "CORE_NOT_FOUND");
+    for rest in ["", "/history"] {
+        admin.get(&format!("{SCAICORE}/executions/{execution}{rest}")).refused(404, "EXECUTION_NOT_FOUND");
+        admin.get(&format!("{SCAICORE}/checkpoints/{checkpoint}{rest}")).refused(404, "CHECKPOINT_NOT_FOUND");
+    }
+    let body = json!({"decision": "x"});
+    let path = format!("{SCAICORE}/checkpoints/{checkpoint}/resolve");
+    admin.post(&path).json(&body).refused(404, "CHECKPOINT_NOT_FOUND");
+    assert!(admin.pages(&format!("{SCAICORE}/checkpoints/all"), "items").is_empty());
+    let records = admin.pages(&format!("/v1/audit/events?resource_id={core}"), "items");
+    assert_eq!(records[0]["action"], "core.delete");
+    admin.host("Gone", &programs::echo(1));
+
+    // A Core that is at work can be deleted too.
+    let busy = admin.run("Busy", &programs::spinning());
+    let running = spin(&admin, &busy, 40_000);
+    admin.delete(&format!("{CORES}/{busy}")).answer(204);
+    admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");
+    std::thread::sleep(Duration::from_millis(300));
+    admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");
+    server.stop();
+}
+
+fn a_cancelled_execution_ends_and_asks_nobody(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let body = json!([{"kind": "try", "body": [programs::checkpoint(&json!({}))],
+        "catch": [{"body": [{"kind": "rigid", "statements": [
+            {"kind": "emit", "event": "wrongly.caught", "data": "1"}]}]}],
+        "finally": [{"kind": "rigid", "statements": [{"kind": "emit", "event": "tidied.up", "data": "1"}]}]}]);
+    let core = admin.run("Tidy", &programs::program("Tidy", &[programs::flow("main", &json!([]), &body)]));
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "main", &json!({}));
+    let path = format!("{SCAICORE}/executions/{execution}/cancel");
+    let cancelled = admin.post(&path).exchange();
+    assert!(matches!(cancelled.status, 200 | 202), "{cancelled}");
+    admin.execution_becomes(&execution, "cancelled");
+    assert_eq!(admin.checkpoint(&checkpoint)["status"], "cancelled");
+    let events = admin.pages(&format!("{CORES}/{core}/events/history"), "events");
+    let names: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(names, ["tidied.up"]);
+    let resolve = format!("{SCAICORE}/checkpoints/{checkpoint}/resolve");
+    admin.post(&resolve).json(&json!({"decision": "x"})).refused(409, "CHECKPOINT_ALREADY_RESOLVED");
+    let records = admin.pages(&format!("/v1/audit/events?resource_id={execution}"), "items");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["action"], "execution.cancel");
+    let again = admin.post(&path).exchange();
+    assert!(matches!(again.status, 200 | 409), "{again}");
+
+    let core = admin.run("Spinning", &programs::spinning());
+    let running = spin(&admin, &core, 100_000);
+    admin.post(&format!("{SCAICORE}/executions/{running}/cancel")).exchange();
+    admin.execution_becomes(&running, "cancelled");
+    server.stop();
+}

@@ -1,1 +1,182 @@
-//! x
+//! Several nodes on one PostgreSQL, with Redis and without.
+
+use std::net::ToSocketAddrs as _;
+use std::time::{Duration, Instant};
+
+use scaigrid_tests::{CORES, Db, Place, Proxy, Server, eventually, on, programs};
+use serde_json::json;
+
+/// Enough to be at it for a second or so.
+const ROUNDS: usize = 20_000;
+
+/// A second node: it has the same database and master key, and a folder of its own.
+fn second_node(place: &Place, redis: Option<&str>) -> Server {
+    let master = std::fs::read_to_string(place.data().join("master.key")).unwrap();
+    let folder = place.folder().join("second");
+    let launch = place
+        .launch()
+        .set("SCAIGRID_DATA_DIR", folder.to_str().unwrap())
+        .set("SCAIGRID_MASTER_KEY", master.trim());
+    let server = match redis {
+        Some(redis) => launch.set("SCAIGRID_REDIS_URL", redis).start(),
+        None => launch.start(),
+    };
+    assert!(!folder.join("admin.key").exists(), "a node on a filled database writes no key");
+    server
+}
+
+#[test]
+fn a_dead_nodes_executions_are_finished_by_the_other() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), second_node(place, None));
+        let (one, two) = (first.admin(), second.admin());
+        let core = one.run("Spin", &programs::spinning());
+        let mut running = Vec::new();
+        for _ in 0..4 {
+            let body = json!({"flow": "spin", "input": {"rounds": ROUNDS}});
+            let started = one.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+            running.push(started["id"].as_str().unwrap().to_owned());
+        }
+        let unfinished = running.iter().filter(|id| two.execution(id)["status"] != "completed").count();
+        assert!(unfinished > 0, "they were too quick to be killed");
+        first.kill();
+        let begun = Instant::now();
+        for id in &running {
+            assert_eq!(two.execution_becomes(id, "completed")["output"], ROUNDS);
+        }
+        let journal = two.pages(&format!("/v1/modules/scaicore/executions/{}/history", running[0]), "items");
+        let rounds = journal.iter().filter(|entry| entry["type"] == "effect").count();
+        assert_eq!(rounds, ROUNDS, "each round once");
+        println!("finished {:?} after the kill", begun.elapsed());
+        second.stop();
+    });
+}
+
+#[test]
+fn a_dead_nodes_executions_are_taken_over_within_ten_seconds() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), second_node(place, None));
+        let (one, two) = (first.admin(), second.admin());
+        let core = one.run("Ask", &programs::expenses_with_ledger());
+        let input = json!({"employee": "Eve", "lines": [{"label": "x", "amount": 9000}]});
+        let (execution, checkpoint) = one.invoke_to_checkpoint(&core, "submit", &input);
+        let spin = one.run("Spin", &programs::spinning());
+        let body = json!({"flow": "spin", "input": {"rounds": 30_000}});
+        let started = one.post(&format!("{CORES}/{spin}/invoke")).json(&body).answer(202).data();
+        let id = started["id"].as_str().unwrap().to_owned();
+        first.kill();
+        let begun = Instant::now();
+        // What waits belongs to nobody: the other node decides it at once.
+        assert_eq!(two.resolve(&checkpoint, "approve")["execution"]["status"], "completed");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(two.execution(&execution)["output"]["total"], 9000);
+        // What ran is taken once the lease has ended.
+        two.execution_becomes(&id, "completed");
+        let took = begun.elapsed();
+        println!("taken over and finished after {took:?}");
+        assert!(took < Duration::from_secs(15), "10 s for the lease, the rest to run: {took:?}");
+        second.stop();
+    });
+}
+
+#[test]
+fn what_one_node_changes_counts_on_the_other() {
+    on(Db::Postgres, |place| {
+        let Some(redis) = Place::redis() else { return };
+        let first = place.launch().set("SCAIGRID_REDIS_URL", &redis).start();
+        let second = second_node(place, Some(&redis));
+        let (one, two) = (first.admin(), second.admin());
+        for node in [&first, &second] {
+            assert_eq!(node.anyone().get("/health/ready").answer(200).json()["checks"]["bus"], "ok");
+        }
+        let (user, key) = one.user("ada@example.org", &["tenant_admin"]);
+        let (ada_one, ada_two) = (first.client(&key), second.client(&key));
+        ada_two.get("/v1/users").answer(200);
+        let within_a_second = |what: &str, mut is: Box<dyn FnMut() -> bool + '_>| {
+            let begun = Instant::now();
+            eventually(what, Duration::from_secs(3), || is().then_some(()));
+            assert!(begun.elapsed() < Duration::from_millis(1500), "{what}: {:?}", begun.elapsed());
+        };
+        one.post("/v1/modules/scaicore/disable").answer(200);
+        within_a_second("the module is off", Box::new(|| ada_two.get(CORES).exchange().status == 403));
+        one.post("/v1/modules/scaicore/enable").answer(200);
+        within_a_second("the module is on", Box::new(|| ada_two.get(CORES).exchange().status == 200));
+        // A Core that one node starts and pauses takes work, and does not, on the other.
+        let core = one.run("Ask", &programs::asking(&json!({})));
+        let (execution, checkpoint) = two.invoke_to_checkpoint(&core, "ask", &json!({}));
+        assert_eq!(one.resolve(&checkpoint, "yes")["execution"]["status"], "completed");
+        assert_eq!(two.execution(&execution)["output"]["decision"], "yes");
+        two.act(&core, "pause");
+        let body = json!({"flow": "ask"});
+        one.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
+        // A user who is removed on one is nobody on the other.
+        ada_one.get("/v1/me").answer(200);
+        two.delete(&format!("/v1/users/{user}")).answer(204);
+        within_a_second("the user is gone", Box::new(|| ada_one.get("/v1/me").exchange().status == 401));
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
+fn many_resolvers_on_two_nodes_have_one_winner() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), second_node(place, None));
+        let core = first.admin().run("Ask", &programs::asking(&json!({})));
+        for _ in 0..5 {
+            let (execution, checkpoint) = first.admin().invoke_to_checkpoint(&core, "ask", &json!({}));
+            let path = format!("/v1/modules/scaicore/checkpoints/{checkpoint}/resolve");
+            let rivals: Vec<_> = (0..10)
+                .map(|me| {
+                    let node = if me % 2 == 0 { first.admin() } else { second.admin() };
+                    let request = node.post(&path).json(&json!({"decision": format!("{me}"), "wait_ms": 5000}));
+                    std::thread::spawn(move || request.exchange())
+                })
+                .collect();
+            let answers: Vec<_> = rivals.into_iter().map(|rival| rival.join().unwrap()).collect();
+            let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+            assert_eq!(won.len(), 1, "{answers:?}");
+            assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 409)), "{answers:?}");
+            let done = second.admin().execution_becomes(&execution, "completed");
+            assert_eq!(done["output"]["decision"], won[0].data()["resolution"]["decision"]);
+        }
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
+fn redis_may_go_and_come_back() {
+    for db in [Db::Sqlite, Db::Postgres] {
+        on(db, |place| {
+            let Some(redis) = Place::redis() else { return };
+            let (before, rest) = redis.rsplit_once('@').map_or(("redis://".to_owned(), redis.as_str()), |(before, rest)| {
+                (format!("{before}@"), rest)
+            });
+            let rest = rest.trim_start_matches("redis://");
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let target = authority.to_socket_addrs().unwrap().next().unwrap();
+            let wire = Proxy::to(target);
+            let through = format!("{before}{}/{path}", wire.address);
+            let server = place.launch().set("SCAIGRID_REDIS_URL", &through).start();
+            let admin = server.admin();
+            let bus = || server.anyone().get("/health/ready").answer(200).json()["checks"]["bus"].clone();
+            eventually("the bus is well", Duration::from_secs(5), || (bus() == "ok").then_some(()));
+            let core = admin.run("Ask", &programs::asking(&json!({})));
+            let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+
+            wire.cut();
+            eventually("it is noticed", Duration::from_secs(10), || (bus() == "degraded").then_some(()));
+            // Losing it costs latency at most.
+            let begun = Instant::now();
+            assert_eq!(admin.resolve(&checkpoint, "yes")["execution"]["status"], "completed");
+            let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+            assert_eq!(admin.resolve(&checkpoint, "yes")["execution"]["status"], "completed");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+            wire.mend();
+            eventually("it is well again", Duration::from_secs(15), || (bus() == "ok").then_some(()));
+            server.stop();
+        });
+    }
+}

@@ -1,6 +1,22 @@
 //! The grammar of `scaigrid-server admin`. What the tasks do is decided by the application's use cases.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+use scaigrid_checkpoints::CheckpointStatus;
+use scaigrid_cores::{ConcurrencyMode, RuntimeMode, Status};
+use scaigrid_scope::{
+    ApiKeyId, CheckpointId, CoreId, Email, Instant, Name, PermissionKey, Role, Slug, UserId, UserKind,
+};
+use serde_json::Value;
+
+use super::refusal::Refusal;
+use super::secret::Secret;
+use super::sources::{self, Given};
+use super::{Surroundings, values};
+
+/// How many items a list shows when nobody says.
+const SHOWN: u32 = 1000;
 
 /// What to administer.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -11,12 +27,54 @@ pub enum AdminTask {
     /// Tenants
     #[command(subcommand)]
     Tenant(TenantTask),
-    /// Users
-    #[command(subcommand)]
-    User(UserTask),
+    /// The users of a tenant
+    User {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: UserTask,
+    },
     /// API keys
-    #[command(subcommand)]
-    Key(KeyTask),
+    Key {
+        /// The tenant of the key's holder, by slug or id; one's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: KeyTask,
+    },
+    /// Modules, at the level of whoever acts or at the one that is named
+    Module {
+        /// In this tenant, by slug or id
+        #[arg(long, global = true, conflicts_with = "partner")]
+        tenant: Option<String>,
+        /// At the level of this partner, by slug or id
+        #[arg(long, global = true)]
+        partner: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: ModuleTask,
+    },
+    /// The Cores of a tenant
+    Core {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: CoreTask,
+    },
+    /// What waits for people in a tenant
+    Checkpoint {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: CheckpointTask,
+    },
 }
 
 /// What to do about partners.
@@ -25,13 +83,20 @@ pub enum PartnerTask {
     /// Create a partner
     Create {
         /// Its name in URLs and headers
-        slug: String,
+        slug: Slug,
         /// Its name for people; the slug if it is left out
         #[arg(long)]
-        name: Option<String>,
+        name: Option<Name>,
+        /// Where its operator is reached
+        #[arg(long)]
+        contact_email: Option<Email>,
     },
-    /// List the partners
-    List,
+    /// List the partners, newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
+    },
 }
 
 /// What to do about tenants.
@@ -40,16 +105,30 @@ pub enum TenantTask {
     /// Create a tenant
     Create {
         /// Its name in URLs and headers
-        slug: String,
+        slug: Slug,
         /// Its name for people; the slug if it is left out
         #[arg(long)]
-        name: Option<String>,
-        /// The partner it belongs to, by slug or id
-        #[arg(long, default_value = "internal")]
-        partner: String,
+        name: Option<Name>,
+        /// The partner it belongs to, by slug or id; one's own, or the platform's, if it is left out
+        #[arg(long)]
+        partner: Option<String>,
     },
-    /// List the tenants
-    List,
+    /// List the tenants, newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
+    },
+    /// Refuse a tenant's calls and hold its Cores
+    Suspend {
+        /// The tenant, by slug or id
+        name: String,
+    },
+    /// Let a suspended tenant work again
+    Resume {
+        /// The tenant, by slug or id
+        name: String,
+    },
 }
 
 /// What to do about users.
@@ -58,22 +137,30 @@ pub enum UserTask {
     /// Create a user
     Create {
         /// Their mail address
-        email: String,
-        /// The tenant they live in, by slug or id
-        #[arg(long, default_value = "default")]
-        tenant: String,
+        email: Email,
         /// Their name for people
         #[arg(long)]
-        display_name: Option<String>,
+        display_name: Option<Name>,
         /// A role they hold; may be given several times
         #[arg(long = "role")]
-        roles: Vec<String>,
+        roles: Vec<Role>,
+        /// human, or service for a program
+        #[arg(long, default_value_t = UserKind::Human)]
+        kind: UserKind,
     },
-    /// List the users of a tenant
+    /// List the users, newest first
     List {
-        /// The tenant, by slug or id
-        #[arg(long, default_value = "default")]
-        tenant: String,
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
+    },
+    /// Give a user other roles; those that are not named are taken away
+    Role {
+        /// The user's id
+        user: UserId,
+        /// All roles that they hold from now on
+        #[arg(required = true)]
+        roles: Vec<Role>,
     },
 }
 
@@ -82,18 +169,139 @@ pub enum UserTask {
 pub enum KeyTask {
     /// Create a key and show it, once
     Create {
-        /// Whose key it is, by user id
-        user: String,
         /// What the key is called
+        name: Name,
+        /// Whose key it is, by user id; one's own if it is left out
         #[arg(long)]
-        name: String,
+        user: Option<UserId>,
         /// When it ends (RFC 3339); never if it is left out
-        #[arg(long)]
-        expires_at: Option<String>,
+        #[arg(long, value_parser = instant)]
+        expires_at: Option<Instant>,
+        /// A permission that it is limited to; may be given several times
+        #[arg(long = "scope")]
+        scopes: Vec<PermissionKey>,
     },
     /// Revoke a key at once
     Revoke {
         /// The key's id
-        key: String,
+        id: ApiKeyId,
     },
+}
+
+/// What to do about modules.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ModuleTask {
+    /// List the modules and how they stand
+    List,
+    /// Switch a module on
+    Enable {
+        /// The module's id
+        module: String,
+    },
+    /// Switch a module off, for everyone below too
+    Disable {
+        /// The module's id
+        module: String,
+    },
+}
+
+/// What to do about Cores.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum CoreTask {
+    /// List the Cores, newest first
+    List {
+        /// Those in this status only
+        #[arg(long)]
+        status: Option<Status>,
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
+    },
+    /// Check a Core's program and let it take work
+    Start {
+        /// The Core's id
+        id: CoreId,
+    },
+    /// Let a Core finish what it does and take no more
+    Stop {
+        /// The Core's id
+        id: CoreId,
+        /// Cancel what it does
+        #[arg(long)]
+        force: bool,
+    },
+    /// Host the program of a file as a new Core
+    Import {
+        /// A bundle, or the program as JSON
+        file: PathBuf,
+        /// What the Core is called; what the program calls itself if it is left out
+        #[arg(long)]
+        name: Option<Name>,
+        /// What starts its flows
+        #[arg(long, default_value_t = RuntimeMode::EventDriven)]
+        runtime_mode: RuntimeMode,
+        /// How its executions share memory
+        #[arg(long, default_value_t = ConcurrencyMode::Stateless)]
+        concurrency_mode: ConcurrencyMode,
+        /// The input field that names the entity, with and only with the mode entity
+        #[arg(long)]
+        entity_key_field: Option<String>,
+    },
+    /// Write a Core's present program as a bundle, or with --json as JSON
+    Export {
+        /// The Core's id
+        id: CoreId,
+        /// The file to write the bundle to; standard output if it is left out
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
+}
+
+/// What to do about checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum CheckpointTask {
+    /// List checkpoints
+    List {
+        /// Those in this status
+        #[arg(long, default_value_t = CheckpointStatus::Pending, conflicts_with = "mine")]
+        status: CheckpointStatus,
+        /// Only what waits for whoever asks, instead of for anyone in the tenant
+        #[arg(long)]
+        mine: bool,
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
+    },
+    /// Decide a checkpoint; its execution goes on
+    Resolve {
+        /// The checkpoint's id
+        id: CheckpointId,
+        /// The decision: one of the options, where there are any
+        decision: String,
+        /// More for the program, as JSON
+        #[arg(long, value_parser = json)]
+        data: Option<Value>,
+        /// A note for people; the program sees it too
+        #[arg(long)]
+        comment: Option<String>,
+    },
+}
+
+fn instant(text: &str) -> Result<Instant, &'static str> {
+    Instant::parse(text).ok_or("expected an RFC 3339 timestamp, such as 2030-01-31T12:00:00Z")
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected JSON: {error}"))
+}
+
+/// The key to act with: the one of the flag, else of the variable.
+pub(super) fn key(flag: Option<Secret>, surroundings: &Surroundings<'_>) -> Result<Option<Secret>, Refusal> {
+    let given = match flag {
+        Some(key) => Some(Given { text: key.reveal().to_owned(), origin: "--key".to_owned() }),
+        None => sources::variable("admin_key", surroundings)?,
+    };
+    let read =
+        |Given { text, origin }| values::api_key(text.trim()).map_err(|rule| Refusal::new(origin, rule));
+    given.map(read).transpose()
 }

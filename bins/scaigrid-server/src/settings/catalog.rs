@@ -60,7 +60,7 @@ pub(super) const REDIS_URL: Setting = derived(
     "redis_url",
     "redis-url",
     "none: in-process",
-    "Redis for events and limits shared by several nodes: redis://…",
+    "Redis by which several nodes tell each other of changes: redis://…",
 );
 pub(super) const MASTER_KEY: Setting = derived(
     "master_key",
@@ -72,12 +72,12 @@ pub(super) const BOOTSTRAP_KEY: Setting = derived(
     "bootstrap_key",
     "bootstrap-key",
     "generated",
-    "API key of the first super admin: sgk_ and at least 32 of A-Z a-z 0-9",
+    "API key of the first super admin: sgk_ and 32 to 128 of A-Z a-z 0-9",
 );
 pub(super) const RATE_LIMITS: Setting = derived(
     "rate_limits",
     "rate-limits",
-    "key=1200,user=2400,tenant=20000,partner=100000",
+    "key=1200,user=2400,tenant=20000,partner=100000,address=1200",
     "Requests per minute, or off; levels that are left out keep their default",
 );
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");

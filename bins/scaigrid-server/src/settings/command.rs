@@ -9,6 +9,7 @@ use super::Stop;
 use super::admin::AdminTask;
 use super::catalog::{self, SETTINGS};
 use super::refusal::Refusal;
+use super::secret::Secret;
 use super::sources::Flags;
 
 /// What the program shall do.
@@ -20,8 +21,16 @@ pub enum Command {
     Migrate,
     /// Print the OpenAPI document, and end
     Openapi,
-    /// Administer the platform on its database, without a running server
+    /// Administer the platform on its database, beside running servers or without one
     Admin {
+        /// The API key whose owner acts.
+        #[arg(
+            long,
+            global = true,
+            value_name = "KEY",
+            help = "API key to act with [env: SCAIGRID_ADMIN_KEY] [default: the one in $DATA_DIR/admin.key]"
+        )]
+        key: Option<Secret>,
         /// Print JSON for programs instead of text for people
         #[arg(long, global = true)]
         json: bool,

@@ -23,7 +23,9 @@ use std::process::ExitCode;
 use scaigrid_http::limits::RateLimits;
 use scaigrid_persistence::DatabaseUrl;
 
-pub use self::admin::{AdminTask, KeyTask, PartnerTask, TenantTask, UserTask};
+pub use self::admin::{
+    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, TenantTask, UserTask,
+};
 pub use self::command::Command;
 pub use self::refusal::Refusal;
 pub use self::secret::Secret;
@@ -114,7 +116,10 @@ pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: &Surroundings<'_>,
 ) -> Result<Invocation, Stop> {
-    let (command, flags) = command::parse(arguments)?;
+    let (mut command, flags) = command::parse(arguments)?;
+    if let Command::Admin { key, .. } = &mut command {
+        *key = admin::key(key.take(), surroundings)?;
+    }
     let sources = Sources::gather(flags, surroundings)?;
     Ok(Invocation { command, settings: Settings::read(&sources)? })
 }
@@ -133,7 +138,9 @@ impl Settings {
             redis_url: sources.optional(&catalog::REDIS_URL, values::redis_url)?,
             master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
             bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
-            rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| RateLimits::parse(text).map_err(|error| error.to_string()))? {
+            rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
+                RateLimits::parse(text).map_err(|error| error.to_string())
+            })? {
                 Some(limits) => limits,
                 None => Some(RateLimits::default()),
             },

@@ -18,6 +18,13 @@ impl Secret {
     }
 }
 
+impl From<&str> for Secret {
+    /// Takes what stands on a command line, whatever it is: an error of the command line would print it.
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")

@@ -15,9 +15,9 @@ const FILE: &str = "scaigrid.toml";
 
 /// A setting's text and where it stands.
 #[derive(Debug)]
-struct Given {
-    text: String,
-    origin: String,
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) origin: String,
 }
 
 /// The texts of all settings that were given.
@@ -96,7 +96,7 @@ fn unsupported(origin: String) -> Refusal {
 }
 
 /// A variable; an empty one counts as unset, since that is how compose files write it.
-fn variable(key: &str, surroundings: &Surroundings<'_>) -> Result<Option<Given>, Refusal> {
+pub(super) fn variable(key: &str, surroundings: &Surroundings<'_>) -> Result<Option<Given>, Refusal> {
     let origin = catalog::variable(key);
     let Some(value) = (surroundings.variable)(&origin).filter(|value| !value.is_empty()) else {
         return Ok(None);

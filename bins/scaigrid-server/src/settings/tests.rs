@@ -101,10 +101,10 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
         ("SCAIGRID_MASTER_KEY", "c2hvcnQ=", "32 bytes in base64"),
         ("SCAIGRID_MASTER_KEY", ",", "at least one"),
         ("SCAIGRID_BOOTSTRAP_KEY", "sgk_short", "expected sgk_"),
-        ("SCAIGRID_RATE_LIMITS", "60", "expected off or key="),
-        ("SCAIGRID_RATE_LIMITS", "key=0", "key must be a number from 1"),
-        ("SCAIGRID_RATE_LIMITS", "key=1,key=2", "key is given twice"),
-        ("SCAIGRID_RATE_LIMITS", "keys=1", "the levels are"),
+        ("SCAIGRID_RATE_LIMITS", "60", "expected `off`, or `key="),
+        ("SCAIGRID_RATE_LIMITS", "key=0", "with whole numbers from 1, not `key=0`"),
+        ("SCAIGRID_RATE_LIMITS", "key=1,key=2", "not `key=2`"),
+        ("SCAIGRID_RATE_LIMITS", "keys=1", "not `keys=1`"),
         ("SCAIGRID_LOG", "inof", "expected a level"),
         ("SCAIGRID_LOG", "scaigrid=loud", "expected a level"),
         ("SCAIGRID_LOG_FORMAT", "xml", "expected pretty or json"),
@@ -202,11 +202,63 @@ fn help_and_the_operations_book_name_every_setting() {
     );
 }
 
+/// What an admin task is understood as.
+fn admin(arguments: &[&str], variables: &[(&str, &str)]) -> (AdminTask, Option<Secret>, bool) {
+    let arguments: Vec<&str> = ["admin"].iter().chain(arguments).copied().collect();
+    match start(&arguments, variables, &[]).unwrap().command {
+        Command::Admin { key, json, task } => (task, key, json),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn an_admin_task_takes_settings_too() {
-    let invocation =
-        start(&["admin", "tenant", "create", "acme", "--data-dir", "/d", "--json"], &[], &[]).unwrap();
+    let arguments = ["admin", "tenant", "create", "acme", "--data-dir", "/d", "--json"];
+    let invocation = start(&arguments, &[], &[]).unwrap();
     assert_eq!(invocation.settings.data_dir, PathBuf::from("/d"));
-    let task = TenantTask::Create { slug: "acme".to_owned(), name: None, partner: "internal".to_owned() };
-    assert_eq!(invocation.command, Command::Admin { json: true, task: AdminTask::Tenant(task) });
+    let task = TenantTask::Create { slug: "acme".parse().unwrap(), name: None, partner: None };
+    let command = Command::Admin { key: None, json: true, task: AdminTask::Tenant(task) };
+    assert_eq!(invocation.command, command);
+}
+
+#[test]
+fn the_tenant_of_an_admin_task_stands_anywhere_behind_its_kind() {
+    let acme = Some("acme".to_owned());
+    let expected = AdminTask::User { tenant: acme, task: UserTask::List { limit: 1000 } };
+    assert_eq!(admin(&["user", "--tenant", "acme", "list"], &[]).0, expected);
+    assert_eq!(admin(&["user", "list", "--tenant", "acme"], &[]).0, expected);
+    let line = refusal(&["admin", "module", "list", "--tenant", "a", "--partner", "b"], &[], &[]);
+    assert!(line.contains("cannot be used with"), "{line}");
+}
+
+#[test]
+fn an_admin_task_is_read_before_anything_is_opened() {
+    for (arguments, rule) in [
+        (&["tenant", "create", "Acme"][..], "must consist of a-z"),
+        (&["user", "create", "nobody"], "must be an e-mail address"),
+        (&["user", "create", "a@b.c", "--role", "king"], "expected one of super_admin"),
+        (&["user", "role", "usr_01JZ8QZ5T0000000000000000A"], "required"),
+        (&["key", "create", "k", "--expires-at", "tomorrow"], "expected an RFC 3339 timestamp"),
+        (&["core", "start", "1"], "invalid value"),
+        (&["checkpoint", "resolve", "1", "yes"], "invalid value"),
+    ] {
+        let arguments: Vec<&str> = ["admin"].iter().chain(arguments).copied().collect();
+        let line = refusal(&arguments, &[], &[]);
+        assert!(line.starts_with("command line: ") && line.contains(rule), "{line}");
+    }
+}
+
+#[test]
+fn the_key_of_an_admin_task_comes_from_its_flag_else_from_its_variable() {
+    let (one, two) = (format!("sgk_{}", "a1".repeat(16)), format!("sgk_{}", "b2".repeat(16)));
+    let variables = [("SCAIGRID_ADMIN_KEY", two.as_str())];
+    let key = |arguments: &[&str], variables: &[(&str, &str)]| admin(arguments, variables).1;
+    assert_eq!(key(&["tenant", "list", "--key", &one], &variables), Some(Secret::new(one.as_str())));
+    assert_eq!(key(&["tenant", "list"], &variables), Some(Secret::new(two.as_str())));
+    assert_eq!(key(&["tenant", "list"], &[("SCAIGRID_ADMIN_KEY", "")]), None);
+    let line = refusal(&["admin", "tenant", "list", "--key", "hush"], &variables, &[]);
+    assert!(line.starts_with("--key: expected sgk_") && !line.contains("hush"), "{line}");
+    let line = refusal(&["admin", "tenant", "list"], &[("SCAIGRID_ADMIN_KEY", "hush")], &[]);
+    assert!(line.starts_with("SCAIGRID_ADMIN_KEY: expected sgk_") && !line.contains("hush"), "{line}");
+    assert!(!format!("{:?}", admin(&["tenant", "list", "--key", &one], &[])).contains(&one));
 }

@@ -66,11 +66,11 @@ pub(super) fn master_keys(text: &str) -> Result<Secret, String> {
 pub(super) fn api_key(text: &str) -> Result<Secret, String> {
     match text.strip_prefix("sgk_") {
         Some(rest)
-            if rest.len() >= 32 && rest.len() <= 200 && rest.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+            if rest.len() >= 32 && rest.len() <= 128 && rest.bytes().all(|b| b.is_ascii_alphanumeric()) =>
         {
             Ok(Secret::new(text))
         }
-        _ => Err("expected sgk_ and 32 to 200 letters and digits (A-Z a-z 0-9)".to_owned()),
+        _ => Err("expected sgk_ and 32 to 128 letters and digits (A-Z a-z 0-9)".to_owned()),
     }
 }
 

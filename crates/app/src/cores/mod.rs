@@ -8,7 +8,7 @@ use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_ir::{Diagnostic, bundle, load};
 pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::cores;
-use scaigrid_persistence::{Error as DatabaseError, Revised, Written};
+use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
 
@@ -75,6 +75,13 @@ impl App {
         let changes = diff(&json!({}), &described(&core), &[]);
         let record = self.core_record(by, request, AuditAction::CoreCreate, id, changes);
         let mut transaction = self.0.database.begin().await?;
+        // Whoever adds a Core holds the tenant meanwhile, so that two do not both take the last place.
+        let tenant = tenants::lock(&mut transaction, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        if let Some(limit) = tenant.limits.max_cores
+            && cores::count(&mut transaction, scope).await? >= i64::from(limit)
+        {
+            return Err(Error::Capacity { what: "Cores".into(), limit: limit.into() });
+        }
         match cores::add(&mut transaction, scope, &core, &self.0.vault).await {
             Err(DatabaseError::Duplicate(_)) => {
                 return Err(Error::SlugConflict { slug: core.slug.to_string() });

@@ -73,7 +73,7 @@ pub(crate) async fn house() -> House {
     let vault = Arc::new(Vault::parse(&Vault::generate()).unwrap());
     let clock = Arc::new(Hand(AtomicI64::new(1_800_000_000_000_000)));
     let app = application(&database, &vault, &clock);
-    let root = app.bootstrap(None).await.unwrap().unwrap().reveal().to_owned();
+    let root = app.bootstrap(None, |_| Ok(())).await.unwrap().unwrap().reveal().to_owned();
     House { app, database, vault, clock, root, _dir: dir }
 }
 

@@ -19,7 +19,7 @@ async fn a_second_start_changes_nothing() {
 
     let other = application(&house.database, &house.vault, &house.clock);
     let chosen = PlaintextKey::generate(&[1; 32]);
-    assert!(other.bootstrap(Some(chosen.clone())).await.unwrap().is_none());
+    assert!(other.bootstrap(Some(chosen.clone()), |_| Ok(())).await.unwrap().is_none());
     assert!(house.caller(chosen.reveal(), None).await.is_err());
     assert_eq!(house.audit(&root).await, before);
 }
@@ -29,7 +29,7 @@ async fn a_node_with_another_master_key_does_not_start() {
     let house = house().await;
     let (own, other) = (house.vault.key_ids().next().unwrap().to_owned(), Vault::generate());
     let vault = Arc::new(Vault::parse(&other).unwrap());
-    let refused = application(&house.database, &vault, &house.clock).bootstrap(None).await;
+    let refused = application(&house.database, &vault, &house.clock).bootstrap(None, |_| Ok(())).await;
     assert!(matches!(refused, Err(BootstrapError::OtherMasterKey { stored, .. }) if stored == own));
 }
 
@@ -42,7 +42,7 @@ async fn of_two_nodes_that_start_at_once_one_sets_up() {
     let apps: Vec<_> = (0..4).map(|_| application(&database, &seed.vault, &seed.clock)).collect();
     let starts = apps.iter().map(|app| {
         let app = app.clone();
-        tokio::spawn(async move { app.bootstrap(None).await.unwrap() })
+        tokio::spawn(async move { app.bootstrap(None, |_| Ok(())).await.unwrap() })
     });
     let mut keys = Vec::new();
     for start in starts.collect::<Vec<_>>() {
@@ -50,4 +50,17 @@ async fn of_two_nodes_that_start_at_once_one_sets_up() {
     }
     assert_eq!(keys.len(), 1);
     assert!(apps[0].authenticate(keys[0].reveal(), None, None).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_kept_sets_nothing_up() {
+    let seed = house().await;
+    let dir = tempfile::tempdir().unwrap();
+    let url = scaigrid_persistence::DatabaseUrl::Sqlite(dir.path().join("grid.db"));
+    let database = scaigrid_persistence::Database::open(&url, 4).await.unwrap();
+    let app = application(&database, &seed.vault, &seed.clock);
+    let refused = app.bootstrap(None, |_| Err(std::io::Error::other("the disk is full"))).await;
+    assert!(matches!(refused, Err(BootstrapError::NotKept(_))));
+    let key = app.bootstrap(None, |_| Ok(())).await.unwrap().unwrap();
+    assert!(app.authenticate(key.reveal(), None, None).await.is_ok());
 }

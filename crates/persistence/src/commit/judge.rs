@@ -56,7 +56,7 @@ impl Wanted {
                 Change::Keep { .. } => {}
                 Change::Proceed { id, status, .. } => {
                     wanted.executions.push(*id);
-                    if *status == ExecutionStatus::Suspended {
+                    if matches!(status, ExecutionStatus::Suspended | ExecutionStatus::Running) {
                         wanted.inboxes.push(*id);
                     }
                 }
@@ -155,13 +155,13 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             return verdict;
         }
         Change::Proceed { id, status, progress, .. } => {
-            if *status == ExecutionStatus::Suspended {
-                let waiting = facts.inbox.get(id).is_some_and(|effects| {
-                    effects.iter().any(|effect| !unit.taken.contains(effect))
-                });
-                if waiting {
+            let waiting = facts.inbox.get(id).is_some_and(|effects| {
+                effects.iter().any(|effect| !unit.taken.contains(effect))
+            });
+            if waiting && !status.is_final() {
+                verdict = Verdict::Awaited;
+                if *status == ExecutionStatus::Suspended {
                     *status = ExecutionStatus::Queued;
-                    verdict = Verdict::Awaited;
                 }
             }
             let standing = Standing { epoch: progress.epoch, next_seq: progress.next_seq, status: *status };

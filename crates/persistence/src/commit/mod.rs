@@ -187,7 +187,7 @@ pub struct Delivery {
 pub enum Verdict {
     /// It is durable.
     Done,
-    /// It is durable, and something that the execution waits for is already in its inbox.
+    /// It is durable, and something is in the execution's inbox. One that would wait is queued instead.
     Awaited,
     /// Somebody else has taken the execution on in the meantime; nothing was written.
     Fenced,

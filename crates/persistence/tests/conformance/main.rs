@@ -13,6 +13,7 @@
 mod api_keys;
 mod audit;
 mod catalogue;
+mod commit;
 mod home;
 mod idempotency;
 mod partners;

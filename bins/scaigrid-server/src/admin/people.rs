@@ -1,0 +1,162 @@
+//! Partners, tenants, users and their keys.
+
+use scaigrid_app::api_keys::NewApiKey;
+use scaigrid_app::partners::{NewPartner, PartnerFilter};
+use scaigrid_app::tenants::{NewTenant, TenantFilter};
+use scaigrid_app::users::{NewUser, UserFilter};
+use scaigrid_app::{Error, Resource};
+use scaigrid_scope::{
+    AuthorizedAtLevel, Features, Name, PartnerId, PartnerLimits, PartnerStatus, Slug, TenantChanges,
+    TenantId, TenantLimits, TenantStatus, perm,
+};
+use serde_json::json;
+
+use super::answer::Answer;
+use super::{Desk, found, listed, view};
+use crate::settings::{KeyTask, PartnerTask, TenantTask, UserTask};
+
+impl Desk {
+    pub(super) async fn partners(&self, task: PartnerTask) -> anyhow::Result<Answer> {
+        let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
+        match task {
+            PartnerTask::Create { slug, name, contact_email } => {
+                let name = named(name, &slug)?;
+                let (status, limits) = (PartnerStatus::Active, PartnerLimits::default());
+                let new = NewPartner { slug, name, contact_email, status, limits };
+                let partner = self.app.create_partner(&caller, &self.request, new).await?;
+                Ok(Answer::one(view::partner(&partner), view::PARTNER))
+            }
+            PartnerTask::List { limit } => {
+                let filter = PartnerFilter::default();
+                let partners =
+                    listed(limit, async |page| self.app.partners(&caller, &filter, &page).await).await?;
+                Ok(Answer::list(partners, view::PARTNER, |partner| view::partner(&partner)))
+            }
+        }
+    }
+
+    pub(super) async fn tenants(&self, task: TenantTask) -> anyhow::Result<Answer> {
+        let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
+        match task {
+            TenantTask::Create { slug, name, partner } => {
+                let partner_id = match partner {
+                    Some(partner) => Some(self.partner_id(&caller, &partner).await?),
+                    None => None,
+                };
+                let new = NewTenant {
+                    name: named(name, &slug)?,
+                    slug,
+                    partner_id,
+                    scaikey_tenant_id: None,
+                    limits: TenantLimits::default(),
+                    features: Features::default(),
+                };
+                let tenant = self.app.create_tenant(&caller, &self.request, new).await?;
+                Ok(Answer::one(view::tenant(&tenant), view::TENANT))
+            }
+            TenantTask::List { limit } => {
+                let filter = TenantFilter::default();
+                let tenants =
+                    listed(limit, async |page| self.app.tenants(&caller, &filter, &page).await).await?;
+                Ok(Answer::list(tenants, view::TENANT, |tenant| view::tenant(&tenant)))
+            }
+            TenantTask::Suspend { name } => self.set_status(&caller, &name, TenantStatus::Suspended).await,
+            TenantTask::Resume { name } => self.set_status(&caller, &name, TenantStatus::Active).await,
+        }
+    }
+
+    async fn set_status(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        tenant: &str,
+        status: TenantStatus,
+    ) -> anyhow::Result<Answer> {
+        let id = self.tenant_id(caller, tenant).await?;
+        let changes = TenantChanges { status: Some(status), ..TenantChanges::default() };
+        let tenant = self.app.update_tenant(caller, &self.request, id, None, changes).await?;
+        Ok(Answer::one(view::tenant(&tenant), view::TENANT))
+    }
+
+    /// The partner of an id or a slug, among those that the caller sees.
+    async fn partner_id(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        text: &str,
+    ) -> Result<PartnerId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let filter = PartnerFilter::default();
+        let partner = found(
+            |partner: &scaigrid_scope::Partner| partner.slug.as_str() == text,
+            async |page| self.app.partners(caller, &filter, &page).await,
+        );
+        Ok(partner.await?.ok_or(Error::NotFound(Resource::Partner))?.id)
+    }
+
+    /// The tenant of an id or a slug, among those that the caller sees.
+    async fn tenant_id(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        text: &str,
+    ) -> Result<TenantId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let filter = TenantFilter::default();
+        let tenant = found(
+            |tenant: &scaigrid_scope::Tenant| tenant.slug.as_str() == text,
+            async |page| self.app.tenants(caller, &filter, &page).await,
+        );
+        Ok(tenant.await?.ok_or(Error::NotFound(Resource::Tenant))?.id)
+    }
+
+    pub(super) async fn users(&self, tenant: Option<&str>, task: UserTask) -> anyhow::Result<Answer> {
+        let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
+        match task {
+            UserTask::Create { email, display_name, roles, kind } => {
+                let roles = roles.into_iter().collect();
+                let new = NewUser { email, display_name, kind, roles };
+                let user = self.app.create_user(&caller, &self.request, new).await?;
+                Ok(Answer::one(view::user(&user), view::USER))
+            }
+            UserTask::List { limit } => {
+                let filter = UserFilter::default();
+                let users = listed(limit, async |page| self.app.users(&caller, &filter, &page).await).await?;
+                Ok(Answer::list(users, view::USER, |user| view::user(&user)))
+            }
+            UserTask::Role { user, roles } => {
+                let roles = roles.into_iter().collect();
+                let user = self.app.set_user_roles(&caller, &self.request, user, None, roles).await?;
+                Ok(Answer::one(view::user(&user), view::USER))
+            }
+        }
+    }
+
+    pub(super) async fn keys(&self, tenant: Option<&str>, task: KeyTask) -> anyhow::Result<Answer> {
+        let caller = self.in_tenant::<perm::ApiKeysManage>(tenant).await?;
+        match task {
+            KeyTask::Create { name, user, expires_at, scopes } => {
+                let scopes = (!scopes.is_empty()).then_some(scopes);
+                let new = NewApiKey { name, expires_at, scopes, assigned_user_id: user };
+                let created = self.app.create_api_key(&caller, &self.request, new).await?;
+                // Not in the table: a key must be easy to copy whole.
+                let key = created.plaintext.reveal().to_owned();
+                let remarks = [String::new(), key, "Keep the key: it is shown this once.".to_owned()];
+                Ok(Answer::one(view::created_key(&created), view::KEY).with_remarks(remarks))
+            }
+            KeyTask::Revoke { id } => {
+                self.app.revoke_api_key(&caller, &self.request, id).await?;
+                Ok(Answer::one(json!({"id": id.to_string(), "revoked": true}), &["id", "revoked"]))
+            }
+        }
+    }
+}
+
+/// A name for people; the slug where none is given.
+fn named(name: Option<Name>, slug: &Slug) -> anyhow::Result<Name> {
+    match name {
+        Some(name) => Ok(name),
+        None => Ok(Name::parse(slug.as_str())?),
+    }
+}

@@ -1,0 +1,170 @@
+//! Modules, Cores and checkpoints.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use scaigrid_app::Error;
+use scaigrid_app::checkpoints::CheckpointFilter;
+use scaigrid_app::cores::CoreFilter;
+use scaigrid_checkpoints::Decision;
+use scaigrid_cores::{Action, NewCore};
+use scaigrid_ir::bundle;
+use scaigrid_modules::ModuleId;
+use scaigrid_scope::{Authorized, CoreId, Name, PermissionMarker, perm};
+use serde_json::json;
+
+use super::answer::Answer;
+use super::{Desk, Listed, listed, refusal, view};
+use crate::files::Unusable;
+use crate::settings::{CheckpointTask, CoreTask, ModuleTask};
+
+impl Desk {
+    pub(super) async fn modules(
+        &self,
+        tenant: Option<&str>,
+        partner: Option<&str>,
+        task: ModuleTask,
+    ) -> anyhow::Result<Answer> {
+        let switched = match task {
+            ModuleTask::List => {
+                let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
+                let listed = Listed { items: self.app.modules(&caller).await?, more: false };
+                return Ok(Answer::list(listed, view::MODULE, |module| view::module(&module)));
+            }
+            ModuleTask::Enable { module } => {
+                let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
+                self.app.enable_module(&caller, &self.request, &module).await?
+            }
+            ModuleTask::Disable { module } => {
+                let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
+                self.app.disable_module(&caller, &self.request, &module).await?
+            }
+        };
+        Ok(Answer::one(view::module(&switched), view::MODULE))
+    }
+
+    /// The owner of the key, in a tenant for which the module of the Cores is on.
+    async fn in_module<P: PermissionMarker>(&self, tenant: Option<&str>) -> Result<Authorized<P>, Error> {
+        let caller = self.in_tenant::<P>(tenant).await?;
+        self.app.check_module(&caller, ModuleId::scaicore().as_str()).await?;
+        Ok(caller)
+    }
+
+    pub(super) async fn cores(&self, tenant: Option<&str>, task: CoreTask) -> anyhow::Result<Answer> {
+        let (id, action, force) = match task {
+            CoreTask::List { status, limit } => {
+                let caller = self.in_module::<perm::CoresView>(tenant).await?;
+                let filter = CoreFilter { status, q: None };
+                let cores = listed(limit, async |page| self.app.cores(&caller, &filter, &page).await).await?;
+                return Ok(Answer::list(cores, view::CORE, |core| view::core(&core)));
+            }
+            CoreTask::Import { file, name, runtime_mode, concurrency_mode, entity_key_field } => {
+                let settings = |name: String| NewCore {
+                    runtime_mode,
+                    concurrency_mode,
+                    entity_key_field,
+                    ..NewCore::named(name)
+                };
+                return self.import(tenant, &file, name, settings).await;
+            }
+            CoreTask::Export { id, output } => return self.export(tenant, id, output.as_deref()).await,
+            CoreTask::Start { id } => (id, Action::Start, false),
+            CoreTask::Stop { id, force } => (id, Action::Stop, force),
+        };
+        let caller = self.in_module::<perm::CoresManage>(tenant).await?;
+        let moved = self.app.move_core(&caller, &self.request, id, action, force).await?;
+        Ok(Answer::one(view::core(&moved.core), view::CORE))
+    }
+
+    async fn import(
+        &self,
+        tenant: Option<&str>,
+        file: &Path,
+        name: Option<Name>,
+        settings: impl FnOnce(String) -> NewCore,
+    ) -> anyhow::Result<Answer> {
+        let caller = self.in_module::<perm::CoresManage>(tenant).await?;
+        let bytes = read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let parsed = self.app.parse_bundle(&caller, bytes).await?;
+        let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.map(Name::into_string).or(parsed.summary.name).unwrap_or_else(stem);
+        let new = NewCore { source: parsed.source, ..settings(name) };
+        let hosted = self.app.create_core(&caller, &self.request, new).await?;
+        let item = view::imported(&hosted.core, &hosted.diagnostics);
+        let findings = item["diagnostics"].as_array().map(|all| all.iter().map(refusal::finding).collect());
+        let findings: Vec<String> = findings.unwrap_or_default();
+        Ok(Answer::one(item, view::CORE).with_remarks(findings))
+    }
+
+    async fn export(
+        &self,
+        tenant: Option<&str>,
+        id: CoreId,
+        output: Option<&Path>,
+    ) -> anyhow::Result<Answer> {
+        let caller = self.in_module::<perm::CoresView>(tenant).await?;
+        let core = self.app.core(&caller, id).await?.core;
+        anyhow::ensure!(!core.source.is_empty(), "The Core has no program");
+        let program = &core.source.program;
+        let Some(output) = output else {
+            if self.json {
+                return Ok(Answer::one((**program).clone(), &[]));
+            }
+            let mut out = io::stdout().lock();
+            if out.is_terminal() {
+                let reason = "a bundle is not text: name a file with --output, or take --json";
+                return Err(Unusable(format!("command line: {reason}")).into());
+            }
+            out.write_all(&bundle::encode_compressed(program))?;
+            out.flush()?;
+            return Ok(Answer::written());
+        };
+        let bytes = bundle::encode_compressed(program);
+        fs::write(output, &bytes).with_context(|| format!("{} cannot be written", output.display()))?;
+        let written = json!({
+            "id": id.to_string(),
+            "source_version": core.source.version,
+            "file": output.to_string_lossy(),
+            "bytes": bytes.len(),
+        });
+        Ok(Answer::one(written, &["id", "source_version", "file", "bytes"]))
+    }
+
+    pub(super) async fn checkpoints(
+        &self,
+        tenant: Option<&str>,
+        task: CheckpointTask,
+    ) -> anyhow::Result<Answer> {
+        match task {
+            CheckpointTask::List { status, mine, limit } => {
+                let caller = self.in_module::<perm::CoresView>(tenant).await?;
+                let filter = CheckpointFilter { status: Some(status), ..CheckpointFilter::default() };
+                let read = async |page| {
+                    if mine {
+                        self.app.inbox(&caller, filter.clone(), &page).await
+                    } else {
+                        self.app.all_checkpoints(&caller, filter.clone(), &page).await
+                    }
+                };
+                let checkpoints = listed(limit, read).await?;
+                Ok(Answer::list(checkpoints, view::CHECKPOINT, |stored| view::checkpoint(&stored)))
+            }
+            CheckpointTask::Resolve { id, decision, data, comment } => {
+                let caller = self.in_module::<perm::CheckpointsResolve>(tenant).await?;
+                let decision = Decision { decision, response_data: data, comment };
+                let decided = self.app.resolve_checkpoint(&caller, &self.request, id, decision, None).await?;
+                Ok(Answer::one(view::decided(&decided), view::DECIDED))
+            }
+        }
+    }
+}
+
+/// A file, up to a byte more than a bundle may have.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(bundle::MAX_RECEIVED).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
