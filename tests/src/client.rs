@@ -124,7 +124,8 @@ impl Request {
         const BOUNDARY: &str = "-scaigrid-test-boundary-";
         let mut body = Vec::new();
         for (name, value) in fields {
-            let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            let head =
+                format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
             body.extend_from_slice(head.as_bytes());
         }
         let head = format!(
@@ -137,23 +138,34 @@ impl Request {
         self.body(&format!("multipart/form-data; boundary={BOUNDARY}"), body)
     }
 
+    /// Sends it and hangs up after a while, without reading.
+    pub fn abandon(&self, after: Duration) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(&self.bytes()).unwrap();
+        std::thread::sleep(after);
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.address);
+        for (name, value) in &self.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        if let Some(body) = &self.body {
+            head.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
+        }
+        head.push_str("Connection: close\r\n\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
+        bytes
+    }
+
     /// Sends it and gives what came back, if something whole did.
     pub fn send(&self) -> io::Result<Answer> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.address);
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if let Some(body) = &self.body {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        head.push_str("Connection: close\r\n\r\n");
-        let mut bytes = head.into_bytes();
-        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
         // A server that refuses a body may answer and close before it has all of it: the answer counts.
-        let sent = stream.write_all(&bytes);
+        let sent = stream.write_all(&self.bytes());
         let mut received = Vec::new();
         match stream.read_to_end(&mut received) {
             Ok(_) => {}

@@ -6,7 +6,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,
     reason = "whatever goes wrong here is a failed test"

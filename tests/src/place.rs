@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::Db;
 use crate::database::{self, Database};
 use crate::server::{Launch, Server};
-use crate::Db;
 
 /// A folder and a database that outlive the servers that are started in it one after the other.
 #[derive(Debug)]
@@ -66,6 +66,16 @@ impl Place {
     /// A server, ready.
     pub fn start(&self) -> Server {
         self.launch().start()
+    }
+
+    /// How a further node is started: it has the same database and master key, and a folder of its own. The first one
+    /// must have been started once.
+    pub fn further_node(&self, name: &str) -> Launch<'_> {
+        let master = std::fs::read_to_string(self.data().join("master.key")).unwrap();
+        let folder = self.folder.path().join(name);
+        self.launch()
+            .set("SCAIGRID_DATA_DIR", &folder.to_string_lossy())
+            .set("SCAIGRID_MASTER_KEY", master.trim())
     }
 
     /// Lets the servers' logs hold this text on lines that speak of errors.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal};
 use crate::{Client, Place, eventually};
 
 /// How long a server may take to tell where it listens and to become ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a server may take to end.
 const FAREWELL: Duration = Duration::from_secs(45);
 
@@ -33,7 +33,8 @@ pub fn server_binary() -> PathBuf {
 /// thread that started it, where there is `setpriv`.
 fn command() -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let setpriv = std::env::split_paths(&path).map(|folder| folder.join("setpriv")).find(|file| file.is_file());
+    let setpriv =
+        std::env::split_paths(&path).map(|folder| folder.join("setpriv")).find(|file| file.is_file());
     let mut command = match setpriv {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
@@ -124,7 +125,8 @@ impl<'a> Launch<'a> {
         std::thread::spawn(move || {
             // Read to the end: a pipe that nobody reads would stop the program one day.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let address = line.strip_prefix("scaigrid listens on http://").and_then(|text| text.parse().ok());
+                let address =
+                    line.strip_prefix("scaigrid listens on http://").and_then(|text| text.parse().ok());
                 if let Some(address) = address {
                     let _ = tell.send(address);
                 }

@@ -33,13 +33,16 @@ pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn open(settings: &Settings) -> anyhow::Result<(Database, Option<FolderLock>)> {
-    files::make_folder(&settings.data_dir)?;
+    const DATA_DIR: &str = "SCAIGRID_DATA_DIR";
+    files::make_folder(DATA_DIR, &settings.data_dir)?;
     let lock = match &settings.database {
         DatabaseUrl::Sqlite(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or(&settings.data_dir);
-            files::make_folder(folder)?;
-            Some(files::lock_folder(folder)?)
+            // Whoever gave the folder's name is told by the setting that it stands in.
+            let setting = if folder == settings.data_dir { DATA_DIR } else { "SCAIGRID_DATABASE_URL" };
+            files::make_folder(setting, folder)?;
+            Some(files::lock_folder(setting, folder)?)
         }
         DatabaseUrl::Postgres(_) => None,
     };

@@ -19,25 +19,25 @@ pub(crate) struct Unusable(pub(crate) String);
 pub(crate) struct FolderLock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// Makes the data folder where it is missing, for its owner alone: everything that Cores were given and computed is in it.
-pub(crate) fn make_folder(folder: &Path) -> Result<(), Unusable> {
+pub(crate) fn make_folder(setting: &str, folder: &Path) -> Result<(), Unusable> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|error| unusable("SCAIGRID_DATA_DIR", folder, &error))
+        .map_err(|error| unusable(setting, folder, &error))
 }
 
 /// Keeps a second process from using the embedded database of a folder.
-pub(crate) fn lock_folder(folder: &Path) -> Result<FolderLock, Unusable> {
+pub(crate) fn lock_folder(setting: &str, folder: &Path) -> Result<FolderLock, Unusable> {
     let path = folder.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-    let file = file.map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
+    let file = file.map_err(|error| unusable(setting, &path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(FolderLock(file)),
         Err(fs::TryLockError::WouldBlock) => {
-            Err(Unusable(format!("SCAIGRID_DATA_DIR: {} is used by another server", folder.display())))
+            Err(Unusable(format!("{setting}: {} is used by another server", folder.display())))
         }
-        Err(fs::TryLockError::Error(error)) => Err(unusable("SCAIGRID_DATA_DIR", &path, &error)),
+        Err(fs::TryLockError::Error(error)) => Err(unusable(setting, &path, &error)),
     }
 }
 

@@ -68,8 +68,7 @@ impl App {
     ) -> Result<Page<StoredCheckpoint>, Error> {
         let after = after(page)?;
         let mut connection = self.0.database.read().await?;
-        let rows =
-            checkpoints::list(&mut connection, by.tenant_scope(), filter, after, page.rows()).await?;
+        let rows = checkpoints::list(&mut connection, by.tenant_scope(), filter, after, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |stored| Cursor::new([stored.checkpoint.id.to_string().into()])))
     }
 

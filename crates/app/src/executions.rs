@@ -16,7 +16,7 @@ use crate::cores::after;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The longest that a call waits for an execution.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How soon it is worth trying again what failed for a passing reason.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -62,8 +62,7 @@ impl App {
         self.require_core(by.tenant_scope(), core).await?;
         let after = after(page)?;
         let mut connection = self.0.database.read().await?;
-        let rows =
-            events::list(&mut connection, by.tenant_scope(), core, filter, after, page.rows()).await?;
+        let rows = events::list(&mut connection, by.tenant_scope(), core, filter, after, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |event| Cursor::new([event.id.to_string().into()])))
     }
 
@@ -82,8 +81,7 @@ impl App {
         let filter = ExecutionFilter { core_id: Some(core), ..filter };
         let after = after(page)?;
         let mut connection = self.0.database.read().await?;
-        let rows =
-            executions::list(&mut connection, by.tenant_scope(), &filter, after, page.rows()).await?;
+        let rows = executions::list(&mut connection, by.tenant_scope(), &filter, after, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |execution| Cursor::new([execution.id.to_string().into()])))
     }
 
@@ -181,7 +179,8 @@ fn start_refused(failure: &scaigrid_runtime::Failure) -> Error {
         return Error::invalid("input", &*failure.message);
     }
     let details = failure.details.iter().map(|detail| {
-        let field = if detail.path.is_empty() { "input".to_owned() } else { format!("input.{}", detail.path) };
+        let field =
+            if detail.path.is_empty() { "input".to_owned() } else { format!("input.{}", detail.path) };
         FieldError::new(field, format!("expected {}, found {}", detail.expected, detail.found))
     });
     Error::Invalid(details.collect())

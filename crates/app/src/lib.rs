@@ -99,7 +99,8 @@ impl App {
         let Parts { database, bus, clock, ids, engine, vault, catalogue, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let app = Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
+        let app =
+            Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);
         tokio::spawn(async move {
@@ -156,6 +157,9 @@ mod tests {
     #[test]
     fn the_built_in_modules_go_together() {
         let catalogue = built_in_modules().unwrap();
-        assert_eq!(catalogue.iter().map(|module| module.module_id.as_str()).collect::<Vec<_>>(), ["scaicore"]);
+        assert_eq!(
+            catalogue.iter().map(|module| module.module_id.as_str()).collect::<Vec<_>>(),
+            ["scaicore"]
+        );
     }
 }

@@ -39,7 +39,8 @@ impl Remote {
     pub(crate) fn start(url: &str, local: broadcast::Sender<Signal>) -> Result<Self, RedisError> {
         let invalid = |error: &dyn std::fmt::Display| RedisError(error.to_string());
         let client = Client::open(url).map_err(|error| invalid(&error))?;
-        let pool = Config::from_url(url).create_pool(Some(Runtime::Tokio1)).map_err(|error| invalid(&error))?;
+        let pool =
+            Config::from_url(url).create_pool(Some(Runtime::Tokio1)).map_err(|error| invalid(&error))?;
         // A node hears itself on Redis too; its name lets it know.
         let name = format!("{:016x}", rand::random::<u64>());
         let connected = Arc::new(AtomicBool::new(false));
@@ -89,7 +90,9 @@ async fn hear(client: Client, name: String, local: broadcast::Sender<Signal>, co
                             let _ = local.send(signal);
                         }
                     }
-                    tracing::warn!("the bus lost its connection; changes reach other nodes within a second all the same");
+                    tracing::warn!(
+                        "the bus lost its connection; changes reach other nodes within a second all the same"
+                    );
                 }
                 Err(error) => tracing::warn!(%error, "the bus cannot subscribe"),
             },

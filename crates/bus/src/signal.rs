@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn signals_survive_their_text() {
-        let core = CoreId::from_ulid(Default::default());
-        let execution = ExecutionId::from_ulid(Default::default());
+        let core = "core_00000000000000000000000001".parse().unwrap();
+        let execution = "exec_00000000000000000000000001".parse().unwrap();
         for signal in [
             Signal::WorkWaits,
             Signal::ExecutionMoved(execution),

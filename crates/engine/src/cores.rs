@@ -10,6 +10,7 @@ use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
 use scaigrid_persistence::cores;
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, TenantScope};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{Engine, Error};
 
@@ -35,13 +36,23 @@ pub struct Refusal(pub Vec<Diagnostic>);
 pub(crate) struct Hosted {
     cores: Cache<CoreId, Arc<HostedCore>>,
     programs: Cache<(CoreId, u32), Arc<Program>>,
+    turns: Cache<CoreId, Arc<Mutex<()>>>,
 }
+
+/// The turn of an execution among those of its Core that keep getting into each other's way.
+pub(crate) type Turn = Option<OwnedMutexGuard<()>>;
+
+/// Attempts that an execution makes beside the others before it waits for its turn.
+const SIDE_BY_SIDE: u32 = 2;
+/// The longest wait for a turn; past it one tries without.
+const TURN: Duration = Duration::from_secs(5);
 
 impl Hosted {
     pub(crate) fn new() -> Self {
         Self {
             cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
-            programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_secs(600)).build(),
+            programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_mins(10)).build(),
+            turns: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
         }
     }
 
@@ -68,6 +79,23 @@ pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
 }
 
 impl Engine {
+    /// Executions run side by side and hope that nobody changes what they change. One that has hoped in vain waits here, so
+    /// that on one node those that count on the same counter go one after the other, and each gets through. Nodes among
+    /// each other draw lots by pausing.
+    pub(crate) async fn take_turn(&self, turn: &mut Turn, attempt: u32, core: CoreId) {
+        if attempt < SIDE_BY_SIDE {
+            return;
+        }
+        if turn.is_none() {
+            let queue = self.0.hosted.turns.get_with(core, || Arc::new(Mutex::new(())));
+            *turn = tokio::time::timeout(TURN, queue.lock_owned()).await.ok();
+        }
+        if attempt > SIDE_BY_SIDE {
+            let most = 5 * u64::from(attempt);
+            tokio::time::sleep(Duration::from_millis(rand::random_range(0..most))).await;
+        }
+    }
+
     /// Checks a program as a start does.
     ///
     /// # Errors
@@ -137,7 +165,8 @@ impl Engine {
             return Ok(program);
         }
         let mut connection = self.0.database.read().await?;
-        let found = cores::lookup_version(&mut connection, scope, core, version).await?.ok_or(Error::NoCore)?;
+        let found =
+            cores::lookup_version(&mut connection, scope, core, version).await?.ok_or(Error::NoCore)?;
         drop(connection);
         let document = Arc::clone(&found.source.program);
         // A large program takes a while to check; the thread that serves requests must not stand still for it.

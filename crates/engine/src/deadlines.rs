@@ -25,9 +25,7 @@ impl Decider for TimeIsUp<'_> {
 
     fn audit(&self, before: &Checkpoint, after: &Checkpoint, now: Instant) -> Option<AuditRecord> {
         let engine = &self.0.0;
-        let shown = |checkpoint: &Checkpoint| {
-            json!({"status": checkpoint.status().as_str(), "assignee": checkpoint.routing.assignee.to_string()})
-        };
+        let shown = |checkpoint: &Checkpoint| json!({"status": checkpoint.status().as_str(), "assignee": checkpoint.routing.assignee.to_string()});
         let action = match after.status() {
             scaigrid_checkpoints::CheckpointStatus::Pending => AuditAction::CheckpointEscalate,
             scaigrid_checkpoints::CheckpointStatus::Resolved => AuditAction::CheckpointResolve,
@@ -47,9 +45,10 @@ impl Engine {
     /// Carries out what follows from a checkpoint's time being up, if it is.
     pub(crate) async fn expire(&self, scope: TenantScope, id: CheckpointId) -> Result<(), Error> {
         match Box::pin(self.decide(scope, id, &TimeIsUp(self), None)).await {
-            Ok(_) => Ok(()),
-            // Another node, or a person a moment before the deadline, was faster.
-            Err(Error::Checkpoint(CheckpointError::NotPending { .. } | CheckpointError::NotDue)) => Ok(()),
+            // Another node, or a person a moment before the deadline, may have been faster.
+            Ok(_) | Err(Error::Checkpoint(CheckpointError::NotPending { .. } | CheckpointError::NotDue)) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

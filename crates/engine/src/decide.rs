@@ -57,11 +57,13 @@ impl Engine {
         decider: &dyn Decider,
         wait: Option<Duration>,
     ) -> Result<Decided, Error> {
-        for _ in 0..ATTEMPTS {
-            let now = self.0.clock.now();
+        let mut turn = None;
+        for attempt in 0..ATTEMPTS {
             let mut connection = self.0.database.read().await?;
             let stored = checkpoints::lookup(&mut connection, scope, id).await?.ok_or(Error::NoCheckpoint)?;
             drop(connection);
+            self.take_turn(&mut turn, attempt, stored.checkpoint.core_id).await;
+            let now = self.0.clock.now();
             let before = stored.checkpoint.clone();
             let change = match decider.decide(stored.checkpoint.clone(), now) {
                 Ok(change) => change,
@@ -137,8 +139,7 @@ impl Engine {
                 Verdict::Done | Verdict::Awaited => {
                     self.work_waits();
                     let standing = self.standing(scope, execution).await?;
-                    let standing =
-                        self.settle(scope, standing.execution, wait.unwrap_or_default()).await?;
+                    let standing = self.settle(scope, standing.execution, wait.unwrap_or_default()).await?;
                     Ok(Some(Decided { checkpoint: stored, standing }))
                 }
                 _ => Ok(None),
@@ -163,7 +164,12 @@ impl Engine {
     }
 
     /// The execution, to go on with here and now; none where it is not free.
-    async fn free(&self, scope: TenantScope, stored: Stored, whatever_the_core: bool) -> Result<Option<Run>, Error> {
+    async fn free(
+        &self,
+        scope: TenantScope,
+        stored: Stored,
+        whatever_the_core: bool,
+    ) -> Result<Option<Run>, Error> {
         let waits = stored.execution.status == ExecutionStatus::Suspended;
         if !waits || !(stored.core_runs || whatever_the_core) {
             return Ok(None);
@@ -192,8 +198,7 @@ impl Engine {
                 return Err(Error::Ended(stored.execution.status));
             }
             let Some(mut run) = self.free(scope, stored, true).await? else {
-                let mut unit =
-                    Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id });
+                let mut unit = Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id });
                 let outcome = Outcome::Error(Failure::new("CANCELLED", reason));
                 unit.delivered.push(Delivery { to: id, effect: CANCEL, outcome: encode_outcome(&outcome) });
                 unit.audit.extend(audit.clone());

@@ -84,7 +84,6 @@ impl Drop for Held {
     }
 }
 
-
 /// What an execution has done since the last commit.
 #[derive(Default)]
 pub(crate) struct Done {
@@ -148,7 +147,9 @@ impl Engine {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
                     Committed::Yes if status == ExecutionStatus::Running => {}
-                    Committed::AndAwaited if status == ExecutionStatus::Running => self.take_inbox(run).await?,
+                    Committed::AndAwaited if status == ExecutionStatus::Running => {
+                        self.take_inbox(run).await?;
+                    }
                     other => return Ok(other),
                 }
                 durable_at = Instant::now();
@@ -201,10 +202,8 @@ impl Engine {
             tenant_id: run.execution.tenant_id,
             at: now,
             change: change(run, progress),
-            journal: (!done.entries.is_empty()).then(|| JournalChunk {
-                seq: run.next_seq,
-                entries: journal::encode_chunk(&done.entries),
-            }),
+            journal: (!done.entries.is_empty())
+                .then(|| JournalChunk { seq: run.next_seq, entries: journal::encode_chunk(&done.entries) }),
             opened: done.opened,
             decided: done.decided,
             abandoned: done.abandoned,
@@ -283,7 +282,9 @@ fn answer(run: &Run) -> Option<Delivery> {
     let outcome = match run.machine.end()? {
         End::Completed(value) => Outcome::Value(value.clone()),
         End::Failed(failure) => Outcome::Error(failure.clone()),
-        End::Cancelled => Outcome::Error(Failure::new("CALL_CANCELLED", "the called execution was cancelled")),
+        End::Cancelled => {
+            Outcome::Error(Failure::new("CALL_CANCELLED", "the called execution was cancelled"))
+        }
     };
     Some(Delivery { to: parent.execution, effect: parent.effect, outcome: encode_outcome(&outcome) })
 }

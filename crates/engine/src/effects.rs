@@ -13,7 +13,9 @@ use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::executions;
 use scaigrid_persistence::memory::{self, EntryFilter, MemoryEntry, Variable};
 use scaigrid_runtime::journal::Entry;
-use scaigrid_runtime::{CheckpointRequest, CoreCallRequest, Effect, EffectKind, Failure, MemoryRequest, Outcome};
+use scaigrid_runtime::{
+    CheckpointRequest, CoreCallRequest, Effect, EffectKind, Failure, MemoryRequest, Outcome,
+};
 use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId, Instant};
 use ulid::Ulid;
 
@@ -245,7 +247,13 @@ impl Engine {
         })
     }
 
-    async fn element(&self, run: &Run, place: &(CoreId, String), name: &str, index: &str) -> Result<Value, Error> {
+    async fn element(
+        &self,
+        run: &Run,
+        place: &(CoreId, String),
+        name: &str,
+        index: &str,
+    ) -> Result<Value, Error> {
         let wanted = index.parse::<i64>().ok().filter(|index| *index < i64::from(LIST_AT_MOST));
         let Some(wanted) = wanted else { return Ok(Value::Null) };
         let entries = self.entries(run, place, name, &EntryFilter::default(), wanted + 1).await?;
@@ -259,7 +267,12 @@ impl Engine {
         Ok(shape(run, name, entries))
     }
 
-    async fn read(&self, run: &Run, place: &(CoreId, String), request: &MemoryRequest) -> Result<Value, Error> {
+    async fn read(
+        &self,
+        run: &Run,
+        place: &(CoreId, String),
+        request: &MemoryRequest,
+    ) -> Result<Value, Error> {
         let limit = request.limit.unwrap_or(LIST_AT_MOST).min(LIST_AT_MOST);
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut filter = EntryFilter {
@@ -339,7 +352,8 @@ impl Engine {
             return Ok(());
         }
         let mut connection = self.0.database.read().await?;
-        let pending = scaigrid_persistence::checkpoints::pending_of(&mut connection, run.scope, run.execution.id);
+        let pending =
+            scaigrid_persistence::checkpoints::pending_of(&mut connection, run.scope, run.execution.id);
         for stored in pending.await? {
             if unborn(stored.effect) {
                 run.done.abandoned.push(stored.checkpoint.id);
@@ -354,10 +368,9 @@ impl Engine {
 
 /// Gives an outcome to the machine that has just asked for it.
 fn deliver(run: &mut Run, id: scaigrid_runtime::EffectId, outcome: Outcome) -> Result<(), Error> {
-    run.machine.deliver(id, outcome).map_err(|error| Error::Journal {
-        id: run.execution.id,
-        reason: error.to_string(),
-    })
+    run.machine
+        .deliver(id, outcome)
+        .map_err(|error| Error::Journal { id: run.execution.id, reason: error.to_string() })
 }
 
 fn declared<'a>(run: &'a Run, name: &str) -> Option<&'a Type> {

@@ -59,7 +59,10 @@ impl Engine {
         if !started.is_empty() {
             self.work_waits();
         }
-        Ok(Delivered { event_id: event.id, executions: started.iter().map(|execution| execution.id).collect() })
+        Ok(Delivered {
+            event_id: event.id,
+            executions: started.iter().map(|execution| execution.id).collect(),
+        })
     }
 
     /// The executions that an event starts: one for each trigger and subscription of its Core that fits.

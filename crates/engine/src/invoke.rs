@@ -94,7 +94,9 @@ impl Engine {
         hosted: &HostedCore,
         execution: Execution,
     ) -> Result<Run, Error> {
-        for _ in 0..ATTEMPTS {
+        let mut turn = None;
+        for attempt in 0..ATTEMPTS {
+            self.take_turn(&mut turn, attempt, execution.core_id).await;
             let mut run =
                 begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
             match self.drive(&mut run).await? {
@@ -122,8 +124,8 @@ fn flow(program: &Program, named: Option<String>) -> Result<Arc<str>, Error> {
             Error::Start(Failure::new("FLOW_NOT_FOUND", format!("the program has no flow {name}")))
         }),
         None => offered(program).ok_or_else(|| {
-            let names: Vec<&str> = module.flows.iter().map(|flow| &*flow.name).collect();
-            let message = format!("the program has several flows; name one of {}", names.join(", "));
+            let offered: Vec<&str> = module.flows.iter().map(|flow| &*flow.name).collect();
+            let message = format!("the program has several flows; name one of {}", offered.join(", "));
             Error::Start(Failure::new("FLOW_NOT_FOUND", message))
         }),
     }

@@ -34,10 +34,10 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
 pub use error::Error;
+pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use events::Delivered;
 
 use committer::Committer;
 use cores::Hosted;

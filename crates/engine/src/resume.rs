@@ -60,8 +60,10 @@ impl Engine {
 
     /// One attempt of [`Engine::see_through`], again and again while it is overtaken by its own news.
     async fn go_on(&self, scope: TenantScope, id: ExecutionId) -> Result<(), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut turn = None;
+        for attempt in 0..ATTEMPTS {
             let Some(stored) = self.load(scope, id).await? else { return Ok(()) };
+            self.take_turn(&mut turn, attempt, stored.execution.core_id).await;
             // Somebody else has it, or it has ended: it is not ours to run.
             if stored.execution.status != ExecutionStatus::Running || stored.owner != Some(self.0.node) {
                 return Ok(());
@@ -70,9 +72,10 @@ impl Engine {
             run.supervised = true;
             self.take_inbox(&mut run).await?;
             match self.drive(&mut run).await? {
-                Committed::Yes | Committed::Overtaken | Committed::Refused => return Ok(()),
-                // Its row says `queued`: whoever takes it next finds what it waits for.
-                Committed::AndAwaited => return Ok(()),
+                // One that is awaited is queued: whoever takes it next finds what it waits for.
+                Committed::Yes | Committed::AndAwaited | Committed::Overtaken | Committed::Refused => {
+                    return Ok(());
+                }
                 Committed::Again => {}
             }
         }
@@ -111,7 +114,8 @@ impl Engine {
             .map_err(|error| Error::state(id, &error))?;
         let entries = self.journal_of(scope, id, stored.snapshot_seq, stored.next_seq).await?;
         let machine = if entries.is_empty() {
-            snapshot.ok_or_else(|| Error::Journal { id, reason: "it has neither state nor journal".into() })?
+            snapshot
+                .ok_or_else(|| Error::Journal { id, reason: "it has neither state nor journal".into() })?
         } else {
             let replayed =
                 journal::resume(&program, snapshot, &entries).map_err(|error| Error::replay(id, &error))?;

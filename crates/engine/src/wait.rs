@@ -24,8 +24,7 @@ impl Engine {
     /// There is no such execution, or the database.
     pub async fn standing(&self, scope: TenantScope, id: ExecutionId) -> Result<Standing, Error> {
         let mut connection = self.0.database.read().await?;
-        let execution =
-            executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
+        let execution = executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
         drop(connection);
         self.with_checkpoints(scope, execution).await
     }

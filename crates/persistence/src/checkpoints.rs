@@ -103,7 +103,8 @@ impl CheckpointRow {
             priority: question.priority.to_string(),
             status: checkpoint.status().to_string(),
             expires_at: expiry.map(|expiry| Stamp(expiry.at)),
-            expiry_action: expiry.map_or_else(|| "expire".to_owned(), |expiry| text_storable(expiry.action.text())),
+            expiry_action: expiry
+                .map_or_else(|| "expire".to_owned(), |expiry| text_storable(expiry.action.text())),
             escalation_target: target.map(|routing| text(routing.raw.as_deref().unwrap_or_default())),
             decision,
             response_data,
@@ -193,7 +194,8 @@ fn history(id: &str, stored: &Value) -> Result<Vec<HistoryEvent>> {
         .iter()
         .map(|entry| {
             let kind = entry["kind"].as_str().ok_or_else(|| bad("an entry without kind"))?;
-            let by = entry["by"].as_str().map(|user| column::<UserId>(TABLE, "history", id, user)).transpose()?;
+            let by =
+                entry["by"].as_str().map(|user| column::<UserId>(TABLE, "history", id, user)).transpose()?;
             Ok(HistoryEvent {
                 kind: column::<EventKind>(TABLE, "history", id, kind)?,
                 at: Instant::from_micros(entry["at"].as_i64().ok_or_else(|| bad("an entry without time"))?),

@@ -14,7 +14,6 @@ use scaigrid_ir::bundle;
 use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantScope, UserId};
 use serde_json::{Map, Value, json};
 
-use crate::{Revised, Written};
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
@@ -23,6 +22,7 @@ use crate::schema::{
     checkpoints, core_events, core_memory, core_versions, cores, execution_inbox, executions, journal,
 };
 use crate::sealing::Vault;
+use crate::{Revised, Written};
 
 const TABLE: &str = "cores";
 
@@ -56,9 +56,10 @@ struct CoreRow {
 
 impl CoreRow {
     fn of(core: &Core, revision: i64, vault: &Vault) -> Result<Self> {
-        let last_error = core.last_error.as_ref().map(|error| {
-            json!({"code": error.code, "message": error.message, "at": error.at.micros()})
-        });
+        let last_error = core
+            .last_error
+            .as_ref()
+            .map(|error| json!({"code": error.code, "message": error.message, "at": error.at.micros()}));
         Ok(Self {
             id: core.id.to_string(),
             tenant_id: core.tenant_id.to_string(),
@@ -218,11 +219,7 @@ pub async fn lookup(
 }
 
 /// A Core's status and the number of its present program, without the rest.
-pub async fn standing(
-    c: &mut Connection,
-    scope: TenantScope,
-    id: CoreId,
-) -> Result<Option<(Status, u32)>> {
+pub async fn standing(c: &mut Connection, scope: TenantScope, id: CoreId) -> Result<Option<(Status, u32)>> {
     let query = cores::table
         .find(id.to_string())
         .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))

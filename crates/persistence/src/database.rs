@@ -114,7 +114,7 @@ impl Database {
     /// [`Error::Unavailable`] when none is free within ten seconds.
     pub async fn read(&self) -> Result<Connection> {
         Ok(Connection(match &*self.0 {
-            Inner::Postgres(pool) => Held::Postgres(Some(pool.get().await.map_err(unavailable)?)),
+            Inner::Postgres(pool) => Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))),
             Inner::Sqlite { readers, .. } => {
                 Held::SqliteReader(Box::new(readers.get().await.map_err(unavailable)?))
             }
@@ -127,7 +127,9 @@ impl Database {
     /// [`Error::Unavailable`] when it cannot begin within ten seconds.
     pub async fn begin(&self) -> Result<Transaction> {
         let (connection, begin) = match &*self.0 {
-            Inner::Postgres(pool) => (Held::Postgres(Some(pool.get().await.map_err(unavailable)?)), "BEGIN"),
+            Inner::Postgres(pool) => {
+                (Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))), "BEGIN")
+            }
             Inner::Sqlite { writer, path, .. } => {
                 (Held::SqliteWriter(lock_writer(writer, path).await?), "BEGIN IMMEDIATE")
             }
@@ -166,7 +168,7 @@ async fn lock_writer(writer: &Arc<Mutex<Writer>>, path: &Path) -> Result<OwnedMu
 pub struct Connection(Held);
 
 enum Held {
-    Postgres(Option<Object<AsyncPgConnection>>),
+    Postgres(Option<Box<Object<AsyncPgConnection>>>),
     SqliteReader(Box<Object<SqliteConnection>>),
     SqliteWriter(OwnedMutexGuard<Writer>),
 }
@@ -192,7 +194,7 @@ impl Connection {
     pub(crate) fn engine(&mut self) -> Result<Engine<'_>> {
         let lost = || Error::Unavailable("the connection was lost".into());
         Ok(match &mut self.0 {
-            Held::Postgres(object) => Engine::Postgres(object.as_mut().ok_or_else(lost)?),
+            Held::Postgres(object) => Engine::Postgres(object.as_mut().ok_or_else(lost)?.as_mut()),
             Held::SqliteReader(object) => Engine::Sqlite(object),
             Held::SqliteWriter(guard) => Engine::Sqlite(guard.0.as_mut().ok_or_else(lost)?),
         })
@@ -236,7 +238,7 @@ impl Drop for Transaction {
         }
         // Closing the connection ends what was begun on it, wherever that stands.
         match &mut self.connection.0 {
-            Held::Postgres(object) => drop(object.take().map(Object::take)),
+            Held::Postgres(object) => drop(object.take().map(|object| Object::take(*object))),
             Held::SqliteWriter(guard) => guard.0 = None,
             Held::SqliteReader(_) => {}
         }

@@ -39,9 +39,10 @@ impl From<diesel::result::Error> for Error {
             Diesel::DatabaseError(Kind::UniqueViolation, ref info) => {
                 Self::Duplicate(info.constraint_name().unwrap_or_else(|| info.message()).to_owned())
             }
-            Diesel::DatabaseError(Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure, ref info) => {
-                Self::Unavailable(info.message().to_owned())
-            }
+            Diesel::DatabaseError(
+                Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure,
+                ref info,
+            ) => Self::Unavailable(info.message().to_owned()),
             Diesel::DatabaseError(_, ref info) if is_passing(info.message()) => {
                 Self::Unavailable(info.message().to_owned())
             }
@@ -71,8 +72,8 @@ impl Error {
     pub(crate) fn inconsistent(
         table: &'static str,
         column: &'static str,
-        id: impl ToString,
-        reason: impl ToString,
+        id: impl std::fmt::Display,
+        reason: impl std::fmt::Display,
     ) -> Self {
         Self::Inconsistent { table, column, id: id.to_string(), reason: reason.to_string() }
     }
@@ -87,7 +88,7 @@ impl Error {
 pub(crate) fn column<T>(table: &'static str, name: &'static str, id: &str, text: &str) -> Result<T>
 where
     T: std::str::FromStr,
-    T::Err: ToString,
+    T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| Error::inconsistent(table, name, id, error))
 }

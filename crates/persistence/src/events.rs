@@ -4,7 +4,6 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope};
 
-use scaigrid_ir::Value;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Result, column};
 use crate::executions::{ExecutionRow, decode, encode};
@@ -12,6 +11,7 @@ use crate::instant::Stamp;
 use crate::json::text_storable;
 use crate::schema::{core_events, executions};
 use scaigrid_cores::execution::Execution;
+use scaigrid_ir::Value;
 
 const TABLE: &str = "core_events";
 

@@ -127,7 +127,8 @@ impl TryFrom<ShownRow> for Execution {
             origin: column(TABLE, "origin", id, &row.origin)?,
             instance_key: row.instance_key.map(Into::into),
             parent,
-            depth: u16::try_from(row.depth).map_err(|error| Error::inconsistent(TABLE, "depth", id, error))?,
+            depth: u16::try_from(row.depth)
+                .map_err(|error| Error::inconsistent(TABLE, "depth", id, error))?,
             input: decode(TABLE, "input", id, &row.input)?,
             output: row.output.as_deref().map(|bytes| decode(TABLE, "output", id, bytes)).transpose()?,
             error: row.error.as_deref().map(|bytes| decode(TABLE, "error", id, bytes)).transpose()?,
@@ -338,11 +339,7 @@ pub async fn children(
 }
 
 /// What has come for an execution and was not taken yet: outcomes by effect.
-pub async fn inbox(
-    c: &mut Connection,
-    scope: TenantScope,
-    id: ExecutionId,
-) -> Result<Vec<(u32, Vec<u8>)>> {
+pub async fn inbox(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Vec<(u32, Vec<u8>)>> {
     let query = execution_inbox::table
         .filter(execution_inbox::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(execution_inbox::execution_id.eq(id.to_string()))

@@ -42,16 +42,13 @@ pub async fn register(tx: &mut Transaction, node: NodeId, now: Instant, until: I
 
 /// Prolongs a node's lease; false when somebody has declared the node dead and removed it.
 pub async fn renew(tx: &mut Transaction, node: NodeId, until: Instant) -> Result<bool> {
-    let update =
-        diesel::update(nodes::table.find(node.to_string())).set(nodes::lease_until.eq(Stamp(until)));
+    let update = diesel::update(nodes::table.find(node.to_string())).set(nodes::lease_until.eq(Stamp(until)));
     Ok(with!(tx, c => update.execute(c).await)? == 1)
 }
 
 /// Ends a node's lease and lets go of all it holds, so that others take it at once.
 pub async fn release(tx: &mut Transaction, node: NodeId) -> Result<()> {
-    let held = executions::table
-        .filter(to_run())
-        .filter(executions::owner.eq(node.to_string()));
+    let held = executions::table.filter(to_run()).filter(executions::owner.eq(node.to_string()));
     let free = (executions::owner.eq(None::<String>), executions::status.eq("queued"));
     with!(tx, c => diesel::update(held).set(free).execute(c).await)?;
     with!(tx, c => diesel::delete(nodes::table.find(node.to_string())).execute(c).await)?;
@@ -142,6 +139,8 @@ pub async fn cores_in_passing(c: &mut Connection, _system: &SystemScope) -> Resu
         .select((cores::tenant_id, cores::id));
     let rows: Vec<(String, String)> = with!(c, c => query.load(c).await)?;
     rows.into_iter()
-        .map(|(tenant, id)| Ok((column("cores", "tenant_id", &id, &tenant)?, column("cores", "id", &id, &id)?)))
+        .map(|(tenant, id)| {
+            Ok((column("cores", "tenant_id", &id, &tenant)?, column("cores", "id", &id, &id)?))
+        })
         .collect()
 }

@@ -1,6 +1,10 @@
 //! The tables as both databases have them. The two migration trees are compared by a test.
 
 #![allow(missing_docs, reason = "the columns are what they are called")]
+#![allow(
+    clippy::wildcard_imports,
+    reason = "each table names its types without a path, as diesel prints them"
+)]
 
 diesel::table! {
     use diesel::sql_types::*;

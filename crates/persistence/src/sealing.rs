@@ -176,7 +176,9 @@ mod tests {
     fn no_text_opens_by_accident_and_no_text_is_a_key_by_accident() {
         let vault = Vault::parse(&Vault::generate()).unwrap();
         let id = vault.key_ids().next().unwrap().to_owned();
-        for text in ["", "1", "1.x", "2.x.y", &format!("1.{id}."), &format!("1.{id}.AAAA"), &format!("1.{id}.?")] {
+        for text in
+            ["", "1", "1.x", "2.x.y", &format!("1.{id}."), &format!("1.{id}.AAAA"), &format!("1.{id}.?")]
+        {
             assert!(vault.open(tenant(1), "a", text).is_err(), "{text}");
         }
         assert_eq!(Vault::parse(" , ").err(), Some(SealingError::NoKey));

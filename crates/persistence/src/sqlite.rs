@@ -46,8 +46,12 @@ pub(crate) fn manager_config() -> ManagerConfig<SqliteConnection> {
     config.recycling_method = RecyclingMethod::Fast;
     config.custom_setup = Box::new(|path| {
         let path = path.to_owned();
-        async move { connect(Path::new(&path), Access::Read).await.map_err(|e| ConnectionError::BadConnection(e.to_string())) }
-            .boxed()
+        async move {
+            connect(Path::new(&path), Access::Read)
+                .await
+                .map_err(|e| ConnectionError::BadConnection(e.to_string()))
+        }
+        .boxed()
     });
     config
 }
@@ -64,7 +68,9 @@ pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection> {
         let mut connection = open(&path, Access::Write)?;
         connection
             .exclusive_transaction(|c| c.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed))
-            .map_err(|Failed(error)| ConnectionError::BadConnection(format!("the migrations failed: {error}")))?;
+            .map_err(|Failed(error)| {
+                ConnectionError::BadConnection(format!("the migrations failed: {error}"))
+            })?;
         Ok(connection)
     })
     .await

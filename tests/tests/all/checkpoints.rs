@@ -45,7 +45,8 @@ fn of_many_resolvers_exactly_one_wins(place: &Place) {
         let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
         let rivals: Vec<_> = (0..12)
             .map(|me| {
-                let body = json!({"decision": format!("rival {me}"), "wait_ms": if me % 2 == 0 { 5000 } else { 0 }});
+                let body =
+                    json!({"decision": format!("rival {me}"), "wait_ms": if me % 2 == 0 { 5000 } else { 0 }});
                 let request = admin.post(&resolve_path(&checkpoint)).json(&body);
                 std::thread::spawn(move || (me, request.exchange()))
             })
@@ -106,7 +107,8 @@ fn an_answer_reaches_the_program_whole(place: &Place) {
     let core = admin.run("Whole", &programs::asking(&json!({})));
     let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
     let data = json!({"lines": [1, 2.5, null, {"ключ": "значение ✓"}], "big": i64::MAX});
-    let body = json!({"decision": "как угодно", "response_data": data, "comment": "a\nb\"c", "wait_ms": 10_000});
+    let body =
+        json!({"decision": "как угодно", "response_data": data, "comment": "a\nb\"c", "wait_ms": 10_000});
     let resolved = admin.post(&resolve_path(&checkpoint)).json(&body).answer(200).data();
     let output = &resolved["execution"]["output"];
     assert_eq!(output["decision"], "как угодно");
@@ -123,7 +125,8 @@ fn a_branch_runs_for_the_decision_that_it_belongs_to(place: &Place) {
     let server = place.start();
     let admin = server.admin();
     let branch = |name: &str| json!([{"kind": "rigid", "statements": [{"kind": "emit", "event": name, "data": "answer.decision"}]}]);
-    let more = json!({"options": ["yes", "no"], "on_response": {"yes": branch("was.yes"), "no": branch("was.no")}});
+    let more =
+        json!({"options": ["yes", "no"], "on_response": {"yes": branch("was.yes"), "no": branch("was.no")}});
     let core = admin.run("Branches", &programs::asking(&more));
     for decision in ["no", "yes"] {
         let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
@@ -141,7 +144,8 @@ fn who_is_asked_may_act_and_others_may_look(place: &Place) {
     let (asked_id, asked_key) = admin.user("asked@example.org", &["tenant_admin"]);
     let (_, viewer_key) = admin.user("viewer@example.org", &["tenant_viewer"]);
     let (user_id, user_key) = admin.user("user@example.org", &["tenant_user"]);
-    let (asked, viewer, user) = (server.client(&asked_key), server.client(&viewer_key), server.client(&user_key));
+    let (asked, viewer, user) =
+        (server.client(&asked_key), server.client(&viewer_key), server.client(&user_key));
     for (assignee, kind, value) in [
         (format!("user:{asked_id}"), "user", asked_id.clone()),
         ("user:viewer@example.org".to_owned(), "user", "viewer@example.org".to_owned()),
@@ -244,7 +248,7 @@ fn wait_out(admin: &Client, core: &str, status: &str) -> (Value, Value) {
     let (execution, checkpoint) = admin.invoke_to_checkpoint(core, "ask", &json!({}));
     let ended = admin.execution_becomes(&execution, status);
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(1000), "it ended early: {took:?}");
+    assert!(took >= Duration::from_secs(1), "it ended early: {took:?}");
     assert!(took < Duration::from_secs(1) + LATE, "it ended late: {took:?}");
     (ended, admin.checkpoint(&checkpoint))
 }
@@ -368,30 +372,36 @@ fn two_that_wait_side_by_side_are_answered_in_any_order(place: &Place) {
 fn lists_show_what_is_asked_for(place: &Place) {
     let server = place.start();
     let admin = server.admin();
-    let urgent = json!({"priority": "critical", "checkpoint_type": "choice", "assignee": "role:tenant_viewer"});
+    let urgent =
+        json!({"priority": "critical", "checkpoint_type": "choice", "assignee": "role:tenant_viewer"});
     let urgent = admin.run("Urgent", &programs::asking(&urgent));
     let plain = admin.run("Plain", &programs::asking(&json!({"assignee": "role:tenant_admin"})));
     let (_, one) = admin.invoke_to_checkpoint(&urgent, "ask", &json!({}));
     let (_, two) = admin.invoke_to_checkpoint(&plain, "ask", &json!({}));
     let (_, three) = admin.invoke_to_checkpoint(&plain, "ask", &json!({}));
     admin.resolve(&two, "ok");
+    let (one, two, three) = (one.as_str(), two.as_str(), three.as_str());
     let listed = |path: &str| -> Vec<String> {
         let items = admin.pages(&format!("{SCAICORE}/checkpoints{path}"), "items");
         items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(listed("/all"), [three.clone(), two.clone(), one.clone()], "newest first");
-    assert_eq!(listed("/all?status=resolved"), [two.clone()]);
-    assert_eq!(listed("/all?status=pending"), [three.clone(), one.clone()]);
-    assert_eq!(listed("/all?priority=critical"), [one.clone()]);
-    assert_eq!(listed("/all?type=choice"), [one.clone()]);
-    assert_eq!(listed("/all?assignee=role:tenant_viewer"), [one.clone()]);
-    assert_eq!(listed(&format!("/all?core_id={plain}")), [three.clone(), two]);
-    assert_eq!(listed("?priority=normal"), [three.clone()], "the inbox holds what is pending and the caller's");
+    assert_eq!(listed("/all"), [three, two, one], "newest first");
+    assert_eq!(listed("/all?status=resolved"), [two]);
+    assert_eq!(listed("/all?status=pending"), [three, one]);
+    assert_eq!(listed("/all?priority=critical"), [one]);
+    assert_eq!(listed("/all?type=choice"), [one]);
+    assert_eq!(listed("/all?assignee=role:tenant_viewer"), [one]);
+    assert_eq!(listed(&format!("/all?core_id={plain}")), [three, two]);
+    assert_eq!(listed("?priority=normal"), [three], "the inbox holds what is pending and the caller's");
     assert_eq!(listed(""), [three]);
-    for (query, field) in
-        [("status=open", "status"), ("priority=huge", "priority"), ("assignee=role:emperor", "assignee"), ("limit=0", "limit")]
-    {
-        let refusal = admin.get(&format!("{SCAICORE}/checkpoints/all?{query}")).refused(422, "VALIDATION_ERROR");
+    for (query, field) in [
+        ("status=open", "status"),
+        ("priority=huge", "priority"),
+        ("assignee=role:emperor", "assignee"),
+        ("limit=0", "limit"),
+    ] {
+        let refusal =
+            admin.get(&format!("{SCAICORE}/checkpoints/all?{query}")).refused(422, "VALIDATION_ERROR");
         assert_eq!(refusal.fields(), [field]);
     }
     server.stop();

@@ -5,23 +5,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scaigrid_tests::{Answer, CORES, Client, Place, Request, SCAICORE, eventually, on_both_databases, programs};
+use scaigrid_tests::{
+    Answer, CORES, Client, Db, Place, Request, SCAICORE, Server, eventually, on, on_both_databases, programs,
+};
 use serde_json::{Value, json};
 
 on_both_databases!(kills_at_random_moments_lose_nothing_and_repeat_nothing);
 
-const KILLS: u32 = 10;
+#[test]
+fn kills_of_one_of_two_nodes_lose_nothing_and_repeat_nothing() {
+    on(Db::Postgres, |place| storm(place, 2));
+}
+
+fn kills_at_random_moments_lose_nothing_and_repeat_nothing(place: &Place) {
+    storm(place, 1);
+}
+
+const KILLS: usize = 10;
 const CLIENTS: u64 = 5;
 /// How long a client asks again before it gives up: longer than a dead node's lease lasts.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Above this a report needs a person.
 const LIMIT: i64 = 1000;
 
-/// SplitMix64: small, and the same everywhere.
+/// `SplitMix64`: small, and the same everywhere.
 struct Dice(u64);
 
 impl Dice {
@@ -62,7 +73,8 @@ struct Verdicts {
 }
 
 struct Shared {
-    address: Mutex<SocketAddr>,
+    nodes: Mutex<Vec<SocketAddr>>,
+    turn: AtomicUsize,
     key: String,
     core: String,
     stop: AtomicBool,
@@ -71,8 +83,11 @@ struct Shared {
 }
 
 impl Shared {
+    /// A client of the node whose turn it is.
     fn client(&self) -> Client {
-        Client::new(*self.address.lock().unwrap(), Some(&self.key))
+        let nodes = self.nodes.lock().unwrap();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        Client::new(nodes[turn % nodes.len()], Some(&self.key))
     }
 
     /// Asks until the server answers; and whether the first try did it.
@@ -166,7 +181,9 @@ impl Shared {
         match (answer.status, answer.code().as_str()) {
             (200, _) => {
                 if let Some(other) = verdicts.taken.insert(checkpoint.to_owned(), decision.to_owned()) {
-                    verdicts.complaints.push(format!("{checkpoint} was decided twice, {other} and {decision}"));
+                    verdicts
+                        .complaints
+                        .push(format!("{checkpoint} was decided twice, {other} and {decision}"));
                 }
             }
             // Somebody was first; or this client was, and the answer was lost with the server.
@@ -176,17 +193,25 @@ impl Shared {
     }
 }
 
-fn kills_at_random_moments_lose_nothing_and_repeat_nothing(place: &Place) {
-    let seed = std::env::var("SCAIGRID_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
-    });
+/// A node, the first one or a further one.
+fn node(place: &Place, which: usize) -> Server {
+    if which == 0 { place.start() } else { place.further_node(&format!("node-{which}")).start() }
+}
+
+fn storm(place: &Place, nodes: usize) {
+    let seed =
+        std::env::var("SCAIGRID_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+        });
     println!("SCAIGRID_TEST_SEED={seed}");
     let mut dice = Dice(seed);
 
-    let mut server = place.start();
-    let core = server.admin().run("Expenses", &programs::expenses_with_ledger());
+    let mut servers: Vec<Option<Server>> = (0..nodes).map(|which| Some(node(place, which))).collect();
+    let admin = servers[0].as_ref().unwrap().admin();
+    let core = admin.run("Expenses", &programs::expenses_with_ledger());
     let shared = Arc::new(Shared {
-        address: Mutex::new(server.address()),
+        nodes: Mutex::new(servers.iter().flatten().map(Server::address).collect()),
+        turn: AtomicUsize::new(0),
         key: place.admin_key(),
         core: core.clone(),
         stop: AtomicBool::new(false),
@@ -199,11 +224,13 @@ fn kills_at_random_moments_lose_nothing_and_repeat_nothing(place: &Place) {
             std::thread::spawn(move || shared.submit_and_decide(me, seed))
         })
         .collect();
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         std::thread::sleep(Duration::from_millis(50 + dice.roll(900)));
-        server.kill();
-        server = place.start();
-        *shared.address.lock().unwrap() = server.address();
+        let which = kill % nodes;
+        servers[which].take().unwrap().kill();
+        let server = node(place, which);
+        shared.nodes.lock().unwrap()[which] = server.address();
+        servers[which] = Some(server);
     }
     shared.stop.store(true, Ordering::SeqCst);
     for client in clients {
@@ -211,7 +238,7 @@ fn kills_at_random_moments_lose_nothing_and_repeat_nothing(place: &Place) {
     }
 
     // What is still open is decided; then everything must come to its end.
-    let admin = server.admin();
+    let admin = servers[nodes - 1].as_ref().unwrap().admin();
     eventually("every execution ends", Duration::from_secs(30), || {
         shared.decide_some(&mut dice);
         let open = ["queued", "running", "suspended"].map(|status| {
@@ -225,7 +252,7 @@ fn kills_at_random_moments_lose_nothing_and_repeat_nothing(place: &Place) {
     assert!(verdicts.complaints.is_empty(), "{:#?}", verdicts.complaints);
     println!("{} reports were accepted, {} checkpoints decided", submitted.len(), verdicts.taken.len());
     check(&admin, &core, &submitted, &verdicts.taken);
-    server.stop();
+    servers.into_iter().flatten().for_each(Server::stop);
 }
 
 fn text(value: &Value) -> String {
@@ -298,6 +325,10 @@ fn check_journal(admin: &Client, id: &str, asked: bool) {
     assert!(seqs.iter().copied().eq(0..i64::try_from(seqs.len()).unwrap()), "{id}: {seqs:?}");
     let count = |kind: &str| journal.iter().filter(|entry| entry["type"] == kind).count();
     let answers = usize::from(asked);
-    assert_eq!((count("started"), count("outcome"), count("completed")), (1, answers, 1), "{id}: {journal:#?}");
+    assert_eq!(
+        (count("started"), count("outcome"), count("completed")),
+        (1, answers, 1),
+        "{id}: {journal:#?}"
+    );
     assert_eq!(journal.last().unwrap()["type"], "completed");
 }

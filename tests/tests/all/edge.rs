@@ -31,7 +31,8 @@ fn every_answer_wears_the_envelope(place: &Place) {
         let answer = admin.get("/v1/me").header("X-Request-Id", id).answer(200);
         assert_eq!(answer.header("x-request-id"), Some(id));
         assert_eq!(answer.json()["meta"]["request_id"], id);
-        let refusal = server.anyone().get("/v1/me").header("X-Request-Id", id).refused(401, "AUTH_TOKEN_MISSING");
+        let refusal =
+            server.anyone().get("/v1/me").header("X-Request-Id", id).refused(401, "AUTH_TOKEN_MISSING");
         assert_eq!(refusal.header("x-request-id"), Some(id));
     }
     for id in ["short", "with space", "semi;colon", "ключключ", &"x".repeat(129), ""] {
@@ -39,21 +40,32 @@ fn every_answer_wears_the_envelope(place: &Place) {
         let used = answer.header("x-request-id").unwrap();
         assert!(used.starts_with("req_") && used != id, "{id:?} became {used}");
     }
-    let ids: BTreeSet<String> = (0..20)
-        .map(|_| admin.get("/v1/me").answer(200).header("x-request-id").unwrap().to_owned())
-        .collect();
+    let ids: BTreeSet<String> =
+        (0..20).map(|_| admin.get("/v1/me").answer(200).header("x-request-id").unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 20);
 
-    for path in ["/", "/v1", "/v1/nothing", "/v1/modules/scaicore/nothing", "/v1/modules/scaicore/cores/", "/v2/me"] {
+    for path in
+        ["/", "/v1", "/v1/nothing", "/v1/modules/scaicore/nothing", "/v1/modules/scaicore/cores/", "/v2/me"]
+    {
         admin.get(path).refused(404, "NOT_FOUND");
     }
     admin.get("/v1/admin/nothing").refused(404, "SW_NOT_FOUND");
-    for (method, path) in [("DELETE", "/v1/me"), ("PATCH", CORES), ("PUT", CORES), ("POST", "/v1/audit/events")] {
+    for (method, path) in
+        [("DELETE", "/v1/me"), ("PATCH", CORES), ("PUT", CORES), ("POST", "/v1/audit/events")]
+    {
         let refusal = admin.request(method, path).refused(405, "METHOD_NOT_ALLOWED");
         let allowed = refusal.header("allow").unwrap_or_else(|| panic!("no Allow: {refusal}"));
         assert!(allowed.contains("GET") && !allowed.contains(method), "{allowed}");
     }
-    for id in ["core_", "core_01", "core_01J00000000000000000000000", "x", "usr_01J00000000000000000000000", "%00", "..%2f"] {
+    for id in [
+        "core_",
+        "core_01",
+        "core_01J00000000000000000000000",
+        "x",
+        "usr_01J00000000000000000000000",
+        "%00",
+        "..%2f",
+    ] {
         admin.get(&format!("{CORES}/{id}")).refused(404, "CORE_NOT_FOUND");
     }
     let head = admin.request("HEAD", "/v1/me").exchange();
@@ -98,7 +110,10 @@ fn pages_are_stable_while_things_are_added(place: &Place) {
     let cursor_two = second["pagination"]["next_cursor"].as_str().unwrap();
     let third = admin.get(&format!("{CORES}?cursor={cursor_two}&limit=100")).answer(200).json();
     assert_eq!(ids(third["data"]["items"].as_array().unwrap()), made[31..]);
-    assert_eq!((&third["pagination"]["has_more"], &third["pagination"]["next_cursor"]), (&json!(false), &Value::Null));
+    assert_eq!(
+        (&third["pagination"]["has_more"], &third["pagination"]["next_cursor"]),
+        (&json!(false), &Value::Null)
+    );
     assert_eq!(admin.pages(&format!("{CORES}?q=core%204"), "items").len(), 6, "4, 40 to 44");
     assert_eq!(admin.pages(&format!("{CORES}?status=running"), "items").len(), 0);
 
@@ -152,7 +167,18 @@ fn what_is_wrong_with_a_body_is_told_by_name(place: &Place) {
     let refusal = refusal.refused(422, "SW_VALIDATION_ERROR");
     assert!(!refusal.fields().is_empty());
 
-    for broken in ["", "{", "nul", "{\"name\":\"x\"", "{\"name\":\"x\"}}", "\u{feff}{}", "{'name':'x'}", "[]", "null", "7"] {
+    for broken in [
+        "",
+        "{",
+        "nul",
+        "{\"name\":\"x\"",
+        "{\"name\":\"x\"}}",
+        "\u{feff}{}",
+        "{'name':'x'}",
+        "[]",
+        "null",
+        "7",
+    ] {
         let answer = admin.post(CORES).body("application/json", broken).refused(422, "VALIDATION_ERROR");
         assert!(!answer.text().contains(place.folder().to_str().unwrap()));
     }
@@ -168,7 +194,10 @@ fn requests_of_the_wrong_kind_are_refused_as_such(place: &Place) {
     for kind in ["text/plain", "application/xml", "application/x-www-form-urlencoded", "nonsense"] {
         admin.post(CORES).body(kind, body).refused(415, "UNSUPPORTED_MEDIA_TYPE");
     }
-    admin.post(&format!("{CORES}/parse-bundle")).body("application/json", "{}").refused(415, "UNSUPPORTED_MEDIA_TYPE");
+    admin
+        .post(&format!("{CORES}/parse-bundle"))
+        .body("application/json", "{}")
+        .refused(415, "UNSUPPORTED_MEDIA_TYPE");
     admin.post(CORES).body("application/json; charset=utf-8", body).answer(201);
     let big = json!({"name": "big", "metadata": {"a": "x".repeat(1024 * 1024)}});
     admin.post(CORES).json(&big).refused(413, "PAYLOAD_TOO_LARGE");
@@ -191,7 +220,8 @@ fn requests_of_the_wrong_kind_are_refused_as_such(place: &Place) {
 fn a_post_that_is_sent_again_is_not_done_again(place: &Place) {
     let server = place.start();
     let admin = server.admin();
-    let create = |key: &str, name: &str| admin.post(CORES).json(&json!({"name": name})).header("Idempotency-Key", key);
+    let create =
+        |key: &str, name: &str| admin.post(CORES).json(&json!({"name": name})).header("Idempotency-Key", key);
     let first = create("k1", "One").answer(201);
     let again = create("k1", "One").answer(201);
     assert_eq!(first.body, again.body);
@@ -209,7 +239,8 @@ fn a_post_that_is_sent_again_is_not_done_again(place: &Place) {
     let body = json!({"email": "a@example.org", "roles": []});
     admin.post("/v1/users").json(&body).header("Idempotency-Key", "k1").answer(201);
     let other = admin.in_tenant(&admin.tenant("other"));
-    let elsewhere = other.post(CORES).json(&json!({"name": "One"})).header("Idempotency-Key", "k1").answer(201);
+    let elsewhere =
+        other.post(CORES).json(&json!({"name": "One"})).header("Idempotency-Key", "k1").answer(201);
     assert_ne!(elsewhere.data()["id"], first.data()["id"]);
 
     // Many at once: one does it, the others get its answer or are told to wait.
@@ -228,7 +259,11 @@ fn a_post_that_is_sent_again_is_not_done_again(place: &Place) {
         let answer = rival.join().unwrap();
         match answer.status {
             200 => drop(bodies.insert(answer.body)),
-            _ => assert_eq!((answer.status, answer.code().as_str()), (409, "IDEMPOTENCY_KEY_IN_USE"), "{answer}"),
+            _ => assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (409, "IDEMPOTENCY_KEY_IN_USE"),
+                "{answer}"
+            ),
         }
     }
     assert_eq!(bodies.len(), 1);
@@ -254,7 +289,8 @@ impl Again for scaigrid_tests::Request {
 }
 
 fn too_many_requests_are_told_when_to_come_back(place: &Place) {
-    let server = place.launch().set("SCAIGRID_RATE_LIMITS", "key=6,user=1000,tenant=1000,partner=1000").start();
+    let server =
+        place.launch().set("SCAIGRID_RATE_LIMITS", "key=6,user=1000,tenant=1000,partner=1000").start();
     let admin = server.admin();
     let mut left = Vec::new();
     let refusal = loop {
@@ -284,10 +320,20 @@ fn too_many_requests_are_told_when_to_come_back(place: &Place) {
 
 /// Texts that break programs: NUL, lone surrogates' escapes, the ends of planes, direction marks, very long ones.
 fn nasty() -> Vec<Value> {
-    let mut nasty: Vec<Value> = ["\0", "a\0b", "\u{fffe}\u{ffff}", "\u{202e}abc", "😀👨‍👩‍👧", "'; DROP TABLE cores; --", "\u{1}\u{1f}\u{7f}", "${1+1}", "%s%n"]
-        .iter()
-        .map(|text| json!(text))
-        .collect();
+    let mut nasty: Vec<Value> = [
+        "\0",
+        "a\0b",
+        "\u{fffe}\u{ffff}",
+        "\u{202e}abc",
+        "😀👨‍👩‍👧",
+        "'; DROP TABLE cores; --",
+        "\u{1}\u{1f}\u{7f}",
+        "${1+1}",
+        "%s%n",
+    ]
+    .iter()
+    .map(|text| json!(text))
+    .collect();
     nasty.push(json!("x".repeat(100_000)));
     nasty.push(json!({"\0": "\0", "": "", "a\0": [null, {"\u{0}b": 1}]}));
     nasty.push(json!([i64::MAX, i64::MIN, u64::MAX, 0.1, -0.0, 1e308, 5e-324]));
@@ -359,13 +405,21 @@ fn no_text_breaks_the_server(place: &Place) {
     }
     for text in ["%00", "%ff%fe", "%F0%9F%98%80", "%27", "%25", "a%00b"] {
         for path in [
-            format!("{CORES}?q={text}"), format!("{CORES}?status={text}"), format!("{CORES}/{text}"),
-            format!("{CORES}/{core}/executions?flow={text}"), format!("{CORES}/{core}/events/history?type={text}"),
-            format!("{SCAICORE}/checkpoints?type={text}"), format!("{SCAICORE}/checkpoints/{text}"),
-            format!("{SCAICORE}/executions/{text}"), format!("/v1/users/{text}"), format!("/v1/modules/{text}"),
-            format!("/v1/admin/tenants/{text}"), format!("/v1/audit/events?action={text}&actor_id={text}"),
+            format!("{CORES}?q={text}"),
+            format!("{CORES}?status={text}"),
+            format!("{CORES}/{text}"),
+            format!("{CORES}/{core}/executions?flow={text}"),
+            format!("{CORES}/{core}/events/history?type={text}"),
+            format!("{SCAICORE}/checkpoints?type={text}"),
+            format!("{SCAICORE}/checkpoints/{text}"),
+            format!("{SCAICORE}/executions/{text}"),
+            format!("/v1/users/{text}"),
+            format!("/v1/modules/{text}"),
+            format!("/v1/admin/tenants/{text}"),
+            format!("/v1/audit/events?action={text}&actor_id={text}"),
             format!("/v1/audit/events?resource_id={text}&ip_address={text}&module={text}"),
-            format!("{CORES}/{core}/events/history?since={text}"), format!("/{text}"),
+            format!("{CORES}/{core}/events/history?since={text}"),
+            format!("/{text}"),
         ] {
             sees.takes(&admin.get(&path).exchange());
         }
@@ -375,7 +429,9 @@ fn no_text_breaks_the_server(place: &Place) {
     // JSON as deep as the body is long.
     for depth in [100, 127, 128, 129, 1000, 100_000] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let body = format!("{{\"name\":\"deep {depth}\",\"metadata\":{{\"a\":{deep}}},\"source\":{{\"b\":{deep}}}}}");
+        let body = format!(
+            "{{\"name\":\"deep {depth}\",\"metadata\":{{\"a\":{deep}}},\"source\":{{\"b\":{deep}}}}}"
+        );
         sees.takes(&admin.post(CORES).body("application/json", body).exchange());
         let body = format!("{{\"flow\":\"echo\",\"input\":{{\"value\":{deep}}},\"wait_ms\":10000}}");
         sees.takes(&admin.post(&format!("{CORES}/{core}/invoke")).body("application/json", body).exchange());
@@ -401,7 +457,8 @@ fn what_is_written_comes_back_as_it_was(place: &Place) {
         assert!(time.ends_with('Z') && time.len() >= 20, "{time}");
     }
     admin.act(id, "start");
-    let value = json!({"deep": [[[["x"]]]], "float": 0.1, "int": 9_007_199_254_740_993_i64, "text": "日本\n語"});
+    let value =
+        json!({"deep": [[[["x"]]]], "float": 0.1, "int": 9_007_199_254_740_993_i64, "text": "日本\n語"});
     assert_eq!(admin.invoke(id, "echo", &json!({"value": value}))["output"]["value"], value);
     server.stop();
 }

@@ -27,7 +27,9 @@ fn a_key_is_shown_once_and_taken_back_at_once(place: &Place) {
     let admin = server.admin();
     let made = admin.post("/v1/api-keys").json(&json!({"name": "a"})).answer(201).data();
     let key = text(&made["key"]);
-    assert!(key.starts_with("sgk_") && key.len() >= 36 && key[4..].chars().all(|c| c.is_ascii_alphanumeric()));
+    assert!(
+        key.starts_with("sgk_") && key.len() >= 36 && key[4..].chars().all(|c| c.is_ascii_alphanumeric())
+    );
     assert!(key.starts_with(made["prefix"].as_str().unwrap()));
     let listed = admin.get("/v1/api-keys").answer(200);
     assert!(!listed.text().contains(&key), "shown once");
@@ -91,14 +93,21 @@ fn a_key_ends_when_it_says(place: &Place) {
     let server = place.start();
     let admin = server.admin();
     let past = json!({"name": "past", "expires_at": "2020-01-01T00:00:00Z"});
-    assert_eq!(admin.post("/v1/api-keys").json(&past).refused(422, "VALIDATION_ERROR").fields(), ["expires_at"]);
+    assert_eq!(
+        admin.post("/v1/api-keys").json(&past).refused(422, "VALIDATION_ERROR").fields(),
+        ["expires_at"]
+    );
     let vague = json!({"name": "vague", "expires_at": "tomorrow"});
-    assert_eq!(admin.post("/v1/api-keys").json(&vague).refused(422, "VALIDATION_ERROR").fields(), ["expires_at"]);
+    assert_eq!(
+        admin.post("/v1/api-keys").json(&vague).refused(422, "VALIDATION_ERROR").fields(),
+        ["expires_at"]
+    );
     // The server's own clock says what is soon.
     let now = text(&admin.get("/health/detailed").answer(200).data()["now"]);
     let soon = format!("{}{:02}Z", &now[..17], now[17..19].parse::<u32>().unwrap());
     let soon = later(&soon, 2);
-    let made = admin.post("/v1/api-keys").json(&json!({"name": "soon", "expires_at": soon})).answer(201).data();
+    let made =
+        admin.post("/v1/api-keys").json(&json!({"name": "soon", "expires_at": soon})).answer(201).data();
     let client = server.client(made["key"].as_str().unwrap());
     client.get("/v1/me").answer(200);
     eventually("the key ends", Duration::from_secs(5), || {
@@ -124,7 +133,8 @@ fn later(instant: &str, seconds: u32) -> String {
 fn roles_do_what_they_are_for(place: &Place) {
     let server = place.start();
     let admin = server.admin();
-    let partner = admin.post("/v1/admin/partners").json(&json!({"slug": "p", "name": "P"})).answer(201).data();
+    let partner =
+        admin.post("/v1/admin/partners").json(&json!({"slug": "p", "name": "P"})).answer(201).data();
     let body = json!({"slug": "t", "name": "T", "partner_id": partner["id"]});
     let tenant = text(&admin.post("/v1/admin/tenants").json(&body).answer(201).data()["id"]);
     let inside = admin.in_tenant(&tenant);
@@ -132,8 +142,16 @@ fn roles_do_what_they_are_for(place: &Place) {
     let me = "/v1/me".to_owned();
     let (cores, core_path) = (CORES.to_owned(), format!("{CORES}/{core}"));
     // What each role may read, in this order: me, modules, Cores, users, keys, audit, tenants, partners.
-    let reads = [me, "/v1/modules".to_owned(), cores, "/v1/users".to_owned(), "/v1/api-keys".to_owned(),
-        "/v1/audit/events".to_owned(), "/v1/admin/tenants".to_owned(), "/v1/admin/partners".to_owned()];
+    let reads = [
+        me,
+        "/v1/modules".to_owned(),
+        cores,
+        "/v1/users".to_owned(),
+        "/v1/api-keys".to_owned(),
+        "/v1/audit/events".to_owned(),
+        "/v1/admin/tenants".to_owned(),
+        "/v1/admin/partners".to_owned(),
+    ];
     let table: [(&str, [u16; 8]); 7] = [
         ("super_admin", [200, 200, 200, 200, 200, 200, 200, 200]),
         ("partner_admin", [200, 200, 200, 200, 200, 200, 200, 200]),
@@ -181,7 +199,10 @@ fn users_come_and_go(place: &Place) {
     eventually("the role counts", Duration::from_secs(2), || {
         (client.get("/v1/users").exchange().status == 200).then_some(())
     });
-    assert_eq!(admin.put(&path, &json!({"roles": ["king"]})).refused(422, "VALIDATION_ERROR").fields(), ["roles[0]"]);
+    assert_eq!(
+        admin.put(&path, &json!({"roles": ["king"]})).refused(422, "VALIDATION_ERROR").fields(),
+        ["roles[0]"]
+    );
 
     admin.delete(&format!("/v1/users/{me}")).refused(409, "CONFLICT");
     admin.delete(&format!("/v1/users/{id}")).answer(204);
@@ -222,7 +243,9 @@ fn nobody_gives_what_they_lack(place: &Place) {
     }
     // Nor is somebody above them taken down, or a key of theirs made.
     client.delete(&format!("/v1/users/{root}")).refused(403, "AUTHZ_PERMISSION_DENIED");
-    client.put(&format!("/v1/users/{root}/roles"), &json!({"roles": []})).refused(403, "AUTHZ_PERMISSION_DENIED");
+    client
+        .put(&format!("/v1/users/{root}/roles"), &json!({"roles": []}))
+        .refused(403, "AUTHZ_PERMISSION_DENIED");
     let body = json!({"name": "stolen", "assigned_user_id": root});
     let refusal = client.post("/v1/api-keys").json(&body).exchange();
     assert_eq!(refusal.status, 403, "a key for somebody above: {refusal}");
@@ -233,7 +256,8 @@ fn nobody_gives_what_they_lack(place: &Place) {
     plain.post("/v1/api-keys").json(&json!({"name": "mine"})).answer(201);
     let body = json!({"name": "theirs", "assigned_user_id": other});
     plain.post("/v1/api-keys").json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
-    let refusal = plain.post("/v1/api-keys").json(&json!({"name": "wide", "scopes": ["users:manage"]})).exchange();
+    let refusal =
+        plain.post("/v1/api-keys").json(&json!({"name": "wide", "scopes": ["users:manage"]})).exchange();
     assert!(matches!(refusal.status, 403 | 422), "{refusal}");
     server.stop();
 }
@@ -314,17 +338,24 @@ fn a_partner_runs_its_own_and_nothing_else(place: &Place) {
     let tenants = partner.get("/v1/admin/tenants").answer(200).json();
     assert_eq!(tenants["data"].as_array().unwrap().len(), 1);
     partner.get(&format!("/v1/admin/tenants/{foreign}")).refused(404, "SW_TENANT_NOT_FOUND");
-    partner.put(&format!("/v1/admin/tenants/{foreign}"), &json!({"name": "x"})).refused(404, "SW_TENANT_NOT_FOUND");
+    partner
+        .put(&format!("/v1/admin/tenants/{foreign}"), &json!({"name": "x"}))
+        .refused(404, "SW_TENANT_NOT_FOUND");
     let internal = admin.get("/v1/me").answer(200).data()["partner"]["id"].as_str().unwrap().to_owned();
     partner.get(&format!("/v1/admin/partners/{internal}")).refused(404, "SW_PARTNER_NOT_FOUND");
     partner.in_tenant("foreign").get("/v1/me").refused(404, "TENANT_NOT_FOUND");
-    partner.post("/v1/admin/partners").json(&json!({"slug": "x", "name": "X"}))
+    partner
+        .post("/v1/admin/partners")
+        .json(&json!({"slug": "x", "name": "X"}))
         .refused(403, "SW_AUTH_INSUFFICIENT_PERMISSION");
 
     // One more tenant, and then the limit.
     let second = partner.tenant("second");
     assert_eq!(partner.in_tenant(&second).get("/v1/me").answer(200).data()["tenant"]["slug"], "second");
-    partner.post("/v1/admin/tenants").json(&json!({"slug": "third", "name": "T"})).refused(409, "SW_TENANT_CAPACITY");
+    partner
+        .post("/v1/admin/tenants")
+        .json(&json!({"slug": "third", "name": "T"}))
+        .refused(409, "SW_TENANT_CAPACITY");
     // Name and contact are theirs to change, limits and status are not.
     let own = format!("/v1/admin/partners/{north}");
     assert_eq!(partner.put(&own, &json!({"name": "Nord"})).answer(200).data()["name"], "Nord");

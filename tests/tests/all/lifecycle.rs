@@ -80,7 +80,11 @@ fn every_action_is_legal_where_the_table_says(place: &Place) {
             let core = core_that_is(&admin, status, &format!("{status} {action}"));
             let answer = admin.post(&format!("{CORES}/{core}/{action}")).exchange();
             if !legal.contains(&action) {
-                assert_eq!((answer.status, answer.code().as_str()), (409, "INVALID_CORE_TRANSITION"), "{answer}");
+                assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (409, "INVALID_CORE_TRANSITION"),
+                    "{answer}"
+                );
                 let body = answer.json();
                 let said = body["error"].to_string();
                 assert!(said.contains(status), "the status is not told: {said}");
@@ -120,7 +124,8 @@ fn a_broken_program_does_not_start_until_it_is_mended(place: &Place) {
     let body = json!({"flow": "main", "input": {}});
     admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
 
-    let mended = admin.put(&format!("{CORES}/{core}"), &json!({"source": programs::echo(1)})).answer(200).data();
+    let mended =
+        admin.put(&format!("{CORES}/{core}"), &json!({"source": programs::echo(1)})).answer(200).data();
     assert_eq!((&mended["diagnostics"], &mended["source_version"]), (&json!([]), &json!(2)));
     admin.act(core, "start");
     admin.status_becomes(core, "running");
@@ -168,7 +173,7 @@ fn a_stop_waits_for_what_runs_and_not_for_people(place: &Place) {
     assert_eq!(admin.act(&core, "stop"), "stopping");
     let body = json!({"flow": "ask", "input": {}});
     admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(409, "CORE_NOT_RUNNING");
-    let ended = eventually("the Core stops", Duration::from_secs(60), || {
+    let ended = eventually("the Core stops", Duration::from_mins(1), || {
         (admin.status(&core) == "stopped").then(|| admin.execution(&running))
     });
     assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(40_000)));
@@ -223,7 +228,10 @@ fn every_program_is_kept_and_can_be_had_back(place: &Place) {
     assert_eq!(numbers, [2, 1]);
     assert_eq!(admin.get(&format!("{path}/versions/1")).answer(200).data()["source"], asks(1));
     admin.get(&format!("{path}/versions/3")).refused(404, "CORE_VERSION_NOT_FOUND");
-    admin.post(&format!("{path}/rollback")).json(&json!({"version": 9})).refused(404, "CORE_VERSION_NOT_FOUND");
+    admin
+        .post(&format!("{path}/rollback"))
+        .json(&json!({"version": 9}))
+        .refused(404, "CORE_VERSION_NOT_FOUND");
     let back = admin.post(&format!("{path}/rollback")).json(&json!({"version": 1})).answer(200).data();
     assert_eq!((&back["source_version"], &back["source"]), (&json!(3), &asks(1)));
     let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));

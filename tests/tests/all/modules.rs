@@ -5,10 +5,7 @@ use std::time::Duration;
 use scaigrid_tests::{CORES, Place, SCAICORE, eventually, on_both_databases, programs};
 use serde_json::{Value, json};
 
-on_both_databases!(
-    a_module_that_is_off_answers_nothing_and_runs_nothing,
-    the_level_above_has_the_last_word,
-);
+on_both_databases!(a_module_that_is_off_answers_nothing_and_runs_nothing, the_level_above_has_the_last_word,);
 
 fn actions(client: &scaigrid_tests::Client, resource: &str) -> Vec<String> {
     let records = client.pages(&format!("/v1/audit/events?resource_id={resource}"), "items");

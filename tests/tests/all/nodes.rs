@@ -9,19 +9,15 @@ use serde_json::json;
 /// Enough to be at it for a second or so.
 const ROUNDS: usize = 20_000;
 
-/// A second node: it has the same database and master key, and a folder of its own.
+/// A second node.
 fn second_node(place: &Place, redis: Option<&str>) -> Server {
-    let master = std::fs::read_to_string(place.data().join("master.key")).unwrap();
-    let folder = place.folder().join("second");
-    let launch = place
-        .launch()
-        .set("SCAIGRID_DATA_DIR", folder.to_str().unwrap())
-        .set("SCAIGRID_MASTER_KEY", master.trim());
+    let launch = place.further_node("second");
     let server = match redis {
         Some(redis) => launch.set("SCAIGRID_REDIS_URL", redis).start(),
         None => launch.start(),
     };
-    assert!(!folder.join("admin.key").exists(), "a node on a filled database writes no key");
+    let key = place.folder().join("second/admin.key");
+    assert!(!key.exists(), "a node on a filled database writes no key");
     server
 }
 
@@ -129,7 +125,8 @@ fn many_resolvers_on_two_nodes_have_one_winner() {
             let rivals: Vec<_> = (0..10)
                 .map(|me| {
                     let node = if me % 2 == 0 { first.admin() } else { second.admin() };
-                    let request = node.post(&path).json(&json!({"decision": format!("{me}"), "wait_ms": 5000}));
+                    let request =
+                        node.post(&path).json(&json!({"decision": format!("{me}"), "wait_ms": 5000}));
                     std::thread::spawn(move || request.exchange())
                 })
                 .collect();
@@ -150,9 +147,10 @@ fn redis_may_go_and_come_back() {
     for db in [Db::Sqlite, Db::Postgres] {
         on(db, |place| {
             let Some(redis) = Place::redis() else { return };
-            let (before, rest) = redis.rsplit_once('@').map_or(("redis://".to_owned(), redis.as_str()), |(before, rest)| {
-                (format!("{before}@"), rest)
-            });
+            let (before, rest) =
+                redis.rsplit_once('@').map_or(("redis://".to_owned(), redis.as_str()), |(before, rest)| {
+                    (format!("{before}@"), rest)
+                });
             let rest = rest.trim_start_matches("redis://");
             let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
             let target = authority.to_socket_addrs().unwrap().next().unwrap();
@@ -179,4 +177,89 @@ fn redis_may_go_and_come_back() {
             server.stop();
         });
     }
+}
+
+#[test]
+fn postgresql_may_go_and_come_back() {
+    on(Db::Postgres, |place| {
+        // What the server says of it is for the operator, and may be loud.
+        place.allow_in_log("");
+        let url = place.database_url().to_owned();
+        let (before, rest) = url.rsplit_once('@').map_or(("postgres://", url.as_str()), |(_, rest)| {
+            (url.strip_suffix(rest).unwrap_or_default(), rest)
+        });
+        let (authority, path) = rest.trim_start_matches("postgres://").split_once('/').unwrap();
+        let wire = Proxy::to(authority.to_socket_addrs().unwrap().next().unwrap());
+        let through = format!("{before}{}/{path}", wire.address);
+        let server = place.launch().set("SCAIGRID_DATABASE_URL", &through).start();
+        let admin = server.admin();
+        let asks = admin.run("Ask", &programs::asking(&json!({})));
+        let spins = admin.run("Spin", &programs::spinning());
+        let (_, checkpoint) = admin.invoke_to_checkpoint(&asks, "ask", &json!({}));
+        let body = json!({"flow": "spin", "input": {"rounds": ROUNDS}});
+        let spun = admin.post(&format!("{CORES}/{spins}/invoke")).json(&body).answer(202).data();
+        let spun = spun["id"].as_str().unwrap();
+
+        wire.cut();
+        let path = format!("/v1/modules/scaicore/checkpoints/{checkpoint}");
+        let begun = Instant::now();
+        for request in
+            [admin.get(&path), admin.post(&format!("{path}/resolve")).json(&json!({"decision": "lost"}))]
+        {
+            let refusal = request.refused(503, "SERVICE_UNAVAILABLE");
+            assert!(refusal.header("retry-after").is_some(), "{refusal}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        let ready = server.anyone().get("/health/ready").answer(503).json();
+        assert_ne!(ready["checks"]["database"], "ok", "{ready}");
+        server.anyone().get("/health").answer(200);
+        // Longer than a lease lasts.
+        std::thread::sleep(Duration::from_secs(7));
+
+        wire.mend();
+        eventually("it is ready again", Duration::from_secs(20), || {
+            (server.anyone().get("/health/ready").exchange().status == 200).then_some(())
+        });
+        assert_eq!(admin.execution_becomes(spun, "completed")["output"], ROUNDS);
+        let (_, second) = admin.invoke_to_checkpoint(&asks, "ask", &json!({}));
+        for id in [checkpoint, second] {
+            let done = admin.resolve(&id, "found");
+            assert_eq!(done["execution"]["status"], "completed", "{done}");
+        }
+        server.stop();
+    });
+}
+
+#[test]
+fn a_node_that_is_asked_to_end_hands_its_executions_over() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), second_node(place, None));
+        let (one, two) = (first.admin(), second.admin());
+        let core = one.run("Spin", &programs::spinning());
+        let running: Vec<String> = (0..4)
+            .map(|_| {
+                let body = json!({"flow": "spin", "input": {"rounds": 100_000}});
+                let started = one.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+                started["id"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        first.terminate();
+        let begun = Instant::now();
+        let status = first.ended();
+        assert!(status.success(), "{status}");
+        println!("ended after {:?}", begun.elapsed());
+        // Nobody waits for a lease to end: what the first let go of is taken at once.
+        let begun = Instant::now();
+        let is_taken =
+            |id: &String| matches!(two.execution(id)["status"].as_str(), Some("running" | "completed"));
+        eventually("the other takes them", Duration::from_secs(4), || {
+            running.iter().any(is_taken).then_some(())
+        });
+        println!("taken after {:?}", begun.elapsed());
+        for id in &running {
+            assert_eq!(two.execution_becomes(id, "completed")["output"], 100_000);
+        }
+        println!("finished after {:?}", begun.elapsed());
+        second.stop();
+    });
 }

@@ -48,7 +48,8 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
         ("SCAIGRID_NO_SUCH_SETTING", "x"),
     ] {
         let data = folder.path().join("data");
-        let mut variables = vec![("SCAIGRID_BIND", "127.0.0.1:0"), ("SCAIGRID_DATA_DIR", data.to_str().unwrap())];
+        let mut variables =
+            vec![("SCAIGRID_BIND", "127.0.0.1:0"), ("SCAIGRID_DATA_DIR", data.to_str().unwrap())];
         variables.push((name, value));
         let output = run(folder.path(), &[], &variables);
         let said = stderr(&output);
@@ -65,7 +66,13 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
     let help = run(folder.path(), &["--help"], &[]);
     let text = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.status.success());
-    for name in ["SCAIGRID_BIND", "SCAIGRID_DATABASE_URL", "SCAIGRID_MASTER_KEY", "SCAIGRID_RATE_LIMITS", "--log-format"] {
+    for name in [
+        "SCAIGRID_BIND",
+        "SCAIGRID_DATABASE_URL",
+        "SCAIGRID_MASTER_KEY",
+        "SCAIGRID_RATE_LIMITS",
+        "--log-format",
+    ] {
         assert!(text.contains(name), "{name} is not in the help:\n{text}");
     }
 }
@@ -74,7 +81,8 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
 fn flags_come_before_variables_and_variables_before_the_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("scaigrid.toml"), "bind = \"from-the-file\"\n").unwrap();
-    let said = |arguments: &[&str], variables: &[(&str, &str)]| stderr(&run(folder.path(), arguments, variables));
+    let said =
+        |arguments: &[&str], variables: &[(&str, &str)]| stderr(&run(folder.path(), arguments, variables));
     assert!(said(&[], &[]).contains("from-the-file"), "{}", said(&[], &[]));
     let both = said(&[], &[("SCAIGRID_BIND", "from-the-variable")]);
     assert!(both.contains("from-the-variable"), "{both}");
@@ -114,7 +122,11 @@ fn a_second_start_changes_nothing(place: &Place) {
 }
 
 fn variables(place: &Place) -> Vec<(&'static str, &str)> {
-    vec![("SCAIGRID_DATA_DIR", "data"), ("SCAIGRID_DATABASE_URL", place.database_url()), ("SCAIGRID_BIND", "127.0.0.1:0")]
+    vec![
+        ("SCAIGRID_DATA_DIR", "data"),
+        ("SCAIGRID_DATABASE_URL", place.database_url()),
+        ("SCAIGRID_BIND", "127.0.0.1:0"),
+    ]
 }
 
 fn an_end_that_is_asked_for_waits_for_requests(place: &Place) {

@@ -1,1 +1,125 @@
-//! x
+//! The guide's commands, run as they are printed.
+//!
+//! Blocks between `<!-- test:begin -->` and `<!-- test:end -->` go to one shell, one after the other. At
+//! `<!-- test:restart -->` the server is killed and started again: the command that is printed there would kill every
+//! server of the machine. What `make run` does is done by the test with the binary at hand.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use scaigrid_tests::{Db, on};
+
+/// Ends the output of a block.
+const MARK: &str = "-- the end of a block --";
+
+#[derive(Debug, PartialEq)]
+enum Step {
+    Run(String),
+    Restart,
+}
+
+/// The steps of the guide, and the shell blocks that are not among them.
+fn steps(guide: &str) -> (Vec<Step>, Vec<String>) {
+    let (mut steps, mut others) = (Vec::new(), Vec::new());
+    let (mut tested, mut restarts) = (false, false);
+    let mut block: Option<String> = None;
+    for line in guide.lines() {
+        match (line.trim(), &mut block) {
+            ("```", Some(text)) => {
+                if std::mem::take(&mut restarts) {
+                    steps.push(Step::Restart);
+                } else if tested {
+                    steps.push(Step::Run(std::mem::take(text)));
+                } else {
+                    others.push(text.trim().to_owned());
+                }
+                block = None;
+            }
+            (_, Some(text)) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            ("```sh", None) => block = Some(String::new()),
+            ("<!-- test:begin -->", None) => tested = true,
+            ("<!-- test:end -->", None) => tested = false,
+            ("<!-- test:restart -->", None) => restarts = true,
+            _ => {}
+        }
+    }
+    (steps, others)
+}
+
+#[test]
+fn the_guides_commands_work_as_they_are_printed() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let guide = std::fs::read_to_string(home.join("README.md")).unwrap();
+    let (steps, others) = steps(&guide);
+    assert!(steps.len() >= 7, "{steps:#?}");
+    assert_eq!(steps.iter().filter(|step| **step == Step::Restart).count(), 1);
+    assert!(others.iter().all(|block| block == "make run"), "blocks that nobody tries: {others:#?}");
+
+    on(Db::Sqlite, |place| {
+        std::os::unix::fs::symlink(home.join("examples"), place.folder().join("examples")).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let launch = || place.launch().set("SCAIGRID_BIND", &address).start();
+        let mut server = launch();
+        let mut shell = Command::new("sh")
+            .arg("-eu")
+            .current_dir(place.folder())
+            .env("SERVER", format!("http://{address}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let mut said = Vec::new();
+        for step in &steps {
+            match step {
+                Step::Restart => {
+                    server.kill();
+                    server = launch();
+                }
+                Step::Run(commands) => {
+                    writeln!(input, "{commands}\necho '{MARK}'").unwrap();
+                    let mut answer = String::new();
+                    loop {
+                        let line =
+                            output.next().unwrap_or_else(|| panic!("{commands}\nfailed after:\n{answer}"));
+                        match line.unwrap() {
+                            line if line == MARK => break,
+                            line => answer.extend([line.as_str(), "\n"]),
+                        }
+                    }
+                    println!("{commands}{answer}");
+                    said.push(answer);
+                }
+            }
+        }
+        drop(input);
+        assert!(shell.wait().unwrap().success());
+        // What a reader is promised to see, in this order.
+        let said = said.join("");
+        let mut rest = said.as_str();
+        for promised in [
+            "\"level\":\"platform\"",
+            "hosted as core_",
+            "\"status\":\"running\"",
+            "\"status\":\"suspended\"",
+            "Approve 1380 for Ada?",
+            "\"status\":\"suspended\"",
+            "\"status\":\"resolved\"",
+            "\"status\":\"completed\"",
+            "\"type\":\"started\"",
+            "expense.booked",
+        ] {
+            let at = rest.find(promised);
+            assert!(at.is_some(), "{promised} is not where it should be in:\n{said}");
+            rest = &rest[at.unwrap()..];
+        }
+        server.stop();
+    });
+}

@@ -15,17 +15,17 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// Operations that belong to the caller alone or to everybody, so that no permission can be lacking.
 const WITHOUT_PERMISSION: [&str; 2] = ["get_me", "get_auth_me"];
 
-struct Operation {
-    id: String,
-    method: &'static str,
-    path: String,
-    public: bool,
+pub(crate) struct Operation {
+    pub(crate) id: String,
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) public: bool,
     body: Option<String>,
     /// The statuses that the document says it answers.
     statuses: BTreeSet<u16>,
 }
 
-fn operations(document: &Value) -> Vec<Operation> {
+pub(crate) fn operations(document: &Value) -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in METHODS {
@@ -40,7 +40,12 @@ fn operations(document: &Value) -> Vec<Operation> {
                 path: path.clone(),
                 public: operation["security"] == json!([]),
                 body: content.and_then(|content| content.keys().next().cloned()),
-                statuses: operation["responses"].as_object().unwrap().keys().map(|it| it.parse().unwrap()).collect(),
+                statuses: operation["responses"]
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .map(|it| it.parse().unwrap())
+                    .collect(),
             });
         }
     }
@@ -58,7 +63,8 @@ impl Existing {
         let me = admin.get("/v1/me").answer(200).data();
         let key = admin.post("/v1/api-keys").json(&json!({"name": "walked"})).answer(201).data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let partner = root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
+        let partner =
+            root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
         Self(BTreeMap::from([
             ("core_id", core),
             ("execution_id", execution),
@@ -87,7 +93,7 @@ impl Existing {
 }
 
 /// The request with a body that would do, as far as the route is concerned.
-fn plausible(request: Request, operation: &Operation) -> Request {
+pub(crate) fn plausible(request: Request, operation: &Operation) -> Request {
     match operation.body.as_deref() {
         None => request,
         Some("multipart/form-data") => request.form(b"{}", &[]),
@@ -118,7 +124,9 @@ fn no_route_opens_for_strangers(place: &Place) {
         let answer = request.exchange();
         let documented = operation.statuses.contains(&answer.status) || matches!(answer.status, 405 | 406);
         if !allowed.contains(&answer.status) || !documented {
-            wrong.borrow_mut().push(format!("{who}: {} expected {allowed:?}, documented {:?}", answer, operation.statuses));
+            wrong
+                .borrow_mut()
+                .push(format!("{who}: {} expected {allowed:?}, documented {:?}", answer, operation.statuses));
         }
         answer
     };
@@ -152,7 +160,11 @@ fn no_route_opens_for_strangers(place: &Place) {
                 let unknown = stranger.request(operation.method, &elsewhere);
                 let unknown = plausible(unknown, operation).exchange();
                 if unknown.status != 405 {
-                    assert_eq!(answer.json()["error"]["code"], unknown.json()["error"]["code"], "{answer} {unknown}");
+                    assert_eq!(
+                        answer.json()["error"]["code"],
+                        unknown.json()["error"]["code"],
+                        "{answer} {unknown}"
+                    );
                     assert_eq!(answer.json()["error"]["message"], unknown.json()["error"]["message"]);
                 }
             }
@@ -207,7 +219,8 @@ fn the_document_is_the_one_that_is_committed() {
     let document: Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
-    let committed = std::fs::read(&committed).unwrap_or_else(|error| panic!("{}: {error}", committed.display()));
+    let committed =
+        std::fs::read(&committed).unwrap_or_else(|error| panic!("{}: {error}", committed.display()));
     assert!(committed == printed.stdout, "docs/openapi.json is not what the routes say: run `make docs`");
     for operation in operations(&document) {
         assert!(operation.public || operation.statuses.contains(&401), "{}", operation.id);

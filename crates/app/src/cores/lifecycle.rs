@@ -37,12 +37,15 @@ impl App {
                 FollowUp::CheckAndStart => check_and_start(moved, self.now()).await?,
                 _ => (moved, None),
             };
-            let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else { continue };
+            let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else {
+                continue;
+            };
             self.0.engine.core_changed(id);
             if let Some(findings) = refusal {
                 return Err(Error::InvalidSource(findings));
             }
-            let core = self.follow(by, request, Revised { value: moved, revision }, transition, force).await?;
+            let core =
+                self.follow(by, request, Revised { value: moved, revision }, transition, force).await?;
             return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: Vec::new() });
         }
         Err(Error::Conflict("the Core is being changed by others; try again".into()))
@@ -67,9 +70,7 @@ impl App {
             Action::Pause => AuditAction::CorePause,
             _ => AuditAction::CoreResume,
         };
-        let status = |core: &Core| {
-            json!({"status": core.status.as_str(), "last_error": core.last_error.as_ref().map(|error| &error.message)})
-        };
+        let status = |core: &Core| json!({"status": core.status.as_str(), "last_error": core.last_error.as_ref().map(|error| &error.message)});
         let changes = diff(&status(&before.value), &status(moved), &[]);
         let record = self.core_record(by, request, audited, moved.id, changes);
         let mut transaction = self.0.database.begin().await?;
@@ -117,7 +118,12 @@ impl App {
         };
         for id in active {
             let record = self.execution_record(by, request, AuditAction::ExecutionCancel, id);
-            match self.0.engine.cancel(by.tenant_scope(), id, "its Core was stopped by force", Some(record)).await {
+            match self
+                .0
+                .engine
+                .cancel(by.tenant_scope(), id, "its Core was stopped by force", Some(record))
+                .await
+            {
                 Ok(_) | Err(scaigrid_engine::Error::Ended(_) | scaigrid_engine::Error::NoExecution) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -141,7 +147,8 @@ impl App {
                 return Ok(false);
             }
             let (stopped, _) = found.value.apply(Action::Stopped, self.now())?;
-            let written = cores::save(&mut transaction, scope, &stopped, found.revision, &self.0.vault).await?;
+            let written =
+                cores::save(&mut transaction, scope, &stopped, found.revision, &self.0.vault).await?;
             if written == Written::Done {
                 transaction.commit().await?;
                 self.0.engine.core_changed(id);
@@ -192,7 +199,8 @@ async fn check_and_start(
     now: scaigrid_scope::Instant,
 ) -> Result<(Core, Option<Vec<serde_json::Value>>), Error> {
     let program = std::sync::Arc::clone(&core.source.program);
-    let checked = tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
+    let checked =
+        tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
     match checked {
         Ok(()) => Ok((core.apply(Action::Started, now)?.0, None)),
         Err(Refusal(findings)) => {

@@ -6,8 +6,8 @@ mod versions;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_ir::{Diagnostic, bundle, load};
-pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::cores;
+pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
@@ -76,7 +76,8 @@ impl App {
         let record = self.core_record(by, request, AuditAction::CoreCreate, id, changes);
         let mut transaction = self.0.database.begin().await?;
         // Whoever adds a Core holds the tenant meanwhile, so that two do not both take the last place.
-        let tenant = tenants::lock(&mut transaction, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let tenant =
+            tenants::lock(&mut transaction, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
         if let Some(limit) = tenant.limits.max_cores
             && cores::count(&mut transaction, scope).await? >= i64::from(limit)
         {
@@ -157,8 +158,8 @@ impl App {
     ) -> Result<ShownCore, Error> {
         let found = self.find_core(by.tenant_scope(), id).await?;
         check_revision(found.revision, expected)?;
-        let changed = found.value.change(changes, self.now())?;
-        self.save_changed(by, request, AuditAction::CoreUpdate, found, changed).await
+        let after = found.value.change(changes, self.now())?;
+        self.save_changed(by, request, AuditAction::CoreUpdate, found, after).await
     }
 
     /// Writes a changed Core with its audit record, and the program where it is a new one.
@@ -168,31 +169,30 @@ impl App {
         request: &RequestContext,
         action: AuditAction,
         before: Revised<Core>,
-        changed: Core,
+        after: Core,
     ) -> Result<ShownCore, Error> {
-        let new_program = changed.source.version != before.value.source.version;
-        let diagnostics = if new_program { findings(&changed).await? } else { Vec::new() };
-        if changed == before.value {
-            return Ok(ShownCore { core: changed, revision: before.revision, diagnostics });
+        let new_program = after.source.version != before.value.source.version;
+        let diagnostics = if new_program { findings(&after).await? } else { Vec::new() };
+        if after == before.value {
+            return Ok(ShownCore { core: after, revision: before.revision, diagnostics });
         }
-        let changes = diff(&described(&before.value), &described(&changed), &[]);
-        let record = self.core_record(by, request, action, changed.id, changes);
+        let changes = diff(&described(&before.value), &described(&after), &[]);
+        let record = self.core_record(by, request, action, after.id, changes);
         let scope = by.tenant_scope();
         let mut transaction = self.0.database.begin().await?;
-        let written =
-            cores::save(&mut transaction, scope, &changed, before.revision, &self.0.vault).await?;
+        let written = cores::save(&mut transaction, scope, &after, before.revision, &self.0.vault).await?;
         match written {
             Written::Done => {}
             Written::Missing => return Err(Error::NotFound(Resource::Core)),
             Written::Stale => return Err(Error::PreconditionFailed),
         }
         if new_program {
-            cores::add_version(&mut transaction, scope, &changed, by.user_id()).await?;
+            cores::add_version(&mut transaction, scope, &after, by.user_id()).await?;
         }
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
-        self.0.engine.core_changed(changed.id);
-        Ok(ShownCore { core: changed, revision: before.revision + 1, diagnostics })
+        self.0.engine.core_changed(after.id);
+        Ok(ShownCore { core: after, revision: before.revision + 1, diagnostics })
     }
 
     /// Removes a Core and everything that belongs to it.

@@ -28,8 +28,7 @@ impl App {
             }
         };
         let mut connection = self.0.database.read().await?;
-        let rows =
-            cores::list_versions(&mut connection, by.tenant_scope(), id, below, page.rows()).await?;
+        let rows = cores::list_versions(&mut connection, by.tenant_scope(), id, below, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |version| Cursor::new([i64::from(version.source.version).into()])))
     }
 

@@ -49,7 +49,10 @@ mod tests {
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations_mut(item) {
                 assert!(operation.summary.is_some(), "{method} {path}");
-                assert!(operation.responses.responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+                assert!(
+                    operation.responses.responses.keys().any(|status| status.starts_with('2')),
+                    "{method} {path}"
+                );
                 tags.extend(operation.tags.clone().unwrap_or_default());
                 assert!(operation.tags.is_some(), "{method} {path}");
             }

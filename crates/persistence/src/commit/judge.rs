@@ -63,13 +63,9 @@ impl Wanted {
             }
             wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
             wanted.checkpoints.extend(unit.decided.as_ref().map(|checkpoint| checkpoint.id));
-            wanted.memory.extend(
-                unit.memory.iter().filter(|write| write.expected_version.is_some()).map(memory_key),
-            );
-        }
-        fn tidy<T: Ord>(list: &mut Vec<T>) {
-            list.sort_unstable();
-            list.dedup();
+            wanted
+                .memory
+                .extend(unit.memory.iter().filter(|write| write.expected_version.is_some()).map(memory_key));
         }
         tidy(&mut wanted.executions);
         tidy(&mut wanted.checkpoints);
@@ -78,6 +74,12 @@ impl Wanted {
         tidy(&mut wanted.inboxes);
         wanted
     }
+}
+
+/// Brings a list into the order in which everybody locks.
+fn tidy<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
 }
 
 /// Judges the units in order and updates the facts with what each that passes will change. Sets the standing of those
@@ -109,9 +111,9 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
         return Verdict::CheckpointDecided;
     }
     let changed = unit.memory.iter().any(|write| {
-        write.expected_version.is_some_and(|version| {
-            facts.memory.get(&memory_key(write)).copied().unwrap_or(0) != version
-        })
+        write
+            .expected_version
+            .is_some_and(|version| facts.memory.get(&memory_key(write)).copied().unwrap_or(0) != version)
     });
     if changed {
         return Verdict::MemoryChanged;
@@ -145,7 +147,8 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     }
     let (id, new_status) = match &mut unit.change {
         Change::Begin { execution, progress } => {
-            let standing = Standing { epoch: progress.epoch, next_seq: progress.next_seq, status: execution.status };
+            let standing =
+                Standing { epoch: progress.epoch, next_seq: progress.next_seq, status: execution.status };
             facts.executions.insert(execution.id, standing);
             deliver(unit, facts);
             return verdict;
@@ -155,9 +158,10 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             return verdict;
         }
         Change::Proceed { id, status, progress, .. } => {
-            let waiting = facts.inbox.get(id).is_some_and(|effects| {
-                effects.iter().any(|effect| !unit.taken.contains(effect))
-            });
+            let waiting = facts
+                .inbox
+                .get(id)
+                .is_some_and(|effects| effects.iter().any(|effect| !unit.taken.contains(effect)));
             if waiting && !status.is_final() {
                 verdict = Verdict::Awaited;
                 if *status == ExecutionStatus::Suspended {

@@ -123,7 +123,7 @@ async fn write(c: &mut AsyncPgConnection, rows: Rows) -> Result<()> {
 struct Columns {
     before: &'static str,
     after: &'static str,
-    columns: Vec<Column>,
+    arrays: Vec<Column>,
 }
 
 enum Column {
@@ -149,7 +149,7 @@ impl QueryId for Columns {
 impl QueryFragment<Pg> for Columns {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(self.before);
-        for (index, column) in self.columns.iter().enumerate() {
+        for (index, column) in self.arrays.iter().enumerate() {
             if index > 0 {
                 out.push_sql(", ");
             }
@@ -186,53 +186,8 @@ macro_rules! columns {
 
 fn statements(rows: Rows) -> Vec<Columns> {
     let mut statements = Vec::new();
-    let mut add = |before, after, columns| statements.push(Columns { before, after, columns });
-    if !rows.begun.is_empty() {
-        let columns = columns!(
-            rows.begun, Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status,
-            Text origin, TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth,
-            Bytes input, BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq,
-            Big snapshot_seq, TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at,
-        );
-        add(
-            "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, \
-             instance_key, parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, \
-             snapshot_seq, owner, epoch, started_at, finished_at) SELECT * FROM UNNEST(",
-            ")",
-            columns,
-        );
-    }
-    if !rows.proceeded.is_empty() {
-        let proceeded = rows.proceeded.into_iter().map(|row| ProceededColumns {
-            status: row.status.to_owned(),
-            id: row.id,
-            output: row.output,
-            error: row.error,
-            finished_at: row.finished_at,
-            keep: row.keep_snapshot,
-            snapshot: row.snapshot,
-            next_seq: row.next_seq,
-            owner: row.owner,
-            epoch: row.epoch,
-        });
-        let columns = columns!(
-            proceeded, Text id, Text status, BytesOrNull output, BytesOrNull error, AtOrNull finished_at,
-            Bool keep, BytesOrNull snapshot, Big next_seq, TextOrNull owner, Big epoch,
-        );
-        add(
-            "UPDATE executions e SET status = u.status, output = u.output, error = u.error, \
-             finished_at = u.finished_at, snapshot = CASE WHEN u.keep THEN e.snapshot ELSE u.snapshot END, \
-             snapshot_seq = CASE WHEN u.keep THEN e.snapshot_seq ELSE u.next_seq END, \
-             next_seq = u.next_seq, owner = u.owner, epoch = u.epoch FROM UNNEST(",
-            ") AS u (id, status, output, error, finished_at, keep, snapshot, next_seq, owner, epoch) \
-             WHERE e.id = u.id",
-            columns,
-        );
-    }
-    if !rows.journal.is_empty() {
-        let columns = columns!(rows.journal, Text tenant_id, Text execution_id, Big seq, Bytes entries);
-        add("INSERT INTO journal (tenant_id, execution_id, seq, entries) SELECT * FROM UNNEST(", ")", columns);
-    }
+    let mut add = |before, after, arrays| statements.push(Columns { before, after, arrays });
+    execution_statements(rows.begun, rows.proceeded, rows.journal, &mut add);
     checkpoint_statements(rows.opened, rows.decided, rows.abandoned, &mut add);
     memory_statements(rows.memory, &mut add);
     if !rows.events.is_empty() {
@@ -304,6 +259,64 @@ struct ProceededColumns {
     next_seq: i64,
     owner: Option<String>,
     epoch: i64,
+}
+
+fn execution_statements(
+    begun: Vec<crate::executions::ExecutionRow>,
+    proceeded: Vec<super::rows::Proceeded>,
+    journal: Vec<super::rows::Journal>,
+    add: &mut impl FnMut(&'static str, &'static str, Vec<Column>),
+) {
+    if !begun.is_empty() {
+        let columns = columns!(
+            begun, Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status,
+            Text origin, TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth,
+            Bytes input, BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq,
+            Big snapshot_seq, TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at,
+        );
+        add(
+            "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, \
+             instance_key, parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, \
+             snapshot_seq, owner, epoch, started_at, finished_at) SELECT * FROM UNNEST(",
+            ")",
+            columns,
+        );
+    }
+    if !proceeded.is_empty() {
+        let proceeded = proceeded.into_iter().map(|row| ProceededColumns {
+            status: row.status.to_owned(),
+            id: row.id,
+            output: row.output,
+            error: row.error,
+            finished_at: row.finished_at,
+            keep: row.keep_snapshot,
+            snapshot: row.snapshot,
+            next_seq: row.next_seq,
+            owner: row.owner,
+            epoch: row.epoch,
+        });
+        let columns = columns!(
+            proceeded, Text id, Text status, BytesOrNull output, BytesOrNull error, AtOrNull finished_at,
+            Bool keep, BytesOrNull snapshot, Big next_seq, TextOrNull owner, Big epoch,
+        );
+        add(
+            "UPDATE executions e SET status = u.status, output = u.output, error = u.error, \
+             finished_at = u.finished_at, snapshot = CASE WHEN u.keep THEN e.snapshot ELSE u.snapshot END, \
+             snapshot_seq = CASE WHEN u.keep THEN e.snapshot_seq ELSE u.next_seq END, \
+             next_seq = u.next_seq, owner = u.owner, epoch = u.epoch FROM UNNEST(",
+            ") AS u (id, status, output, error, finished_at, keep, snapshot, next_seq, owner, epoch) \
+             WHERE e.id = u.id",
+            columns,
+        );
+    }
+    if !journal.is_empty() {
+        let columns = columns!(journal, Text tenant_id, Text execution_id, Big seq, Bytes entries);
+        add(
+            "INSERT INTO journal (tenant_id, execution_id, seq, entries) SELECT * FROM UNNEST(",
+            ")",
+            columns,
+        );
+    }
 }
 
 fn checkpoint_statements(

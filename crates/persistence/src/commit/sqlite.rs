@@ -47,11 +47,8 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         }
     }
     for id in wanted.checkpoints {
-        let status: Option<String> = checkpoints::table
-            .find(id.to_string())
-            .select(checkpoints::status)
-            .first(c)
-            .optional()?;
+        let status: Option<String> =
+            checkpoints::table.find(id.to_string()).select(checkpoints::status).first(c).optional()?;
         if status.as_deref() == Some("pending") {
             facts.pending.insert(id);
         }
@@ -183,8 +180,7 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
     let changed = if row.keep_snapshot {
         diesel::update(target).set(standing).execute(c)?
     } else {
-        let state =
-            (executions::snapshot.eq(row.snapshot), executions::snapshot_seq.eq(row.next_seq));
+        let state = (executions::snapshot.eq(row.snapshot), executions::snapshot_seq.eq(row.next_seq));
         diesel::update(target).set((standing, state)).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }

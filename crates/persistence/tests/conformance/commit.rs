@@ -327,8 +327,7 @@ async fn what_has_come_is_seen_before_waiting(home: &Home) {
     // An answer to one that waits wakes it, once, and one to the ended is thrown away.
     let keep = |number| Unit::new(tenant_id(1), at(3), Change::Keep { id: execution_id(number) });
     let deliver = || Unit { delivered: vec![to_parent(5)], ..keep(1) };
-    let to_the_ended =
-        Unit { delivered: vec![Delivery { to: execution_id(2), ..to_parent(1) }], ..keep(2) };
+    let to_the_ended = Unit { delivered: vec![Delivery { to: execution_id(2), ..to_parent(1) }], ..keep(2) };
     apply(home, vec![deliver(), deliver(), to_the_ended]).await;
     assert_eq!(stored(home, 1).await.unwrap().execution.status, ExecutionStatus::Queued);
     let mut c = home.read().await;
@@ -418,10 +417,7 @@ async fn another_tenant_sees_nothing(home: &Home) {
     let mut unit = begin(1);
     unit.opened = vec![(checkpoint(1), 0)];
     unit.memory = vec![write("m", "k", 1, None)];
-    let child = Execution {
-        parent: Some(Parent { execution: execution_id(1), effect: 0 }),
-        ..execution(2)
-    };
+    let child = Execution { parent: Some(Parent { execution: execution_id(1), effect: 0 }), ..execution(2) };
     unit.started = vec![child];
     apply(home, vec![unit]).await;
     let (mut c, foreign) = (home.read().await, of_tenant(2));

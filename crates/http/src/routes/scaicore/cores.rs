@@ -23,6 +23,7 @@ use crate::filters::Filters;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
+use crate::routes::given::given;
 use crate::upload::{JsonOrForm, Upload};
 
 /// A bundle as a form.
@@ -284,8 +285,9 @@ pub(super) struct CoreChangesBody {
     #[schema(value_type = Option<String>)]
     concurrency_mode: Option<ConcurrencyMode>,
     /// The input field that is the key of an entity; null takes it away.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "absent keeps it, null takes it away")]
     entity_key_field: Option<Option<String>>,
     /// The program; another one is a new version.
     #[schema(value_type = Option<Object>)]
@@ -310,11 +312,6 @@ pub(super) struct CoreChangesBody {
     /// Whatever is to be kept there.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
-}
-
-/// Tells null from absence.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
 }
 
 /// Replace fields of a Core

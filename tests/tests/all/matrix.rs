@@ -1,0 +1,68 @@
+//! Who may do what: every role against every operation, as a table that a reviewer reads.
+//!
+//! Each operation is asked for something that does not exist, with an empty body: a right that is missing is told before
+//! anything else, so whatever is not a refusal of the right means that the right is there, and nothing is changed.
+
+use std::fmt::Write as _;
+
+use scaigrid_tests::{Db, on};
+
+use crate::strangers::{operations, plausible};
+
+const ROLES: [&str; 7] =
+    ["super_admin", "partner_admin", "partner_viewer", "tenant_admin", "tenant_user", "tenant_viewer", ""];
+
+/// A path with ids in it that nothing has.
+fn to_nothing(template: &str) -> String {
+    let ids = [
+        ("{core_id}", "core_01J00000000000000000000000"),
+        ("{execution_id}", "exec_01J00000000000000000000000"),
+        ("{checkpoint_id}", "01900000-0000-0000-0000-000000000000"),
+        ("{tenant_id}", "ten_01J00000000000000000000000"),
+        ("{partner_id}", "prt_01J00000000000000000000000"),
+        ("{module_id}", "nothing"),
+        ("{version}", "7"),
+        ("{id}", "usr_01J00000000000000000000000"),
+    ];
+    let path = ids.iter().fold(template.to_owned(), |path, (name, id)| path.replace(name, id));
+    let path = if path.starts_with("/v1/api-keys/") { path.replace("usr_", "apikey_") } else { path };
+    assert!(!path.contains('{'), "{path}: no id is known for it");
+    path
+}
+
+#[test]
+fn every_role_may_do_what_the_table_says() {
+    on(Db::Sqlite, |place| {
+        let server = place.start();
+        let root = server.admin();
+        // What a caller has of a partner's level is seen best from a partner of their own.
+        let partner = serde_json::json!({"slug": "p", "name": "P"});
+        let partner = root.post("/v1/admin/partners").json(&partner).answer(201).data();
+        let tenant = serde_json::json!({"slug": "t", "name": "T", "partner_id": partner["id"]});
+        root.post("/v1/admin/tenants").json(&tenant).answer(201);
+        let inside = root.in_tenant("t");
+        let clients = ROLES.map(|role| {
+            let roles: Vec<&str> = if role.is_empty() { Vec::new() } else { vec![role] };
+            let email = format!("{}@example.org", if role.is_empty() { "none" } else { role });
+            server.client(&inside.user(&email, &roles).1)
+        });
+
+        let document = root.get("/openapi.json").answer(200).json();
+        let mut table = format!("{:28}", "operation");
+        for role in ROLES {
+            write!(table, " {:14}", if role.is_empty() { "(none)" } else { role }).unwrap();
+        }
+        for operation in operations(&document).iter().filter(|operation| !operation.public) {
+            write!(table, "\n{:28}", operation.id).unwrap();
+            let path = to_nothing(&operation.path);
+            for client in &clients {
+                let answer = plausible(client.request(operation.method, &path), operation).exchange();
+                assert!(answer.status < 500 && answer.status != 401, "{answer}");
+                write!(table, " {:14}", if answer.status == 403 { "-" } else { "yes" }).unwrap();
+            }
+        }
+        let table: Vec<&str> = table.lines().map(str::trim_end).collect();
+        insta::assert_snapshot!("roles_and_operations", table.join("\n"));
+        server.stop();
+    });
+}
