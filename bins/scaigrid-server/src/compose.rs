@@ -10,7 +10,6 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
 
-use crate::existing;
 use crate::files::{self, FolderLock, Unusable};
 use crate::settings::Settings;
 
@@ -46,16 +45,16 @@ async fn open(settings: &Settings) -> anyhow::Result<(Database, Option<FolderLoc
         }
         DatabaseUrl::Postgres(_) => None,
     };
-    Ok((connect(settings).await?, lock))
+    Ok((Database::open(&settings.database, CONNECTIONS).await.map_err(|error| unusable(error, ""))?, lock))
 }
 
-async fn connect(settings: &Settings) -> anyhow::Result<Database> {
-    Database::open(&settings.database, CONNECTIONS).await.map_err(|error| match error {
+fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
+    match error {
         DatabaseError::Setup(reason) | DatabaseError::Unavailable(reason) => {
-            anyhow::Error::new(Unusable(format!("SCAIGRID_DATABASE_URL: {reason}")))
+            Unusable(format!("SCAIGRID_DATABASE_URL: {reason}{advice}")).into()
         }
         other => other.into(),
-    })
+    }
 }
 
 /// Puts everything below the edge together, sets an empty database up, and registers the node.
@@ -71,15 +70,21 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
 /// Puts the application together on a database that a server has set up, for a task beside servers or without one:
 /// nothing is made, locked or registered, and no loop runs.
 pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
-    existing::require_tables(&settings.database).await?;
-    let database = connect(settings).await?;
-    existing::require_first_start(&database, SystemScope::for_the_process().platform()).await?;
+    const ADVICE: &str = "; start the server on it once";
+    let database = Database::open_existing(&settings.database, CONNECTIONS).await;
+    let database = database.map_err(|error| unusable(error, ADVICE))?;
     let Some(vault) = files::existing_vault(settings)? else {
         let path = files::master_key(&settings.data_dir);
         let reason = format!("SCAIGRID_MASTER_KEY: not given, and {} is not there", path.display());
         return Err(Unusable(reason).into());
     };
     let app = application(settings, clock, database, Arc::new(vault))?;
+    if !app.is_set_up().await? {
+        return Err(Unusable(format!(
+            "SCAIGRID_DATABASE_URL: the database has tables, but nobody in them{ADVICE}"
+        ))
+        .into());
+    }
     // What is set up already is only compared with the master key.
     bootstrap(settings, &app).await?;
     Ok(app)

@@ -6,7 +6,6 @@
 mod admin;
 pub mod clock;
 mod compose;
-mod existing;
 mod files;
 mod logging;
 mod serve;

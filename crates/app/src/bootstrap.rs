@@ -97,6 +97,15 @@ impl App {
         Ok(first.then_some(key))
     }
 
+    /// Whether a first start has been.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_set_up(&self) -> Result<bool, BootstrapError> {
+        let mut connection = self.0.database.read().await?;
+        Ok(platform_facts::lookup(&mut connection, SET_UP_BY).await?.is_some())
+    }
+
     fn check_master_key(&self, stored: &str) -> Result<(), BootstrapError> {
         if self.0.vault.key_ids().any(|own| own == stored) {
             return Ok(());

@@ -161,6 +161,7 @@ impl From<EngineError> for Error {
             ),
             EngineError::Start(failure) => start_refused(&failure),
             EngineError::Checkpoint(error) => error.into(),
+            error @ EngineError::HandedOnTooOften => Self::Conflict(error.to_string()),
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
             EngineError::Contended | EngineError::ShuttingDown => {
                 Self::Unavailable { retry_after: RETRY_AFTER }

@@ -1,7 +1,7 @@
 //! What ends a checkpoint's wait, or an execution: decisions, deadlines, cancellations.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{self, Duration};
 
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, State};
@@ -13,9 +13,13 @@ use scaigrid_persistence::executions::Stored;
 use scaigrid_runtime::{Failure, Outcome};
 use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 
+use crate::cores::Turn;
 use crate::drive::{Committed, Run, encode_outcome};
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
 use crate::{Engine, Error};
+
+/// How often a checkpoint may be handed on: its history is kept whole.
+const MOVES_AT_MOST: usize = 200;
 
 /// What somebody, or time, does to a checkpoint: asked again for every attempt, with the checkpoint as it then stands.
 pub trait Decider: Send + Sync {
@@ -57,6 +61,7 @@ impl Engine {
         decider: &dyn Decider,
         wait: Option<Duration>,
     ) -> Result<Decided, Error> {
+        let until = time::Instant::now() + wait.unwrap_or_default();
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let mut connection = self.0.database.read().await?;
@@ -82,7 +87,7 @@ impl Engine {
                 continue;
             }
             let stored = StoredCheckpoint { checkpoint: change.checkpoint, ..stored };
-            if let Some(decided) = self.conclude(scope, stored, audit, wait).await? {
+            if let Some(decided) = self.conclude(scope, stored, audit, until, &mut turn).await? {
                 return Ok(decided);
             }
         }
@@ -104,6 +109,9 @@ impl Engine {
         if change.ends_the_wait() {
             return Ok(None);
         }
+        if stored.between.len() >= MOVES_AT_MOST {
+            return Err(Error::HandedOnTooOften);
+        }
         let audit = decider.audit(&before, &change.checkpoint, now);
         stored.checkpoint = change.checkpoint;
         stored.between.push(change.event);
@@ -123,7 +131,8 @@ impl Engine {
         scope: TenantScope,
         stored: StoredCheckpoint,
         audit: Option<AuditRecord>,
-        wait: Option<Duration>,
+        until: time::Instant,
+        turn: &mut Turn,
     ) -> Result<Option<Decided>, Error> {
         let execution = stored.checkpoint.execution_id;
         let consequence = consequence(&stored.checkpoint);
@@ -138,8 +147,9 @@ impl Engine {
             return match self.0.committer.commit(unit).await? {
                 Verdict::Done | Verdict::Awaited => {
                     self.work_waits();
+                    *turn = None;
                     let standing = self.standing(scope, execution).await?;
-                    let standing = self.settle(scope, standing.execution, wait.unwrap_or_default()).await?;
+                    let standing = self.settle(scope, standing.execution, until).await?;
                     Ok(Some(Decided { checkpoint: stored, standing }))
                 }
                 _ => Ok(None),
@@ -153,13 +163,16 @@ impl Engine {
         }
         run.done.decided = Some(stored.checkpoint.clone());
         run.done.audit.extend(audit);
+        run.patience = Some(until);
         match self.drive(&mut run).await? {
-            Committed::Yes | Committed::AndAwaited => {}
+            Committed::Yes | Committed::AndAwaited | Committed::Unfinished => {}
             // The decision had become durable on the way; the rest goes on in other hands.
             _ if run.held.is_some() => run.execution.status = ExecutionStatus::Running,
             Committed::Again | Committed::Overtaken | Committed::Refused => return Ok(None),
         }
-        let standing = self.settle_run(run, wait.unwrap_or_default()).await?;
+        // The others need not wait while this one does.
+        *turn = None;
+        let standing = self.settle_run(run, until).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
     }
 
@@ -213,7 +226,7 @@ impl Engine {
                     return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
                 }
                 _ if run.held.is_some() => return self.standing(scope, id).await,
-                Committed::Again | Committed::Overtaken | Committed::Refused => {}
+                Committed::Unfinished | Committed::Again | Committed::Overtaken | Committed::Refused => {}
             }
         }
         Err(Error::Contended)

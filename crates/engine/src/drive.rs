@@ -50,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) held: Option<Held>,
     /// Whether somebody sees it through, whatever comes.
     pub(crate) supervised: bool,
+    /// Until when its caller waits; from then on it goes on in other hands.
+    pub(crate) patience: Option<Instant>,
 }
 
 impl Run {
@@ -107,6 +109,8 @@ pub(crate) enum Committed {
     Yes,
     /// It is durable, and goes on: something it waits for has come.
     AndAwaited,
+    /// It is durable and has not come to a rest, and its caller waits no longer.
+    Unfinished,
     /// Nothing was written, and it is worth doing it again from what is durable.
     Again,
     /// Somebody else decided the checkpoint, or has taken the execution on.
@@ -123,6 +127,7 @@ impl Engine {
             let mut fuel = FUEL;
             let step = run.machine.advance(&run.program, &mut fuel);
             self.abandon(run).await?;
+            let spent = step == Step::OutOfFuel;
             match step {
                 Step::Effects(effects) => {
                     for effect in effects {
@@ -143,7 +148,11 @@ impl Engine {
                     return self.end(run, End::Cancelled, ExecutionStatus::Cancelled).await;
                 }
             }
-            if run.done.entries.len() >= ENTRIES_AT_MOST || durable_at.elapsed() >= UNSEEN_AT_MOST {
+            let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
+            if run.done.entries.len() >= ENTRIES_AT_MOST
+                || durable_at.elapsed() >= UNSEEN_AT_MOST
+                || (!waited_for && spent)
+            {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
                     Committed::Yes if status == ExecutionStatus::Running => {}
@@ -151,6 +160,9 @@ impl Engine {
                         self.take_inbox(run).await?;
                     }
                     other => return Ok(other),
+                }
+                if !waited_for {
+                    return Ok(Committed::Unfinished);
                 }
                 durable_at = Instant::now();
             }

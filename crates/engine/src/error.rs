@@ -35,6 +35,9 @@ pub enum Error {
     /// The checkpoint cannot be changed as asked.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The checkpoint was given to others so often that it may not be any more.
+    #[error("the checkpoint was handed on too often")]
+    HandedOnTooOften,
     /// The execution has ended.
     #[error("the execution is {0} already")]
     Ended(ExecutionStatus),

@@ -1,7 +1,7 @@
 //! Starting a flow from outside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_ir::Value;
@@ -64,8 +64,9 @@ impl Engine {
         match invocation.wait {
             None => self.accept(scope, program, &hosted, execution).await,
             Some(wait) => {
-                let run = self.run_at_once(scope, program, &hosted, execution).await?;
-                self.settle_run(run, wait).await
+                let until = Instant::now() + wait;
+                let run = self.run_at_once(scope, program, &hosted, execution, until).await?;
+                self.settle_run(run, until).await
             }
         }
     }
@@ -93,14 +94,16 @@ impl Engine {
         program: Arc<Program>,
         hosted: &HostedCore,
         execution: Execution,
+        until: Instant,
     ) -> Result<Run, Error> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             self.take_turn(&mut turn, attempt, execution.core_id).await;
             let mut run =
                 begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            run.patience = Some(until);
             match self.drive(&mut run).await? {
-                Committed::Yes | Committed::AndAwaited => return Ok(run),
+                Committed::Yes | Committed::AndAwaited | Committed::Unfinished => return Ok(run),
                 // It had become durable on the way: it goes on from there, in other hands.
                 Committed::Again | Committed::Overtaken if run.stored_epoch.is_some() => {
                     run.execution.status = ExecutionStatus::Running;
@@ -168,6 +171,7 @@ pub(crate) fn begin(
         opened: Vec::new(),
         held: None,
         supervised: false,
+        patience: None,
     })
 }
 

@@ -76,7 +76,7 @@ impl Engine {
                 Committed::Yes | Committed::AndAwaited | Committed::Overtaken | Committed::Refused => {
                     return Ok(());
                 }
-                Committed::Again => {}
+                Committed::Again | Committed::Unfinished => {}
             }
         }
         Err(Error::Contended)
@@ -133,6 +133,7 @@ impl Engine {
             opened: Vec::new(),
             held: None,
             supervised: false,
+            patience: None,
         }))
     }
 

@@ -1,13 +1,12 @@
 //! Waiting for an execution, and where it stands.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scaigrid_bus::{Heard, Signal};
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_persistence::{checkpoints, executions};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
-use tokio::time::Instant;
 
 use crate::drive::Run;
 use crate::{Engine, Error};
@@ -54,7 +53,7 @@ impl Engine {
 
     /// As [`Engine::settle`], for a run that has just come to a rest: where it plainly waits for people, or has ended, nothing
     /// needs to be looked up.
-    pub(crate) async fn settle_run(&self, run: Run, wait: Duration) -> Result<Standing, Error> {
+    pub(crate) async fn settle_run(&self, run: Run, until: Instant) -> Result<Standing, Error> {
         let status = run.execution.status;
         if status.is_final() {
             return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
@@ -66,24 +65,23 @@ impl Engine {
         let (scope, execution) = (run.scope, run.execution.clone());
         // What is not at rest is handed on by being dropped.
         drop(run);
-        self.settle(scope, execution, wait).await
+        self.settle(scope, execution, until).await
     }
 
-    /// Waits until an execution has ended or waits for a person, but not longer than so long.
+    /// Waits until an execution has ended or waits for a person, but not for ever.
     pub(crate) async fn settle(
         &self,
         scope: TenantScope,
         execution: Execution,
-        wait: Duration,
+        until: Instant,
     ) -> Result<Standing, Error> {
-        let deadline = Instant::now() + wait;
         let mut listener = self.0.bus.listen();
         let mut standing = self.with_checkpoints(scope, execution).await?;
         loop {
             if standing.execution.status.is_final() || !standing.checkpoints.is_empty() {
                 return Ok(standing);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(standing);
             }

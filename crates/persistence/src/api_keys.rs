@@ -115,7 +115,7 @@ pub async fn find_by_hash(
         .inner_join(tenants::table.on(tenants::id.eq(api_keys::tenant_id)))
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
         .filter(api_keys::hash.eq(hash.to_vec()));
-    let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status)).first(c).await.optional())?;
+    let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status)).get_result(c).await.optional())?;
     let Some((key, user, tenant, partner_status)) = found else { return Ok(None) };
     let tenant = Tenant::try_from(tenant)?;
     Ok(Some(AuthenticatedKey {
@@ -152,7 +152,7 @@ macro_rules! narrow {
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ApiKeyId) -> Result<Option<ApiKey>> {
     let query =
         api_keys::table.find(id.to_string()).filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()));
-    let row = with!(c, c => query.select(ApiKeyRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query.select(ApiKeyRow::as_select()).get_result(c).await.optional())?;
     row.map(ApiKey::try_from).transpose()
 }
 
@@ -195,7 +195,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &ApiKeyFilter
             query
         }};
     }
-    Ok(with!(c, c => query!().first(c).await)?)
+    Ok(with!(c, c => query!().get_result(c).await)?)
 }
 
 /// Adds a key under the digest by which it is found.

@@ -251,7 +251,7 @@ pub async fn lookup(
                 .select(CheckpointRow::as_select())
         };
     }
-    let row = with!(c, c => query!().first(c).await.optional())?;
+    let row = with!(c, c => query!().get_result(c).await.optional())?;
     row.map(StoredCheckpoint::try_from).transpose()
 }
 
@@ -339,8 +339,8 @@ pub async fn lock(
         };
     }
     let row = match tx.engine()? {
-        Engine::Postgres(c) => query!().for_update().first(c).await.optional()?,
-        Engine::Sqlite(c) => query!().first(c).await.optional()?,
+        Engine::Postgres(c) => query!().for_update().get_result(c).await.optional()?,
+        Engine::Sqlite(c) => query!().get_result(c).await.optional()?,
     };
     row.map(StoredCheckpoint::try_from).transpose()
 }

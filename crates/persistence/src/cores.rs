@@ -211,7 +211,7 @@ pub async fn lookup(
                 .select((CoreRow::as_select(), core_versions::bundle))
         };
     }
-    let row: Option<(CoreRow, Vec<u8>)> = with!(c, c => query!().first(c).await.optional())?;
+    let row: Option<(CoreRow, Vec<u8>)> = with!(c, c => query!().get_result(c).await.optional())?;
     let Some((row, bundle)) = row else { return Ok(None) };
     let program = unpack(&row.id, &bundle)?;
     let revision = row.revision;
@@ -224,7 +224,7 @@ pub async fn standing(c: &mut Connection, scope: TenantScope, id: CoreId) -> Res
         .find(id.to_string())
         .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
         .select((cores::status, cores::source_version));
-    let row: Option<(String, i32)> = with!(c, c => query.first(c).await.optional())?;
+    let row: Option<(String, i32)> = with!(c, c => query.get_result(c).await.optional())?;
     row.map(|(status, version)| {
         Ok((column(TABLE, "status", &id.to_string(), &status)?, version.cast_unsigned()))
     })
@@ -372,7 +372,7 @@ pub async fn lookup_version(
     let query = core_versions::table
         .find((scope.tenant_id().to_string(), id.to_string(), version.cast_signed()))
         .select((core_versions::bundle, core_versions::created_by, core_versions::created_at));
-    let row: Option<(Vec<u8>, String, Stamp)> = with!(c, c => query.first(c).await.optional())?;
+    let row: Option<(Vec<u8>, String, Stamp)> = with!(c, c => query.get_result(c).await.optional())?;
     row.map(|(bundle, created_by, created_at)| {
         let program = unpack(&id.to_string(), &bundle)?;
         source_version(id, Source { program, version }, &created_by, created_at)

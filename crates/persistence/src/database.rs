@@ -64,35 +64,60 @@ impl Database {
         match url {
             DatabaseUrl::Postgres(url) => {
                 postgres::migrate(url).await?;
-                let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(
-                    url,
-                    postgres::manager_config(),
-                );
-                let pool = Pool::builder(manager)
-                    .max_size(connections)
-                    .wait_timeout(Some(POOL_WAIT))
-                    .create_timeout(Some(POOL_WAIT))
-                    .runtime(deadpool::Runtime::Tokio1)
-                    .build()
-                    .map_err(|error| Error::Setup(error.to_string()))?;
-                Ok(Self(Arc::new(Inner::Postgres(pool))))
+                Self::of_postgres(url, connections)
             }
             DatabaseUrl::Sqlite(path) => {
-                let writer = sqlite::open_writer(path).await?;
-                let manager = AsyncDieselConnectionManager::<SqliteConnection>::new_with_config(
-                    path.to_string_lossy(),
-                    sqlite::manager_config(),
-                );
-                let readers = Pool::builder(manager)
-                    .max_size(connections)
-                    .wait_timeout(Some(POOL_WAIT))
-                    .runtime(deadpool::Runtime::Tokio1)
-                    .build()
-                    .map_err(|error| Error::Setup(error.to_string()))?;
-                let writer = Arc::new(Mutex::new(Writer(Some(writer))));
-                Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.clone() })))
+                Self::of_sqlite(path, connections, sqlite::open_writer(path, sqlite::Missing::Run).await?)
             }
         }
+    }
+
+    /// Opens the pools of a database that has every table of this version, and changes nothing: for a visitor beside the
+    /// servers, who must neither make a database of a mistyped name nor migrate one under an older server.
+    ///
+    /// # Errors
+    /// As [`Database::open`], and [`Error::Setup`] when the database or some of its tables are missing.
+    pub async fn open_existing(url: &DatabaseUrl, connections: usize) -> Result<Self> {
+        match url {
+            DatabaseUrl::Postgres(url) => {
+                postgres::require_migrated(url).await?;
+                Self::of_postgres(url, connections)
+            }
+            DatabaseUrl::Sqlite(path) => {
+                // The file of a database that was opened once is never empty.
+                if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+                    return Err(Error::Setup(format!("there is no database in {}", path.display())));
+                }
+                Self::of_sqlite(path, connections, sqlite::open_writer(path, sqlite::Missing::Refuse).await?)
+            }
+        }
+    }
+
+    fn of_postgres(url: &str, connections: usize) -> Result<Self> {
+        let config = postgres::manager_config();
+        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(url, config);
+        let pool = Pool::builder(manager)
+            .max_size(connections)
+            .wait_timeout(Some(POOL_WAIT))
+            .create_timeout(Some(POOL_WAIT))
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::Setup(error.to_string()))?;
+        Ok(Self(Arc::new(Inner::Postgres(pool))))
+    }
+
+    fn of_sqlite(path: &Path, connections: usize, writer: SqliteConnection) -> Result<Self> {
+        let config = sqlite::manager_config();
+        let url = path.to_string_lossy();
+        let manager = AsyncDieselConnectionManager::<SqliteConnection>::new_with_config(url, config);
+        let readers = Pool::builder(manager)
+            .max_size(connections)
+            .wait_timeout(Some(POOL_WAIT))
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::Setup(error.to_string()))?;
+        let writer = Arc::new(Mutex::new(Writer(Some(writer))));
+        Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.to_owned() })))
     }
 
     /// Whether other processes may use the same database at the same time.

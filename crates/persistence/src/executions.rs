@@ -162,7 +162,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
                 .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
         };
     }
-    let row = with!(c, c => query!().select(ShownRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?;
     row.map(Execution::try_from).transpose()
 }
 
@@ -269,7 +269,7 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
         };
     }
     type Loaded = (ShownRow, Option<Vec<u8>>, i64, i64, i64, Option<String>, String);
-    let row: Option<Loaded> = with!(c, c => query!().first(c).await.optional())?;
+    let row: Option<Loaded> = with!(c, c => query!().get_result(c).await.optional())?;
     let Some((shown, snapshot, snapshot_seq, next_seq, epoch, owner, core)) = row else { return Ok(None) };
     let owner = owner.map(|node| column(TABLE, "owner", &id.to_string(), &node)).transpose()?;
     Ok(Some(Stored {

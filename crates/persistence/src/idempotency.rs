@@ -122,7 +122,7 @@ pub async fn begin(
             .filter(keys::tenant_id.eq(tenant.clone()))
             .filter(keys::endpoint.eq(request.endpoint.to_owned()))
             .filter(keys::key.eq(request.key.to_owned()));
-        let found: Option<(KeyRow, Option<Stamp>)> = with!(tx, c => query.select((KeyRow::as_select(), nodes::lease_until.nullable())).first(c).await.optional())?;
+        let found: Option<(KeyRow, Option<Stamp>)> = with!(tx, c => query.select((KeyRow::as_select(), nodes::lease_until.nullable())).get_result(c).await.optional())?;
         let Some((row, lease)) = found else {
             // It was given back in between.
             continue;

@@ -3,6 +3,8 @@
 //! Functions are grouped by what they keep, with one small grammar of verbs: `lookup`, `find_by_…`, `list`,
 //! `count`, `add`, then verbs of the domain. Those that touch a tenant's data take a
 //! [`TenantScope`](scaigrid_scope::TenantScope) first, which only an authenticated principal or the process itself can make.
+//! A row that a key finds is read with `get_result`, not `first`: the limit of the latter is a bound value, and SQLite plans
+//! a statement anew whenever one that it has looked at changes hands.
 //! Nothing here decides anything: the domain is asked before, and writes carry the state that they expect.
 
 pub mod api_keys;

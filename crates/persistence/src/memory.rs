@@ -50,7 +50,7 @@ pub async fn lookup(
         text_storable(key.to_owned()),
     );
     let query = core_memory::table.find(place).select((core_memory::value, core_memory::version));
-    let row: Option<(Vec<u8>, i64)> = with!(c, c => query.first(c).await.optional())?;
+    let row: Option<(Vec<u8>, i64)> = with!(c, c => query.get_result(c).await.optional())?;
     row.map(|(value, version)| entry(key.to_owned(), &value, version)).transpose()
 }
 

@@ -118,7 +118,7 @@ pub async fn lookup(
     let (level, id) = place(scope.level());
     let query = module_settings::table.find((level, id, module.to_string()));
     let row: Option<SettingRow> =
-        with!(c, c => query.select(SettingRow::as_select()).first(c).await.optional())?;
+        with!(c, c => query.select(SettingRow::as_select()).get_result(c).await.optional())?;
     row.map(ModuleSetting::try_from).transpose()
 }
 

@@ -111,14 +111,14 @@ pub struct PartnerFilter {
 /// A partner.
 pub async fn lookup(c: &mut Connection, scope: PartnerScope) -> Result<Option<Partner>> {
     let query = partners::table.find(scope.partner_id().to_string());
-    let row = with!(c, c => query.select(PartnerRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query.select(PartnerRow::as_select()).get_result(c).await.optional())?;
     row.map(Partner::try_from).transpose()
 }
 
 /// A partner by its slug.
 pub async fn find_by_slug(c: &mut Connection, _: PlatformScope, slug: &Slug) -> Result<Option<Partner>> {
     let query = partners::table.filter(partners::slug.eq(slug.to_string()));
-    let row = with!(c, c => query.select(PartnerRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query.select(PartnerRow::as_select()).get_result(c).await.optional())?;
     row.map(Partner::try_from).transpose()
 }
 
@@ -161,7 +161,7 @@ pub async fn count(c: &mut Connection, _: PlatformScope, filter: &PartnerFilter)
             query
         }};
     }
-    Ok(with!(c, c => query!().first(c).await)?)
+    Ok(with!(c, c => query!().get_result(c).await)?)
 }
 
 /// Adds a partner.

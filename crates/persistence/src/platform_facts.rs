@@ -10,7 +10,7 @@ use crate::schema::platform_facts;
 /// A fact by its name.
 pub async fn lookup(c: &mut Connection, name: &str) -> Result<Option<String>> {
     let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
-    Ok(with!(c, c => query.first(c).await.optional())?)
+    Ok(with!(c, c => query.get_result(c).await.optional())?)
 }
 
 /// Settles a fact if it is not settled yet, and gives the value that counts from then on: the first one.
@@ -25,5 +25,5 @@ pub async fn put_if_absent(tx: &mut Transaction, name: &str, value: &str) -> Res
         return Ok(value.to_owned());
     }
     let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
-    Ok(with!(tx, c => query.first(c).await)?)
+    Ok(with!(tx, c => query.get_result(c).await)?)
 }

@@ -42,3 +42,19 @@ pub(crate) async fn migrate(url: &str) -> Result<()> {
     drop(harness.into_inner());
     outcome.map_err(|error| Error::Setup(format!("the migrations failed: {error}")))
 }
+
+/// Refuses a database without tables, or with those of an older version. It is not written to.
+pub(crate) async fn require_migrated(url: &str) -> Result<()> {
+    /// Asks for a table of the first migration, and for no row of it.
+    const PROBE: &str = "SELECT 1 FROM platform_facts LIMIT 0";
+    let mut connection =
+        AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    let probed = connection.batch_execute(PROBE).await;
+    probed.map_err(|error| Error::Setup(format!("the database has no tables: {error}")))?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    match harness.has_pending_migration(MIGRATIONS) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::Setup("the database lacks migrations of this version".into())),
+        Err(error) => Err(Error::Setup(error.to_string())),
+    }
+}

@@ -61,16 +61,30 @@ pub(crate) async fn connect(path: &Path, access: Access) -> Result<SqliteConnect
     blocking(path, move |path| open(&path, access)).await.map(SqliteConnection::new)
 }
 
-/// Opens the file for writing, makes it where it is missing, and runs the missing migrations. They run in
+/// What becomes of migrations that are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Run,
+    Refuse,
+}
+
+/// Opens the file for writing, makes it where it is missing, and runs the missing migrations, or refuses. They run in
 /// transactions that begin by taking the write lock.
-pub(crate) async fn open_writer(path: &Path) -> Result<SqliteConnection> {
-    blocking(path, |path| {
+pub(crate) async fn open_writer(path: &Path, missing: Missing) -> Result<SqliteConnection> {
+    blocking(path, move |path| {
         let mut connection = open(&path, Access::Write)?;
-        connection
-            .exclusive_transaction(|c| c.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed))
-            .map_err(|Failed(error)| {
-                ConnectionError::BadConnection(format!("the migrations failed: {error}"))
-            })?;
+        let bad = |reason: String| ConnectionError::BadConnection(reason);
+        match missing {
+            Missing::Run => connection
+                .exclusive_transaction(|c| c.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed))
+                .map_err(|Failed(error)| bad(format!("the migrations failed: {error}")))?,
+            Missing::Refuse => {
+                let pending = connection.has_pending_migration(MIGRATIONS);
+                if pending.map_err(|error| bad(error.to_string()))? {
+                    return Err(bad("it lacks migrations of this version".into()));
+                }
+            }
+        }
         Ok(connection)
     })
     .await

@@ -190,7 +190,7 @@ pub async fn lookup(c: &mut Connection, scope: LevelScope, id: TenantId) -> Resu
             query
         }};
     }
-    let row: Option<TenantRow> = with!(c, c => query!().first(c).await.optional())?;
+    let row: Option<TenantRow> = with!(c, c => query!().get_result(c).await.optional())?;
     row.map(Tenant::try_from).transpose()
 }
 
@@ -206,7 +206,7 @@ pub async fn find_by_slug(c: &mut Connection, scope: LevelScope, slug: &Slug) ->
             query
         }};
     }
-    let row: Option<TenantRow> = with!(c, c => query!().first(c).await.optional())?;
+    let row: Option<TenantRow> = with!(c, c => query!().get_result(c).await.optional())?;
     row.map(Tenant::try_from).transpose()
 }
 
@@ -215,8 +215,7 @@ pub async fn reference(c: &mut Connection, _: &SystemScope, id: TenantId) -> Res
     let query = tenants::table
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
         .filter(tenants::id.eq(id.to_string()));
-    let found: Option<(TenantRow, String)> =
-        with!(c, c => query.select((TenantRow::as_select(), partners::status)).first(c).await.optional())?;
+    let found: Option<(TenantRow, String)> = with!(c, c => query.select((TenantRow::as_select(), partners::status)).get_result(c).await.optional())?;
     found.map(as_reference).transpose()
 }
 
@@ -229,8 +228,7 @@ pub async fn reference_by_slug(
     let query = tenants::table
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
         .filter(tenants::slug.eq(slug.to_string()));
-    let found: Option<(TenantRow, String)> =
-        with!(c, c => query.select((TenantRow::as_select(), partners::status)).first(c).await.optional())?;
+    let found: Option<(TenantRow, String)> = with!(c, c => query.select((TenantRow::as_select(), partners::status)).get_result(c).await.optional())?;
     found.map(as_reference).transpose()
 }
 
@@ -275,7 +273,7 @@ pub async fn count(c: &mut Connection, scope: LevelScope, filter: &TenantFilter)
             query
         }};
     }
-    Ok(with!(c, c => query!().first(c).await)?)
+    Ok(with!(c, c => query!().get_result(c).await)?)
 }
 
 /// Adds a tenant of the scope's partner.

@@ -124,7 +124,7 @@ macro_rules! narrow {
 /// A user by their id; also a deleted one, whom audit records and checkpoints still name.
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: UserId) -> Result<Option<User>> {
     let query = users::table.find(id.to_string()).filter(users::tenant_id.eq(scope.tenant_id().to_string()));
-    let row = with!(c, c => query.select(UserRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query.select(UserRow::as_select()).get_result(c).await.optional())?;
     row.map(User::try_from).transpose()
 }
 
@@ -134,7 +134,7 @@ pub async fn find_by_email(c: &mut Connection, scope: TenantScope, email: &Email
         .filter(users::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(users::email.eq(email.to_string()))
         .filter(users::status.ne(UserStatus::Deleted.as_str()));
-    let row = with!(c, c => query.select(UserRow::as_select()).first(c).await.optional())?;
+    let row = with!(c, c => query.select(UserRow::as_select()).get_result(c).await.optional())?;
     row.map(User::try_from).transpose()
 }
 
@@ -177,7 +177,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &UserFilter) 
             query
         }};
     }
-    Ok(with!(c, c => query!().first(c).await)?)
+    Ok(with!(c, c => query!().get_result(c).await)?)
 }
 
 /// Adds a user to the scope's tenant.

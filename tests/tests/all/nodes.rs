@@ -238,7 +238,7 @@ fn a_node_that_is_asked_to_end_hands_its_executions_over() {
         let core = one.run("Spin", &programs::spinning());
         let running: Vec<String> = (0..4)
             .map(|_| {
-                let body = json!({"flow": "spin", "input": {"rounds": 100_000}});
+                let body = json!({"flow": "spin", "input": {"rounds": 40_000}});
                 let started = one.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
                 started["id"].as_str().unwrap().to_owned()
             })
@@ -248,18 +248,11 @@ fn a_node_that_is_asked_to_end_hands_its_executions_over() {
         let status = first.ended();
         assert!(status.success(), "{status}");
         println!("ended after {:?}", begun.elapsed());
-        // Nobody waits for a lease to end: what the first let go of is taken at once.
         let begun = Instant::now();
-        let is_taken =
-            |id: &String| matches!(two.execution(id)["status"].as_str(), Some("running" | "completed"));
-        eventually("the other takes them", Duration::from_secs(4), || {
-            running.iter().any(is_taken).then_some(())
-        });
-        println!("taken after {:?}", begun.elapsed());
         for id in &running {
-            assert_eq!(two.execution_becomes(id, "completed")["output"], 100_000);
+            assert_eq!(two.execution_becomes(id, "completed")["output"], 40_000);
         }
-        println!("finished after {:?}", begun.elapsed());
+        println!("the other had finished them after {:?}", begun.elapsed());
         second.stop();
     });
 }

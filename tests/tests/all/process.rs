@@ -45,7 +45,6 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
         ("SCAIGRID_LOG", "scaigrid=shouting"),
         ("SCAIGRID_DATA_DIR", &below),
         ("SCAIGRID_OBJECT_STORE", "s3://not-yet"),
-        ("SCAIGRID_NO_SUCH_SETTING", "x"),
     ] {
         let data = folder.path().join("data");
         let mut variables =

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 on_both_databases!(
     what_computes_is_held_by_a_pause_and_goes_on_afterwards,
     what_computes_keeps_its_program,
+    who_waits_a_little_is_answered_then,
     who_hangs_up_changes_nothing,
     what_ran_when_the_power_went_runs_on_where_it_was,
     what_expires_while_its_core_is_held_counts_afterwards,
@@ -63,6 +64,32 @@ fn what_computes_keeps_its_program(place: &Place) {
     let body = json!({"flow": "spin", "input": {"rounds": 1}});
     let refusal = admin.post(&format!("{CORES}/{core}/invoke")).json(&body).refused(422, "VALIDATION_ERROR");
     assert_eq!(refusal.fields(), ["flow"]);
+    server.stop();
+}
+
+fn who_waits_a_little_is_answered_then(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Spin", &programs::spinning());
+    for wait in [0, 50] {
+        let body = json!({"flow": "spin", "input": {"rounds": ROUNDS}, "wait_ms": wait});
+        let answer = admin.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+        assert_ne!(answer["status"], "completed", "{answer}");
+        let id = answer["id"].as_str().unwrap();
+        admin.post(&format!("{SCAICORE}/executions/{id}/cancel")).exchange();
+        admin.execution_becomes(id, "cancelled");
+    }
+    // The same where an answer sets it going.
+    let mut program = programs::spinning();
+    let body = program["flows"][0]["body"].as_array_mut().unwrap();
+    body.insert(0, programs::checkpoint(&json!({})));
+    let asks = admin.run("Ask and spin", &program);
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&asks, "spin", &json!({"rounds": ROUNDS}));
+    let path = format!("{SCAICORE}/checkpoints/{checkpoint}/resolve");
+    let decided = admin.post(&path).json(&json!({"decision": "go", "wait_ms": 50})).answer(200).data();
+    assert_eq!(decided["status"], "resolved");
+    assert_ne!(decided["execution"]["status"], "completed", "{decided}");
+    assert_eq!(admin.execution_becomes(&execution, "completed")["output"], ROUNDS);
     server.stop();
 }
 

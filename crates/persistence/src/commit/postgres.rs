@@ -70,7 +70,7 @@ async fn read(c: &mut AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
             .filter(core_memory::key.eq(&key.3))
             .select(core_memory::version)
             .for_update()
-            .first(c)
+            .get_result(c)
             .await
             .optional()?;
         facts.memory.extend(version.map(|version| (key, version)));

@@ -39,7 +39,7 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         let row: Option<(i64, i64, String)> = executions::table
             .find(id.to_string())
             .select((executions::epoch, executions::next_seq, executions::status))
-            .first(c)
+            .get_result(c)
             .optional()?;
         if let Some((epoch, next_seq, status)) = row {
             let status = column("executions", "status", &id.to_string(), &status)?;
@@ -48,7 +48,7 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
     }
     for id in wanted.checkpoints {
         let status: Option<String> =
-            checkpoints::table.find(id.to_string()).select(checkpoints::status).first(c).optional()?;
+            checkpoints::table.find(id.to_string()).select(checkpoints::status).get_result(c).optional()?;
         if status.as_deref() == Some("pending") {
             facts.pending.insert(id);
         }
@@ -58,13 +58,13 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         let version: Option<i64> = core_memory::table
             .find((tenant, key.0.to_string(), &key.1, &key.2, &key.3))
             .select(core_memory::version)
-            .first(c)
+            .get_result(c)
             .optional()?;
         facts.memory.extend(version.map(|version| (key, version)));
     }
     for id in wanted.cores {
         let status: Option<String> =
-            cores::table.find(id.to_string()).select(cores::status).first(c).optional()?;
+            cores::table.find(id.to_string()).select(cores::status).get_result(c).optional()?;
         if status.as_deref() == Some("running") {
             facts.accepting.insert(id);
         }
@@ -208,7 +208,7 @@ fn remember(c: &mut Sync, (core, partition, name, key): MemoryKey, entry: Memory
         return Ok(());
     };
     let present: Option<i64> =
-        core_memory::table.find(place.clone()).select(core_memory::version).first(c).optional()?;
+        core_memory::table.find(place.clone()).select(core_memory::version).get_result(c).optional()?;
     let version = core_memory::version.eq(next_version(present.unwrap_or(0), entry.at));
     if present.is_some() {
         diesel::update(core_memory::table.find(place))
