@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     let nextest = has_nextest();
     let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();
     if nextest {
-        let call = [&["nextest", "run", "--workspace", "--no-tests", "warn"], runner.as_slice()].concat();
+        let call = [&["nextest", "run", "--workspace", "--no-fail-fast"], runner.as_slice()].concat();
         account.step("tests", || run_cargo(&call, &environment, signals));
         account.step("examples in the documentation", || {
             run_cargo(&["test", "--workspace", "--doc", "--quiet"], &environment, signals)

@@ -14,6 +14,9 @@
 //! start has succeeded. What was not alive becomes `starting`. A start that is under way is left to finish, so
 //! restarting twice is restarting once; a stop that is under way is given up.
 //!
+//! A paused Core that is resumed just goes on; a suspended one is checked again first, since what the platform
+//! held it for may be what a start checks.
+//!
 //! The remaining actions are what the engine and the platform report. They have no endpoint.
 
 use scaigrid_scope::text_enum;
@@ -199,7 +202,9 @@ impl Status {
             (Action::Restart, Starting) => (Starting, Nothing),
             (Action::Restart, Restarting) => (Restarting, Nothing),
             (Action::Pause, Running) => (Paused, Hold),
-            (Action::Resume, Paused | Suspended) => (Running, Continue),
+            (Action::Resume, Paused) => (Running, Continue),
+            // The platform may have taken hold before the start's checks were through, or because of what they check.
+            (Action::Resume, Suspended) => (Restarting, CheckAndStart),
             (Action::Delete, _) => return Some((Outcome::Deleted, Forget)),
 
             (Action::Started, Starting | Restarting) => (Running, Continue),
@@ -254,7 +259,7 @@ mod tests {
         assert_eq!(to(Status::Stopping, Action::Stopped), Outcome::Status(Status::Stopped));
         assert_eq!(to(Status::Running, Action::Pause), Outcome::Status(Status::Paused));
         assert_eq!(to(Status::Paused, Action::Resume), Outcome::Status(Status::Running));
-        assert_eq!(to(Status::Suspended, Action::Resume), Outcome::Status(Status::Running));
+        assert_eq!(to(Status::Suspended, Action::Resume), Outcome::Status(Status::Restarting));
         assert_eq!(to(Status::Crashed, Action::Recover), Outcome::Status(Status::Restarting));
         assert_eq!(to(Status::Restarting, Action::Started), Outcome::Status(Status::Running));
         assert_eq!(to(Status::Running, Action::Delete), Outcome::Deleted);
@@ -267,15 +272,17 @@ mod tests {
         assert_eq!(refusal.to_string(), "a Core that is stopped cannot pause");
     }
 
-    proptest! {
-        #[test]
-        fn exactly_the_requests_of_the_table_are_legal(
-            status in select(Status::ALL), action in select(Action::ALL)
-        ) {
-            prop_assume!(action.is_request());
-            prop_assert_eq!(status.apply(action).is_ok(), legal_by_table(action, status));
+    #[test]
+    fn exactly_the_requests_of_the_table_are_legal() {
+        for status in Status::ALL {
+            for action in Action::ALL.iter().filter(|action| action.is_request()) {
+                let legal = legal_by_table(*action, *status);
+                assert_eq!(status.apply(*action).is_ok(), legal, "{action} of a Core that is {status}");
+            }
         }
+    }
 
+    proptest! {
         #[test]
         fn no_sequence_of_moves_gets_stuck_or_skips_the_checks(
             actions in prop::collection::vec(select(Action::ALL), 0..60), has_source: bool
@@ -287,10 +294,7 @@ mod tests {
                     Ok(Transition { to: Outcome::Status(to), from, .. }) => {
                         prop_assert_eq!(from, status);
                         checked |= action == Action::Started;
-                        // A resume from a suspension that came during a start is the one way around `started`;
-                        // everything else that runs has been checked.
-                        let resumed = action == Action::Resume && from == Status::Suspended;
-                        prop_assert!(to != Status::Running || checked || resumed);
+                        prop_assert!(to != Status::Running || checked);
                         checked &= to.is_alive();
                         status = to;
                     }
