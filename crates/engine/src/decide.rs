@@ -62,12 +62,16 @@ impl Engine {
         wait: Option<Duration>,
     ) -> Result<Decided, Error> {
         let until = time::Instant::now() + wait.unwrap_or_default();
-        let mut turn = None;
+        let (mut turn, mut core) = (None, None);
         for attempt in 0..ATTEMPTS {
+            if let Some(core) = core {
+                self.take_turn(&mut turn, attempt, core).await;
+            }
             let mut connection = self.0.database.read().await?;
-            let stored = checkpoints::lookup(&mut connection, scope, id).await?.ok_or(Error::NoCheckpoint)?;
+            let found = checkpoints::lookup_with_execution(&mut connection, scope, id).await?;
             drop(connection);
-            self.take_turn(&mut turn, attempt, stored.checkpoint.core_id).await;
+            let (stored, execution) = found.ok_or(Error::NoCheckpoint)?;
+            core = Some(stored.checkpoint.core_id);
             let now = self.0.clock.now();
             let before = stored.checkpoint.clone();
             let change = match decider.decide(stored.checkpoint.clone(), now) {
@@ -87,7 +91,7 @@ impl Engine {
                 continue;
             }
             let stored = StoredCheckpoint { checkpoint: change.checkpoint, ..stored };
-            if let Some(decided) = self.conclude(scope, stored, audit, until, &mut turn).await? {
+            if let Some(decided) = self.conclude(scope, stored, execution, audit, until, &mut turn).await? {
                 return Ok(decided);
             }
         }
@@ -130,6 +134,7 @@ impl Engine {
         &self,
         scope: TenantScope,
         stored: StoredCheckpoint,
+        held: Stored,
         audit: Option<AuditRecord>,
         until: time::Instant,
         turn: &mut Turn,
@@ -137,7 +142,6 @@ impl Engine {
         let execution = stored.checkpoint.execution_id;
         let consequence = consequence(&stored.checkpoint);
         let effect = stored.effect;
-        let held = self.load(scope, execution).await?.ok_or(Error::NoExecution)?;
         let Some(mut run) = self.free(scope, held, matches!(consequence, Consequence::Cancel)).await? else {
             let mut unit =
                 Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id: execution });

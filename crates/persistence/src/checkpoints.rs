@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
+use crate::executions::{LoadedRow, Stored};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
-use crate::schema::checkpoints;
+use crate::schema::{checkpoints, cores, executions};
 
 const TABLE: &str = "checkpoints";
 
@@ -253,6 +254,28 @@ pub async fn lookup(
     }
     let row = with!(c, c => query!().get_result(c).await.optional())?;
     row.map(StoredCheckpoint::try_from).transpose()
+}
+
+/// A checkpoint by its id, with the execution that waits at it.
+pub async fn lookup_with_execution(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: CheckpointId,
+) -> Result<Option<(StoredCheckpoint, Stored)>> {
+    macro_rules! query {
+        () => {
+            checkpoints::table
+                .inner_join(executions::table.on(executions::id.eq(checkpoints::execution_id)))
+                .inner_join(cores::table.on(cores::id.eq(checkpoints::core_id)))
+                .filter(checkpoints::id.eq(id.to_string()))
+                .filter(checkpoints::tenant_id.eq(scope.tenant_id().to_string()))
+                .select((CheckpointRow::as_select(), LoadedRow::as_select(), cores::status))
+        };
+    }
+    let row: Option<(CheckpointRow, LoadedRow, String)> =
+        with!(c, c => query!().get_result(c).await.optional())?;
+    let Some((checkpoint, execution, core_status)) = row else { return Ok(None) };
+    Ok(Some((checkpoint.try_into()?, Stored::of(execution, &core_status)?)))
 }
 
 /// The checkpoints that a filter shows, newest first, after the one that the last page ended with.

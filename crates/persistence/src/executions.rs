@@ -47,7 +47,7 @@ pub(crate) struct ExecutionRow {
 /// A row without its machine.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = executions)]
-struct ShownRow {
+pub(crate) struct ShownRow {
     id: String,
     tenant_id: String,
     core_id: String,
@@ -249,6 +249,36 @@ pub struct Stored {
     pub core_runs: bool,
 }
 
+/// A row with its machine, as much of both as going on takes.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = executions)]
+pub(crate) struct LoadedRow {
+    #[diesel(embed)]
+    shown: ShownRow,
+    snapshot: Option<Vec<u8>>,
+    snapshot_seq: i64,
+    next_seq: i64,
+    epoch: i64,
+    owner: Option<String>,
+}
+
+impl Stored {
+    /// An execution from its row and its Core's status.
+    pub(crate) fn of(row: LoadedRow, core_status: &str) -> Result<Self> {
+        let owner =
+            row.owner.as_deref().map(|node| column(TABLE, "owner", &row.shown.id, node)).transpose()?;
+        Ok(Self {
+            execution: row.shown.try_into()?,
+            snapshot: row.snapshot,
+            snapshot_seq: row.snapshot_seq,
+            next_seq: row.next_seq,
+            epoch: row.epoch,
+            owner,
+            core_runs: matches!(core_status, "running" | "stopping"),
+        })
+    }
+}
+
 /// An execution with all that is needed to go on with it.
 pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Stored>> {
     macro_rules! query {
@@ -257,30 +287,11 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
                 .inner_join(cores::table.on(cores::id.eq(executions::core_id)))
                 .filter(executions::id.eq(id.to_string()))
                 .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
-                .select((
-                    ShownRow::as_select(),
-                    executions::snapshot,
-                    executions::snapshot_seq,
-                    executions::next_seq,
-                    executions::epoch,
-                    executions::owner,
-                    cores::status,
-                ))
+                .select((LoadedRow::as_select(), cores::status))
         };
     }
-    type Loaded = (ShownRow, Option<Vec<u8>>, i64, i64, i64, Option<String>, String);
-    let row: Option<Loaded> = with!(c, c => query!().get_result(c).await.optional())?;
-    let Some((shown, snapshot, snapshot_seq, next_seq, epoch, owner, core)) = row else { return Ok(None) };
-    let owner = owner.map(|node| column(TABLE, "owner", &id.to_string(), &node)).transpose()?;
-    Ok(Some(Stored {
-        execution: shown.try_into()?,
-        snapshot,
-        snapshot_seq,
-        next_seq,
-        epoch,
-        owner,
-        core_runs: matches!(core.as_str(), "running" | "stopping"),
-    }))
+    let row: Option<(LoadedRow, String)> = with!(c, c => query!().get_result(c).await.optional())?;
+    row.map(|(row, core_status)| Stored::of(row, &core_status)).transpose()
 }
 
 /// The chunks of a journal from an entry on, in order, as (number of the first entry, entries).

@@ -17,10 +17,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 pub(crate) use given::Problems;
 
-/// Adds every route of the product.
+/// Adds every route of the product. A request is matched against one after the other, so the busiest come first.
 pub fn all(config: &mut ServiceConfig<'_>) {
-    platform(config);
     scaicore::routes(config);
+    platform(config);
 }
 
 /// Adds the routes of the platform.

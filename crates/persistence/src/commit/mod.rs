@@ -8,6 +8,7 @@
 //! First all expectations are read, and locked, in one order for every transaction; then they are judged, unit
 //! by unit, against what the units before them would change; then what passed is written, a statement per table.
 
+mod columns;
 mod judge;
 mod postgres;
 mod rows;

@@ -28,7 +28,7 @@ pub(super) struct Rows {
     pub(super) inbox: Vec<Inbox>,
     /// Executions whose waiting may be over.
     pub(super) woken: Vec<String>,
-    pub(super) taken: Vec<(String, String, i32)>,
+    pub(super) taken: Vec<Taken>,
     pub(super) audit: Vec<AuditRow>,
 }
 
@@ -88,6 +88,14 @@ pub(super) struct Inbox {
     pub(super) outcome: Vec<u8>,
 }
 
+/// What was taken out of an inbox.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) effect: i32,
+}
+
 impl Rows {
     /// Takes a unit that passed apart.
     pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
@@ -131,7 +139,11 @@ impl Rows {
             self.begun.push(ExecutionRow::of(execution)?);
         }
         for effect in unit.taken {
-            self.taken.push((tenant.clone(), id.to_string(), effect.cast_signed()));
+            self.taken.push(Taken {
+                tenant_id: tenant.clone(),
+                execution_id: id.to_string(),
+                effect: effect.cast_signed(),
+            });
         }
         for delivery in unit.delivered {
             self.woken.push(delivery.to.to_string());

@@ -142,7 +142,8 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
             ))
             .execute(c)?;
     }
-    for place in rows.taken {
+    for row in rows.taken {
+        let place = (row.tenant_id, row.execution_id, row.effect);
         diesel::delete(execution_inbox::table.find(place)).execute(c)?;
     }
     for row in rows.inbox {

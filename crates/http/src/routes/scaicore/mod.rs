@@ -13,6 +13,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 /// Every route of the module.
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
     config
+        // A request is matched against one route after the other: those that programs call all the time come first.
+        .service(executions::invoke)
+        .service(checkpoints::resolve)
+        .service(executions::get)
         // Before `cores/{core_id}`, which would take these words for ids.
         .service(cores::parse_bundle)
         .service(cores::create)
@@ -29,9 +33,7 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(versions::list)
         .service(versions::get)
         .service(versions::roll_back)
-        .service(executions::invoke)
         .service(executions::list)
-        .service(executions::get)
         .service(executions::cancel)
         .service(executions::history)
         .service(events::send)
@@ -39,7 +41,6 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(checkpoints::all)
         .service(checkpoints::inbox)
         .service(checkpoints::get)
-        .service(checkpoints::resolve)
         .service(checkpoints::cancel)
         .service(checkpoints::reassign)
         .service(checkpoints::history);

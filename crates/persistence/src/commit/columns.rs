@@ -1,0 +1,270 @@
+//! Rows as PostgreSQL statements: one per table and kind of change, its columns travelling as arrays (`UNNEST`), so that a
+//! statement's text does not depend on how many rows there are and is prepared once per connection.
+
+use std::collections::HashMap;
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
+
+use super::judge::MemoryKey;
+use super::rows::{Abandoned, Event, Inbox, Journal, Memory, Proceeded, Rows, Taken};
+use crate::audit::AuditRow;
+use crate::checkpoints::CheckpointRow;
+use crate::executions::ExecutionRow;
+use crate::instant::{Moment, Stamp};
+
+/// The statements of all rows, in rounds: what is made, then what changes it, then what changes only what it finds as it
+/// was. Within a round no two touch the same row.
+pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 3] {
+    let (mut made, mut changed, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+    made.extend(begun(rows.begun));
+    made.extend(journal(rows.journal));
+    made.extend(opened(rows.opened));
+    made.extend(memory(rows.memory));
+    made.extend(events(rows.events));
+    made.extend(taken(rows.taken));
+    made.extend(audit(rows.audit));
+    changed.extend(proceeded(rows.proceeded));
+    changed.extend(decided(rows.decided));
+    changed.extend(delivered(rows.inbox));
+    settled.extend(woken(rows.woken));
+    settled.extend(abandoned(rows.abandoned));
+    [made, changed, settled]
+}
+
+/// A statement over arrays of columns. Its text is one of a fixed few, so it is prepared once per connection.
+pub(super) struct Columns {
+    before: &'static str,
+    after: &'static str,
+    arrays: Vec<Column>,
+}
+
+enum Column {
+    Text(Vec<String>),
+    Name(Vec<&'static str>),
+    TextOrNull(Vec<Option<String>>),
+    Int(Vec<i32>),
+    IntOrNull(Vec<Option<i32>>),
+    Big(Vec<i64>),
+    Bytes(Vec<Vec<u8>>),
+    BytesOrNull(Vec<Option<Vec<u8>>>),
+    Json(Vec<serde_json::Value>),
+    JsonOrNull(Vec<Option<serde_json::Value>>),
+    At(Vec<Stamp>),
+    AtOrNull(Vec<Option<Stamp>>),
+    Bool(Vec<bool>),
+}
+
+impl QueryId for Columns {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for Columns {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(self.before);
+        for (index, column) in self.arrays.iter().enumerate() {
+            if index > 0 {
+                out.push_sql(", ");
+            }
+            match column {
+                Column::Text(values) => out.push_bind_param::<Array<Text>, _>(values),
+                Column::Name(values) => out.push_bind_param::<Array<Text>, _>(values),
+                Column::TextOrNull(values) => out.push_bind_param::<Array<Nullable<Text>>, _>(values),
+                Column::Int(values) => out.push_bind_param::<Array<Integer>, _>(values),
+                Column::IntOrNull(values) => out.push_bind_param::<Array<Nullable<Integer>>, _>(values),
+                Column::Big(values) => out.push_bind_param::<Array<BigInt>, _>(values),
+                Column::Bytes(values) => out.push_bind_param::<Array<Binary>, _>(values),
+                Column::BytesOrNull(values) => out.push_bind_param::<Array<Nullable<Binary>>, _>(values),
+                Column::Json(values) => out.push_bind_param::<Array<Jsonb>, _>(values),
+                Column::JsonOrNull(values) => out.push_bind_param::<Array<Nullable<Jsonb>>, _>(values),
+                Column::At(values) => out.push_bind_param::<Array<Moment>, _>(values),
+                Column::AtOrNull(values) => out.push_bind_param::<Array<Nullable<Moment>>, _>(values),
+                Column::Bool(values) => out.push_bind_param::<Array<Bool>, _>(values),
+            }?;
+        }
+        out.push_sql(self.after);
+        Ok(())
+    }
+}
+
+/// A statement over one array for each of some fields of every row; none where there is no row.
+macro_rules! statement {
+    ($rows:expr, $before:expr, $after:expr, $($kind:ident $field:ident),+ $(,)?) => {{
+        let rows = $rows;
+        (!rows.is_empty()).then(|| {
+            $(let mut $field = Vec::with_capacity(rows.len());)+
+            for row in rows {
+                $($field.push(row.$field);)+
+            }
+            Columns { before: $before, after: $after, arrays: vec![$(Column::$kind($field)),+] }
+        })
+    }};
+}
+
+fn begun(rows: Vec<ExecutionRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, instance_key, \
+         parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, snapshot_seq, owner, epoch, \
+         started_at, finished_at) SELECT * FROM UNNEST(",
+        ")",
+        Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status, Text origin,
+        TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth, Bytes input,
+        BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq, Big snapshot_seq,
+        TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at,
+    )
+}
+
+fn proceeded(rows: Vec<Proceeded>) -> Option<Columns> {
+    statement!(
+        rows,
+        "UPDATE executions e SET status = u.status, output = u.output, error = u.error, \
+         finished_at = u.finished_at, snapshot = CASE WHEN u.keep THEN e.snapshot ELSE u.snapshot END, \
+         snapshot_seq = CASE WHEN u.keep THEN e.snapshot_seq ELSE u.next_seq END, \
+         next_seq = u.next_seq, owner = u.owner, epoch = u.epoch FROM UNNEST(",
+        ") AS u (id, status, output, error, finished_at, keep, snapshot, next_seq, owner, epoch) \
+         WHERE e.id = u.id",
+        Text id, Name status, BytesOrNull output, BytesOrNull error, AtOrNull finished_at, Bool keep_snapshot,
+        BytesOrNull snapshot, Big next_seq, TextOrNull owner, Big epoch,
+    )
+}
+
+fn journal(rows: Vec<Journal>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO journal (tenant_id, execution_id, seq, entries) SELECT * FROM UNNEST(",
+        ")",
+        Text tenant_id, Text execution_id, Big seq, Bytes entries,
+    )
+}
+
+fn opened(rows: Vec<CheckpointRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO checkpoints (id, tenant_id, core_id, execution_id, effect, flow_name, block_id, \
+         instance_key, checkpoint_type, prompt, options, context, assignee_raw, assignee_type, assignee_value, \
+         priority, status, expires_at, expiry_action, escalation_target, history, created_at, updated_at) \
+         SELECT * FROM UNNEST(",
+        ")",
+        Text id, Text tenant_id, Text core_id, Text execution_id, Int effect, Text flow_name, Text block_id,
+        TextOrNull instance_key, Text checkpoint_type, Text prompt, Json options, Json context,
+        TextOrNull assignee_raw, Text assignee_type, TextOrNull assignee_value, Text priority, Text status,
+        AtOrNull expires_at, Text expiry_action, TextOrNull escalation_target, Json history, At created_at,
+        At updated_at,
+    )
+}
+
+fn decided(rows: Vec<CheckpointRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "UPDATE checkpoints c SET status = u.status, decision = u.decision, response_data = u.response_data, \
+         comment = u.comment, resolved_by = u.resolved_by, resolved_at = u.resolved_at, \
+         updated_at = u.updated_at FROM UNNEST(",
+        ") AS u (id, status, decision, response_data, comment, resolved_by, resolved_at, updated_at) \
+         WHERE c.id = u.id",
+        Text id, Text status, TextOrNull decision, JsonOrNull response_data, TextOrNull comment,
+        TextOrNull resolved_by, AtOrNull resolved_at, At updated_at,
+    )
+}
+
+fn abandoned(rows: Vec<Abandoned>) -> Option<Columns> {
+    statement!(
+        rows,
+        "UPDATE checkpoints c SET status = 'cancelled', resolved_at = u.at, updated_at = u.at FROM UNNEST(",
+        ") AS u (id, at) WHERE c.id = u.id AND c.status = 'pending'",
+        Text id, At at,
+    )
+}
+
+fn events(rows: Vec<Event>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO core_events (id, tenant_id, core_id, execution_id, name, data, at) SELECT * FROM UNNEST(",
+        ")",
+        Text id, Text tenant_id, Text core_id, TextOrNull execution_id, Text name, Bytes data, At at,
+    )
+}
+
+fn taken(rows: Vec<Taken>) -> Option<Columns> {
+    statement!(
+        rows,
+        "DELETE FROM execution_inbox i USING UNNEST(",
+        ") AS u (tenant_id, execution_id, effect) WHERE i.tenant_id = u.tenant_id \
+         AND i.execution_id = u.execution_id AND i.effect = u.effect",
+        Text tenant_id, Text execution_id, Int effect,
+    )
+}
+
+fn delivered(rows: Vec<Inbox>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO execution_inbox (tenant_id, execution_id, effect, outcome) SELECT * FROM UNNEST(",
+        ") ON CONFLICT DO NOTHING",
+        Text tenant_id, Text execution_id, Int effect, Bytes outcome,
+    )
+}
+
+fn woken(ids: Vec<String>) -> Option<Columns> {
+    (!ids.is_empty()).then(|| Columns {
+        before: "UPDATE executions SET status = 'queued' WHERE status = 'suspended' AND id = ANY(",
+        after: ")",
+        arrays: vec![Column::Text(ids)],
+    })
+}
+
+fn audit(rows: Vec<AuditRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO audit_records (id, tenant_id, partner_id, at, action, actor_id, actor_email, actor_type, \
+         resource_type, resource_id, status, changes, request_id, ip_address, user_agent, module) \
+         SELECT * FROM UNNEST(",
+        ")",
+        Text id, TextOrNull tenant_id, TextOrNull partner_id, At at, Text action, TextOrNull actor_id,
+        TextOrNull actor_email, Text actor_type, Text resource_type, Text resource_id, Text status, Json changes,
+        TextOrNull request_id, TextOrNull ip_address, TextOrNull user_agent, TextOrNull module,
+    )
+}
+
+/// What is remembered and what is forgotten.
+fn memory(rows: HashMap<MemoryKey, Memory>) -> impl Iterator<Item = Columns> {
+    let mut places: [Vec<String>; 5] = Default::default();
+    let (mut values, mut versions) = (Vec::new(), Vec::new());
+    let mut removed: [Vec<String>; 5] = Default::default();
+    // Rows are locked in key order, as everywhere.
+    let mut entries: Vec<_> = rows.into_iter().collect();
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    for ((core, partition, name, key), entry) in entries {
+        let place = [entry.tenant_id, core.to_string(), partition, name, key];
+        let target = if let Some(value) = entry.value {
+            values.push(value);
+            versions.push(entry.at.micros());
+            &mut places
+        } else {
+            &mut removed
+        };
+        for (column, part) in target.iter_mut().zip(place) {
+            column.push(part);
+        }
+    }
+    let remembered = (!values.is_empty()).then(|| Columns {
+        before: "INSERT INTO core_memory (tenant_id, core_id, partition, name, key, value, version) \
+                 SELECT * FROM UNNEST(",
+        after: ") ON CONFLICT (tenant_id, core_id, partition, name, key) DO UPDATE SET value = EXCLUDED.value, \
+                version = GREATEST(core_memory.version + 1, EXCLUDED.version)",
+        arrays: places
+            .into_iter()
+            .map(Column::Text)
+            .chain([Column::Bytes(values), Column::Big(versions)])
+            .collect(),
+    });
+    let forgotten = removed.iter().any(|column| !column.is_empty()).then(|| Columns {
+        before: "DELETE FROM core_memory m USING UNNEST(",
+        after: ") AS u (tenant_id, core_id, partition, name, key) WHERE m.tenant_id = u.tenant_id \
+                AND m.core_id = u.core_id AND m.partition = u.partition AND m.name = u.name AND m.key = u.key",
+        arrays: removed.into_iter().map(Column::Text).collect(),
+    });
+    remembered.into_iter().chain(forgotten)
+}
