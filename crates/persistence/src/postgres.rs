@@ -13,9 +13,16 @@ pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migra
 /// The advisory lock that a process holds while it migrates ("scaigrid" as a number).
 const MIGRATION_LOCK: i64 = 0x7363_6169_6772_6964;
 
-/// No statement of ours takes this long; one that does is stuck, and every wait has an end.
+/// How every session is set up.
+///
+/// No statement of ours takes as long as the time-outs; one that does is stuck, and every wait has an end.
+///
+/// Every query of ours goes by an index. The planner is told so, because prepared statements keep their first plan: one made
+/// while a table was small would read the whole table a thousand times over until the next `ANALYZE`. Where there is no
+/// other way it still reads a table, at a price on paper that must not have it compile the plan (`jit`).
 const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '20s'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET TIME ZONE 'UTC'";
+                       SET idle_in_transaction_session_timeout = '60s'; SET TIME ZONE 'UTC'; \
+                       SET enable_seqscan = off; SET jit = off";
 
 /// Connections are checked by using them: a broken one is noticed and replaced.
 pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
