@@ -98,6 +98,13 @@ pub enum PermissionKey {
     Module(ModulePermission),
 }
 
+impl PermissionKey {
+    /// Whether it is one of the platform's own, rather than a module's.
+    pub fn is_core(&self) -> bool {
+        matches!(self, Self::Known(permission) if Permission::CORE.contains(permission))
+    }
+}
+
 impl fmt::Display for PermissionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -203,6 +210,22 @@ impl Permissions {
             known: self.known | other.known,
             modules: self.modules.union(&other.modules).cloned().collect(),
             every_module: self.every_module || other.every_module,
+        }
+    }
+
+    /// What this set holds and `other` does not. Only for sets that can be listed: a hold on every module is kept as it is
+    /// unless the other has it too.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            known: self.known & !other.known,
+            modules: self
+                .modules
+                .iter()
+                .filter(|key| !other.every_module && !other.modules.contains(key))
+                .cloned()
+                .collect(),
+            every_module: self.every_module && !other.every_module,
         }
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use scaigrid_scope::{
-    ApiKeyId, Credential, Email, GroupId, Identity, Name, PartnerId, Permission, Permissions, Place, Role,
+    ApiKeyId, Credential, Email, GroupId, Identity, Membership, Name, PartnerId, Permission, Permissions, Place, Role,
     Slug, TenantRef, TenantStatus, UserKind, UserStatus,
 };
 use serde_json::json;
@@ -29,7 +29,10 @@ fn identity(user: u128, roles: &[Role]) -> Identity {
             status: TenantStatus::Active,
         },
         roles: roles.iter().copied().collect(),
-        groups: vec![GroupId::from_ulid(Ulid(user))],
+        groups: vec![Membership {
+            id: GroupId::from_ulid(Ulid(user)),
+            slug: Slug::parse(&format!("group-{user}")).unwrap(),
+        }],
         grants: Permissions::default(),
         credential: Credential::ApiKey { id: ApiKeyId::from_ulid(Ulid(1)), scopes: None },
     }
@@ -84,7 +87,7 @@ fn those_who_are_asked_may_act_and_admins_always() {
     let grp = GroupId::from_ulid(Ulid(2)).to_string();
     let usr = UserId::from_ulid(Ulid(2)).to_string();
     for asks in
-        [format!("user:{usr}"), "user:user2@ACME".into(), format!("group:{grp}"), "role:tenant_user".into()]
+        [format!("user:{usr}"), "user:user2@ACME".into(), format!("group:{grp}"), "group:group-2".into(), "role:tenant_user".into()]
     {
         let checkpoint = open(&asks, &[], None);
         assert_eq!(checkpoint.access(&reviewer(2)), Access::Act, "{asks}");
