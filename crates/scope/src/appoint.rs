@@ -266,7 +266,10 @@ mod tests {
         let models: Permissions = [Permission::ModelsManage].into_iter().collect();
         let partner = identity(&[Role::PartnerAdmin]).act(Place::Own).unwrap();
         // Not theirs to give, but part of a role that they appoint people to.
-        assert_eq!(partner.check_grant(&routing), Err(Lacking { permission: Permission::RoutingView.into() }));
+        assert_eq!(
+            partner.check_grant(&routing),
+            Err(Lacking { permission: Permission::RoutingView.into() })
+        );
         assert_eq!(partner.check_manage(Roles::NONE, &routing), Ok(()));
         assert_eq!(
             partner.check_manage(Roles::NONE, &models),

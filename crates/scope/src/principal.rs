@@ -4,8 +4,8 @@ use crate::permission::Permissions;
 use crate::reach::{Level, TenantScope};
 use crate::role::{Role, RoleLevel, Roles};
 use crate::{
-    ApiKeyId, Email, Membership, Name, PartnerId, PermissionKey, Slug, TenantId, TenantStatus, UserId, UserKind,
-    UserStatus,
+    ApiKeyId, Email, Membership, Name, PartnerId, PermissionKey, Slug, TenantId, TenantStatus, UserId,
+    UserKind, UserStatus,
 };
 
 /// What must be known of a tenant to decide who acts in it.
