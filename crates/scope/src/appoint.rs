@@ -256,6 +256,9 @@ mod tests {
             prop_assert!(one.covers(&added));
             prop_assert_eq!(added.union(&other), one.union(&other));
             prop_assert!(added.intersection(&other).is_empty());
+            let (core, modules) = one.split();
+            prop_assert!(core.iter().all(|key| key.is_core()) && !modules.iter().any(|key| key.is_core()));
+            prop_assert_eq!(core.union(&modules), one);
             prop_assert!(added.without(&other.clone().with_every_module()).iter().all(|key| key.is_core()));
         }
     }

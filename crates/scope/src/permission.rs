@@ -241,6 +241,13 @@ impl Permissions {
         }
     }
 
+    /// The platform's own permissions of the set, and those of modules.
+    pub fn split(&self) -> (Self, Self) {
+        let own: Self =
+            Permission::CORE.iter().copied().filter(|permission| self.contains(*permission)).collect();
+        (own.clone(), self.without(&own))
+    }
+
     /// Whether the set holds nothing.
     pub fn is_empty(&self) -> bool {
         self.known == 0 && self.modules.is_empty() && !self.every_module
