@@ -13,6 +13,7 @@ on_both_databases!(
     a_helper_does_not_rise,
     a_suspended_user_is_nobody_until_they_are_active_again,
     of_two_super_admins_one_stays,
+    what_is_done_at_once_leaves_nothing_behind,
 );
 
 const ROLES: &str = "/v1/iam/custom-roles";
@@ -447,6 +448,40 @@ fn of_two_super_admins_one_stays(place: &Place) {
             break;
         }
         first.get("/v1/users").answer(200);
+    }
+    server.stop();
+}
+
+/// Somebody is put into a group and given a role while they, or the role, are removed: whoever comes first, nothing is left
+/// over, and nobody is told that something broke.
+fn what_is_done_at_once_leaves_nothing_behind(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let group = text(&admin.post("/v1/groups").json(&json!({"name": "Group"})).answer(201).data()["id"]);
+    for round in 0..6 {
+        let (user, _) = admin.user(&format!("u{round}@example.org"), &[]);
+        let (stays, _) = admin.user(&format!("s{round}@example.org"), &[]);
+        let role = json!({"name": format!("Role {round}"), "permissions": ["models:list"]});
+        let role = text(&admin.post(ROLES).json(&role).answer(201).data()["id"]);
+        let given = json!({"custom_role_ids": [role]});
+        let requests = [
+            admin.delete(&format!("/v1/users/{user}")),
+            admin.request("PUT", &format!("/v1/groups/{group}/members/{user}")),
+            admin.put(&format!("/v1/users/{user}/roles"), &given),
+            admin.put(&format!("/v1/users/{stays}/roles"), &given),
+            admin.delete(&format!("{ROLES}/{role}")),
+            admin.request("PUT", &format!("/v1/groups/{group}/members/{stays}")),
+        ];
+        let running = requests.map(|request| std::thread::spawn(move || request.exchange()));
+        for answer in running.map(|request| request.join().unwrap()) {
+            assert!(answer.status < 300 || matches!(answer.status, 404 | 409 | 422), "{answer}");
+        }
+        let members = admin.get(&format!("/v1/groups/{group}")).answer(200).data();
+        let expected: Vec<String> = vec![stays.clone()];
+        assert_eq!(members["members"], json!(expected), "who is gone is no member, who stays is");
+        assert_eq!(admin.get(&format!("/v1/users/{stays}")).answer(200).data()["custom_role_ids"], json!([]));
+        admin.get(&format!("{ROLES}/{role}")).refused(404, "CUSTOM_ROLE_NOT_FOUND");
+        admin.delete(&format!("/v1/groups/{group}/members/{stays}")).answer(204);
     }
     server.stop();
 }
