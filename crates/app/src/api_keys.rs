@@ -1,10 +1,10 @@
 //! API keys: what a user, or a program of theirs, calls with.
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::{Transaction, api_keys, audit, users};
+use scaigrid_persistence::{Transaction, api_keys, audit, grants, users};
 use scaigrid_scope::{
     ApiKey, ApiKeyId, Authorized, Instant, Name, Permission, PermissionKey, Permissions, PlaintextKey,
-    Principal, User, UserId, UserStatus, perm,
+    Principal, UserId, UserStatus, perm,
 };
 use serde_json::{Value, json};
 
@@ -98,12 +98,13 @@ impl App {
         let holder = users::lock(tx, scope, holder_id).await?;
         let holder = holder.filter(|user| user.status == UserStatus::Active).ok_or_else(nobody)?;
         if !own {
-            crate::users::may_manage(caller, &holder)?;
+            crate::users::may_manage(tx, caller, &holder).await?;
         }
         if new.expires_at.is_some_and(|expiry| expiry <= now) {
             return Err(Error::invalid("expires_at", "must be in the future"));
         }
-        let scopes = scopes(caller, &holder, new.scopes)?;
+        let held = holder.roles.permissions().union(&grants::held(tx, scope, holder.id).await?);
+        let scopes = scopes(caller, &held, new.scopes)?;
 
         let plaintext = PlaintextKey::generate(&rand::random());
         let key = ApiKey {
@@ -158,7 +159,7 @@ impl App {
                 return Err(missing());
             }
             let holder = users::lookup(tx, scope, before.user_id).await?.ok_or_else(missing)?;
-            crate::users::may_manage(caller, &holder)?;
+            crate::users::may_manage(tx, caller, &holder).await?;
         }
         if !api_keys::revoke(tx, scope, id, now).await? {
             return Err(missing());
@@ -185,7 +186,7 @@ impl App {
 /// otherwise. A key that is made with a limited one is limited as that is, unless it is asked to be narrower still.
 fn scopes(
     author: &Principal,
-    holder: &User,
+    held: &Permissions,
     asked: Option<Vec<PermissionKey>>,
 ) -> Result<Option<Permissions>, Error> {
     let Some(asked) = asked else { return Ok(author.identity().credential.scopes().cloned()) };
@@ -195,7 +196,6 @@ fn scopes(
             "must not be empty; leave it out for all that the holder may do",
         ));
     }
-    let held = holder.roles.permissions();
     let problems: Vec<FieldError> = asked
         .iter()
         .enumerate()

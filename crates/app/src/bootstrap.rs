@@ -27,7 +27,7 @@ pub const FIRST_TENANT: &str = "default";
 pub const FIRST_USER: &str = "admin@scaigrid.local";
 
 /// The fact that names the node which made the first partner, tenant and user.
-const SET_UP_BY: &str = "set_up_by";
+pub(crate) const SET_UP_BY: &str = "set_up_by";
 /// The fact that names the master key under which secrets were first sealed.
 const MASTER_KEY: &str = "master_key";
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use scaigrid_persistence as persistence;
-use scaigrid_scope::Denied;
+use scaigrid_scope::{Denied, Lacking};
 
 /// A kind of thing that can be asked for and not be there, or not be visible, which is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,6 +25,8 @@ pub enum Resource {
     ApiKey,
     /// A group of users.
     Group,
+    /// A custom role.
+    CustomRole,
     /// A module.
     Module,
     /// A hosted Core.
@@ -50,6 +52,7 @@ impl fmt::Display for Resource {
             Self::User => "user",
             Self::ApiKey => "API key",
             Self::Group => "group",
+            Self::CustomRole => "custom role",
             Self::Module => "module",
             Self::Core => "Core",
             Self::CoreVersion => "version of the Core",
@@ -221,6 +224,12 @@ impl Error {
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         Self::PermissionDenied { permission: denied.permission.as_str().into() }
+    }
+}
+
+impl From<Lacking> for Error {
+    fn from(lacking: Lacking) -> Self {
+        Self::PermissionDenied { permission: lacking.permission.to_string().into() }
     }
 }
 

@@ -14,14 +14,17 @@ pub mod bootstrap;
 mod caches;
 pub mod checkpoints;
 pub mod cores;
+pub mod custom_roles;
 pub mod error;
 pub mod executions;
+pub mod groups;
 pub mod idempotency;
 pub mod me;
 pub mod modules;
 pub mod page;
 pub mod partners;
 pub mod readiness;
+pub mod rights;
 pub mod tenants;
 mod transaction;
 pub mod users;
@@ -137,7 +140,7 @@ impl App {
         (AuditId::from_ulid(self.0.ids.draw(now)), now)
     }
 
-    /// After a commit that changed users, keys, tenants or partners: nobody is known by what they were before.
+    /// After a commit that changed users, what they hold, their groups, keys, tenants or partners: nobody is known by what they were before.
     pub(crate) fn people_changed(&self) {
         self.0.caches.forget_people();
         self.0.bus.publish(Signal::PeopleChanged);

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::{self as persistence, Connection, Transaction, audit, partners, tenants, users};
+use scaigrid_persistence::{
+    self as persistence, Connection, Transaction, audit, custom_roles, grants, groups, partners,
+    platform_facts, tenants, users,
+};
 use scaigrid_scope::{
-    Authorized, Email, Name, Permission, Principal, Role, Roles, TenantScope, User, UserChanges, UserId,
-    UserKind, UserStatus, perm,
+    Authorized, CustomRoleId, Email, Name, Permissions, Principal, Role, Roles, TenantScope, User,
+    UserChanges, UserId, UserKind, UserStatus, perm,
 };
 use serde_json::{Value, json};
 
+use crate::bootstrap::SET_UP_BY;
 use crate::page::{Cursor, Page, PageRequest};
 use crate::transaction::{Expected, check_expected, ended, written};
 use crate::{App, Error, Resource};
@@ -27,6 +31,17 @@ pub struct NewUser {
     pub kind: UserKind,
     /// Their built-in roles.
     pub roles: Roles,
+    /// Their custom roles.
+    pub custom_roles: Vec<CustomRoleId>,
+}
+
+/// A user with the custom roles that they hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user.
+    pub user: User,
+    /// Their custom roles, by id.
+    pub custom_roles: Vec<CustomRoleId>,
 }
 
 /// A user as the audit log tells of them.
@@ -40,20 +55,23 @@ pub(crate) fn state(user: &User) -> Value {
     })
 }
 
-/// Whether the caller may change someone: nobody changes those who hold a role that they could not give.
-pub(crate) fn may_manage(caller: &Principal, user: &User) -> Result<(), Error> {
-    user.roles.iter().try_for_each(|role| may_assign(caller, role))
+/// A user with their custom roles, as the audit log tells of them.
+pub(crate) fn account_state(account: &Account) -> Value {
+    let mut state = state(&account.user);
+    state["custom_role_ids"] = account.custom_roles.iter().map(ToString::to_string).collect();
+    state
 }
 
-fn may_assign(caller: &Principal, role: Role) -> Result<(), Error> {
-    if caller.may_assign(role) {
-        return Ok(());
-    }
-    let bundle = role.permissions();
-    let lacking = bundle.iter().find(|key| !caller.may_grant(key));
-    let permission =
-        lacking.map_or_else(|| Permission::UsersManage.as_str().to_owned(), |key| key.to_string());
-    Err(Error::PermissionDenied { permission: permission.into() })
+/// Whether the caller may change someone: nobody changes those who may do more than they could give.
+pub(crate) async fn may_manage(c: &mut Connection, caller: &Principal, user: &User) -> Result<(), Error> {
+    let granted = grants::held(c, caller.tenant_scope(), user.id).await?;
+    Ok(caller.check_manage(user.roles, &granted)?)
+}
+
+/// A user with their custom roles.
+pub(crate) async fn account(c: &mut Connection, scope: TenantScope, user: User) -> Result<Account, Error> {
+    let mut held = custom_roles::held_by(c, scope, &[user.id]).await?;
+    Ok(Account { custom_roles: held.remove(&user.id).unwrap_or_default(), user })
 }
 
 /// How many users a tenant may have: the smaller of its own limit and its partner's.
@@ -71,37 +89,42 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         filter: &UserFilter,
         page: &PageRequest,
-    ) -> Result<Page<User>, Error> {
+    ) -> Result<Page<Account>, Error> {
+        let scope = caller.tenant_scope();
         let mut connection = self.0.database.read().await?;
-        let rows =
-            users::list(&mut connection, caller.tenant_scope(), filter, page.after()?, page.rows()).await?;
-        Ok(Page::of_rows(rows, page, |user| Cursor::new([user.id.to_string().into()])))
+        let rows = users::list(&mut connection, scope, filter, page.after()?, page.rows()).await?;
+        let page = Page::of_rows(rows, page, |user| Cursor::new([user.id.to_string().into()]));
+        let ids: Vec<UserId> = page.items.iter().map(|user| user.id).collect();
+        let mut held = custom_roles::held_by(&mut connection, scope, &ids).await?;
+        Ok(page.map(|user| Account { custom_roles: held.remove(&user.id).unwrap_or_default(), user }))
     }
 
     /// A user of the tenant, or the caller themselves.
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] for somebody else without `users:manage`, [`Error::NotFound`].
-    pub async fn user(&self, caller: &Arc<Principal>, id: UserId) -> Result<User, Error> {
+    pub async fn user(&self, caller: &Arc<Principal>, id: UserId) -> Result<Account, Error> {
         if id != caller.user_id() {
             caller.authorize::<perm::UsersManage>()?;
         }
         let mut connection = self.0.database.read().await?;
-        present(&mut connection, caller.tenant_scope(), id).await
+        let scope = caller.tenant_scope();
+        let user = present(&mut connection, scope, id).await?;
+        account(&mut connection, scope, user).await
     }
 
     /// Adds a user to the tenant.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`] for a role that the caller cannot give, [`Error::Capacity`] when the tenant is full,
-    /// [`Error::Conflict`] when the address is taken.
+    /// [`Error::PermissionDenied`] for a role that the caller cannot give, [`Error::Invalid`] for a custom role that there is
+    /// not, [`Error::Capacity`] when the tenant is full, [`Error::Conflict`] when the address is taken.
     pub async fn create_user(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         new: NewUser,
-    ) -> Result<User, Error> {
-        new.roles.iter().try_for_each(|role| may_assign(caller, role))?;
+    ) -> Result<Account, Error> {
+        caller.check_assign(new.roles)?;
         let mut tx = self.0.database.begin().await?;
         let created = self.add_user(&mut tx, caller, request, new).await;
         let created = ended(tx, created).await?;
@@ -115,7 +138,7 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         new: NewUser,
-    ) -> Result<User, Error> {
+    ) -> Result<Account, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         // Whoever adds a user holds the tenant meanwhile, so that two do not both take the last place.
         let tenant = tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
@@ -130,6 +153,7 @@ impl App {
         if users::find_by_email(tx, scope, &new.email).await?.is_some() {
             return Err(address_taken(&new.email));
         }
+        let custom_roles = crate::rights::assignable(tx, caller, &new.custom_roles, &[]).await?;
         let user = User {
             id: UserId::from_ulid(self.0.ids.draw(now)),
             tenant_id: scope.tenant_id(),
@@ -146,19 +170,23 @@ impl App {
             persistence::Error::Duplicate(_) => address_taken(&user.email),
             other => other.into(),
         })?;
-        let changes = diff(&Value::Null, &state(&user), &[]);
+        custom_roles::set_held(tx, scope, user.id, &custom_roles).await?;
+        let account = Account { user, custom_roles };
+        let changes = diff(&Value::Null, &account_state(&account), &[]);
         let stamp = self.audit_stamp(now);
         let action = AuditAction::UserCreate;
-        let record = AuditRecord::in_tenant(stamp, caller, request, action, user.id.to_string(), changes);
+        let id = account.user.id.to_string();
+        let record = AuditRecord::in_tenant(stamp, caller, request, action, id, changes);
         audit::add(tx, &record).await?;
-        Ok(user)
+        Ok(account)
     }
 
-    /// Removes a user: they and their keys count no more at once. What names them goes on to do so.
+    /// Removes a user: they and their keys count no more at once, and they are in no group and hold nothing any more. What
+    /// names them goes on to do so.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::PermissionDenied`] for someone who may do more than the caller, [`Error::Conflict`]
-    /// for the caller themselves.
+    /// for the caller themselves and for the last active super admin.
     pub async fn delete_user(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -184,15 +212,26 @@ impl App {
         if id == caller.user_id() {
             return Err(Error::Conflict("Nobody can remove themselves".to_owned()));
         }
-        may_manage(caller, &before)?;
+        may_manage(tx, caller, &before).await?;
+        self.keep_a_super_admin(tx, &before).await?;
         let changes = UserChanges { status: Some(UserStatus::Deleted), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;
         let revoked = persistence::api_keys::revoke_all_of(tx, scope, id, now).await?;
+        let left = groups::remove_from_all(tx, scope, id, now).await?;
+        let granted = grants::lookup(tx, scope, id).await?;
+        grants::put(tx, scope, id, &Permissions::default()).await?;
+        let before = account(tx, scope, before).await?;
+        custom_roles::set_held(tx, scope, id, &[]).await?;
 
-        let after = User { status: UserStatus::Deleted, ..before.clone() };
-        let (mut was, mut is) = (state(&before), state(&after));
+        let user = User { status: UserStatus::Deleted, ..before.user.clone() };
+        let after = Account { user, custom_roles: Vec::new() };
+        let (mut was, mut is) = (account_state(&before), account_state(&after));
         was["keys"] = revoked.iter().map(ToString::to_string).collect();
-        is["keys"] = json!([]);
+        was["groups"] = left.iter().map(ToString::to_string).collect();
+        was["module_permissions"] = granted.iter().map(|key| key.to_string()).collect();
+        for gone in ["keys", "groups", "module_permissions"] {
+            is[gone] = json!([]);
+        }
         let stamp = self.audit_stamp(now);
         let changes = diff(&was, &is, &[]);
         let record =
@@ -201,59 +240,78 @@ impl App {
         Ok(())
     }
 
-    /// Gives a user other roles, all at once. A set that they hold already changes nothing.
+    /// Changes a user's name or status. A suspended user and their keys count no more at once, and do again when they are
+    /// made active; what was started for them goes on, and what asks them waits.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::PermissionDenied`] for a role, given or taken, that the caller cannot give;
-    /// [`Error::PreconditionFailed`]; [`Error::Conflict`] for a super admin who would stop being one by their own hand.
-    pub async fn set_user_roles(
+    /// [`Error::NotFound`]; [`Error::PermissionDenied`] for someone who may do more than the caller;
+    /// [`Error::PreconditionFailed`]; [`Error::Conflict`] for the caller's own status, and for the last active super admin.
+    pub async fn update_user(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: UserId,
         expected: Expected<'_>,
-        roles: Roles,
-    ) -> Result<User, Error> {
+        changes: UserChanges,
+    ) -> Result<Account, Error> {
         let mut tx = self.0.database.begin().await?;
-        let user = self.change_roles(&mut tx, caller, request, id, expected, roles).await;
+        let user = self.change_user(&mut tx, caller, request, id, expected, changes).await;
         let user = ended(tx, user).await?;
         self.people_changed();
         Ok(user)
     }
 
-    async fn change_roles(
+    async fn change_user(
         &self,
         tx: &mut Transaction,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: UserId,
         expected: Expected<'_>,
-        roles: Roles,
-    ) -> Result<User, Error> {
+        changes: UserChanges,
+    ) -> Result<Account, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
-        may_manage(caller, &before)?;
-        roles.iter().try_for_each(|role| may_assign(caller, role))?;
+        may_manage(tx, caller, &before).await?;
         check_expected(expected, before.revision)?;
-        if before.roles == roles {
-            return Ok(before);
+        let mut after = before.clone();
+        after.display_name = changes.display_name.unwrap_or(after.display_name);
+        after.status = changes.status.unwrap_or(after.status);
+        if after == before {
+            return account(tx, scope, before).await;
         }
-        // Someone has to be left who can undo it.
-        if id == caller.user_id()
-            && before.roles.contains(Role::SuperAdmin)
-            && !roles.contains(Role::SuperAdmin)
-        {
-            return Err(Error::Conflict("A super admin cannot give up that role by themselves".to_owned()));
+        if after.status != before.status && id == caller.user_id() {
+            return Err(Error::Conflict("Nobody can change their own status".to_owned()));
         }
-        let changes = UserChanges { roles: Some(roles), ..UserChanges::default() };
+        if after.status != UserStatus::Active {
+            self.keep_a_super_admin(tx, &before).await?;
+        }
+        let changes = UserChanges {
+            display_name: Some(after.display_name.clone()),
+            status: Some(after.status),
+            roles: None,
+        };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;
-        let after = User { roles, revision: before.revision + 1, updated_at: now, ..before.clone() };
+        (after.revision, after.updated_at) = (before.revision + 1, now);
         let stamp = self.audit_stamp(now);
         let changes = diff(&state(&before), &state(&after), &[]);
-        let action = AuditAction::UserRoleUpdated;
+        let action = AuditAction::UserUpdate;
         let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
         audit::add(tx, &record).await?;
-        Ok(after)
+        account(tx, scope, after).await
+    }
+
+    /// To be asked before an active super admin stops being one: somebody has to be left who can undo it.
+    pub(crate) async fn keep_a_super_admin(&self, tx: &mut Transaction, user: &User) -> Result<(), Error> {
+        if user.status != UserStatus::Active || !user.roles.contains(Role::SuperAdmin) {
+            return Ok(());
+        }
+        // One at a time on the whole platform: of two who take each other down, the second must see what the first did.
+        platform_facts::lock(tx, SET_UP_BY).await?;
+        if users::another_super_admin(tx, &self.0.system, user.id).await? {
+            return Ok(());
+        }
+        Err(Error::Conflict("The last active super admin must stay one".to_owned()))
     }
 }
 
@@ -267,8 +325,10 @@ async fn present(c: &mut Connection, scope: TenantScope, id: UserId) -> Result<U
     user.ok_or(Error::NotFound(Resource::User))
 }
 
-/// A user who was not deleted, held until the transaction ends.
-async fn held(tx: &mut Transaction, scope: TenantScope, id: UserId) -> Result<User, Error> {
+/// A user who was not deleted, held until the transaction ends, and the tenant with them: whatever changes who people are
+/// and what they hold is done one at a time in a tenant, so that nothing is given behind the back of whoever checks it.
+pub(crate) async fn held(tx: &mut Transaction, scope: TenantScope, id: UserId) -> Result<User, Error> {
+    tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
     let user = users::lock(tx, scope, id).await?.filter(|user| user.status != UserStatus::Deleted);
     user.ok_or(Error::NotFound(Resource::User))
 }

@@ -27,6 +27,12 @@ text_enum! {
         GroupUpdate => "group.update",
         /// A group was removed.
         GroupDelete => "group.delete",
+        /// A custom role was made.
+        CustomRoleCreate => "custom_role.create",
+        /// A custom role was changed.
+        CustomRoleUpdate => "custom_role.update",
+        /// A custom role was removed, and taken from those who held it.
+        CustomRoleDelete => "custom_role.delete",
         /// An API key was made.
         ApiKeyCreate => "api_key.create",
         /// An API key was revoked.

@@ -34,7 +34,7 @@ pub enum UserRef {
 pub enum GroupRef {
     /// By id.
     Id(GroupId),
-    /// By a slug that has not been looked up, or that names no group: it has no members then.
+    /// By slug; the group may come later than the checkpoint.
     Slug(Slug),
 }
 
@@ -123,23 +123,6 @@ impl Assignee {
             Self::Group(GroupRef::Slug(slug)) => Some(slug.to_string()),
             Self::Role(role) => Some(role.to_string()),
             Self::Unrouted => None,
-        }
-    }
-
-    /// The slug of a group that is still to be looked up.
-    pub const fn group_slug(&self) -> Option<&Slug> {
-        match self {
-            Self::Group(GroupRef::Slug(slug)) => Some(slug),
-            _ => None,
-        }
-    }
-
-    /// The assignee with a group's slug replaced by the id that was found for it.
-    #[must_use]
-    pub fn with_group(self, found: GroupId) -> Self {
-        match self {
-            Self::Group(GroupRef::Slug(_)) => Self::Group(GroupRef::Id(found)),
-            other => other,
         }
     }
 }

@@ -24,7 +24,11 @@ pub fn assignees_of(principal: &Principal) -> Vec<Assignee> {
         Assignee::User(UserRef::Email(principal.email().clone())),
         Assignee::DelegatedUser(user),
     ];
-    assignees.extend(principal.groups().iter().map(|group| Assignee::Group(GroupRef::Id(*group))));
+    for group in principal.groups() {
+        // A program may have named the group by either, and before there was one.
+        assignees.push(Assignee::Group(GroupRef::Id(group.id)));
+        assignees.push(Assignee::Group(GroupRef::Slug(group.slug.clone())));
+    }
     assignees.extend(principal.roles().iter().map(Assignee::Role));
     if principal.administers_tenant() {
         // Who stands above the tenant's admins is one of them, in whatever tenant they act.

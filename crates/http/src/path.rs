@@ -35,6 +35,7 @@ in_path! {
     PartnerId Partner "partner_id",
     UserId User "user_id",
     GroupId Group "group_id",
+    CustomRoleId CustomRole "custom_role_id",
     ApiKeyId ApiKey "api_key_id",
     CoreId Core "core_id",
     ExecutionId Execution "execution_id",

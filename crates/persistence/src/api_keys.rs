@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
-    ApiKey, ApiKeyId, Credential, Identity, Instant, PartnerStatus, PermissionKey, Permissions, SystemScope,
+    ApiKey, ApiKeyId, Credential, Identity, Instant, Membership, PartnerStatus, Permissions, SystemScope,
     Tenant, TenantScope, User, UserId,
 };
 
@@ -13,6 +13,7 @@ use crate::instant::Stamp;
 use crate::schema::{api_keys, partners, tenants, users};
 use crate::tenants::TenantRow;
 use crate::users::UserRow;
+use crate::{grants, groups};
 
 const TABLE: &str = "api_keys";
 
@@ -34,20 +35,11 @@ struct ApiKeyRow {
 
 /// Scopes as the column holds them: an array of permission keys, or `null` for a key that is not limited.
 fn encode_scopes(scopes: Option<&Permissions>) -> serde_json::Value {
-    scopes.map_or(serde_json::Value::Null, |scopes| scopes.iter().map(|key| key.to_string()).collect())
+    scopes.map_or(serde_json::Value::Null, grants::encode)
 }
 
 fn decode_scopes(id: &str, stored: &serde_json::Value) -> Result<Option<Permissions>> {
-    let impossible = |reason: String| Error::inconsistent(TABLE, "scopes", id, reason);
-    if stored.is_null() {
-        return Ok(None);
-    }
-    let keys = stored.as_array().ok_or_else(|| impossible("it is neither an array nor null".into()))?;
-    let keys = keys.iter().map(|key| match key.as_str().map(str::parse::<PermissionKey>) {
-        Some(Ok(key)) => Ok(key),
-        _ => Err(impossible(format!("{key} is no permission"))),
-    });
-    keys.collect::<Result<Permissions>>().map(Some)
+    if stored.is_null() { Ok(None) } else { grants::decode(TABLE, "scopes", id, stored).map(Some) }
 }
 
 impl TryFrom<ApiKeyRow> for ApiKey {
@@ -80,11 +72,14 @@ pub struct AuthenticatedKey {
     pub tenant: Tenant,
     /// The status of that tenant's partner.
     pub partner_status: PartnerStatus,
+    /// The groups that the holder is in.
+    pub groups: Vec<Membership>,
+    /// What the holder's custom roles and direct grants give them.
+    pub grants: Permissions,
 }
 
 impl AuthenticatedKey {
-    /// The caller, as far as the key tells it: the groups and the grants are stored elsewhere. The key must have been
-    /// found valid, see [`ApiKey::is_valid_at`].
+    /// The caller. The key must have been found valid, see [`ApiKey::is_valid_at`].
     pub fn into_identity(self) -> Identity {
         Identity {
             user_id: self.user.id,
@@ -93,18 +88,18 @@ impl AuthenticatedKey {
             status: self.user.status,
             home: self.tenant.reference(self.partner_status),
             roles: self.user.roles,
-            groups: Vec::new(),
-            grants: Permissions::default(),
+            groups: self.groups,
+            grants: self.grants,
             credential: Credential::ApiKey { id: self.key.id, scopes: self.key.scopes },
             email: self.user.email,
         }
     }
 }
 
-/// The key with a digest, with its holder, their tenant and its partner, in one query; also when it was taken back.
+/// The key with a digest, with its holder and what they hold, their tenant and its partner; also when it was taken back.
 pub async fn find_by_hash(
     c: &mut Connection,
-    _: &SystemScope,
+    system: &SystemScope,
     hash: &[u8; 32],
 ) -> Result<Option<AuthenticatedKey>> {
     type Found = (ApiKeyRow, UserRow, TenantRow, String);
@@ -118,9 +113,15 @@ pub async fn find_by_hash(
     let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status)).get_result(c).await.optional())?;
     let Some((key, user, tenant, partner_status)) = found else { return Ok(None) };
     let tenant = Tenant::try_from(tenant)?;
+    let user = User::try_from(user)?;
+    let scope = system.tenant(tenant.id);
+    let groups = groups::of_user(c, scope, user.id).await?;
+    let grants = grants::held(c, scope, user.id).await?;
     Ok(Some(AuthenticatedKey {
         key: key.try_into()?,
-        user: user.try_into()?,
+        user,
+        groups,
+        grants,
         partner_status: column("partners", "status", &tenant.partner_id.to_string(), &partner_status)?,
         tenant,
     }))

@@ -27,3 +27,11 @@ pub async fn put_if_absent(tx: &mut Transaction, name: &str, value: &str) -> Res
     let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
     Ok(with!(tx, c => query.get_result(c).await)?)
 }
+
+/// Holds a fact until the transaction ends: of all who do so, one goes on at a time. False when it is not settled.
+pub async fn lock(tx: &mut Transaction, name: &str) -> Result<bool> {
+    // An update that changes nothing takes the row lock in both databases, by the same statement.
+    let update = diesel::update(platform_facts::table.find(name.to_owned()))
+        .set(platform_facts::value.eq(platform_facts::value));
+    Ok(with!(tx, c => update.execute(c).await)? > 0)
+}

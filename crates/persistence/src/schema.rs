@@ -103,6 +103,69 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    user_groups (id) {
+        id -> Text,
+        tenant_id -> Text,
+        slug -> Text,
+        name -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    group_members (group_id, user_id) {
+        tenant_id -> Text,
+        group_id -> Text,
+        user_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    custom_roles (id) {
+        id -> Text,
+        tenant_id -> Text,
+        slug -> Text,
+        name -> Text,
+        description -> Nullable<Text>,
+        permissions -> Jsonb,
+        created_by -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    custom_role_holders (role_id, user_id) {
+        tenant_id -> Text,
+        role_id -> Text,
+        user_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    user_grants (tenant_id, user_id) {
+        tenant_id -> Text,
+        user_id -> Text,
+        permissions -> Jsonb,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     module_settings (level, scope_id, module_id) {
         level -> Text,
         scope_id -> Text,
@@ -320,3 +383,5 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
 diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners);
 diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);
+diesel::allow_tables_to_appear_in_same_query!(user_groups, group_members);
+diesel::allow_tables_to_appear_in_same_query!(custom_roles, custom_role_holders, users);

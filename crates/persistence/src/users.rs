@@ -1,12 +1,16 @@
 //! Users, human and service.
 
+use std::collections::BTreeSet;
+
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
-    Email, Instant, Role, Roles, TenantScope, User, UserChanges, UserId, UserKind, UserStatus,
+    Email, Instant, Role, Roles, SystemScope, TenantScope, User, UserChanges, UserId, UserKind, UserStatus,
 };
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::schema::users;
@@ -178,6 +182,37 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &UserFilter) 
         }};
     }
     Ok(with!(c, c => query!().get_result(c).await)?)
+}
+
+/// Those of some users who are of the tenant and not deleted.
+pub async fn present(c: &mut Connection, scope: TenantScope, ids: &[UserId]) -> Result<BTreeSet<UserId>> {
+    let query = users::table
+        .filter(users::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(users::id.eq_any(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        .filter(users::status.ne(UserStatus::Deleted.as_str()))
+        .select(users::id);
+    let found: Vec<String> = with!(c, c => query.load(c).await)?;
+    found.iter().map(|id| column(TABLE, "id", id, id)).collect()
+}
+
+/// Whether the platform has an active super admin beside a user. They may live in any tenant.
+pub async fn another_super_admin(c: &mut Connection, _: &SystemScope, than: UserId) -> Result<bool> {
+    let holds = match c.engine()? {
+        Engine::Postgres(_) => sql::<Bool>("users.roles @> '[\"super_admin\"]'"),
+        Engine::Sqlite(_) => {
+            sql::<Bool>("EXISTS (SELECT 1 FROM json_each(users.roles) WHERE value = 'super_admin')")
+        }
+    };
+    // The oldest users are asked first: the first of all mostly is one, so this looks at few rows.
+    let query = users::table
+        .filter(users::id.ne(than.to_string()))
+        .filter(users::status.eq(UserStatus::Active.as_str()))
+        .filter(holds)
+        .order(users::id)
+        .limit(1)
+        .select(users::id);
+    let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
+    Ok(found.is_some())
 }
 
 /// Adds a user to the scope's tenant.

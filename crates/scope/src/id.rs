@@ -133,6 +133,10 @@ prefixed_id!(
     GroupId, "grp_"
 );
 prefixed_id!(
+    /// A role that a tenant has made for itself.
+    CustomRoleId, "role_"
+);
+prefixed_id!(
     /// An API key; not the key itself, which is shown once and never stored.
     ApiKeyId, "apikey_"
 );

@@ -7,8 +7,11 @@
 //! Nothing here reads a database, a header or a clock: the caller brings what it found there.
 
 mod api_key;
+mod appoint;
 mod authorize;
 mod clock;
+mod custom_role;
+mod group;
 mod id;
 mod names;
 mod partner;
@@ -22,13 +25,16 @@ mod text;
 mod user;
 
 pub use api_key::{InvalidApiKey, PlaintextKey};
+pub use appoint::Lacking;
 pub use authorize::{Authorized, AuthorizedAtLevel, Denied, PermissionMarker, perm};
 pub use clock::{Clock, Instant};
+pub use custom_role::{CustomRole, CustomRoleChanges};
+pub use group::{Group, GroupChanges, Membership};
 pub use id::{
-    ApiKeyId, AuditId, CheckpointId, CoreId, EventId, ExecutionId, GroupId, InvalidId, NodeId, PartnerId,
-    RequestId, TenantId, TriggerId, UserId,
+    ApiKeyId, AuditId, CheckpointId, CoreId, CustomRoleId, EventId, ExecutionId, GroupId, InvalidId, NodeId,
+    PartnerId, RequestId, TenantId, TriggerId, UserId,
 };
-pub use names::{Email, InvalidName, Name, Slug};
+pub use names::{Description, Email, InvalidName, Name, Slug};
 pub use partner::{Partner, PartnerChanges, PartnerLimits};
 pub use permission::{ModulePermission, Permission, PermissionKey, Permissions, UnknownPermission};
 pub use principal::{CannotAct, Credential, Identity, Place, Principal, TenantRef};

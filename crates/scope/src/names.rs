@@ -82,6 +82,33 @@ impl Name {
     }
 }
 
+/// What is said of a thing in a sentence or a few: 1 to 1000 characters, trimmed, in lines but without other control
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description(Box<str>);
+
+text_value!(Description);
+
+impl Description {
+    /// The greatest number of characters.
+    pub const MAX_CHARS: usize = 1000;
+
+    /// Trims and checks a description.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(InvalidName::Empty);
+        }
+        if text.chars().count() > Self::MAX_CHARS {
+            return Err(InvalidName::TooLong { max: Self::MAX_CHARS });
+        }
+        if text.chars().any(|c| c.is_control() && c != '\n') {
+            return Err(InvalidName::ControlCharacter);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
 /// A name for addresses: 1 to 63 of `a-z`, `0-9` and `-`, neither beginning nor ending with a hyphen.
 ///
 /// That is a DNS label (RFC 1035), so a slug can become part of a host name. It holds no underscore, so it is
@@ -228,5 +255,8 @@ mod tests {
         assert_eq!(Name::parse("a\u{7}b"), Err(InvalidName::ControlCharacter));
         assert!(Name::parse(&"é".repeat(200)).is_ok());
         assert!(Name::parse(&"é".repeat(201)).is_err());
+        assert_eq!(Description::parse(" a\nb ").unwrap().as_str(), "a\nb");
+        assert_eq!(Description::parse("a\u{0}b"), Err(InvalidName::ControlCharacter));
+        assert!(Description::parse(&"é".repeat(1001)).is_err() && Description::parse(" ").is_err());
     }
 }

@@ -98,6 +98,13 @@ pub enum PermissionKey {
     Module(ModulePermission),
 }
 
+impl PermissionKey {
+    /// Whether it is one of the platform's own, rather than a module's.
+    pub fn is_core(&self) -> bool {
+        matches!(self, Self::Known(permission) if Permission::CORE.contains(permission))
+    }
+}
+
 impl fmt::Display for PermissionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -206,6 +213,22 @@ impl Permissions {
         }
     }
 
+    /// What this set holds and `other` does not. Only for sets that can be listed: a hold on every module is kept as it is
+    /// unless the other has it too.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            known: self.known & !other.known,
+            modules: self
+                .modules
+                .iter()
+                .filter(|key| !other.every_module && !other.modules.contains(key))
+                .cloned()
+                .collect(),
+            every_module: self.every_module && !other.every_module,
+        }
+    }
+
     /// What both sets hold.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
@@ -216,6 +239,13 @@ impl Permissions {
             modules: mine.chain(theirs).cloned().collect(),
             every_module: self.every_module && other.every_module,
         }
+    }
+
+    /// The platform's own permissions of the set, and those of modules.
+    pub fn split(&self) -> (Self, Self) {
+        let own: Self =
+            Permission::CORE.iter().copied().filter(|permission| self.contains(*permission)).collect();
+        (own.clone(), self.without(&own))
     }
 
     /// Whether the set holds nothing.

@@ -4,8 +4,8 @@ use crate::permission::Permissions;
 use crate::reach::{Level, TenantScope};
 use crate::role::{Role, RoleLevel, Roles};
 use crate::{
-    ApiKeyId, Email, GroupId, Name, PartnerId, PermissionKey, Slug, TenantId, TenantStatus, UserId, UserKind,
-    UserStatus,
+    ApiKeyId, Email, Membership, Name, PartnerId, PermissionKey, Slug, TenantId, TenantStatus, UserId,
+    UserKind, UserStatus,
 };
 
 /// What must be known of a tenant to decide who acts in it.
@@ -60,7 +60,7 @@ pub struct Identity {
     /// Their built-in roles.
     pub roles: Roles,
     /// Their groups, all of the home tenant.
-    pub groups: Vec<GroupId>,
+    pub groups: Vec<Membership>,
     /// What custom roles and direct grants give them, in the home tenant only.
     pub grants: Permissions,
     /// What they presented.
@@ -226,7 +226,7 @@ impl Principal {
     }
 
     /// The groups of that tenant that the user is in.
-    pub fn groups(&self) -> &[GroupId] {
+    pub fn groups(&self) -> &[Membership] {
         if self.tenant.id == self.identity.home.id { &self.identity.groups } else { &[] }
     }
 
@@ -272,7 +272,7 @@ pub(crate) mod tests {
     use ulid::Ulid;
 
     use super::*;
-    use crate::Permission;
+    use crate::{GroupId, Permission};
 
     pub(crate) fn tenant(n: u128, partner: u128) -> TenantRef {
         TenantRef {
@@ -292,7 +292,10 @@ pub(crate) mod tests {
             status: UserStatus::Active,
             home: tenant(1, 1),
             roles: roles.iter().copied().collect(),
-            groups: vec![GroupId::from_ulid(Ulid(1))],
+            groups: vec![Membership {
+                id: GroupId::from_ulid(Ulid(1)),
+                slug: Slug::parse("approvers").unwrap(),
+            }],
             grants: Permissions::default(),
             credential: Credential::ApiKey { id: ApiKeyId::from_ulid(Ulid(1)), scopes: None },
         }

@@ -20,6 +20,7 @@ mod matrix;
 mod memory;
 mod modules;
 mod nodes;
+mod people;
 mod process;
 mod readme;
 mod running;

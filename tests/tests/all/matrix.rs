@@ -1,13 +1,14 @@
 //! Who may do what: every role against every operation, as a table that a reviewer reads.
 //!
-//! Each operation is asked for something that does not exist, with an empty body: a right that is missing is told before
-//! anything else, so whatever is not a refusal of the right means that the right is there, and nothing is changed.
+//! What is read is asked for as it exists, so that the table also tells what is hidden. What is written is asked for
+//! something that does not exist, with an empty body: a right that is missing is told before anything else, so whatever is
+//! not a refusal of the right means that the right is there, and nothing is changed.
 
 use std::fmt::Write as _;
 
 use scaigrid_tests::{Db, on};
 
-use crate::strangers::{operations, plausible};
+use crate::strangers::{Existing, operations, plausible};
 
 const ROLES: [&str; 7] =
     ["super_admin", "partner_admin", "partner_viewer", "tenant_admin", "tenant_user", "tenant_viewer", ""];
@@ -22,10 +23,19 @@ fn to_nothing(template: &str) -> String {
         ("{partner_id}", "prt_01J00000000000000000000000"),
         ("{module_id}", "nothing"),
         ("{version}", "7"),
-        ("{id}", "usr_01J00000000000000000000000"),
+        ("{user_id}", "usr_01J00000000000000000000000"),
     ];
+    // What `{id}` names is told by the family.
+    let families = [
+        ("/v1/users/", "usr_"),
+        ("/v1/groups/", "grp_"),
+        ("/v1/iam/custom-roles/", "role_"),
+        ("/v1/api-keys/", "apikey_"),
+    ];
+    let own = families.iter().find(|(family, _)| template.starts_with(family));
+    let own = own.map_or(String::new(), |(_, prefix)| format!("{prefix}01J00000000000000000000000"));
     let path = ids.iter().fold(template.to_owned(), |path, (name, id)| path.replace(name, id));
-    let path = if path.starts_with("/v1/api-keys/") { path.replace("usr_", "apikey_") } else { path };
+    let path = path.replace("{id}", &own);
     assert!(!path.contains('{'), "{path}: no id is known for it");
     path
 }
@@ -47,6 +57,8 @@ fn every_role_may_do_what_the_table_says() {
             server.client(&inside.user(&email, &roles).1)
         });
 
+        let owner = server.client(&inside.user("owner@example.org", &["tenant_admin"]).1);
+        let existing = Existing::make(&owner, &root);
         let document = root.get("/openapi.json").answer(200).json();
         let mut table = format!("{:28}", "operation");
         for role in ROLES {
@@ -54,11 +66,17 @@ fn every_role_may_do_what_the_table_says() {
         }
         for operation in operations(&document).iter().filter(|operation| !operation.public) {
             write!(table, "\n{:28}", operation.id).unwrap();
-            let path = to_nothing(&operation.path);
+            let reads = operation.method == "GET";
+            let path = if reads { existing.path(&operation.path) } else { to_nothing(&operation.path) };
             for client in &clients {
                 let answer = plausible(client.request(operation.method, &path), operation).exchange();
                 assert!(answer.status < 500 && answer.status != 401, "{answer}");
-                write!(table, " {:14}", if answer.status == 403 { "-" } else { "yes" }).unwrap();
+                let told = match answer.status {
+                    403 => "-",
+                    404 if reads => "hidden",
+                    _ => "yes",
+                };
+                write!(table, " {told:14}").unwrap();
             }
         }
         let table: Vec<&str> = table.lines().map(str::trim_end).collect();

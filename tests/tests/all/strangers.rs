@@ -53,15 +53,19 @@ pub(crate) fn operations(document: &Value) -> Vec<Operation> {
 }
 
 /// Ids of things that exist in one tenant, by the names that path parameters have.
-struct Existing(BTreeMap<&'static str, String>);
+pub(crate) struct Existing(BTreeMap<&'static str, String>);
 
 impl Existing {
-    fn make(admin: &Client, root: &Client) -> Self {
+    pub(crate) fn make(admin: &Client, root: &Client) -> Self {
         let core = admin.run("Walked", &programs::asking(&json!({})));
         let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
         let (user, _) = admin.user("somebody@walked.example", &[]);
         let me = admin.get("/v1/me").answer(200).data();
         let key = admin.post("/v1/api-keys").json(&json!({"name": "walked"})).answer(201).data();
+        let group = json!({"name": "Walked", "members": [user]});
+        let group = admin.post("/v1/groups").json(&group).answer(201).data();
+        let role = json!({"name": "Walked", "permissions": ["scaicore:view"]});
+        let role = admin.post("/v1/iam/custom-roles").json(&role).answer(201).data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let partner =
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
@@ -69,8 +73,11 @@ impl Existing {
             ("core_id", core),
             ("execution_id", execution),
             ("checkpoint_id", checkpoint),
+            ("user_id", user.clone()),
             ("user", user),
             ("key", text(&key["id"])),
+            ("group", text(&group["id"])),
+            ("custom_role", text(&role["id"])),
             ("tenant_id", text(&me["tenant"]["id"])),
             ("partner_id", text(&partner["id"])),
             ("version", "1".to_owned()),
@@ -79,9 +86,17 @@ impl Existing {
     }
 
     /// The path with the ids in it.
-    fn path(&self, template: &str) -> String {
+    pub(crate) fn path(&self, template: &str) -> String {
         let mut path = template.to_owned();
-        let own = if template.starts_with("/v1/users") { "user" } else { "key" };
+        // What `{id}` names is told by the family.
+        let families = [
+            ("/v1/users/", "user"),
+            ("/v1/groups/", "group"),
+            ("/v1/iam/custom-roles/", "custom_role"),
+            ("/v1/api-keys/", "key"),
+        ];
+        let own = families.iter().find(|(family, _)| template.starts_with(family));
+        let own = own.map_or("id", |(_, name)| *name);
         while let Some((start, end)) = path.find('{').zip(path.find('}')) {
             let name = &path[start + 1..end];
             let name = if name == "id" { own } else { name };

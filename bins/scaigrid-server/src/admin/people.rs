@@ -2,6 +2,7 @@
 
 use scaigrid_app::api_keys::NewApiKey;
 use scaigrid_app::partners::{NewPartner, PartnerFilter};
+use scaigrid_app::rights::RoleChanges;
 use scaigrid_app::tenants::{NewTenant, TenantFilter};
 use scaigrid_app::users::{NewUser, UserFilter};
 use scaigrid_app::{Error, Resource};
@@ -116,7 +117,8 @@ impl Desk {
         match task {
             UserTask::Create { email, display_name, roles, kind } => {
                 let roles = roles.into_iter().collect();
-                let new = NewUser { email, display_name, kind, roles };
+                let custom_roles = Vec::new();
+                let new = NewUser { email, display_name, kind, roles, custom_roles };
                 let user = self.app.create_user(&caller, &self.request, new).await?;
                 Ok(Answer::one(view::user(&user), view::USER))
             }
@@ -126,8 +128,9 @@ impl Desk {
                 Ok(Answer::list(users, view::USER, |user| view::user(&user)))
             }
             UserTask::Role { user, roles } => {
-                let roles = roles.into_iter().collect();
-                let user = self.app.set_user_roles(&caller, &self.request, user, None, roles).await?;
+                let roles = Some(roles.into_iter().collect());
+                let changes = RoleChanges { roles, custom_roles: None };
+                let user = self.app.set_user_roles(&caller, &self.request, user, None, changes).await?;
                 Ok(Answer::one(view::user(&user), view::USER))
             }
         }

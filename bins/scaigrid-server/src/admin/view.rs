@@ -3,10 +3,11 @@
 use scaigrid_app::api_keys::CreatedApiKey;
 use scaigrid_app::checkpoints::{Decided, StoredCheckpoint};
 use scaigrid_app::modules::ModuleView;
+use scaigrid_app::users::Account;
 use scaigrid_checkpoints::State;
 use scaigrid_cores::Core;
 use scaigrid_ir::Diagnostic;
-use scaigrid_scope::{Partner, Role, Tenant, User};
+use scaigrid_scope::{Partner, Role, Tenant};
 use serde_json::{Value, json};
 
 use super::answer::Columns;
@@ -45,7 +46,7 @@ pub(super) fn tenant(tenant: &Tenant) -> Value {
     })
 }
 
-pub(super) fn user(user: &User) -> Value {
+pub(super) fn user(Account { user, custom_roles }: &Account) -> Value {
     json!({
         "id": user.id.to_string(),
         "tenant_id": user.tenant_id.to_string(),
@@ -54,6 +55,7 @@ pub(super) fn user(user: &User) -> Value {
         "kind": user.kind.as_str(),
         "status": user.status.as_str(),
         "roles": user.roles.iter().map(Role::as_str).collect::<Vec<_>>(),
+        "custom_role_ids": custom_roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "created_at": user.created_at,
         "updated_at": user.updated_at,
     })

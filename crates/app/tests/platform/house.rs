@@ -110,8 +110,10 @@ impl House {
             display_name: None,
             kind: UserKind::Human,
             roles: [role].into_iter().collect(),
+            custom_roles: Vec::new(),
         };
-        self.app.create_user(&by.authorize().unwrap(), &nobody(), new).await
+        let made = self.app.create_user(&by.authorize().unwrap(), &nobody(), new).await;
+        made.map(|account| account.user)
     }
 
     /// A user with a key.

@@ -5,4 +5,5 @@
 mod house;
 mod modules;
 mod people;
+mod rights;
 mod starting;

@@ -1,14 +1,19 @@
 //! Partners, tenants, users and keys.
 
 use scaigrid_app::partners::{NewPartner, PartnerFilter};
+use scaigrid_app::rights::RoleChanges;
 use scaigrid_app::users::{NewUser, UserFilter};
 use scaigrid_app::{Error, Resource};
 use scaigrid_scope::{
-    Email, Name, PartnerChanges, PartnerLimits, PartnerStatus, Permission, Role, Roles, Slug, TenantChanges,
+    Email, Name, PartnerChanges, PartnerLimits, PartnerStatus, Permission, Role, Slug, TenantChanges,
     TenantLimits, TenantStatus, UserKind,
 };
 
 use crate::house::{FULL, House, house, key, nobody};
+
+fn built_in(roles: &[Role]) -> RoleChanges {
+    RoleChanges { roles: Some(roles.iter().copied().collect()), custom_roles: None }
+}
 
 async fn acme() -> House {
     let house = house().await;
@@ -47,7 +52,7 @@ async fn nobody_gives_what_they_lack() {
     let (ada, admin) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
     let chief = house.add_user("acme", "chief@acme.example", Role::PartnerAdmin).await.unwrap();
     let caller = house.caller(&admin, None).await.unwrap();
-    let roles = |role| [role].into_iter().collect::<Roles>();
+    let roles = |role| built_in(&[role]);
     let token = caller.authorize().unwrap();
 
     let up = house.app.set_user_roles(&token, &nobody(), ada.id, None, roles(Role::SuperAdmin)).await;
@@ -89,16 +94,20 @@ async fn users_come_change_and_go() {
     let (bob, key) = house.join("acme", "bob@acme.example", Role::TenantUser).await;
     let root = house.caller(&house.root, Some("acme")).await.unwrap();
     let token = root.authorize().unwrap();
-    let roles: Roles = [Role::TenantAdmin].into_iter().collect();
-    let stale = house.app.set_user_roles(&token, &nobody(), bob.id, Some(&[7]), roles).await;
+    let roles = built_in(&[Role::TenantAdmin]);
+    let stale = house.app.set_user_roles(&token, &nobody(), bob.id, Some(&[7]), roles.clone()).await;
     assert!(matches!(stale, Err(Error::PreconditionFailed)));
-    let changed = house.app.set_user_roles(&token, &nobody(), bob.id, Some(&[1]), roles).await.unwrap();
-    assert_eq!(changed.revision, 2);
+    let changed =
+        house.app.set_user_roles(&token, &nobody(), bob.id, Some(&[1]), roles.clone()).await.unwrap();
+    assert_eq!(changed.user.revision, 2);
     assert!(house.caller(&key, None).await.unwrap().administers_tenant());
 
     // What changes nothing leaves no record.
     let before = house.audit(&root).await;
-    assert_eq!(house.app.set_user_roles(&token, &nobody(), bob.id, None, roles).await.unwrap().revision, 2);
+    assert_eq!(
+        house.app.set_user_roles(&token, &nobody(), bob.id, None, roles).await.unwrap().user.revision,
+        2
+    );
     assert_eq!(house.audit(&root).await, before);
     assert_eq!(before, ["user.role_updated", "api_key.create", "user.create"]);
 
@@ -208,6 +217,7 @@ async fn a_stranger_sees_nothing_of_another_tenant() {
         display_name: None,
         kind: UserKind::Human,
         roles: [Role::SuperAdmin].into_iter().collect(),
+        custom_roles: Vec::new(),
     };
     assert!(matches!(
         house.app.create_user(&token, &nobody(), king).await,

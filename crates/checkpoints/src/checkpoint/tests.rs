@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use scaigrid_scope::{
-    ApiKeyId, Credential, Email, GroupId, Identity, Name, PartnerId, Permission, Permissions, Place, Role,
-    Slug, TenantRef, TenantStatus, UserKind, UserStatus,
+    ApiKeyId, Credential, Email, GroupId, Identity, Membership, Name, PartnerId, Permission, Permissions,
+    Place, Role, Slug, TenantRef, TenantStatus, UserKind, UserStatus,
 };
 use serde_json::json;
 use ulid::Ulid;
@@ -29,7 +29,10 @@ fn identity(user: u128, roles: &[Role]) -> Identity {
             status: TenantStatus::Active,
         },
         roles: roles.iter().copied().collect(),
-        groups: vec![GroupId::from_ulid(Ulid(user))],
+        groups: vec![Membership {
+            id: GroupId::from_ulid(Ulid(user)),
+            slug: Slug::parse(&format!("group-{user}")).unwrap(),
+        }],
         grants: Permissions::default(),
         credential: Credential::ApiKey { id: ApiKeyId::from_ulid(Ulid(1)), scopes: None },
     }
@@ -83,9 +86,13 @@ fn after(seconds: u64) -> Instant {
 fn those_who_are_asked_may_act_and_admins_always() {
     let grp = GroupId::from_ulid(Ulid(2)).to_string();
     let usr = UserId::from_ulid(Ulid(2)).to_string();
-    for asks in
-        [format!("user:{usr}"), "user:user2@ACME".into(), format!("group:{grp}"), "role:tenant_user".into()]
-    {
+    for asks in [
+        format!("user:{usr}"),
+        "user:user2@ACME".into(),
+        format!("group:{grp}"),
+        "group:group-2".into(),
+        "role:tenant_user".into(),
+    ] {
         let checkpoint = open(&asks, &[], None);
         assert_eq!(checkpoint.access(&reviewer(2)), Access::Act, "{asks}");
         assert_eq!(checkpoint.access(&admin(3)), Access::Act, "{asks}");

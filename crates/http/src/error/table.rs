@@ -126,6 +126,7 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::User => ("USER_NOT_FOUND", "SW_PARTICIPANT_NOT_FOUND"),
         Resource::ApiKey => ("API_KEY_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Group => ("GROUP_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::CustomRole => ("CUSTOM_ROLE_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Module => ("MODULE_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Core => ("CORE_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::CoreVersion => ("CORE_VERSION_NOT_FOUND", "SW_NOT_FOUND"),

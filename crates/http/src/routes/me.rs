@@ -19,7 +19,8 @@ use crate::error::Error;
     "partner": {"id": "prt_01JZ8QZ5T0000000000000000A", "slug": "internal", "name": "Internal"},
     "level": "tenant",
     "roles": ["tenant_viewer"],
-    "groups": [],
+    "custom_roles": [{"id": "role_01JZ8QZ5T0000000000000000A", "slug": "reviewer", "name": "Reviewer"}],
+    "groups": ["grp_01JZ8QZ5T0000000000000000A"],
     "permissions": ["models:list", "accounting:view_own", "scaicore:view"]
 }))]
 struct Me {
@@ -32,7 +33,9 @@ struct Me {
     level: &'static str,
     /// The built-in roles that count in the tenant.
     roles: Vec<&'static str>,
-    /// The groups of the tenant that the caller is in.
+    /// The custom roles of the tenant that the caller holds.
+    custom_roles: Vec<Place>,
+    /// The groups of the tenant that the caller is in, by id.
     groups: Vec<String>,
     /// All that the caller may do in the tenant, with these credentials.
     permissions: Vec<String>,
@@ -48,7 +51,7 @@ struct MyUser {
     kind: &'static str,
 }
 
-/// A tenant or a partner by its names.
+/// A tenant, a partner or a custom role by its names.
 #[derive(Debug, Serialize, ToSchema)]
 struct Place {
     id: String,
@@ -79,7 +82,8 @@ impl From<me::Me> for Me {
                 Level::Tenant(_) => "tenant",
             },
             roles: principal.roles().iter().map(scaigrid_scope::Role::as_str).collect(),
-            groups: principal.groups().iter().map(ToString::to_string).collect(),
+            custom_roles: me.custom_roles.into_iter().map(Into::into).collect(),
+            groups: principal.groups().iter().map(|group| group.id.to_string()).collect(),
             permissions: principal.permissions().iter().map(|key| key.to_string()).collect(),
             tenant: me.tenant.into(),
             partner: me.partner.into(),

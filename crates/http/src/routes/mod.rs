@@ -1,9 +1,11 @@
-//! The routes of the platform: people, keys, partners and tenants, modules, the audit log.
+//! The routes of the platform: people, groups and roles, keys, partners and tenants, modules, the audit log.
 //!
 //! One file per family: what is sent, what is answered, and handlers that extract, call and wrap.
 
 mod audit;
+mod custom_roles;
 mod given;
+mod groups;
 mod keys;
 mod me;
 mod modules;
@@ -28,6 +30,8 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     me::routes(config);
     keys::routes(config);
     users::routes(config);
+    groups::routes(config);
+    custom_roles::routes(config);
     partners::routes(config);
     tenants::routes(config);
     modules::routes(config);
@@ -57,7 +61,17 @@ mod tests {
                 assert!(operation.tags.is_some(), "{method} {path}");
             }
         }
-        let platform = ["api keys", "audit", "identity", "modules", "operations", "tenancy", "users"];
+        let platform = [
+            "api keys",
+            "audit",
+            "custom roles",
+            "groups",
+            "identity",
+            "modules",
+            "operations",
+            "tenancy",
+            "users",
+        ];
         assert!(platform.iter().all(|tag| tags.contains(*tag)), "{tags:?}");
     }
 }

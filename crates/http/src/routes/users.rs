@@ -1,15 +1,15 @@
 //! Users of the tenant that the caller acts in.
 
 use actix_web::{delete, get, post, put, web};
+use scaigrid_app::rights::{DirectGrants, RoleChanges};
 use scaigrid_app::{App, users};
-use scaigrid_scope::{Instant, Role, UserId, UserKind, perm};
+use scaigrid_scope::{Instant, Role, UserChanges, UserId, UserKind, UserStatus, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
-use super::Problems;
-use super::given::Conflict;
+use super::given::{Conflict, Problems, given, nullable};
 use crate::auth::{Allowed, Caller};
 use crate::body::Body;
 use crate::conditional::IfMatch;
@@ -31,17 +31,45 @@ struct NewUser {
     /// Their built-in roles: none that reaches farther than the caller's own.
     #[validate(length(max = 20))]
     roles: Vec<String>,
+    /// Their custom roles: none that gives what the caller lacks.
+    #[validate(length(max = 20))]
+    custom_role_ids: Option<Vec<String>>,
     /// `human`, unless it is a program: `service`.
     kind: Option<String>,
 }
 
-/// The built-in roles that a user has from now on.
+/// What is to be changed of a user; what is left out stays.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[schema(example = json!({"roles": ["tenant_admin"]}))]
+#[schema(example = json!({"status": "suspended"}))]
+struct UserUpdate {
+    /// `null` for none from now on.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+    display_name: Option<Option<String>>,
+    /// `active` or `suspended`. A suspended user's keys are refused until they are active again.
+    status: Option<String>,
+}
+
+/// The roles that a user has from now on; a list that is left out stays as it is.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[schema(example = json!({"roles": ["tenant_user"], "custom_role_ids": []}))]
 struct UserRoles {
-    /// All of them; what is not named is taken away.
+    /// The built-in ones, all of them; what is not named is taken away.
     #[validate(length(max = 20))]
-    roles: Vec<String>,
+    roles: Option<Vec<String>>,
+    /// The custom ones, all of them.
+    #[validate(length(max = 20))]
+    custom_role_ids: Option<Vec<String>>,
+}
+
+/// What a user is granted directly, beside their roles.
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[schema(example = json!({"permissions": ["scaicore:view", "scaicore:checkpoint_resolve"]}))]
+struct ModulePermissions {
+    /// Permissions of modules, all of them; what is not named is taken away.
+    #[validate(length(max = 200))]
+    permissions: Vec<String>,
 }
 
 /// Which users a list shows.
@@ -69,15 +97,18 @@ struct User {
     status: &'static str,
     /// The built-in roles.
     roles: Vec<&'static str>,
+    /// The custom roles.
+    custom_role_ids: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Instant,
     #[schema(value_type = String, format = DateTime)]
     updated_at: Instant,
 }
 
-impl From<scaigrid_scope::User> for User {
-    fn from(user: scaigrid_scope::User) -> Self {
+impl From<users::Account> for User {
+    fn from(users::Account { user, custom_roles }: users::Account) -> Self {
         Self {
+            custom_role_ids: custom_roles.iter().map(ToString::to_string).collect(),
             id: user.id.to_string(),
             tenant_id: user.tenant_id.to_string(),
             email: user.email.into_string(),
@@ -97,11 +128,36 @@ impl NewUser {
         let email = problems.read("email", &self.email);
         let display_name = problems.maybe("display_name", self.display_name.as_deref());
         let roles = problems.each::<Role>("roles", &self.roles);
+        let custom_roles = self.custom_role_ids.and_then(|ids| problems.each("custom_role_ids", &ids));
         let kind = problems.maybe("kind", self.kind.as_deref());
         problems.check()?;
         let (Some(email), Some(roles)) = (email, roles) else { return Err(problems.refusal()) };
         let (roles, kind) = (roles.into_iter().collect(), kind.unwrap_or(UserKind::Human));
-        Ok(users::NewUser { email, display_name, kind, roles })
+        let custom_roles = custom_roles.unwrap_or_default();
+        Ok(users::NewUser { email, display_name, kind, roles, custom_roles })
+    }
+}
+
+impl UserUpdate {
+    fn read(self) -> Result<UserChanges, Error> {
+        let mut problems = Problems::default();
+        let display_name = nullable(&mut problems, "display_name", self.display_name.as_ref());
+        let status = problems.maybe("status", self.status.as_deref());
+        if status == Some(UserStatus::Deleted) {
+            problems.note("status", "expected one of active, suspended; DELETE removes a user");
+        }
+        problems.check()?;
+        Ok(UserChanges { display_name, status, roles: None })
+    }
+}
+
+impl UserRoles {
+    fn read(self) -> Result<RoleChanges, Error> {
+        let mut problems = Problems::default();
+        let roles = self.roles.and_then(|roles| problems.each::<Role>("roles", &roles));
+        let custom_roles = self.custom_role_ids.and_then(|ids| problems.each("custom_role_ids", &ids));
+        problems.check()?;
+        Ok(RoleChanges { roles: roles.map(|roles| roles.into_iter().collect()), custom_roles })
     }
 }
 
@@ -115,9 +171,14 @@ impl UserQuery {
     }
 }
 
-fn shown(user: scaigrid_scope::User) -> Reply<User> {
-    let revision = user.revision.unsigned_abs();
-    Reply::ok(User::from(user)).with_etag(revision)
+fn shown(account: users::Account) -> Reply<User> {
+    let revision = account.user.revision.unsigned_abs();
+    Reply::ok(User::from(account)).with_etag(revision)
+}
+
+fn shown_grants(grants: &DirectGrants) -> Reply<ModulePermissions> {
+    let permissions = grants.permissions.iter().map(|key| key.to_string()).collect();
+    Reply::ok(ModulePermissions { permissions }).with_etag(grants.revision.unsigned_abs())
 }
 
 /// List the users of the tenant, newest first.
@@ -155,7 +216,7 @@ async fn create_user(
 ) -> Result<Reply<User>, Error> {
     let new = body.read().await?.read()?;
     let user = app.create_user(&caller, &origin.context(), new).await?;
-    let revision = user.revision.unsigned_abs();
+    let revision = user.user.revision.unsigned_abs();
     let user = User::from(user);
     Ok(Reply::created(format!("/v1/users/{}", user.id), user).with_etag(revision))
 }
@@ -170,6 +231,30 @@ async fn create_user(
 #[get("/v1/users/{id}")]
 async fn get_user(caller: Caller, id: PathId<UserId>, app: web::Data<App>) -> Result<Reply<User>, Error> {
     Ok(shown(app.user(&caller, id.0).await?))
+}
+
+/// Change a user's name or status. The status counts at once: a suspended user's keys are refused.
+#[utoipa::path(
+    tag = "users",
+    operation_id = "update_user",
+    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    request_body = UserUpdate,
+    responses((status = 200, body = DataOf<User>), (status = 409, response = Conflict))
+)]
+#[put("/v1/users/{id}")]
+async fn update_user(
+    caller: Allowed<perm::UsersManage>,
+    id: PathId<UserId>,
+    condition: IfMatch,
+    origin: Origin,
+    body: Body<UserUpdate>,
+    app: web::Data<App>,
+) -> Result<Reply<User>, Error> {
+    // What is not there is told before what is wrong with the body.
+    app.user(caller.principal(), id.0).await?;
+    let changes = body.read().await?.read()?;
+    let user = app.update_user(&caller, &origin.context(), id.0, condition.revisions(), changes).await?;
+    Ok(shown(user))
 }
 
 /// Remove a user. They and their keys count no more at once.
@@ -190,7 +275,7 @@ async fn delete_user(
     Ok(NoContent)
 }
 
-/// Give a user other built-in roles, all at once.
+/// Give a user other roles, built-in and custom, all at once.
 #[utoipa::path(
     tag = "users",
     operation_id = "set_user_roles",
@@ -209,13 +294,52 @@ async fn set_user_roles(
 ) -> Result<Reply<User>, Error> {
     // What is not there is told before what is wrong with the body.
     app.user(caller.principal(), id.0).await?;
+    let changes = body.read().await?.read()?;
+    let user = app.set_user_roles(&caller, &origin.context(), id.0, condition.revisions(), changes).await?;
+    Ok(shown(user))
+}
+
+/// Get what a user is granted directly, beside their roles.
+#[utoipa::path(
+    tag = "users",
+    operation_id = "get_user_module_permissions",
+    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    responses((status = 200, body = DataOf<ModulePermissions>))
+)]
+#[get("/v1/users/{id}/module-permissions")]
+async fn get_user_module_permissions(
+    caller: Allowed<perm::UsersManage>,
+    id: PathId<UserId>,
+    app: web::Data<App>,
+) -> Result<Reply<ModulePermissions>, Error> {
+    Ok(shown_grants(&app.user_grants(&caller, id.0).await?))
+}
+
+/// Grant a user permissions of modules directly, and no others. Nobody grants what they lack.
+#[utoipa::path(
+    tag = "users",
+    operation_id = "set_user_module_permissions",
+    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    request_body = ModulePermissions,
+    responses((status = 200, body = DataOf<ModulePermissions>))
+)]
+#[put("/v1/users/{id}/module-permissions")]
+async fn set_user_module_permissions(
+    caller: Allowed<perm::UsersManage>,
+    id: PathId<UserId>,
+    condition: IfMatch,
+    origin: Origin,
+    body: Body<ModulePermissions>,
+    app: web::Data<App>,
+) -> Result<Reply<ModulePermissions>, Error> {
+    app.user(caller.principal(), id.0).await?;
     let mut problems = Problems::default();
-    let Some(roles) = problems.each::<Role>("roles", &body.read().await?.roles) else {
+    let Some(permissions) = problems.each("permissions", &body.read().await?.permissions) else {
         return Err(problems.refusal());
     };
-    let roles = roles.into_iter().collect();
-    let user = app.set_user_roles(&caller, &origin.context(), id.0, condition.revisions(), roles).await?;
-    Ok(shown(user))
+    let expected = condition.revisions();
+    let granted = app.set_user_grants(&caller, &origin.context(), id.0, expected, &permissions).await?;
+    Ok(shown_grants(&granted))
 }
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
@@ -223,6 +347,9 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(list_users)
         .service(create_user)
         .service(get_user)
+        .service(update_user)
         .service(delete_user)
-        .service(set_user_roles);
+        .service(set_user_roles)
+        .service(get_user_module_permissions)
+        .service(set_user_module_permissions);
 }

@@ -27,9 +27,8 @@ use scaigrid_http::paging::{Bounds, CursorKey, PageParams, Paging};
 use scaigrid_http::path::PathId;
 use scaigrid_http::server::{Parts, Router};
 use scaigrid_scope::{
-    ApiKeyId, Clock, CoreId, Credential, Email, GroupId, Identity, Instant, Name, PartnerId, Permission,
-    Permissions, Place, Principal, Role, Slug, TenantId, TenantRef, TenantStatus, UserId, UserKind,
-    UserStatus, perm,
+    ApiKeyId, Clock, CoreId, Credential, Email, Identity, Instant, Name, PartnerId, Permission, Permissions,
+    Place, Principal, Role, Slug, TenantId, TenantRef, TenantStatus, UserId, UserKind, UserStatus, perm,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -184,7 +183,7 @@ fn principal(user: u128, tenant: u128, role: Role, scopes: Option<Permissions>) 
             status: TenantStatus::Active,
         },
         roles: [role].into_iter().collect(),
-        groups: Vec::<GroupId>::new(),
+        groups: Vec::new(),
         grants: Permissions::default(),
         credential: Credential::ApiKey { id: ApiKeyId::from_ulid(Ulid(user)), scopes },
     };

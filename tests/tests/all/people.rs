@@ -1,0 +1,519 @@
+//! Groups, custom roles, direct grants and suspension: who has what, from one moment to the next.
+
+use std::time::{Duration, Instant};
+
+use scaigrid_tests::{Client, Db, Place, SCAICORE, eventually, on, on_both_databases, programs};
+use serde_json::{Value, json};
+
+on_both_databases!(
+    groups_are_made_changed_and_removed,
+    a_group_is_asked_together,
+    custom_roles_add_what_they_say,
+    direct_grants_are_given_and_taken,
+    a_helper_does_not_rise,
+    a_suspended_user_is_nobody_until_they_are_active_again,
+    of_two_super_admins_one_stays,
+    what_is_done_at_once_leaves_nothing_behind,
+);
+
+const ROLES: &str = "/v1/iam/custom-roles";
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+fn inbox(client: &Client) -> Vec<String> {
+    let items = client.pages(&format!("{SCAICORE}/checkpoints"), "items");
+    items.iter().map(|item| text(&item["id"])).collect()
+}
+
+fn resolve_path(checkpoint: &str) -> String {
+    format!("{SCAICORE}/checkpoints/{checkpoint}/resolve")
+}
+
+/// The actions on something, oldest first.
+fn actions(admin: &Client, resource: &str) -> Vec<String> {
+    let records = admin.pages(&format!("/v1/audit/events?resource_id={resource}"), "items");
+    records.iter().rev().map(|record| text(&record["action"])).collect()
+}
+
+fn grant(admin: &Client, user: &str, permissions: &[&str]) {
+    let body = json!({"permissions": permissions});
+    let granted = admin.put(&format!("/v1/users/{user}/module-permissions"), &body).answer(200).data();
+    assert_eq!(granted["permissions"], json!(permissions));
+}
+
+fn permissions(client: &Client) -> Vec<String> {
+    let me = client.get("/v1/me").answer(200).data();
+    me["permissions"].as_array().unwrap().iter().map(text).collect()
+}
+
+/// What a refusal says is missing.
+fn missing(answer: &scaigrid_tests::Answer) -> String {
+    let details = answer.json()["error"]["details"].clone();
+    assert_eq!(details[0]["field"], "permission", "{answer}");
+    text(&details[0]["message"])
+}
+
+fn groups_are_made_changed_and_removed(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (ada, _) = admin.user("ada@example.org", &[]);
+    let (bob, bob_key) = admin.user("bob@example.org", &[]);
+    let bob_client = server.client(&bob_key);
+    let made = admin.post("/v1/groups").json(&json!({"name": "Große Prüfer", "members": [ada]})).answer(201);
+    let group = made.data();
+    let id = text(&group["id"]);
+    let path = format!("/v1/groups/{id}");
+    assert_eq!(made.header("location"), Some(path.as_str()));
+    assert_eq!((&group["slug"], &group["members"]), (&json!("grosse-pruefer"), &json!([ada])));
+    for (body, status, code, fields) in [
+        (json!({"name": "Grosse Pruefer"}), 409, "SLUG_CONFLICT", vec!["slug"]),
+        (json!({"name": "x", "slug": "grosse-pruefer"}), 409, "SLUG_CONFLICT", vec!["slug"]),
+        (json!({"name": "!?"}), 422, "VALIDATION_ERROR", vec!["slug"]),
+        (json!({"name": " ", "slug": "A"}), 422, "VALIDATION_ERROR", vec!["name", "slug"]),
+        (json!({"name": "x", "color": 1}), 422, "VALIDATION_ERROR", vec!["color"]),
+        (
+            json!({"name": "x", "members": [ada, "usr_01J00000000000000000000000"]}),
+            422,
+            "VALIDATION_ERROR",
+            vec!["members[1]"],
+        ),
+    ] {
+        let refusal = admin.post("/v1/groups").json(&body).refused(status, code);
+        assert_eq!(refusal.fields(), fields, "{body}");
+    }
+    let many: Vec<&String> = std::iter::repeat_n(&ada, 1001).collect();
+    let refusal = admin.post("/v1/groups").json(&json!({"name": "x", "members": many})).exchange();
+    assert_eq!((refusal.status, refusal.fields()), (422, vec!["members".to_owned()]));
+
+    // Membership, one by one and all at once.
+    let etag = text(&json!(made.header("etag").unwrap()));
+    let member = format!("{path}/members/{bob}");
+    let with_bob = admin.request("PUT", &member).answer(200);
+    assert_eq!(with_bob.data()["member_count"], 2);
+    assert_eq!(bob_client.get("/v1/me").answer(200).data()["groups"], json!([id]));
+    assert_ne!(with_bob.header("etag"), Some(etag.as_str()));
+    assert_eq!(admin.request("PUT", &member).answer(200).header("etag"), with_bob.header("etag"));
+    let rename = json!({"name": "Prüfer"});
+    admin.put(&path, &rename).header("If-Match", &etag).refused(412, "PRECONDITION_FAILED");
+    let now = with_bob.header("etag").unwrap();
+    let renamed = admin.put(&path, &rename).header("If-Match", now).answer(200).data();
+    assert_eq!((&renamed["name"], &renamed["member_count"]), (&json!("Prüfer"), &json!(2)));
+    let refusal = admin.put(&path, &json!({"slug": "other"})).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refusal.fields(), ["slug"]);
+    admin.put(&path, &json!({})).answer(200);
+    admin.delete(&member).answer(204);
+    admin.delete(&member).answer(204);
+    assert_eq!(bob_client.get("/v1/me").answer(200).data()["groups"], json!([]));
+    let unknown = format!("{path}/members/usr_01J00000000000000000000000");
+    admin.request("PUT", &unknown).refused(404, "USER_NOT_FOUND");
+    admin.delete(&unknown).refused(404, "USER_NOT_FOUND");
+    assert_eq!(admin.put(&path, &json!({"members": [bob]})).answer(200).data()["members"], json!([bob]));
+
+    // Who is removed is a member no more.
+    admin.delete(&format!("/v1/users/{bob}")).answer(204);
+    assert_eq!(admin.get(&path).answer(200).data()["members"], json!([]));
+
+    for n in 0..3 {
+        admin.post("/v1/groups").json(&json!({"name": format!("Group {n}")})).answer(201);
+    }
+    let first = admin.get("/v1/groups?limit=2").answer(200).json();
+    assert_eq!(first["data"]["items"].as_array().unwrap().len(), 2);
+    assert_eq!(first["pagination"]["has_more"], true);
+    let all = admin.pages("/v1/groups", "items");
+    let slugs: Vec<String> = all.iter().map(|group| text(&group["slug"])).collect();
+    assert_eq!(slugs, ["group-2", "group-1", "group-0", "grosse-pruefer"]);
+    admin.delete(&path).answer(204);
+    admin.get(&path).refused(404, "GROUP_NOT_FOUND");
+    let told =
+        ["group.create", "group.update", "group.update", "group.update", "group.update", "group.delete"];
+    assert_eq!(actions(&admin, &id), told, "what changes nothing leaves no record");
+    server.stop();
+}
+
+fn a_group_is_asked_together(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let people: Vec<(String, Client)> = ["in@example.org", "out@example.org"]
+        .iter()
+        .map(|email| {
+            let (id, key) = admin.user(email, &["tenant_user"]);
+            grant(&admin, &id, &["scaicore:view", "scaicore:checkpoint_resolve"]);
+            (id, server.client(&key))
+        })
+        .collect();
+    let [(inside_id, inside), (_, outside)] = &people[..] else { panic!("two") };
+
+    // A program may name the group before there is one: those who run the tenant find the question meanwhile.
+    let early = admin.run("Early", &programs::asking(&json!({"assignee": "group:approvers"})));
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&early, "ask", &json!({}));
+    assert_eq!(
+        admin.checkpoint(&checkpoint)["assignee_resolved"],
+        json!({"type": "group", "value": "approvers"})
+    );
+    assert!(inbox(inside).is_empty());
+    let all = admin.pages(&format!("{SCAICORE}/checkpoints/all"), "items");
+    assert!(all.iter().any(|item| item["id"] == json!(checkpoint)));
+    let group = json!({"name": "Approvers", "members": [inside_id]});
+    let group = text(&admin.post("/v1/groups").json(&group).answer(201).data()["id"]);
+    assert_eq!(inbox(inside), [checkpoint.as_str()]);
+    assert!(inbox(outside).is_empty());
+    let body = json!({"decision": "yes"});
+    outside.post(&resolve_path(&checkpoint)).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    assert_eq!(inside.resolve(&checkpoint, "yes")["resolved_by"], json!(inside_id));
+    admin.execution_becomes(&execution, "completed");
+
+    // By id, and taken away at once.
+    let by_id = admin.run("By id", &programs::asking(&json!({"assignee": format!("group:{group}")})));
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&by_id, "ask", &json!({}));
+    assert_eq!(inbox(inside), [checkpoint.as_str()]);
+    admin.delete(&format!("/v1/groups/{group}/members/{inside_id}")).answer(204);
+    assert!(inbox(inside).is_empty());
+    inside.post(&resolve_path(&checkpoint)).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    admin.request("PUT", &format!("/v1/groups/{group}/members/{inside_id}")).answer(200);
+    assert_eq!(inbox(inside), [checkpoint.as_str()]);
+
+    // Without the group nobody is asked but those who run the tenant.
+    admin.delete(&format!("/v1/groups/{group}")).answer(204);
+    assert!(inbox(inside).is_empty());
+    inside.post(&resolve_path(&checkpoint)).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    admin.resolve(&checkpoint, "yes");
+
+    // A group of the same slug elsewhere is another group.
+    let elsewhere = admin.in_tenant(&admin.tenant("elsewhere"));
+    let (stranger, _) = elsewhere.user("boss@elsewhere.example", &["tenant_admin"]);
+    let body = json!({"name": "Approvers", "members": [stranger]});
+    elsewhere.post("/v1/groups").json(&body).answer(201);
+    let refusal = admin.post("/v1/groups").json(&body).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refusal.fields(), ["members[0]"]);
+    server.stop();
+}
+
+fn custom_roles_add_what_they_say(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let (_, boss_key) = root.user("boss@example.org", &["tenant_admin"]);
+    let boss = server.client(&boss_key);
+    let handler = json!({
+        "name": "Escalation handler", "description": "Answers.",
+        "module_permissions": ["scaicore:view", "scaicore:checkpoint_resolve"],
+    });
+    let made = boss.post(ROLES).json(&handler).answer(201);
+    let role = made.data();
+    let id = text(&role["id"]);
+    let path = format!("{ROLES}/{id}");
+    assert!(id.starts_with("role_") && role["slug"] == "escalation-handler");
+    assert_eq!(role["permissions"], json!(["scaicore:view", "scaicore:checkpoint_resolve"]));
+    assert_eq!((&role["core_permissions"], &role["module_permissions"]), (&json!([]), &role["permissions"]));
+    boss.post(ROLES).json(&handler).refused(409, "SLUG_CONFLICT");
+    for (body, fields) in [
+        (json!({"name": "x", "permissions": ["scaicore:fly", "models:list"]}), vec!["permissions[0]"]),
+        (json!({"name": "x", "core_permissions": ["scaicore:view"]}), vec!["core_permissions[0]"]),
+        (json!({"name": "x", "module_permissions": ["models:list"]}), vec!["module_permissions[0]"]),
+        (json!({"name": "x", "permissions": [], "core_permissions": []}), vec!["permissions"]),
+        (json!({"name": "x", "perms": []}), vec!["perms"]),
+    ] {
+        let refusal = boss.post(ROLES).json(&body).refused(422, "VALIDATION_ERROR");
+        assert_eq!(refusal.fields(), fields, "{body}");
+    }
+    // Nobody puts in what they lack.
+    let mighty = json!({"name": "Mighty", "permissions": ["models:list", "models:manage"]});
+    let refusal = boss.post(ROLES).json(&mighty).refused(403, "AUTHZ_PERMISSION_DENIED");
+    assert_eq!(missing(&refusal), "models:manage");
+    let refusal = boss.put(&path, &json!({"core_permissions": ["routing:manage"]}));
+    assert_eq!(missing(&refusal.refused(403, "AUTHZ_PERMISSION_DENIED")), "routing:manage");
+    let mighty = text(&root.post(ROLES).json(&mighty).answer(201).data()["id"]);
+
+    // A user who is made with a role has what it gives, and what it gives from then on.
+    let body = json!({"email": "eve@example.org", "roles": ["tenant_user"], "custom_role_ids": [id]});
+    let eve = boss.post("/v1/users").json(&body).answer(201).data();
+    assert_eq!(eve["custom_role_ids"], json!([id]));
+    let eve_id = text(&eve["id"]);
+    let key = json!({"name": "eve's", "assigned_user_id": eve_id});
+    let key = text(&boss.post("/v1/api-keys").json(&key).answer(201).data()["key"]);
+    let eve = server.client(&key);
+    let me = eve.get("/v1/me").answer(200).data();
+    assert_eq!(
+        me["custom_roles"],
+        json!([{"id": id, "slug": "escalation-handler", "name": "Escalation handler"}])
+    );
+    assert!(permissions(&eve).contains(&"scaicore:checkpoint_resolve".to_owned()));
+    eve.get(&format!("{SCAICORE}/cores")).answer(200);
+    let etag = made.header("etag").unwrap();
+    let changed = boss.put(&path, &json!({"core_permissions": ["webhooks:manage"], "description": null}));
+    let changed = changed.header("If-Match", etag).answer(200).data();
+    assert_eq!(
+        changed["permissions"],
+        json!(["webhooks:manage", "scaicore:view", "scaicore:checkpoint_resolve"])
+    );
+    assert_eq!(changed["description"], Value::Null);
+    boss.put(&path, &json!({})).header("If-Match", etag).refused(412, "PRECONDITION_FAILED");
+    assert!(permissions(&eve).contains(&"webhooks:manage".to_owned()));
+    // A key of hers may be limited to what a role gives her.
+    let narrow = json!({"name": "narrow", "scopes": ["scaicore:view"]});
+    let narrow = text(&eve.post("/v1/api-keys").json(&narrow).answer(201).data()["key"]);
+    assert_eq!(permissions(&server.client(&narrow)), ["scaicore:view"]);
+
+    // Roles are given by whoever could have made them.
+    let roles = format!("/v1/users/{eve_id}/roles");
+    let refusal = boss.put(&roles, &json!({"custom_role_ids": [id, mighty]}));
+    assert_eq!(missing(&refusal.refused(403, "AUTHZ_PERMISSION_DENIED")), "models:manage");
+    let unknown = json!({"custom_role_ids": [id, "role_01J00000000000000000000000"]});
+    assert_eq!(boss.put(&roles, &unknown).refused(422, "VALIDATION_ERROR").fields(), ["custom_role_ids[1]"]);
+    let both = root.put(&roles, &json!({"custom_role_ids": [mighty, id, id]})).answer(200).data();
+    assert_eq!(both["custom_role_ids"], json!([id, mighty]));
+    assert_eq!(both["roles"], json!(["tenant_user"]), "what is left out stays");
+    // From now on she may do more than the boss could give, so she is not the boss's to change, nor the role.
+    for (method, path, body) in [
+        ("PUT", roles.clone(), json!({"roles": []})),
+        ("PUT", format!("/v1/users/{eve_id}"), json!({"status": "suspended"})),
+        ("PUT", format!("/v1/users/{eve_id}/module-permissions"), json!({"permissions": []})),
+        ("POST", "/v1/api-keys".to_owned(), json!({"name": "stolen", "assigned_user_id": eve_id})),
+        ("PUT", format!("{ROLES}/{mighty}"), json!({"name": "Mine"})),
+    ] {
+        let refusal = boss.request(method, &path).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+        assert_eq!(missing(&refusal), "models:manage", "{refusal}");
+    }
+    boss.delete(&format!("/v1/users/{eve_id}")).refused(403, "AUTHZ_PERMISSION_DENIED");
+    boss.delete(&format!("{ROLES}/{mighty}")).refused(403, "AUTHZ_PERMISSION_DENIED");
+
+    // A role that is removed is taken from all who hold it.
+    let before = boss.get(&format!("/v1/users/{eve_id}")).answer(200);
+    boss.delete(&path).answer(204);
+    boss.get(&path).refused(404, "CUSTOM_ROLE_NOT_FOUND");
+    let after = boss.get(&format!("/v1/users/{eve_id}")).answer(200);
+    assert_eq!(after.data()["custom_role_ids"], json!([mighty]));
+    assert_ne!(before.header("etag"), after.header("etag"));
+    eve.get(&format!("{SCAICORE}/cores")).refused(403, "AUTHZ_PERMISSION_DENIED");
+    assert_eq!(actions(&root, &id), ["custom_role.create", "custom_role.update", "custom_role.delete"]);
+    let of_eve = ["user.create", "user.role_updated", "user.role_updated"];
+    assert_eq!(actions(&root, &eve_id), of_eve);
+    let listed = root.pages(ROLES, "items");
+    assert_eq!(listed.iter().map(|role| text(&role["slug"])).collect::<Vec<_>>(), ["mighty"]);
+    server.stop();
+}
+
+fn direct_grants_are_given_and_taken(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (id, key) = admin.user("ada@example.org", &["tenant_user"]);
+    let ada = server.client(&key);
+    let path = format!("/v1/users/{id}/module-permissions");
+    assert_eq!(admin.get(&path).answer(200).data(), json!({"permissions": []}));
+    ada.get(&format!("{SCAICORE}/cores")).refused(403, "AUTHZ_PERMISSION_DENIED");
+    grant(&admin, &id, &["scaicore:view", "scaibot:bots:create"]);
+    ada.get(&format!("{SCAICORE}/cores")).answer(200);
+    assert!(permissions(&ada).contains(&"scaibot:bots:create".to_owned()));
+    let shown = admin.get(&path).answer(200);
+    assert_eq!(shown.data()["permissions"], json!(["scaicore:view", "scaibot:bots:create"]));
+    grant(&admin, &id, &["scaicore:view", "scaibot:bots:create"]);
+    let refusal = admin.put(&path, &json!({"permissions": ["scaicore:view", "models:use"]}));
+    assert_eq!(refusal.refused(422, "VALIDATION_ERROR").fields(), ["permissions[1]"]);
+    let refusal = admin.put(&path, &json!({"permissions": ["x", "scaicore:fly"]}));
+    assert_eq!(refusal.refused(422, "VALIDATION_ERROR").fields(), ["permissions[0]", "permissions[1]"]);
+    ada.get(&path).refused(403, "AUTHZ_PERMISSION_DENIED");
+    let stale = shown.header("etag").unwrap();
+    grant(&admin, &id, &[]);
+    let refusal = admin.put(&path, &json!({"permissions": ["scaicore:view"]})).header("If-Match", stale);
+    refusal.refused(412, "PRECONDITION_FAILED");
+    ada.get(&format!("{SCAICORE}/cores")).refused(403, "AUTHZ_PERMISSION_DENIED");
+    assert_eq!(actions(&admin, &id), ["user.create", "user.role_updated", "user.role_updated"]);
+    let records = admin.pages(&format!("/v1/audit/events?resource_id={id}"), "items");
+    let told = &records[0]["changes"]["module_permissions"];
+    assert_eq!(told, &json!({"before": ["scaicore:view", "scaibot:bots:create"], "after": []}));
+    server.stop();
+}
+
+/// Somebody who may manage users and nothing else cannot make more of themselves, or of others, than they are.
+fn a_helper_does_not_rise(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (boss, _) = admin.user("boss@example.org", &["tenant_admin"]);
+    let (id, key) = admin.user("helper@example.org", &["tenant_user"]);
+    let desk = json!({"name": "Help desk", "permissions": ["users:manage"]});
+    let desk = text(&admin.post(ROLES).json(&desk).answer(201).data()["id"]);
+    admin.put(&format!("/v1/users/{id}/roles"), &json!({"custom_role_ids": [desk]})).answer(200);
+    let helper = server.client(&key);
+    let before = permissions(&helper);
+    let own = format!("/v1/users/{id}");
+    for (method, path, body) in [
+        ("PUT", format!("{own}/roles"), json!({"roles": ["tenant_admin"]})),
+        ("PUT", format!("{own}/module-permissions"), json!({"permissions": ["scaicore:manage"]})),
+        ("PUT", format!("{ROLES}/{desk}"), json!({"permissions": ["users:manage", "modules:manage"]})),
+        ("POST", ROLES.to_owned(), json!({"name": "x", "permissions": ["scaicore:view"]})),
+        ("POST", "/v1/users".to_owned(), json!({"email": "x@example.org", "roles": ["tenant_admin"]})),
+        ("POST", "/v1/api-keys".to_owned(), json!({"name": "x", "assigned_user_id": boss})),
+        ("PUT", format!("/v1/users/{boss}"), json!({"status": "suspended"})),
+        ("PUT", format!("/v1/users/{boss}/roles"), json!({"roles": []})),
+    ] {
+        helper.request(method, &path).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    }
+    assert_eq!(permissions(&helper), before);
+    // Nor does the helper lock themselves out.
+    helper.put(&own, &json!({"status": "suspended"})).refused(409, "CONFLICT");
+    helper.put(&format!("{own}/roles"), &json!({"custom_role_ids": []})).refused(409, "CONFLICT");
+    helper.put(&format!("{ROLES}/{desk}"), &json!({"permissions": []})).refused(409, "CONFLICT");
+    helper.delete(&format!("{ROLES}/{desk}")).refused(409, "CONFLICT");
+    assert_eq!(permissions(&helper), before);
+    // What they have they may give.
+    let body = json!({"email": "next@example.org", "roles": ["tenant_user"], "custom_role_ids": [desk]});
+    helper.post("/v1/users").json(&body).answer(201);
+    server.stop();
+}
+
+fn a_suspended_user_is_nobody_until_they_are_active_again(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (id, key) = admin.user("ada@example.org", &["tenant_admin"]);
+    let ada = server.client(&key);
+    let core = ada.run("Ada's", &programs::asking(&json!({"assignee": format!("user:{id}")})));
+    let (execution, checkpoint) = ada.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let path = format!("/v1/users/{id}");
+    let shown =
+        admin.put(&path, &json!({"status": "suspended", "display_name": "Ada L."})).answer(200).data();
+    assert_eq!((&shown["status"], &shown["display_name"]), (&json!("suspended"), &json!("Ada L.")));
+    ada.get("/v1/me").refused(401, "AUTH_TOKEN_INVALID");
+    ada.post(&resolve_path(&checkpoint)).json(&json!({"decision": "x"})).refused(401, "AUTH_TOKEN_INVALID");
+    assert_eq!(admin.pages("/v1/users?status=suspended", "items").len(), 1);
+    let body = json!({"name": "for later", "assigned_user_id": id});
+    let refusal = admin.post("/v1/api-keys").json(&body).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refusal.fields(), ["assigned_user_id"]);
+
+    // What she started runs as before; what asks her waits where those who run the tenant see it.
+    assert_eq!(admin.status(&core), "running");
+    assert_eq!(admin.execution(&execution)["status"], "suspended");
+    let all = admin.pages(&format!("{SCAICORE}/checkpoints/all?status=pending"), "items");
+    assert!(all.iter().any(|item| item["id"] == json!(checkpoint)));
+    let (second, _) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+
+    for (body, fields) in [
+        (json!({"status": "deleted"}), vec!["status"]),
+        (json!({"status": "asleep"}), vec!["status"]),
+        (json!({"email": "x@example.org"}), vec!["email"]),
+        (json!({"display_name": "\u{7}"}), vec!["display_name"]),
+    ] {
+        assert_eq!(admin.put(&path, &body).refused(422, "VALIDATION_ERROR").fields(), fields, "{body}");
+    }
+    admin.put(&path, &json!({"status": "active", "display_name": null})).answer(200);
+    assert_eq!(ada.get("/v1/me").answer(200).data()["user"]["display_name"], "ada");
+    assert!(inbox(&ada).contains(&checkpoint));
+    ada.resolve(&checkpoint, "back");
+    ada.execution_becomes(&execution, "completed");
+    ada.put(&path, &json!({"status": "suspended"})).refused(409, "CONFLICT");
+    assert_eq!(actions(&admin, &id), ["user.create", "user.update", "user.update"]);
+
+    // Who is deleted leaves what they started, too.
+    admin.delete(&path).answer(204);
+    assert_eq!(admin.status(&core), "running");
+    assert_eq!(admin.execution(&second)["status"], "suspended");
+    server.stop();
+}
+
+/// Two super admins who suspend, demote and delete each other at the same time: one of them always is left.
+fn of_two_super_admins_one_stays(place: &Place) {
+    let server = place.start();
+    let first = server.admin();
+    let first_id = text(&first.get("/v1/me").answer(200).data()["user"]["id"]);
+    let elsewhere = first.tenant("elsewhere");
+    let inside = first.in_tenant(&elsewhere);
+    for (round, (method, path, body)) in [
+        ("PUT", "", json!({"status": "suspended"})),
+        ("PUT", "/roles", json!({"roles": ["tenant_admin"]})),
+        ("DELETE", "", Value::Null),
+        ("PUT", "", json!({"status": "suspended"})),
+        ("PUT", "/roles", json!({"roles": []})),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (second_id, key) = inside.user(&format!("second{round}@example.org"), &["super_admin"]);
+        let second = server.client(&key).in_tenant("default");
+        second.get("/v1/me").answer(200);
+        let attack = |client: &Client, id: &str| {
+            let request = client.request(method, &format!("/v1/users/{id}{path}"));
+            let request = if body.is_null() { request } else { request.json(body) };
+            std::thread::spawn(move || request.exchange())
+        };
+        let rivals = [attack(&inside, &second_id), attack(&second, &first_id)];
+        let answers = rivals.map(|rival| rival.join().unwrap());
+        let done = answers.iter().filter(|answer| answer.status < 300).count();
+        assert_eq!(done, 1, "{}\n{}", answers[0], answers[1]);
+        for answer in answers.iter().filter(|answer| answer.status >= 300) {
+            assert!(matches!(answer.status, 401 | 403 | 409), "{answer}");
+        }
+        if answers[1].status < 300 {
+            // The first has lost; the second is in charge and the rounds are over.
+            second.get("/v1/users").answer(200);
+            break;
+        }
+        first.get("/v1/users").answer(200);
+    }
+    server.stop();
+}
+
+/// Somebody is put into a group and given a role while they, or the role, are removed: whoever comes first, nothing is left
+/// over, and nobody is told that something broke.
+fn what_is_done_at_once_leaves_nothing_behind(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let group = text(&admin.post("/v1/groups").json(&json!({"name": "Group"})).answer(201).data()["id"]);
+    for round in 0..6 {
+        let (user, _) = admin.user(&format!("u{round}@example.org"), &[]);
+        let (stays, _) = admin.user(&format!("s{round}@example.org"), &[]);
+        let role = json!({"name": format!("Role {round}"), "permissions": ["models:list"]});
+        let role = text(&admin.post(ROLES).json(&role).answer(201).data()["id"]);
+        let given = json!({"custom_role_ids": [role]});
+        let requests = [
+            admin.delete(&format!("/v1/users/{user}")),
+            admin.request("PUT", &format!("/v1/groups/{group}/members/{user}")),
+            admin.put(&format!("/v1/users/{user}/roles"), &given),
+            admin.put(&format!("/v1/users/{stays}/roles"), &given),
+            admin.delete(&format!("{ROLES}/{role}")),
+            admin.request("PUT", &format!("/v1/groups/{group}/members/{stays}")),
+        ];
+        let running = requests.map(|request| std::thread::spawn(move || request.exchange()));
+        for answer in running.map(|request| request.join().unwrap()) {
+            assert!(answer.status < 300 || matches!(answer.status, 404 | 409 | 422), "{answer}");
+        }
+        let members = admin.get(&format!("/v1/groups/{group}")).answer(200).data();
+        let expected: Vec<String> = vec![stays.clone()];
+        assert_eq!(members["members"], json!(expected), "who is gone is no member, who stays is");
+        assert_eq!(admin.get(&format!("/v1/users/{stays}")).answer(200).data()["custom_role_ids"], json!([]));
+        admin.get(&format!("{ROLES}/{role}")).refused(404, "CUSTOM_ROLE_NOT_FOUND");
+        admin.delete(&format!("/v1/groups/{group}/members/{stays}")).answer(204);
+    }
+    server.stop();
+}
+
+/// On every node, with what it remembers warm, and without anything but the database between the nodes.
+#[test]
+fn a_suspension_counts_on_every_node_within_a_second() {
+    on(Db::Postgres, |place| {
+        let redis = Place::redis();
+        for redis in [None, redis.as_deref()] {
+            let launch = |launch: scaigrid_tests::Launch| match redis {
+                Some(redis) => launch.set("SCAIGRID_REDIS_URL", redis).start(),
+                None => launch.start(),
+            };
+            let (first, second) = (launch(place.launch()), launch(place.further_node("second")));
+            let admin = first.admin();
+            let email = if redis.is_some() { "with@example.org" } else { "without@example.org" };
+            let (id, key) = admin.user(email, &["tenant_user"]);
+            let there = second.client(&key);
+            let path = format!("/v1/users/{id}");
+            for status in ["suspended", "active"] {
+                let expected = if status == "suspended" { 401 } else { 200 };
+                there.get("/v1/me").exchange();
+                admin.put(&path, &json!({"status": status})).answer(200);
+                let begun = Instant::now();
+                eventually("the status counts", Duration::from_secs(3), || {
+                    (there.get("/v1/me").exchange().status == expected).then_some(())
+                });
+                assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+            }
+            first.stop();
+            second.stop();
+        }
+    });
+}
