@@ -13,7 +13,7 @@ pub use catalogue::{Catalogue, InvalidCatalogue};
 pub use manifest::{
     AdminPage, DeclaredPermission, InvalidManifest, InvalidModuleId, Manifest, ModuleId, ModuleKind,
 };
-pub use shipped::shipped;
+pub use shipped::{CannotInstall, install, shipped};
 pub use state::{
     CannotEnable, Effective, Enablement, Failure, Health, ModuleStatus, Reason, SettingLevel, Settings,
     effective_state,

@@ -1,6 +1,6 @@
 //! The modules that this program knows of from the start, one file each in `manifests`.
 
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ModuleId, ModuleKind};
 
 /// The manifests of the modules that are made elsewhere. They are listed and cannot be enabled until a manifest with an
 /// endpoint takes their place.
@@ -29,12 +29,40 @@ pub fn shipped() -> Vec<Manifest> {
     std::iter::once(Manifest::scaicore()).chain(ELSEWHERE.iter().map(read)).collect()
 }
 
+/// A manifest that cannot take the place that it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotInstall {
+    /// The module is built in.
+    #[error("{0} is a part of this program, and no manifest takes its place")]
+    BuiltIn(ModuleId),
+    /// The module is installed already.
+    #[error("{0} is installed already")]
+    Installed(ModuleId),
+}
+
+/// Adds a manifest to others, in place of one of the same module that has no code behind it.
+///
+/// # Errors
+/// When the module is there already, and not only announced.
+pub fn install(manifests: &mut Vec<Manifest>, manifest: Manifest) -> Result<(), CannotInstall> {
+    let id = &manifest.module_id;
+    match manifests.iter_mut().find(|known| known.module_id == *id) {
+        None => manifests.push(manifest),
+        Some(known) => match known.kind {
+            ModuleKind::Announced => *known = manifest,
+            ModuleKind::BuiltIn => return Err(CannotInstall::BuiltIn(id.clone())),
+            ModuleKind::Remote { .. } => return Err(CannotInstall::Installed(id.clone())),
+        },
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Catalogue, ModuleKind};
+    use crate::Catalogue;
 
     #[test]
     fn the_shipped_manifests_go_together() {

@@ -51,8 +51,9 @@ fn sealing_place(module: &str, pointer: &str) -> String {
 
 fn read(row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
     let id = format!("{}/{}/{}", row.level, row.scope_id, row.module_id);
-    let impossible =
-        |column: &'static str, reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, column, &id, reason);
+    let impossible = |column: &'static str, reason: &dyn std::fmt::Display| {
+        Error::inconsistent(TABLE, column, &id, reason)
+    };
     let level = level_at(TABLE, &id, &row.level, &row.scope_id)?;
     let mut values = row.config;
     let mut secrets = BTreeSet::new();
@@ -60,7 +61,8 @@ fn read(row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
         let opened = vault
             .open_at(level, &sealing_place(&row.module_id, pointer), sealed.as_str().unwrap_or_default())
             .map_err(|error| impossible("secrets", &error))?;
-        let opened: Value = serde_json::from_str(&opened).map_err(|_| impossible("secrets", &"it is no JSON"))?;
+        let opened: Value =
+            serde_json::from_str(&opened).map_err(|_| impossible("secrets", &"it is no JSON"))?;
         let Some(part) = values.pointer_mut(pointer) else {
             return Err(impossible("secrets", &"there is nothing at the place of a secret"));
         };
@@ -75,7 +77,8 @@ fn read(row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
         let origin = Origin { at: Instant::from_micros(at), by: author(TABLE, "origins", &id, by)? };
         origins.insert(pointer.clone(), origin);
     }
-    let layer = Layer::kept(values, secrets, origins).ok_or_else(|| impossible("config", &"it is no object"))?;
+    let layer =
+        Layer::kept(values, secrets, origins).ok_or_else(|| impossible("config", &"it is no object"))?;
     Ok(ModuleConfig { level, layer, revision: row.revision })
 }
 

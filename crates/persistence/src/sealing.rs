@@ -171,7 +171,9 @@ impl Owner {
         match level {
             Level::Tenant(id) => Self::tenant(id),
             Level::Partner(id) => Self { id: id.to_string(), purpose: format!("scaigrid partner key {id}") },
-            Level::Platform => Self { id: "platform".to_owned(), purpose: "scaigrid platform key".to_owned() },
+            Level::Platform => {
+                Self { id: "platform".to_owned(), purpose: "scaigrid platform key".to_owned() }
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod catalogue;
 mod commit;
+mod configs;
 mod home;
 mod idempotency;
 mod partners;
