@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use scaigrid_app::modules::Modules;
+use scaigrid_app::modules::{InvalidModules, Modules};
 use scaigrid_modules::{Manifest, ModuleId, install, shipped};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -26,9 +26,12 @@ pub(crate) fn modules(folder: Option<&Path>) -> Result<Modules, Unusable> {
         }
         install(&mut manifests, manifest).map_err(|error| refused(&path, format!("module_id: {error}")))?;
     }
-    Modules::new(manifests).map_err(|error| match files.get(error.module()) {
-        Some(path) => refused(path, error),
-        None => Unusable(format!("{SETTING}: {error}")),
+    Modules::new(manifests).map_err(|error| match (files.get(error.module()), &error) {
+        (Some(path), InvalidModules::Catalogue(problem)) => refused(path, format!("dependencies: {problem}")),
+        (Some(path), InvalidModules::Schema { problem, .. }) => {
+            refused(path, format!("config_schema: {problem}"))
+        }
+        (None, _) => Unusable(format!("{SETTING}: {error}")),
     })
 }
 
@@ -145,7 +148,7 @@ mod tests {
             (
                 "scaibot.json",
                 &bot(r#", "dependencies": ["absent"]"#),
-                "depends on absent, which does not exist",
+                "dependencies: module scaibot depends on absent, which does not exist",
             ),
             (
                 "scaibot.json",

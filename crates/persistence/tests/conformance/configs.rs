@@ -118,8 +118,9 @@ async fn of_many_who_begin_one_is_first(home: &Home) {
         tokio::spawn(async move {
             let mut tx = database.begin().await.unwrap();
             let given = layer(&json!({"n": number}));
+            let (module, schema) = (scaibot(), schema());
             let saved =
-                module_configs::save(&mut tx, platform(), &scaibot(), &schema(), &given, None, at(1), &vault);
+                module_configs::save(&mut tx, platform(), &module, &schema, &given, None, at(1), &vault);
             let saved = saved.await.unwrap();
             tx.commit().await.unwrap();
             saved
