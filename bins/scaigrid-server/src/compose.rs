@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use scaigrid_app::{App, Parts as AppParts, built_in_modules};
+use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
 use scaigrid_engine::{Engine, Ids, Parts as EngineParts};
 use scaigrid_persistence::sealing::Vault;
@@ -11,6 +11,7 @@ use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
 
 use crate::files::{self, FolderLock, Unusable};
+use crate::manifests;
 use crate::settings::Settings;
 
 /// Connections to PostgreSQL, or readers of an SQLite file.
@@ -113,7 +114,7 @@ fn application(
         vault: Arc::clone(&vault),
         system: system.clone(),
     });
-    let catalogue = built_in_modules()?;
+    let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, system }))
 }
 

@@ -8,6 +8,7 @@ pub mod clock;
 mod compose;
 mod files;
 mod logging;
+mod manifests;
 mod serve;
 pub mod settings;
 

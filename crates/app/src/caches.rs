@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use scaigrid_modules::{Effective, ModuleId};
-use scaigrid_scope::{Instant, Principal, TenantId};
+use scaigrid_scope::{Instant, Level, Principal};
 
 /// How long an entry is believed when nobody says that it has changed.
 const BELIEVED: Duration = Duration::from_secs(1);
-/// How many callers, and how many tenants, are kept in mind.
+/// How many callers, and how many levels, are kept in mind.
 const CALLERS: u64 = 50_000;
-const TENANTS: u64 = 50_000;
+const LEVELS: u64 = 50_000;
 
 /// What a caller is known by: the digest of their key, and where they say they want to act.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,14 +34,14 @@ struct KnownCaller {
     expires_at: Option<Instant>,
 }
 
-/// The states of all modules for one tenant.
+/// The states of all modules at one level.
 pub(crate) type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
 
 pub(crate) struct Caches {
     people: AtomicU64,
     modules: AtomicU64,
     callers: Cache<CallerKey, KnownCaller>,
-    states: Cache<TenantId, (u64, ModuleStates)>,
+    states: Cache<Level, (u64, ModuleStates)>,
 }
 
 /// The count that a look-up began under.
@@ -61,7 +61,7 @@ impl Caches {
             people: AtomicU64::new(0),
             modules: AtomicU64::new(0),
             callers: Cache::builder().max_capacity(CALLERS).time_to_live(BELIEVED).build(),
-            states: Cache::builder().max_capacity(TENANTS).time_to_live(BELIEVED).build(),
+            states: Cache::builder().max_capacity(LEVELS).time_to_live(BELIEVED).build(),
         }
     }
 
@@ -102,8 +102,8 @@ impl Caches {
         self.callers.insert(key, KnownCaller { count, principal, expires_at });
     }
 
-    pub(crate) fn states(&self, tenant: TenantId) -> Option<ModuleStates> {
-        let (count, states) = self.states.get(&tenant)?;
+    pub(crate) fn states(&self, level: Level) -> Option<ModuleStates> {
+        let (count, states) = self.states.get(&level)?;
         (count == self.modules.load(Ordering::SeqCst)).then_some(states)
     }
 
@@ -112,8 +112,8 @@ impl Caches {
         Begun(self.modules.load(Ordering::SeqCst))
     }
 
-    pub(crate) fn keep_states(&self, Begun(count): Begun, tenant: TenantId, states: &ModuleStates) {
-        self.states.insert(tenant, (count, Arc::clone(states)));
+    pub(crate) fn keep_states(&self, Begun(count): Begun, level: Level, states: &ModuleStates) {
+        self.states.insert(level, (count, Arc::clone(states)));
     }
 }
 
@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn what_was_read_before_a_change_is_not_believed_after_it() {
         let caches = Caches::new();
-        let tenant = TenantId::from_ulid(scaigrid_engine::Ids::new().draw(Instant::from_micros(1)));
+        let ulid = scaigrid_engine::Ids::new().draw(Instant::from_micros(1));
+        let tenant = Level::Tenant(scaigrid_scope::TenantId::from_ulid(ulid));
         let states = ModuleStates::default();
         let begun = caches.begin_states();
         caches.keep_states(begun, tenant, &states);

@@ -33,7 +33,6 @@ use std::sync::Arc;
 
 use scaigrid_bus::{Bus, Heard, Signal};
 use scaigrid_engine::{Engine, Ids};
-use scaigrid_modules::{Catalogue, InvalidCatalogue, Manifest};
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
@@ -44,6 +43,7 @@ pub use scaigrid_audit::RequestContext;
 pub use transaction::Expected;
 
 use caches::Caches;
+use modules::{InvalidModules, Modules};
 
 /// What the application stands on.
 pub struct Parts {
@@ -60,7 +60,7 @@ pub struct Parts {
     /// The keys to the secrets at rest.
     pub vault: Arc<Vault>,
     /// The modules that there are; see [`built_in_modules`].
-    pub catalogue: Catalogue,
+    pub catalogue: Modules,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -76,7 +76,7 @@ pub(crate) struct Inner {
     pub(crate) ids: Arc<Ids>,
     pub(crate) engine: Engine,
     pub(crate) vault: Arc<Vault>,
-    pub(crate) catalogue: Catalogue,
+    pub(crate) catalogue: Modules,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
 }
@@ -87,12 +87,12 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// The modules that this program itself brings.
+/// The modules that this program knows of: the one that it brings itself, and those that can be installed.
 ///
 /// # Errors
 /// Never as long as their manifests go together, which a test proves.
-pub fn built_in_modules() -> Result<Catalogue, InvalidCatalogue> {
-    Catalogue::new([Manifest::scaicore()])
+pub fn built_in_modules() -> Result<Modules, InvalidModules> {
+    Modules::new(scaigrid_modules::shipped())
 }
 
 impl App {
@@ -150,19 +150,5 @@ impl App {
     pub(crate) fn modules_changed(&self) {
         self.0.caches.forget_modules();
         self.0.bus.publish(Signal::ModulesChanged);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_in_modules_go_together() {
-        let catalogue = built_in_modules().unwrap();
-        assert_eq!(
-            catalogue.iter().map(|module| module.module_id.as_str()).collect::<Vec<_>>(),
-            ["scaicore"]
-        );
     }
 }

@@ -177,6 +177,28 @@ impl<T: Serialize> Responder for Reply<T> {
     }
 }
 
+/// 200 with a value that was written as JSON before.
+#[derive(Debug)]
+pub(crate) struct Written(pub(crate) Vec<u8>);
+
+impl Responder for Written {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        const HEAD: &[u8] = br#"{"status":"ok","data":"#;
+        let id = RequestId::of_request(request);
+        let meta = match serde_json::to_vec(&Meta { request_id: id.as_str(), pagination: None }) {
+            Ok(meta) => meta,
+            Err(error) => {
+                let error = Error::App(app::Error::internal(error));
+                return crate::error::response(&error, Family::of_path(request.path()), id.as_str());
+            }
+        };
+        let body = [HEAD, &self.0, br#","meta":"#, &meta, b"}"].concat();
+        HttpResponse::Ok().content_type("application/json").body(body)
+    }
+}
+
 /// 204: done, and nothing to tell.
 #[derive(Debug, Clone, Copy)]
 pub struct NoContent;

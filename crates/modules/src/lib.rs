@@ -4,13 +4,16 @@
 //! Probing, proxying and storing settings are done elsewhere; configuration has no part in the state.
 
 mod catalogue;
+pub mod config;
 mod manifest;
+mod shipped;
 mod state;
 
 pub use catalogue::{Catalogue, InvalidCatalogue};
 pub use manifest::{
     AdminPage, DeclaredPermission, InvalidManifest, InvalidModuleId, Manifest, ModuleId, ModuleKind,
 };
+pub use shipped::{CannotInstall, install, shipped};
 pub use state::{
     CannotEnable, Effective, Enablement, Failure, Health, ModuleStatus, Reason, SettingLevel, Settings,
     effective_state,

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use crate::config::ConfigSchema;
+
 /// A text that cannot name a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a module id is a letter and up to 62 of a-z, 0-9, _ and -")]
@@ -130,8 +132,8 @@ pub struct Manifest {
     pub dependencies: Vec<ModuleId>,
     /// A script for its users' pages.
     pub frontend_url: Option<String>,
-    /// The JSON Schema (2020-12) of its configuration.
-    pub config_schema: Arc<Value>,
+    /// The JSON Schema (2020-12) of its configuration; a manifest without one has nothing to configure.
+    pub config_schema: Arc<ConfigSchema>,
     /// Whether it is at work where no one has said anything.
     pub default_enabled: bool,
     /// Where its code is.
@@ -149,7 +151,8 @@ impl Manifest {
         reason = "the text is a part of the program, and a test reads it"
     )]
     pub fn scaicore() -> Self {
-        let manifest: Self = serde_json::from_str(include_str!("scaicore.json")).expect("a valid manifest");
+        let manifest: Self =
+            serde_json::from_str(include_str!("../manifests/scaicore.json")).expect("a valid manifest");
         Self { kind: ModuleKind::BuiltIn, ..manifest }
     }
 
@@ -247,10 +250,10 @@ impl TryFrom<Declaration> for Manifest {
             }
             dependencies.push(dependency);
         }
-        let config_schema = declared.config_schema.unwrap_or_else(|| serde_json::json!({"type": "object"}));
-        if !config_schema.is_object() {
-            return Err(invalid("config_schema", "must be an object"));
-        }
+        let config_schema = match declared.config_schema {
+            None => ConfigSchema::nothing(),
+            Some(schema) => ConfigSchema::parse(schema).map_err(|error| invalid("config_schema", error))?,
+        };
         Ok(Self {
             display_name: Name::parse(&declared.display_name)
                 .map_err(|error| invalid("display_name", error))?,
@@ -328,9 +331,16 @@ fn read_kind(endpoint: Option<&str>, health_path: Option<String>) -> Result<Modu
     if !endpoint.username().is_empty() || endpoint.password().is_some() {
         return Err(invalid("endpoint", "must not contain credentials"));
     }
+    if endpoint.query().is_some() || endpoint.fragment().is_some() {
+        return Err(invalid("endpoint", "must not have a query or a fragment"));
+    }
     let health_path = bounded("health_path", health_path.unwrap_or_else(|| "/health".to_owned()))?;
-    if !health_path.starts_with('/') {
-        return Err(invalid("health_path", "must begin with /"));
+    if !health_path.starts_with('/') || health_path.starts_with("//") {
+        return Err(invalid("health_path", "must begin with one /"));
+    }
+    let plain = |c: char| c.is_ascii_graphic() && !"?#\\\"<>".contains(c);
+    if !health_path.chars().all(plain) || health_path.split('/').any(|part| part == "..") {
+        return Err(invalid("health_path", "must be the path of a URL, without .. and without a query"));
     }
     Ok(ModuleKind::Remote { endpoint, health_path })
 }
@@ -380,7 +390,12 @@ mod tests {
             (json!({"endpoint": "ftp://x"}), "endpoint"),
             (json!({"endpoint": "http://me:pw@x"}), "credentials"),
             (json!({"health_path": "/health"}), "health_path"),
+            (json!({"endpoint": "https://x/?a=b"}), "query"),
+            (json!({"endpoint": "https://x", "health_path": "//elsewhere.example/"}), "health_path"),
+            (json!({"endpoint": "https://x", "health_path": "/a/../b"}), "health_path"),
+            (json!({"endpoint": "https://x", "health_path": "/a?b"}), "health_path"),
             (json!({"config_schema": true}), "config_schema"),
+            (json!({"config_schema": {"properties": {"a": {"$ref": "https://x/y"}}}}), "/properties/a/$ref"),
             (json!({"admin_pages": [{"page_id": "a", "title": "A", "path": "a"}]}), "admin_pages"),
             (json!({"colour": "red"}), "colour"),
         ] {

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// PostgreSQL refuses U+0000 in texts, which becomes U+FFFD. What is written to SQLite as an integer beyond 63 bits could
 /// not be read again, so it becomes the nearest floating-point number, as in programs (RFC 8259, section 6, warns of
 /// both). The depth is that of JSON that was read, which the reader bounds.
-pub(crate) fn storable(value: Value) -> Value {
+pub fn storable(value: Value) -> Value {
     match value {
         Value::String(text) => text_storable(text).into(),
         Value::Number(number) if number.is_u64() && !number.is_i64() => number.as_f64().into(),

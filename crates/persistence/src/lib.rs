@@ -25,6 +25,7 @@ mod instant;
 mod json;
 pub mod leases;
 pub mod memory;
+pub mod module_configs;
 pub mod module_settings;
 pub mod partners;
 pub mod platform_facts;
@@ -38,4 +39,5 @@ mod written;
 
 pub use database::{Connection, Database, DatabaseUrl, Transaction};
 pub use error::{Error, Result};
+pub use json::storable;
 pub use written::{Revised, Written};

@@ -46,7 +46,7 @@ struct SettingRow {
 }
 
 /// A level as the two columns hold it. The platform, of which there is one, has an empty id.
-fn place(level: Level) -> (&'static str, String) {
+pub(crate) fn place(level: Level) -> (&'static str, String) {
     match level {
         Level::Platform => (PLATFORM, String::new()),
         Level::Partner(id) => (PARTNER, id.to_string()),
@@ -54,21 +54,38 @@ fn place(level: Level) -> (&'static str, String) {
     }
 }
 
+/// Reads what [`place`] wrote; `id` is what the row is called when it cannot be read.
+pub(crate) fn level_at(table: &'static str, id: &str, level: &str, scope_id: &str) -> Result<Level> {
+    match level {
+        PLATFORM => Ok(Level::Platform),
+        PARTNER => Ok(Level::Partner(column(table, "scope_id", id, scope_id)?)),
+        TENANT => Ok(Level::Tenant(column(table, "scope_id", id, scope_id)?)),
+        _ => Err(Error::inconsistent(table, "level", id, "there is no such level")),
+    }
+}
+
+/// Reads who changed something.
+pub(crate) fn author(
+    table: &'static str,
+    name: &'static str,
+    id: &str,
+    text: &str,
+) -> Result<Option<UserId>> {
+    if text == SYSTEM { Ok(None) } else { column(table, name, id, text).map(Some) }
+}
+
+/// Who changed something, as it is kept.
+pub(crate) fn author_text(by: Option<UserId>) -> String {
+    by.map_or_else(|| SYSTEM.to_owned(), |user| user.to_string())
+}
+
 impl TryFrom<SettingRow> for ModuleSetting {
     type Error = Error;
 
     fn try_from(row: SettingRow) -> Result<Self> {
         let id = format!("{}/{}/{}", row.level, row.scope_id, row.module_id);
-        let level = match row.level.as_str() {
-            PLATFORM => Level::Platform,
-            PARTNER => Level::Partner(column(TABLE, "scope_id", &id, &row.scope_id)?),
-            TENANT => Level::Tenant(column(TABLE, "scope_id", &id, &row.scope_id)?),
-            _ => return Err(Error::inconsistent(TABLE, "level", id, "there is no such level")),
-        };
-        let changed_by = match row.changed_by.as_str() {
-            SYSTEM => None,
-            user => Some(column(TABLE, "changed_by", &id, user)?),
-        };
+        let level = level_at(TABLE, &id, &row.level, &row.scope_id)?;
+        let changed_by = author(TABLE, "changed_by", &id, &row.changed_by)?;
         Ok(Self {
             level,
             module_id: column(TABLE, "module_id", &id, &row.module_id)?,
@@ -137,7 +154,7 @@ pub async fn set(
         scope_id,
         module_id: module.to_string(),
         enablement: enablement.to_string(),
-        changed_by: by.map_or_else(|| SYSTEM.to_owned(), |user| user.to_string()),
+        changed_by: author_text(by),
         changed_at: at.into(),
     };
     let newer = (

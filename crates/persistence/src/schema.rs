@@ -180,6 +180,22 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    module_configs (level, scope_id, module_id) {
+        level -> Text,
+        scope_id -> Text,
+        module_id -> Text,
+        config -> Jsonb,
+        secrets -> Jsonb,
+        origins -> Jsonb,
+        revision -> BigInt,
+        changed_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     audit_records (id) {
         id -> Text,
         tenant_id -> Nullable<Text>,

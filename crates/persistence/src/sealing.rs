@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
-use scaigrid_scope::TenantId;
+use scaigrid_scope::{Level, TenantId};
 use sha2::{Digest, Sha256};
 
 /// How many bytes a master key has.
@@ -94,12 +94,39 @@ impl Vault {
     /// # Errors
     /// [`SealingError::Broken`] when the secret is longer than the cipher can take (256 GiB).
     pub fn seal(&self, tenant: TenantId, place: &str, secret: &str) -> Result<String, SealingError> {
+        self.seal_for(&Owner::tenant(tenant), place, secret)
+    }
+
+    /// Seals a secret of a level for one place: a tenant's under the tenant's key, a partner's and the platform's under
+    /// keys of their own.
+    ///
+    /// # Errors
+    /// As [`Vault::seal`].
+    pub fn seal_at(&self, level: Level, place: &str, secret: &str) -> Result<String, SealingError> {
+        match level {
+            Level::Tenant(tenant) => self.seal(tenant, place, secret),
+            Level::Partner(_) | Level::Platform => self.seal_for(&Owner::above(level), place, secret),
+        }
+    }
+
+    /// Opens what [`Vault::seal_at`] made for the same level and place.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub fn open_at(&self, level: Level, place: &str, sealed: &str) -> Result<String, SealingError> {
+        match level {
+            Level::Tenant(tenant) => self.open(tenant, place, sealed),
+            Level::Partner(_) | Level::Platform => self.open_for(&Owner::above(level), place, sealed),
+        }
+    }
+
+    fn seal_for(&self, owner: &Owner, place: &str, secret: &str) -> Result<String, SealingError> {
         let key = self.0.first().ok_or(SealingError::NoKey)?;
         let nonce = rand::random::<[u8; NONCE_BYTES]>();
-        let bound = bound(tenant, place);
+        let bound = owner.bound(place);
         let payload = Payload { msg: secret.as_bytes(), aad: bound.as_bytes() };
         let sealed =
-            cipher(key, tenant)?.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealingError::Broken)?;
+            cipher(key, owner)?.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealingError::Broken)?;
         let body = [&nonce[..], &sealed].concat();
         Ok(format!("{VERSION}.{}.{}", key.id, URL_SAFE_NO_PAD.encode(body)))
     }
@@ -109,6 +136,10 @@ impl Vault {
     /// # Errors
     /// When the key is missing or the text is not what was sealed.
     pub fn open(&self, tenant: TenantId, place: &str, sealed: &str) -> Result<String, SealingError> {
+        self.open_for(&Owner::tenant(tenant), place, sealed)
+    }
+
+    fn open_for(&self, owner: &Owner, place: &str, sealed: &str) -> Result<String, SealingError> {
         let mut parts = sealed.splitn(3, '.');
         let (Some(VERSION), Some(id), Some(body)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SealingError::Broken);
@@ -117,20 +148,43 @@ impl Vault {
         let key = key.ok_or_else(|| SealingError::UnknownKey(id.to_owned()))?;
         let body = URL_SAFE_NO_PAD.decode(body).map_err(|_| SealingError::Broken)?;
         let (nonce, sealed) = body.split_first_chunk::<NONCE_BYTES>().ok_or(SealingError::Broken)?;
-        let bound = bound(tenant, place);
+        let bound = owner.bound(place);
         let payload = Payload { msg: sealed, aad: bound.as_bytes() };
         let secret =
-            cipher(key, tenant)?.decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealingError::Broken)?;
+            cipher(key, owner)?.decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealingError::Broken)?;
         String::from_utf8(secret).map_err(|_| SealingError::Broken)
     }
 }
 
-fn bound(tenant: TenantId, place: &str) -> String {
-    format!("{tenant}\n{place}")
+/// Whose secrets a key is for.
+struct Owner {
+    id: String,
+    purpose: String,
 }
 
-fn cipher(key: &MasterKey, tenant: TenantId) -> Result<XChaCha20Poly1305, SealingError> {
-    let derived = expand(key, &format!("scaigrid tenant key {tenant}"))?;
+impl Owner {
+    fn tenant(id: TenantId) -> Self {
+        Self { id: id.to_string(), purpose: format!("scaigrid tenant key {id}") }
+    }
+
+    fn above(level: Level) -> Self {
+        match level {
+            Level::Tenant(id) => Self::tenant(id),
+            Level::Partner(id) => Self { id: id.to_string(), purpose: format!("scaigrid partner key {id}") },
+            Level::Platform => {
+                Self { id: "platform".to_owned(), purpose: "scaigrid platform key".to_owned() }
+            }
+        }
+    }
+
+    /// What a sealed text of theirs is bound to.
+    fn bound(&self, place: &str) -> String {
+        format!("{}\n{place}", self.id)
+    }
+}
+
+fn cipher(key: &MasterKey, owner: &Owner) -> Result<XChaCha20Poly1305, SealingError> {
+    let derived = expand(key, &owner.purpose)?;
     XChaCha20Poly1305::new_from_slice(&derived).map_err(|_| SealingError::Broken)
 }
 
@@ -170,6 +224,22 @@ mod tests {
             Vault::parse(&new).unwrap().open(tenant(1), "a/b", &sealed),
             Err(SealingError::UnknownKey(_))
         ));
+    }
+
+    #[test]
+    fn each_level_has_a_key_of_its_own() {
+        let vault = Vault::parse(&Vault::generate()).unwrap();
+        let partner = |n| Level::Partner(scaigrid_scope::PartnerId::from_ulid(ulid::Ulid(n)));
+        let levels = [Level::Platform, partner(1), partner(2), Level::Tenant(tenant(1))];
+        for own in levels {
+            let sealed = vault.seal_at(own, "a", "hush").unwrap();
+            for other in levels {
+                assert_eq!(vault.open_at(other, "a", &sealed).is_ok(), other == own, "{own:?} {other:?}");
+            }
+            assert!(vault.open_at(own, "b", &sealed).is_err());
+        }
+        let sealed = vault.seal_at(Level::Tenant(tenant(1)), "a", "hush").unwrap();
+        assert_eq!(vault.open(tenant(1), "a", &sealed).unwrap(), "hush");
     }
 
     #[test]

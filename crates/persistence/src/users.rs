@@ -1,19 +1,20 @@
 //! Users, human and service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
-    Email, Instant, Role, Roles, SystemScope, TenantScope, User, UserChanges, UserId, UserKind, UserStatus,
+    Email, Instant, LevelScope, Role, Roles, SystemScope, TenantScope, User, UserChanges, UserId, UserKind,
+    UserStatus,
 };
 
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
-use crate::schema::users;
+use crate::schema::{tenants, users};
 use crate::written::{Written, accepted};
 
 const TABLE: &str = "users";
@@ -140,6 +141,41 @@ pub async fn find_by_email(c: &mut Connection, scope: TenantScope, email: &Email
         .filter(users::status.ne(UserStatus::Deleted.as_str()));
     let row = with!(c, c => query.select(UserRow::as_select()).get_result(c).await.optional())?;
     row.map(User::try_from).transpose()
+}
+
+/// The addresses of those of some users who are at a level or under it and were not deleted.
+pub async fn emails(
+    c: &mut Connection,
+    scope: LevelScope,
+    ids: &[UserId],
+) -> Result<BTreeMap<UserId, Email>> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    macro_rules! query {
+        () => {{
+            let mut query = users::table
+                .filter(users::id.eq_any(ids.iter().map(ToString::to_string)))
+                .filter(users::status.ne(UserStatus::Deleted.as_str()))
+                .select((users::id, users::email))
+                .into_boxed();
+            match scope {
+                LevelScope::Platform(_) => {}
+                LevelScope::Partner(scope) => {
+                    let own = tenants::table.filter(tenants::partner_id.eq(scope.partner_id().to_string()));
+                    query = query.filter(users::tenant_id.eq_any(own.select(tenants::id)));
+                }
+                LevelScope::Tenant(scope) => {
+                    query = query.filter(users::tenant_id.eq(scope.tenant_id().to_string()));
+                }
+            }
+            query
+        }};
+    }
+    let rows: Vec<(String, String)> = with!(c, c => query!().load(c).await)?;
+    rows.iter()
+        .map(|(id, email)| Ok((column(TABLE, "id", id, id)?, column(TABLE, "email", id, email)?)))
+        .collect()
 }
 
 /// The users that a filter shows, newest first, after the one that the last page ended with.

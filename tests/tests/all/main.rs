@@ -18,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod matrix;
 mod memory;
+mod module_config;
 mod modules;
 mod nodes;
 mod people;

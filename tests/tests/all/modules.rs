@@ -5,11 +5,82 @@ use std::time::Duration;
 use scaigrid_tests::{CORES, Place, SCAICORE, eventually, on_both_databases, programs};
 use serde_json::{Value, json};
 
-on_both_databases!(a_module_that_is_off_answers_nothing_and_runs_nothing, the_level_above_has_the_last_word,);
+on_both_databases!(
+    the_catalogue_ships,
+    a_module_that_is_off_answers_nothing_and_runs_nothing,
+    the_level_above_has_the_last_word,
+    a_level_takes_its_word_back,
+);
 
 fn actions(client: &scaigrid_tests::Client, resource: &str) -> Vec<String> {
     let records = client.pages(&format!("/v1/audit/events?resource_id={resource}"), "items");
     records.iter().map(|record| record["action"].as_str().unwrap().to_owned()).collect()
+}
+
+fn the_catalogue_ships(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let listed = root.get("/v1/modules").answer(200).data();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 12);
+    for module in listed {
+        let id = module["module_id"].as_str().unwrap();
+        let path = format!("/v1/modules/{id}");
+        assert_eq!(&root.get(&path).answer(200).data(), module, "one is as it is in the list");
+        let here = id == "scaicore";
+        assert_eq!(module["status"], if here { "active" } else { "available" }, "{id}");
+        if !here {
+            root.post(&format!("{path}/enable")).refused(409, "MODULE_NOT_INSTALLED");
+            root.get(&format!("{path}/anything")).refused(403, "MODULE_NOT_ENABLED");
+        }
+    }
+    let bot = listed.iter().find(|one| one["module_id"] == "scaibot").unwrap();
+    assert_eq!(
+        bot["admin_pages"],
+        json!([{
+            "page_id": "scaibot-bots", "title": "Bots", "icon": "message-square", "path": "/scaibot",
+            "parent_nav": "Bots", "permission": "scaibot:bots:read"
+        }])
+    );
+    assert_eq!(bot["frontend_url"], "/static/modules/scaibot/widget.js");
+    // It can be switched off all the same: then it stays off when it is installed.
+    assert_eq!(root.post("/v1/modules/scaibot/disable").answer(200).data()["status"], "disabled");
+    root.delete("/v1/modules/scaibot/enablement").answer(204);
+    assert_eq!(root.get("/v1/modules/scaibot").answer(200).data()["status"], "available");
+    server.stop();
+}
+
+fn a_level_takes_its_word_back(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let acme = root.tenant("acme");
+    let (_, key) = root.in_tenant(&acme).user("boss@acme.example", &["tenant_admin"]);
+    let (_, user) = root.in_tenant(&acme).user("user@acme.example", &["tenant_user"]);
+    let boss = server.client(&key);
+    let core = boss.run("Ask", &programs::asking(&json!({})));
+    let path = format!("{SCAICORE}/enablement");
+    server.client(&user).delete(&path).refused(403, "AUTHZ_PERMISSION_DENIED");
+    boss.delete("/v1/modules/nothing/enablement").refused(404, "MODULE_NOT_FOUND");
+    boss.delete(&path).answer(204);
+    assert!(actions(&boss, "scaicore").is_empty(), "there was nothing to take back");
+    boss.post("/v1/modules/scaicore/disable").answer(200);
+    boss.get(CORES).refused(403, "MODULE_NOT_ENABLED");
+    // It is reachable while the module is off, and what was held runs again.
+    boss.delete(&path).answer(204);
+    boss.delete(&path).answer(204);
+    boss.status_becomes(&core, "running");
+    assert_eq!(boss.get("/v1/modules/scaicore").answer(200).data()["status"], "active");
+    assert_eq!(actions(&boss, "scaicore"), ["module.reset", "module.disable"]);
+    assert_eq!(actions(&boss, &core), ["core.resume", "core.suspend", "core.start", "core.create"]);
+    // The level above has its own word.
+    root.post("/v1/modules/scaicore/disable").answer(200);
+    boss.delete(&path).answer(204);
+    eventually("it is off for the tenant", Duration::from_secs(2), || {
+        (boss.get(CORES).exchange().code() == "MODULE_NOT_ENABLED").then_some(())
+    });
+    root.delete(&path).answer(204);
+    boss.status_becomes_after_enabling(&core);
+    server.stop();
 }
 
 fn a_module_that_is_off_answers_nothing_and_runs_nothing(place: &Place) {
@@ -19,8 +90,8 @@ fn a_module_that_is_off_answers_nothing_and_runs_nothing(place: &Place) {
     let (_, key) = root.in_tenant(&acme).user("boss@acme.example", &["tenant_admin"]);
     let boss = server.client(&key);
     let listed = boss.get("/v1/modules").answer(200).data();
-    assert_eq!(listed[0]["module_id"], "scaicore");
-    assert_eq!(listed[0]["status"], "active", "a new tenant has it on");
+    let listed = listed.as_array().unwrap().iter().find(|one| one["module_id"] == "scaicore").unwrap();
+    assert_eq!(listed["status"], "active", "a new tenant has it on");
     boss.get("/v1/modules/nothing").refused(404, "MODULE_NOT_FOUND");
     boss.post("/v1/modules/nothing/enable").refused(404, "MODULE_NOT_FOUND");
 

@@ -31,6 +31,11 @@ impl Answer {
         Self { document: Some(item), columns, remarks: Vec::new(), warning: None }
     }
 
+    /// A document that is JSON for people too.
+    pub(super) const fn document(item: Value) -> Self {
+        Self::one(item, &[])
+    }
+
     /// A list.
     pub(super) fn list<T>(listed: Listed<T>, columns: Columns, view: impl Fn(T) -> Value) -> Self {
         let shown = listed.items.len();
@@ -64,6 +69,9 @@ impl Answer {
     }
 
     fn text(&self, document: &Value) -> String {
+        if self.columns.is_empty() {
+            return format!("{document:#}\n");
+        }
         let items = match document {
             Value::Array(items) => items.as_slice(),
             item => std::slice::from_ref(item),

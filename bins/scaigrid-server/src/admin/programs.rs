@@ -41,6 +41,34 @@ impl Desk {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
                 self.app.disable_module(&caller, &self.request, &module).await?
             }
+            ModuleTask::Reset { module } => {
+                let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
+                self.app.reset_module(&caller, &self.request, &module).await?
+            }
+            ModuleTask::Config { module, patch: None, .. } => {
+                let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
+                return Ok(Answer::document(view::config(&self.app.module_config(&caller, &module).await?)));
+            }
+            ModuleTask::Config { module, patch: Some(patch), dry_run } => {
+                let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
+                let patch = if patch == "-" {
+                    io::read_to_string(io::stdin()).context("the patch cannot be read")?
+                } else {
+                    patch
+                };
+                let patch = serde_json::from_str(&patch)
+                    .map_err(|error| Unusable(format!("--patch: is not JSON: {error}")))?;
+                let app = &self.app;
+                let kept =
+                    app.configure_module(&caller, &self.request, &module, None, patch, dry_run).await?;
+                return Ok(Answer::document(view::config(&kept)));
+            }
+            ModuleTask::Explain { module } => {
+                let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
+                let explained = self.app.explain_module(&caller, &module).await?;
+                let listed = Listed { items: explained.config, more: false };
+                return Ok(Answer::list(listed, view::SETTING, |one| view::setting(&one)));
+            }
         };
         Ok(Answer::one(view::module(&switched), view::MODULE))
     }

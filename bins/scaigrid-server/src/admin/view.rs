@@ -2,11 +2,12 @@
 
 use scaigrid_app::api_keys::CreatedApiKey;
 use scaigrid_app::checkpoints::{Decided, StoredCheckpoint};
-use scaigrid_app::modules::ModuleView;
+use scaigrid_app::modules::{ConfigView, ExplainedValue, ModuleView, SourcedValue};
 use scaigrid_app::users::Account;
 use scaigrid_checkpoints::State;
 use scaigrid_cores::Core;
 use scaigrid_ir::Diagnostic;
+use scaigrid_modules::config::field_name;
 use scaigrid_scope::{Partner, Role, Tenant};
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ pub(super) const TENANT: Columns = &["id", "slug", "name", "partner_id", "status
 pub(super) const USER: Columns = &["id", "email", "display_name", "kind", "status", "roles"];
 pub(super) const KEY: Columns = &["id", "name", "user_id", "expires_at", "scopes"];
 pub(super) const MODULE: Columns = &["module_id", "display_name", "version", "status", "description"];
+pub(super) const SETTING: Columns = &["field", "value", "level", "since"];
 pub(super) const CORE: Columns = &["id", "slug", "name", "status", "source_version", "updated_at"];
 pub(super) const CHECKPOINT: Columns =
     &["id", "status", "priority", "assignee", "options", "expires_at", "prompt"];
@@ -87,6 +89,37 @@ pub(super) fn module(view: &ModuleView) -> Value {
         "dependencies": view.manifest.dependencies.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "last_error": failure.map(|failure| json!({"message": failure.message, "timestamp": failure.at})),
     })
+}
+
+/// A module's configuration.
+pub(super) fn config(view: &ConfigView) -> Value {
+    json!({
+        "global_config": view.global,
+        "partner_config": view.partner,
+        "scope_config": view.scope,
+        "effective_config": view.effective,
+    })
+}
+
+/// A value of a module's configuration, and where it comes from.
+pub(super) fn setting(value: &ExplainedValue) -> Value {
+    let sourced = |one: &SourcedValue| {
+        let by = one.by.as_ref();
+        json!({
+            "value": one.value,
+            "level": one.source.as_str(),
+            "since": one.since,
+            "by": by.map(|by| json!({
+                "user_id": by.user_id.to_string(),
+                "email": by.email.as_ref().map(ToString::to_string),
+            })),
+        })
+    };
+    let mut shown = sourced(&value.winner);
+    shown["field"] = field_name(&value.pointer).into();
+    shown["secret"] = value.secret.into();
+    shown["overrides"] = value.losers.iter().map(sourced).collect();
+    shown
 }
 
 /// A Core without its program.

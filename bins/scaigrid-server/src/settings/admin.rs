@@ -203,6 +203,27 @@ pub enum ModuleTask {
         /// The module's id
         module: String,
     },
+    /// Take back what was said of a module, so that the other levels alone decide
+    Reset {
+        /// The module's id
+        module: String,
+    },
+    /// Show what is configured of a module, or change it
+    Config {
+        /// The module's id
+        module: String,
+        /// A JSON merge patch (RFC 7396) to change it by; - reads it from standard input
+        #[arg(long, value_name = "JSON")]
+        patch: Option<String>,
+        /// Check the change and show what would be, without keeping it
+        #[arg(long, requires = "patch")]
+        dry_run: bool,
+    },
+    /// Tell where each configured value of a module comes from
+    Explain {
+        /// The module's id
+        module: String,
+    },
 }
 
 /// What to do about Cores.

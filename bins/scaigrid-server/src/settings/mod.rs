@@ -48,6 +48,8 @@ pub struct Settings {
     pub master_key: Option<Secret>,
     /// The API key of the first super admin, well-formed; none means that one is generated.
     pub bootstrap_key: Option<Secret>,
+    /// Where further modules' manifests are.
+    pub modules_dir: Option<PathBuf>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
@@ -138,6 +140,7 @@ impl Settings {
             redis_url: sources.optional(&catalog::REDIS_URL, values::redis_url)?,
             master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
             bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
+            modules_dir: sources.optional(&catalog::MODULES_DIR, values::folder)?,
             rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
                 RateLimits::parse(text).map_err(|error| error.to_string())
             })? {

@@ -44,6 +44,7 @@ fn a_bare_start_serves_on_the_defaults() {
             redis_url: None,
             master_key: None,
             bootstrap_key: None,
+            modules_dir: None,
             rate_limits: Some(RateLimits::default()),
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
@@ -127,8 +128,8 @@ fn a_setting_that_would_do_nothing_is_refused() {
         "SCAIGRID_OIDC_ISSUERS: not supported by this version; leave it unset"
     );
     assert_eq!(
-        refusal(&[], &[], &[("scaigrid.toml", "modules_dir = '/m'")]),
-        "modules_dir in scaigrid.toml: not supported by this version; leave it unset"
+        refusal(&[], &[], &[("scaigrid.toml", "module_probe_interval = '5'")]),
+        "module_probe_interval in scaigrid.toml: not supported by this version; leave it unset"
     );
     assert!(start(&[], &[("SCAIGRID_OIDC_ISSUERS", "")], &[]).is_ok());
 }
@@ -152,6 +153,7 @@ fn every_form_of_a_good_value_is_taken() {
         let found = with("SCAIGRID_DATABASE_URL", url).database;
         assert_eq!(found, DatabaseUrl::Postgres(url.to_owned()), "{url}");
     }
+    assert_eq!(with("SCAIGRID_MODULES_DIR", "/etc/modules").modules_dir, Some("/etc/modules".into()));
     assert_eq!(with("SCAIGRID_RATE_LIMITS", "off").rate_limits, None);
     let limits = with("SCAIGRID_RATE_LIMITS", "user=7, tenant=8").rate_limits.unwrap();
     assert_eq!((limits.key, limits.user, limits.tenant), (1200, 7, 8));

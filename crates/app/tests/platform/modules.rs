@@ -38,7 +38,9 @@ async fn a_module_that_is_off_closes_its_routes_and_holds_its_cores() {
     let ada = house.caller(&key, None).await.unwrap();
     let core = running_core(&house, &key).await;
     house.app.check_module(&ada, "scaicore").await.unwrap();
-    assert!(matches!(house.app.check_module(&ada, "scaibot").await, Err(Error::NotFound(_))));
+    assert!(matches!(house.app.check_module(&ada, "nothing").await, Err(Error::NotFound(_))));
+    let unknown = house.app.check_module(&ada, "scaibot").await;
+    assert!(matches!(unknown, Err(Error::ModuleNotEnabled { .. })));
 
     let token = ada.authorize_at_level().unwrap();
     let off = house.app.disable_module(&token, &nobody(), "scaicore").await.unwrap();

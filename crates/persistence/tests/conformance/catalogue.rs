@@ -20,7 +20,8 @@ const TYPES: [(&str, &str); 6] = [
 ];
 
 /// The tables whose rows belong to no tenant. This list may only become shorter.
-const WITHOUT_TENANT: [&str; 5] = ["module_settings", "nodes", "partners", "platform_facts", "tenants"];
+const WITHOUT_TENANT: [&str; 6] =
+    ["module_configs", "module_settings", "nodes", "partners", "platform_facts", "tenants"];
 
 /// Where the migrations are remembered; no table of ours.
 const BOOKKEEPING: &str = "__diesel_schema_migrations";

@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod catalogue;
 mod commit;
+mod configs;
 mod groups;
 mod home;
 mod idempotency;

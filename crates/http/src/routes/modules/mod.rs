@@ -1,6 +1,10 @@
 //! Modules: which there are, how they stand for the caller, and switching them on and off.
 
-use actix_web::{get, post, web};
+mod config;
+mod explain;
+mod texts;
+
+use actix_web::{delete, get, post, web};
 use scaigrid_app::{App, modules};
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
@@ -8,14 +12,16 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth::AllowedAtLevel;
-use crate::envelope::{DataOf, Reply};
+use crate::envelope::{DataOf, NoContent, Reply, Written};
 use crate::error::Error;
 use crate::request::Origin;
+
+use texts::Texts;
 
 /// A module, as it stands at the level that the caller acts at.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
-    "id": "mod_scaicore", "module_id": "scaicore", "display_name": "ScaiCore", "version": "1.0.0",
+    "id": "mod_scaicore", "module_id": "scaicore", "display_name": "ScaiCore Runtime", "version": "1.0.0",
     "description": "Hosts agent programs durably, with human checkpoints.", "status": "active",
     "admin_pages": [{
         "page_id": "scaicore-cores", "title": "Cores", "icon": "cpu", "path": "/scaicore/cores",
@@ -125,9 +131,9 @@ impl From<modules::ModuleView> for Module {
 async fn list_modules(
     caller: AllowedAtLevel<perm::ModulesUse>,
     app: web::Data<App>,
-) -> Result<Reply<Vec<Module>>, Error> {
-    let modules = app.modules(&caller).await?;
-    Ok(Reply::ok(modules.into_iter().map(Module::from).collect()))
+    texts: web::Data<Texts>,
+) -> Result<Written, Error> {
+    Ok(Written(texts.list(app.modules(&caller).await?)?))
 }
 
 /// Get one module.
@@ -142,8 +148,9 @@ async fn get_module(
     caller: AllowedAtLevel<perm::ModulesUse>,
     id: web::Path<String>,
     app: web::Data<App>,
-) -> Result<Reply<Module>, Error> {
-    Ok(Reply::ok(app.module(&caller, &id).await?.into()))
+    texts: web::Data<Texts>,
+) -> Result<Written, Error> {
+    Ok(Written(texts.one(app.module(&caller, &id).await?)?))
 }
 
 /// Enable a module at the caller's own level, or in the tenant that the request names.
@@ -180,6 +187,36 @@ async fn disable_module(
     Ok(Reply::ok(app.disable_module(&caller, &origin.context(), &id).await?.into()))
 }
 
+/// Take back what the caller's own level, or the tenant that the request names, says of a module.
+///
+/// What the other levels say, and the module's default, count alone then.
+#[utoipa::path(
+    tag = "modules",
+    operation_id = "reset_module",
+    params(("module_id" = String, Path, example = "scaicore")),
+    responses((status = 204, description = "It says nothing of the module any more"))
+)]
+#[delete("/v1/modules/{module_id}/enablement")]
+async fn reset_module(
+    caller: AllowedAtLevel<perm::ModulesManage>,
+    id: web::Path<String>,
+    origin: Origin,
+    app: web::Data<App>,
+) -> Result<NoContent, Error> {
+    app.reset_module(&caller, &origin.context(), &id).await?;
+    Ok(NoContent)
+}
+
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_modules).service(get_module).service(enable_module).service(disable_module);
+    // Every worker has texts of its own: the function is called for each.
+    config
+        .app_data(web::Data::new(Texts::default()))
+        .service(list_modules)
+        .service(get_module)
+        .service(enable_module)
+        .service(disable_module)
+        .service(reset_module)
+        .service(config::get_config)
+        .service(config::put_config)
+        .service(explain::explain_module);
 }

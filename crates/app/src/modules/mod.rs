@@ -3,6 +3,10 @@
 //! What is said of a module at each level is stored; what follows from it is worked out here, by the domain's rule, and
 //! kept in mind for a moment, since every call of a module's routes asks for it.
 
+mod config;
+mod explain;
+mod rules;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,6 +21,11 @@ use serde_json::{Value, json};
 use crate::caches::ModuleStates;
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
+
+pub use config::ConfigView;
+pub use explain::{Author, ExplainedValue, Explanation, LevelWord, SourcedValue};
+pub(crate) use rules::Rules;
+pub use rules::{InvalidModules, Modules};
 
 /// What a held Core's last error is called when its module is off.
 const MODULE_DISABLED: &str = "MODULE_DISABLED";
@@ -57,14 +66,28 @@ fn said(rows: Vec<ModuleSetting>) -> BTreeMap<ModuleId, Settings> {
     said
 }
 
+/// What is said at a level and above it.
+async fn settings_at(
+    c: &mut Connection,
+    caller: &Principal,
+    level: LevelScope,
+) -> Result<Vec<ModuleSetting>, Error> {
+    Ok(match level {
+        LevelScope::Platform(scope) => module_settings::for_platform(c, scope).await?,
+        LevelScope::Partner(scope) => module_settings::for_partner(c, scope).await?,
+        LevelScope::Tenant(scope) => {
+            module_settings::for_tenant(c, scope, caller.tenant().partner_id).await?
+        }
+    })
+}
+
 impl App {
     /// All modules, as they stand at the level that the caller acts at.
     pub async fn modules(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
     ) -> Result<Vec<ModuleView>, Error> {
-        let mut connection = self.0.database.read().await?;
-        let states = self.states_at(&mut connection, caller, caller.level_scope()).await?;
+        let states = self.known_states(caller, caller.level_scope()).await?;
         let views = self.0.catalogue.iter().filter_map(|manifest| self.view(manifest, &states));
         Ok(views.collect())
     }
@@ -76,8 +99,7 @@ impl App {
         id: &str,
     ) -> Result<ModuleView, Error> {
         let manifest = self.manifest(id)?;
-        let mut connection = self.0.database.read().await?;
-        let states = self.states_at(&mut connection, caller, caller.level_scope()).await?;
+        let states = self.known_states(caller, caller.level_scope()).await?;
         self.view(&manifest, &states).ok_or(Error::NotFound(Resource::Module))
     }
 
@@ -91,7 +113,7 @@ impl App {
         request: &RequestContext,
         id: &str,
     ) -> Result<ModuleView, Error> {
-        self.switch_module(caller, request, id, Enablement::Enabled).await
+        self.switch_module(caller, request, id, Some(Enablement::Enabled)).await
     }
 
     /// Switches a module off at the level that the caller acts at, for everyone under it. What it keeps stays; Cores that
@@ -105,7 +127,21 @@ impl App {
         request: &RequestContext,
         id: &str,
     ) -> Result<ModuleView, Error> {
-        self.switch_module(caller, request, id, Enablement::Disabled).await
+        self.switch_module(caller, request, id, Some(Enablement::Disabled)).await
+    }
+
+    /// Takes back what the level that the caller acts at says of a module; what other levels say counts alone then. Taking
+    /// back nothing changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn reset_module(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        id: &str,
+    ) -> Result<ModuleView, Error> {
+        self.switch_module(caller, request, id, None).await
     }
 
     /// Whether a module's routes are open to a caller, in the tenant that they act in.
@@ -113,17 +149,8 @@ impl App {
     /// # Errors
     /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleDependencyUnavailable`].
     pub async fn check_module(&self, caller: &Principal, id: &str) -> Result<(), Error> {
-        let scope = caller.tenant_scope();
-        let states = if let Some(states) = self.0.caches.states(scope.tenant_id()) {
-            states
-        } else {
-            let begun = self.0.caches.begin_states();
-            let mut connection = self.0.database.read().await?;
-            let states = self.states_at(&mut connection, caller, LevelScope::Tenant(scope)).await?;
-            self.0.caches.keep_states(begun, scope.tenant_id(), &states);
-            states
-        };
-        // A handful of modules at most: looking is cheaper than making a key to look with.
+        let states = self.known_states(caller, LevelScope::Tenant(caller.tenant_scope())).await?;
+        // A dozen modules or so: looking is cheaper than making a key to look with.
         let found = states.iter().find(|(module, _)| module.as_str() == id);
         let (_, effective) = found.ok_or(Error::NotFound(Resource::Module))?;
         if effective.is_active() {
@@ -166,6 +193,18 @@ impl App {
         Arc::new(self.0.catalogue.effective_states(settings, |_| Health::Well))
     }
 
+    /// The states at a level as they are in mind, which they are for a second at most, or else as they are.
+    async fn known_states(&self, caller: &Principal, level: LevelScope) -> Result<ModuleStates, Error> {
+        if let Some(states) = self.0.caches.states(level.level()) {
+            return Ok(states);
+        }
+        let begun = self.0.caches.begin_states();
+        let mut connection = self.0.database.read().await?;
+        let states = self.states_at(&mut connection, caller, level).await?;
+        self.0.caches.keep_states(begun, level.level(), &states);
+        Ok(states)
+    }
+
     /// The states at a level: what is said above it counts there too.
     async fn states_at(
         &self,
@@ -173,14 +212,7 @@ impl App {
         caller: &Principal,
         level: LevelScope,
     ) -> Result<ModuleStates, Error> {
-        let rows = match level {
-            LevelScope::Platform(scope) => module_settings::for_platform(c, scope).await?,
-            LevelScope::Partner(scope) => module_settings::for_partner(c, scope).await?,
-            LevelScope::Tenant(scope) => {
-                module_settings::for_tenant(c, scope, caller.tenant().partner_id).await?
-            }
-        };
-        Ok(self.states_of(rows))
+        Ok(self.states_of(settings_at(c, caller, level).await?))
     }
 
     async fn switch_module(
@@ -188,7 +220,7 @@ impl App {
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
         request: &RequestContext,
         id: &str,
-        wanted: Enablement,
+        wanted: Option<Enablement>,
     ) -> Result<ModuleView, Error> {
         let manifest = self.manifest(id)?;
         let mut tx = self.0.database.begin().await?;
@@ -205,12 +237,12 @@ impl App {
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
         request: &RequestContext,
         manifest: &Arc<Manifest>,
-        wanted: Enablement,
+        wanted: Option<Enablement>,
     ) -> Result<(ModuleView, Vec<CoreId>), Error> {
         let (now, level, id) = (self.now(), caller.level_scope(), &manifest.module_id);
         let unseen = || Error::NotFound(Resource::Module);
         let states = self.states_at(tx, caller, level).await?;
-        if wanted == Enablement::Enabled {
+        if wanted == Some(Enablement::Enabled) {
             match self.0.catalogue.can_enable(id, &states).ok_or_else(unseen)? {
                 Ok(()) => {}
                 Err(CannotEnable::NotInstalled) => return Err(Error::ModuleNotInstalled),
@@ -225,19 +257,22 @@ impl App {
             }
         }
         let before = module_settings::lookup(tx, level, id).await?.map(|setting| setting.enablement);
-        if before == Some(wanted) {
+        if before == wanted {
             return Ok((self.view(manifest, &states).ok_or_else(unseen)?, Vec::new()));
         }
-        module_settings::set(tx, level, id, wanted, Some(caller.user_id()), now).await?;
         let action = match wanted {
-            Enablement::Enabled => AuditAction::ModuleEnable,
-            Enablement::Disabled => AuditAction::ModuleDisable,
+            Some(Enablement::Enabled) => AuditAction::ModuleEnable,
+            Some(Enablement::Disabled) => AuditAction::ModuleDisable,
+            None => AuditAction::ModuleReset,
         };
-        let changes = diff(
-            &json!({"enablement": before.map(Enablement::as_str)}),
-            &json!({"enablement": wanted.as_str()}),
-            &[],
-        );
+        match wanted {
+            Some(wanted) => module_settings::set(tx, level, id, wanted, Some(caller.user_id()), now).await?,
+            None if module_settings::clear(tx, level, id).await? => {}
+            // Somebody else has taken it back since it was looked at.
+            None => return Ok((self.view(manifest, &states).ok_or_else(unseen)?, Vec::new())),
+        }
+        let side = |said: Option<Enablement>| json!({"enablement": said.map(Enablement::as_str)});
+        let changes = diff(&side(before), &side(wanted), &[]);
         let record =
             AuditRecord::at_level(self.audit_stamp(now), caller, request, action, id.to_string(), changes)
                 .of_module(id.as_str());
