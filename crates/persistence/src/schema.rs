@@ -85,6 +85,33 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    external_identities (tenant_id, issuer, subject) {
+        tenant_id -> Text,
+        issuer -> Text,
+        subject -> Text,
+        user_id -> Text,
+        heard_at -> Moment,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    data_keys (tenant_id, generation) {
+        tenant_id -> Text,
+        generation -> Integer,
+        master_key -> Text,
+        wrapped -> Binary,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     api_keys (id) {
         id -> Text,
         tenant_id -> Text,
