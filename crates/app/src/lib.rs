@@ -23,6 +23,7 @@ pub mod page;
 pub mod partners;
 pub mod readiness;
 pub mod tenants;
+pub mod tokens;
 mod transaction;
 pub mod users;
 
@@ -58,6 +59,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The modules that there are; see [`built_in_modules`].
     pub catalogue: Catalogue,
+    /// What knows a good bearer token of a trusted issuer; none where no issuer is trusted.
+    pub tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -74,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) vault: Arc<Vault>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
 }
@@ -96,11 +100,11 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, system } = parts;
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let app =
-            Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
+        let inner = Inner { database, bus, clock, ids, engine, vault, catalogue, tokens, system, caches };
+        let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);
         tokio::spawn(async move {

@@ -90,7 +90,11 @@ impl RawClaims {
         }
         let text = |text: String| {
             let good = (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-            if good { Ok(Box::<str>::from(text)) } else { Err(Invalid("a name is empty, too long or no name")) }
+            if good {
+                Ok(Box::<str>::from(text))
+            } else {
+                Err(Invalid("a name is empty, too long or no name"))
+            }
         };
         let by_itself = self.client_id.as_ref() == Some(&self.sub)
             || self.token_type.as_deref() == Some("client_credentials");
@@ -102,7 +106,10 @@ impl RawClaims {
         Ok(TokenClaims {
             tenant: self.tenant_id.map(text).transpose()?,
             partner: self.partner_id.map(text).transpose()?,
-            roles: self.role.as_ref().map(|roles| roles.iter().filter_map(|role| role.parse().ok()).collect()),
+            roles: self
+                .role
+                .as_ref()
+                .map(|roles| roles.iter().filter_map(|role| role.parse().ok()).collect()),
             scopes: self
                 .scope
                 .as_ref()

@@ -75,7 +75,8 @@ impl IssuerSettings {
         let mut words = entry.split_whitespace();
         let issuer = words.next().unwrap_or_default();
         fit_url(issuer)?;
-        let discovery = fit_url(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))?;
+        let discovery =
+            fit_url(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')))?;
         let mut settings = Self {
             issuer: issuer.to_owned(),
             audiences: Vec::new(),

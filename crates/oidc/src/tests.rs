@@ -45,7 +45,8 @@ impl Signer {
     }
 
     fn jwk(&self) -> Value {
-        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
+        let mut jwk =
+            serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
         jwk["kid"] = json!(self.kid);
         jwk
     }
@@ -330,12 +331,19 @@ async fn an_issuer_that_was_never_there_has_no_keys() {
     let provider = Provider::start(&[&ec]).await;
     let token = ec.sign(&provider.claims());
     for (path, body) in [
-        (DISCOVERY, json!({"issuer": "https://other.example", "jwks_uri": format!("{}{KEYS}", provider.url)})),
+        (
+            DISCOVERY,
+            json!({"issuer": "https://other.example", "jwks_uri": format!("{}{KEYS}", provider.url)}),
+        ),
         (DISCOVERY, json!({"issuer": provider.url, "jwks_uri": "http://203.0.113.1/jwks"})),
         (DISCOVERY, json!({"issuer": provider.url})),
         (KEYS, json!({"keys": []})),
     ] {
-        provider.answer(DISCOVERY, 200, &json!({"issuer": provider.url, "jwks_uri": format!("{}{KEYS}", provider.url)}).to_string());
+        provider.answer(
+            DISCOVERY,
+            200,
+            &json!({"issuer": provider.url, "jwks_uri": format!("{}{KEYS}", provider.url)}).to_string(),
+        );
         provider.answer(path, 200, &body.to_string());
         assert_eq!(verify(&provider.trusted(), &token).await, Err(TokenRefused::NoKeys), "{body}");
     }

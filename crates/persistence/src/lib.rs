@@ -16,6 +16,7 @@ mod database;
 mod error;
 pub mod events;
 pub mod executions;
+pub mod external_identities;
 pub mod holds;
 pub mod idempotency;
 mod instant;

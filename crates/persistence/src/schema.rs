@@ -347,3 +347,4 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions);
 diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners);
 diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);
+diesel::allow_tables_to_appear_in_same_query!(external_identities, users);

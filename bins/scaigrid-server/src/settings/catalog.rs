@@ -74,6 +74,12 @@ pub(super) const BOOTSTRAP_KEY: Setting = derived(
     "generated",
     "API key of the first super admin: sgk_ and 32 to 128 of A-Z a-z 0-9",
 );
+pub(super) const OIDC_ISSUERS: Setting = derived(
+    "oidc_issuers",
+    "oidc-issuers",
+    "none",
+    "Issuers whose tokens are believed: URL audience=NAME [jwks=URL] [tenant=TENANT] [roles=ROLE,…] …; several with ;",
+);
 pub(super) const RATE_LIMITS: Setting = derived(
     "rate_limits",
     "rate-limits",
@@ -85,13 +91,14 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 9] = [
+pub(super) const SETTINGS: [&Setting; 10] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
     &REDIS_URL,
     &MASTER_KEY,
     &BOOTSTRAP_KEY,
+    &OIDC_ISSUERS,
     &RATE_LIMITS,
     &LOG,
     &LOG_FORMAT,
@@ -102,13 +109,12 @@ pub(super) const CONFIG: &str = "config";
 
 /// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
 /// that it works would be worse off than one who is told.
-pub(super) const UNSUPPORTED: [&str; 10] = [
+pub(super) const UNSUPPORTED: [&str; 9] = [
     "egress_allow",
     "egress_allow_private",
     "module_probe_interval",
     "modules_dir",
     "object_store",
-    "oidc_issuers",
     "s3_access_key_id",
     "s3_endpoint",
     "s3_region",

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use scaigrid_http::limits::RateLimits;
+use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
@@ -48,6 +49,8 @@ pub struct Settings {
     pub master_key: Option<Secret>,
     /// The API key of the first super admin, well-formed; none means that one is generated.
     pub bootstrap_key: Option<Secret>,
+    /// The issuers whose tokens are believed.
+    pub oidc_issuers: Vec<IssuerSettings>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
@@ -138,6 +141,7 @@ impl Settings {
             redis_url: sources.optional(&catalog::REDIS_URL, values::redis_url)?,
             master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
             bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
+            oidc_issuers: sources.optional(&catalog::OIDC_ISSUERS, values::issuers)?.unwrap_or_default(),
             rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
                 RateLimits::parse(text).map_err(|error| error.to_string())
             })? {

@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod catalogue;
 mod commit;
+mod external_identities;
 mod home;
 mod idempotency;
 mod partners;
