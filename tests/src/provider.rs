@@ -1,4 +1,4 @@
-//! An OpenID provider as a child process; see `tests/provider/provider.mjs`.
+//! An `OpenID` provider as a child process; see `tests/provider/provider.mjs`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;

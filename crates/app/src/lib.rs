@@ -22,6 +22,7 @@ pub mod modules;
 pub mod page;
 pub mod partners;
 pub mod readiness;
+pub mod secrets;
 pub mod tenants;
 pub mod tokens;
 mod transaction;

@@ -55,8 +55,8 @@ impl App {
         token: BearerToken<'_>,
         now: Instant,
     ) -> Result<(Identity, Option<Instant>), Error> {
-        let verifier = self.0.tokens.as_ref().ok_or(Error::TokenInvalid)?;
-        let verified = verifier.verify(token, now).await.map_err(|refused| match refused {
+        let judge = self.0.tokens.as_ref().ok_or(Error::TokenInvalid)?;
+        let verified = judge.verify(token, now).await.map_err(|refused| match refused {
             TokenRefused::Invalid(reason) => {
                 tracing::info!(reason, "a token was refused");
                 Error::TokenInvalid
@@ -264,7 +264,7 @@ fn has_news(known: &KnownSubject, claims: &TokenClaims) -> bool {
 /// An address for those who have none: no mail can be sent there (RFC 2606), and no two subjects have the same.
 fn stand_in(claims: &TokenClaims) -> Result<Email, Error> {
     let digest = Sha256::digest(format!("{}\n{}", claims.issuer, claims.subject).as_bytes());
-    let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = digest[..16].iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
     Email::parse(&format!("{name}@subject.invalid")).map_err(Error::internal)
 }
 

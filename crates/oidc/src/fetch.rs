@@ -80,7 +80,7 @@ pub(crate) async fn keys(client: &Client, settings: &IssuerSettings) -> Result<K
     Ok(keys)
 }
 
-/// Where the issuer says that its keys are (OpenID Connect Discovery 1.0, section 4).
+/// Where the issuer says that its keys are (`OpenID` Connect Discovery 1.0, section 4).
 async fn discover(client: &Client, settings: &IssuerSettings) -> Result<Url, FetchError> {
     let url = settings.discovery.clone();
     let text = document(client, &url).await?;

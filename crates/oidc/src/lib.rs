@@ -1,4 +1,4 @@
-//! Trusted issuers of bearer tokens (OpenID Connect Discovery 1.0, RFC 7517, RFC 7519): their keys are fetched and kept,
+//! Trusted issuers of bearer tokens (`OpenID` Connect Discovery 1.0, RFC 7517, RFC 7519): their keys are fetched and kept,
 //! and tokens are checked against them.
 //!
 //! Whom a token is about, and what they may do, is not decided here: a token that is found good is handed on as what it

@@ -15,7 +15,7 @@ pub struct IssuerSettings {
     pub audiences: Vec<String>,
     /// Where its keys are; `None` for where its discovery document says.
     pub jwks: Option<Url>,
-    /// Where its discovery document is (OpenID Connect Discovery 1.0, section 4.1).
+    /// Where its discovery document is (`OpenID` Connect Discovery 1.0, section 4.1).
     pub discovery: Url,
     /// How far it is trusted.
     pub trust: IssuerTrust,

@@ -12,6 +12,7 @@ pub mod audit;
 pub mod checkpoints;
 pub mod commit;
 pub mod cores;
+pub mod data_keys;
 mod database;
 mod error;
 pub mod events;

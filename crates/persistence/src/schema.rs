@@ -102,6 +102,7 @@ diesel::table! {
     data_keys (tenant_id, generation) {
         tenant_id -> Text,
         generation -> Integer,
+        id -> Text,
         master_key -> Text,
         wrapped -> Binary,
         created_at -> Moment,

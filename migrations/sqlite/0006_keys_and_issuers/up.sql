@@ -19,10 +19,12 @@ CREATE INDEX tenants_by_scaikey_id ON tenants (scaikey_tenant_id) WHERE scaikey_
 CREATE TABLE data_keys (
     tenant_id TEXT NOT NULL REFERENCES tenants (id),
     generation INTEGER NOT NULL,
+    id TEXT NOT NULL,
     master_key TEXT NOT NULL,
     wrapped BLOB NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (tenant_id, generation)
+    PRIMARY KEY (tenant_id, generation),
+    UNIQUE (tenant_id, id)
 ) WITHOUT ROWID;
 -- Which keys are still wrapped by which master key.
 CREATE INDEX data_keys_by_master_key ON data_keys (master_key, tenant_id);

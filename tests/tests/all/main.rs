@@ -23,6 +23,7 @@ mod nodes;
 mod process;
 mod readme;
 mod running;
+mod secrets;
 mod story;
 mod strangers;
 mod tokens;

@@ -1,4 +1,4 @@
-//! The OpenID provider that the tests log in at: a package of npm, brought into the target folder by its name.
+//! The `OpenID` provider that the tests log in at: a package of npm, brought into the target folder by its name.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

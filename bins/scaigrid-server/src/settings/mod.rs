@@ -25,7 +25,7 @@ use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
-    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, TenantTask, UserTask,
+    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, SecretsTask, TenantTask, UserTask,
 };
 pub use self::command::Command;
 pub use self::refusal::Refusal;

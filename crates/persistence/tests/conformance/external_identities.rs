@@ -1,7 +1,7 @@
 //! Who is who at an issuer: found with their user, in their tenant only, and the youngest word about them counts.
 
 use scaigrid_persistence::external_identities::{self, Subject};
-use scaigrid_persistence::{Error, tenants, users};
+use scaigrid_persistence::{Error, Written, tenants, users};
 use scaigrid_scope::{Instant, Tenant, UserChanges, UserStatus};
 
 use crate::home::Home;
@@ -35,7 +35,8 @@ async fn a_subject_is_found_with_their_user(home: &Home) {
     // Also when they are removed: nobody comes back under another id.
     let mut tx = home.begin().await;
     let deleted = UserChanges { status: Some(UserStatus::Deleted), ..UserChanges::default() };
-    users::update(&mut tx, of_tenant(1), user_id(1), None, &deleted, at(12)).await.unwrap();
+    let written = users::update(&mut tx, of_tenant(1), user_id(1), None, &deleted, at(12)).await.unwrap();
+    assert_eq!(written, Written::Done);
     tx.commit().await.unwrap();
     let found = external_identities::find(&mut home.read().await, of_tenant(1), ADA).await.unwrap().unwrap();
     assert_eq!(found.user.status, UserStatus::Deleted);

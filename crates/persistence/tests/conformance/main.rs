@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod catalogue;
 mod commit;
+mod data_keys;
 mod external_identities;
 mod home;
 mod idempotency;
