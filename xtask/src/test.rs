@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::check::{self, run_cargo};
 use crate::docs;
 use crate::process::{self, Signals};
-use crate::services::{Durability, Services};
+use crate::services::{Durability, Services, provider};
 use crate::steps::{Account, Verdict};
 use crate::workspace::{self, Metadata};
 
@@ -53,6 +53,11 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         environment.extend(services.environment());
         Some(services)
     };
+
+    match provider::provide(&metadata.target_directory) {
+        Ok(folder) => environment.push((provider::VARIABLE.to_owned(), folder.display().to_string())),
+        Err(reason) => account.skipped("tests with an OpenID provider", &reason),
+    }
 
     account.step("openapi", || docs::openapi(&server, docs::Mode::Check));
     let nextest = has_nextest();

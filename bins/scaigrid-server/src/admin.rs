@@ -8,6 +8,7 @@ mod answer;
 mod people;
 mod programs;
 mod refusal;
+mod secrets;
 mod view;
 
 use std::sync::Arc;
@@ -86,6 +87,7 @@ impl Desk {
             }
             AdminTask::Core { tenant, task } => self.cores(tenant.as_deref(), task).await,
             AdminTask::Checkpoint { tenant, task } => self.checkpoints(tenant.as_deref(), task).await,
+            AdminTask::Secrets(task) => self.secrets(task).await,
         }
     }
 

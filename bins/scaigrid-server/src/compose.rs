@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use scaigrid_app::tokens::TokenVerifier;
 use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
 use scaigrid_engine::{Engine, Ids, Parts as EngineParts};
+use scaigrid_oidc::Issuers;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
@@ -62,7 +64,8 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
 pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let (database, lock) = open(settings).await?;
     let vault = Arc::new(files::vault(settings)?);
-    let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault))?;
+    let tokens = issuers(settings)?;
+    let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault), tokens)?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
     Ok(House { app, vault, clock, _lock: lock })
@@ -79,7 +82,8 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
         let reason = format!("SCAIGRID_MASTER_KEY: not given, and {} is not there", path.display());
         return Err(Unusable(reason).into());
     };
-    let app = application(settings, clock, database, Arc::new(vault))?;
+    // Whoever administers shows an API key.
+    let app = application(settings, clock, database, Arc::new(vault), None)?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
             "SCAIGRID_DATABASE_URL: the database has tables, but nobody in them{ADVICE}"
@@ -91,12 +95,23 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     Ok(app)
 }
 
+/// The issuers whose tokens are believed, if there are any.
+fn issuers(settings: &Settings) -> anyhow::Result<Option<Arc<dyn TokenVerifier>>> {
+    if settings.oidc_issuers.is_empty() {
+        return Ok(None);
+    }
+    let issuers = Issuers::trust(settings.oidc_issuers.clone());
+    let issuers = issuers.map_err(|error| Unusable(format!("SCAIGRID_OIDC_ISSUERS: {error}")))?;
+    Ok(Some(Arc::new(issuers)))
+}
+
 /// The application and its engine, at rest.
 fn application(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     database: Database,
     vault: Arc<Vault>,
+    tokens: Option<Arc<dyn TokenVerifier>>,
 ) -> anyhow::Result<App> {
     let bus = match &settings.redis_url {
         None => Bus::in_process(),
@@ -115,7 +130,7 @@ fn application(
         system: system.clone(),
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
-    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, system }))
+    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, system }))
 }
 
 async fn bootstrap(settings: &Settings, app: &App) -> anyhow::Result<()> {

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use scaigrid_persistence::{Connection, api_keys, partners, tenants};
-use scaigrid_scope::{CannotAct, PartnerId, Place, PlaintextKey, Principal, Slug, TenantId, TenantRef};
+use scaigrid_scope::token::BearerToken;
+use scaigrid_scope::{
+    CannotAct, Identity, Instant, PartnerId, Place, PlaintextKey, Principal, Slug, TenantId, TenantRef,
+};
 
 use crate::caches::{CallerKey, Remembered};
 use crate::{App, Error, Resource};
@@ -13,20 +16,40 @@ use crate::{App, Error, Resource};
 /// The most characters of a header that names a place; the longest name of one is a slug.
 const MAX_PLACE: usize = Slug::MAX_CHARS;
 
+/// What a caller presents, by its form.
+enum Presented<'a> {
+    Key(PlaintextKey),
+    Token(BearerToken<'a>),
+}
+
+impl Presented<'_> {
+    fn hash(&self) -> [u8; 32] {
+        match self {
+            Self::Key(key) => key.hash(),
+            Self::Token(token) => token.hash(),
+        }
+    }
+}
+
 impl App {
     /// The principal that a bearer token stands for, acting in the tenant or at the partner's level that the request
     /// names, each by id or slug, else at their own.
     ///
     /// # Errors
     /// [`Error::TokenInvalid`] and [`Error::TokenExpired`]; [`Error::NotFound`] for a place that does not exist or is out of
-    /// reach; [`Error::TenantSuspended`].
+    /// reach; [`Error::TenantSuspended`]. For a token also [`Error::Unavailable`] when the keys of its issuer cannot be had,
+    /// and [`Error::Capacity`] when it names somebody new and the tenant is full.
     pub async fn authenticate(
         &self,
         bearer: &str,
         tenant: Option<&str>,
         partner: Option<&str>,
     ) -> Result<Arc<Principal>, Error> {
-        let presented = PlaintextKey::parse(bearer).map_err(|_| Error::TokenInvalid)?;
+        let presented = match (PlaintextKey::parse(bearer), BearerToken::parse(bearer)) {
+            (Ok(key), _) => Presented::Key(key),
+            (Err(_), Some(token)) if self.0.tokens.is_some() => Presented::Token(token),
+            _ => return Err(Error::TokenInvalid),
+        };
         let place = |named: Option<&str>, resource| match named {
             Some(text) if text.len() > MAX_PLACE => Err(Error::NotFound(resource)),
             Some(text) => Ok(Some(Box::from(text))),
@@ -38,26 +61,21 @@ impl App {
             partner: place(partner, Resource::Partner)?,
         };
         let now = self.now();
-        match self.0.caches.caller(&known, now) {
-            Remembered::Known(principal) => return Ok(principal),
-            Remembered::Expired => return Err(Error::TokenExpired),
-            Remembered::Nothing => {}
+        match (self.0.caches.caller(&known, now), &presented) {
+            (Remembered::Known(principal), _) => return Ok(principal),
+            (Remembered::Expired, Presented::Key(_)) => return Err(Error::TokenExpired),
+            // A token is good for a little longer than it says, but is not remembered any more.
+            (Remembered::Expired, Presented::Token(_)) | (Remembered::Nothing, _) => {}
         }
 
         let begun = self.0.caches.begin_caller();
-        let mut connection = self.0.database.read().await?;
-        let found = api_keys::find_by_hash(&mut connection, &self.0.system, &known.hash).await?;
-        let found = found.ok_or(Error::TokenInvalid)?;
-        if found.key.revoked_at.is_some() {
-            return Err(Error::TokenInvalid);
-        }
-        if !found.key.is_valid_at(now) {
-            return Err(Error::TokenExpired);
-        }
-        let expires_at = found.key.expires_at;
-        let place = self.place(&mut connection, tenant, partner).await?;
+        let (identity, expires_at) = match presented {
+            Presented::Key(_) => self.by_key(&known.hash, now).await?,
+            Presented::Token(token) => self.by_token(token, now).await?,
+        };
+        let place = self.place(tenant, partner).await?;
         let missing = if tenant.is_some() { Resource::Tenant } else { Resource::Partner };
-        let principal = found.into_identity().act(place).map_err(|refusal| match refusal {
+        let principal = identity.act(place).map_err(|refusal| match refusal {
             CannotAct::NotReachable => Error::NotFound(missing),
             CannotAct::TenantSuspended => Error::TenantSuspended,
             CannotAct::UserNotActive => Error::TokenInvalid,
@@ -67,13 +85,27 @@ impl App {
         Ok(principal)
     }
 
+    /// Whom an API key stands for, and until when.
+    async fn by_key(&self, hash: &[u8; 32], now: Instant) -> Result<(Identity, Option<Instant>), Error> {
+        let mut connection = self.0.database.read().await?;
+        let found = api_keys::find_by_hash(&mut connection, &self.0.system, hash).await?;
+        let found = found.ok_or(Error::TokenInvalid)?;
+        if found.key.revoked_at.is_some() {
+            return Err(Error::TokenInvalid);
+        }
+        if !found.key.is_valid_at(now) {
+            return Err(Error::TokenExpired);
+        }
+        let expires_at = found.key.expires_at;
+        Ok((found.into_identity(), expires_at))
+    }
+
     /// The place that a request names. A tenant is the nearer one; a partner named beside it must be its own.
-    async fn place(
-        &self,
-        c: &mut Connection,
-        tenant: Option<&str>,
-        partner: Option<&str>,
-    ) -> Result<Place, Error> {
+    async fn place(&self, tenant: Option<&str>, partner: Option<&str>) -> Result<Place, Error> {
+        if tenant.is_none() && partner.is_none() {
+            return Ok(Place::Own);
+        }
+        let c = &mut self.0.database.read().await?;
         let partner = match partner {
             Some(text) => Some(self.named_partner(c, text).await?.ok_or(Error::NotFound(Resource::Partner))?),
             None => None,
@@ -93,7 +125,11 @@ impl App {
         Ok(tenants::reference_by_slug(c, system, &slug).await?)
     }
 
-    async fn named_partner(&self, c: &mut Connection, text: &str) -> Result<Option<PartnerId>, Error> {
+    pub(crate) async fn named_partner(
+        &self,
+        c: &mut Connection,
+        text: &str,
+    ) -> Result<Option<PartnerId>, Error> {
         let system = &self.0.system;
         let found = if let Ok(id) = text.parse::<PartnerId>() {
             partners::lookup(c, system.partner(id)).await?

@@ -8,7 +8,7 @@ use std::io;
 
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_persistence::{
-    self as persistence, Transaction, api_keys, audit, partners, platform_facts, tenants, users,
+    self as persistence, Transaction, api_keys, audit, data_keys, partners, platform_facts, tenants, users,
 };
 use scaigrid_scope::{
     ApiKey, ApiKeyId, Email, Features, InvalidName, Name, Partner, PartnerId, PartnerLimits, PartnerStatus,
@@ -29,7 +29,7 @@ pub const FIRST_USER: &str = "admin@scaigrid.local";
 /// The fact that names the node which made the first partner, tenant and user.
 pub(crate) const SET_UP_BY: &str = "set_up_by";
 /// The fact that names the master key under which secrets were first sealed.
-const MASTER_KEY: &str = "master_key";
+pub(crate) const MASTER_KEY: &str = "master_key";
 
 /// Why a node cannot start on this database.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,10 @@ impl App {
         let mut connection = self.0.database.read().await?;
         let stored = platform_facts::lookup(&mut connection, MASTER_KEY).await?;
         let set_up = platform_facts::lookup(&mut connection, SET_UP_BY).await?.is_some();
+        // Also those that a node has used which has the keys in another order.
+        for wrapping in data_keys::master_keys(&mut connection, &self.0.system).await? {
+            self.check_master_key(&wrapping)?;
+        }
         drop(connection);
         if let Some(stored) = stored {
             self.check_master_key(&stored)?;

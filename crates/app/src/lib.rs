@@ -25,7 +25,9 @@ pub mod page;
 pub mod partners;
 pub mod readiness;
 pub mod rights;
+pub mod secrets;
 pub mod tenants;
+pub mod tokens;
 mod transaction;
 pub mod users;
 
@@ -61,6 +63,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The modules that there are; see [`built_in_modules`].
     pub catalogue: Modules,
+    /// What knows a good bearer token of a trusted issuer; none where no issuer is trusted.
+    pub tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -77,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) vault: Arc<Vault>,
     pub(crate) catalogue: Modules,
+    pub(crate) tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
 }
@@ -99,11 +104,11 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, system } = parts;
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let app =
-            Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
+        let inner = Inner { database, bus, clock, ids, engine, vault, catalogue, tokens, system, caches };
+        let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);
         tokio::spawn(async move {

@@ -75,7 +75,7 @@ pub(crate) async fn account(c: &mut Connection, scope: TenantScope, user: User) 
 }
 
 /// How many users a tenant may have: the smaller of its own limit and its partner's.
-fn user_limit(own: Option<u32>, partners: Option<u32>) -> Option<u32> {
+pub(crate) fn user_limit(own: Option<u32>, partners: Option<u32>) -> Option<u32> {
     match (own, partners) {
         (Some(own), Some(partners)) => Some(own.min(partners)),
         (own, partners) => own.or(partners),

@@ -37,6 +37,8 @@ text_enum! {
         ApiKeyCreate => "api_key.create",
         /// An API key was revoked.
         ApiKeyDelete => "api_key.delete",
+        /// The keys of the secrets at rest were changed.
+        SecretsRotate => "secrets.rotate",
         /// A module was enabled at a level.
         ModuleEnable => "module.enable",
         /// A module was disabled at a level.

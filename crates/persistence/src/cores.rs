@@ -7,13 +7,14 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::{
-    Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, EnvValue, Environment, IdentityMode,
-    LastError, SecretText, Source, SourceVersion, Status,
+    Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, IdentityMode, LastError, Source,
+    SourceVersion, Status,
 };
 use scaigrid_ir::bundle;
 use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantScope, UserId};
 use serde_json::{Map, Value, json};
 
+use crate::data_keys::{self, Opener};
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
@@ -23,6 +24,12 @@ use crate::schema::{
 };
 use crate::sealing::Vault;
 use crate::{Revised, Written};
+
+mod environment;
+
+pub use environment::{Resealed, SealedEnvironment, environments, reseal};
+
+use environment::{open, seal, sealed};
 
 const TABLE: &str = "cores";
 
@@ -55,12 +62,12 @@ struct CoreRow {
 }
 
 impl CoreRow {
-    fn of(core: &Core, revision: i64, vault: &Vault) -> Result<Self> {
+    fn of(core: &Core, revision: i64, environment: Value) -> Self {
         let last_error = core
             .last_error
             .as_ref()
             .map(|error| json!({"code": error.code, "message": error.message, "at": error.at.micros()}));
-        Ok(Self {
+        Self {
             id: core.id.to_string(),
             tenant_id: core.tenant_id.to_string(),
             slug: core.slug.to_string(),
@@ -72,7 +79,7 @@ impl CoreRow {
             entity_key_field: core.concurrency.entity_key_field().map(ToString::to_string),
             source_version: core.source.version.cast_signed(),
             plugins: storable(Value::Array(core.plugins.to_vec())),
-            environment: storable(seal(core, vault)?),
+            environment: storable(environment),
             resource_limits: storable(Value::Object((*core.resource_limits).clone())),
             checkpoint_mode: core.checkpoint_mode.to_string(),
             privilege_level: core.privilege_level.to_string(),
@@ -82,10 +89,10 @@ impl CoreRow {
             revision,
             created_at: core.created_at.into(),
             updated_at: core.updated_at.into(),
-        })
+        }
     }
 
-    fn core(self, program: Arc<Value>, vault: &Vault) -> Result<Core> {
+    fn core(self, program: Arc<Value>, opener: &Opener<'_>) -> Result<Core> {
         let id = self.id.as_str();
         let bad = |name, reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, name, id, reason);
         let tenant_id = column(TABLE, "tenant_id", id, &self.tenant_id)?;
@@ -111,7 +118,7 @@ impl CoreRow {
                 Value::Array(entries) => entries,
                 _ => return Err(bad("plugins", &"not an array")),
             }),
-            environment: open(&self.environment, tenant_id, core_id, vault)
+            environment: open(&self.environment, core_id, opener)
                 .map_err(|reason| bad("environment", &reason))?,
             resource_limits: Arc::new(object(self.resource_limits)),
             checkpoint_mode: column(TABLE, "checkpoint_mode", id, &self.checkpoint_mode)?,
@@ -138,47 +145,6 @@ fn last_error(stored: &Value) -> LastError {
     let text = |name: &str| stored[name].as_str().unwrap_or_default().to_owned();
     let at = Instant::from_micros(stored["at"].as_i64().unwrap_or_default());
     LastError { code: text("code"), message: text("message"), at }
-}
-
-/// The place of a secret, to which its sealed text is bound.
-fn place(core: CoreId, name: &str) -> String {
-    format!("cores/{core}/environment/{name}")
-}
-
-fn seal(core: &Core, vault: &Vault) -> Result<Value> {
-    let mut stored = Map::new();
-    for (name, value) in core.environment.iter() {
-        let value = match value {
-            EnvValue::Plain(value) => json!({"plain": value}),
-            EnvValue::Secret(secret) => {
-                let sealed = vault.seal(core.tenant_id, &place(core.id, name), secret.reveal());
-                json!({"sealed": sealed.map_err(|error| Error::Setup(error.to_string()))?})
-            }
-        };
-        stored.insert(name.to_owned(), value);
-    }
-    Ok(Value::Object(stored))
-}
-
-fn open(
-    stored: &Value,
-    tenant: scaigrid_scope::TenantId,
-    core: CoreId,
-    vault: &Vault,
-) -> std::result::Result<Environment, String> {
-    let fields = stored.as_object().ok_or("not an object")?;
-    let values = fields.iter().map(|(name, value)| {
-        let value = match (value.get("plain"), value.get("sealed").and_then(Value::as_str)) {
-            (Some(plain), None) => EnvValue::Plain(plain.clone()),
-            (None, Some(sealed)) => {
-                let secret = vault.open(tenant, &place(core, name), sealed);
-                EnvValue::Secret(SecretText::new(secret.map_err(|error| error.to_string())?))
-            }
-            _ => return Err(format!("{name} is neither plain nor sealed")),
-        };
-        Ok((name.clone(), value))
-    });
-    values.collect::<std::result::Result<Vec<_>, String>>().map(Environment::from_stored)
 }
 
 /// Which Cores a list shows.
@@ -215,7 +181,8 @@ pub async fn lookup(
     let Some((row, bundle)) = row else { return Ok(None) };
     let program = unpack(&row.id, &bundle)?;
     let revision = row.revision;
-    Ok(Some(Revised { value: row.core(program, vault)?, revision }))
+    let opener = data_keys::opener(c, scope, vault, sealed(&row.environment)).await?;
+    Ok(Some(Revised { value: row.core(program, &opener)?, revision }))
 }
 
 /// A Core's status and the number of its present program, without the rest.
@@ -266,7 +233,9 @@ pub async fn list(
     }
     let found: Vec<CoreRow> = with!(c, c => query!().load(c).await)?;
     let empty = Arc::new(Value::Object(Map::new()));
-    found.into_iter().map(|row| row.core(Arc::clone(&empty), vault)).collect()
+    let texts = found.iter().flat_map(|row| sealed(&row.environment));
+    let opener = data_keys::opener(c, scope, vault, texts).await?;
+    found.into_iter().map(|row| row.core(Arc::clone(&empty), &opener)).collect()
 }
 
 /// How many Cores a tenant has.
@@ -286,7 +255,7 @@ fn like(text: &str) -> String {
 /// [`Error::Duplicate`] when the tenant has a Core of that slug.
 pub async fn add(tx: &mut Transaction, scope: TenantScope, core: &Core, vault: &Vault) -> Result<()> {
     check(scope, core)?;
-    let row = CoreRow::of(core, 1, vault)?;
+    let row = CoreRow::of(core, 1, seal(tx, scope, core, vault).await?);
     with!(tx, c => diesel::insert_into(cores::table).values(&row).execute(c).await)?;
     add_version(tx, scope, core, core.created_by).await
 }
@@ -315,7 +284,7 @@ pub async fn save(
     vault: &Vault,
 ) -> Result<Written> {
     check(scope, core)?;
-    let row = CoreRow::of(core, expected + 1, vault)?;
+    let row = CoreRow::of(core, expected + 1, seal(tx, scope, core, vault).await?);
     macro_rules! target {
         () => {
             cores::table

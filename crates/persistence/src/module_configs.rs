@@ -10,6 +10,7 @@ use scaigrid_modules::config::{ConfigSchema, Layer, Origin};
 use scaigrid_scope::{Instant, Level, LevelScope, PartnerId, PartnerScope, PlatformScope, TenantScope};
 use serde_json::{Map, Value, json};
 
+use crate::data_keys;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result};
 use crate::instant::Stamp;
@@ -49,7 +50,7 @@ fn sealing_place(module: &str, pointer: &str) -> String {
     format!("modules/{module}/config{pointer}")
 }
 
-fn read(row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
+async fn read(c: &mut Connection, row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
     let id = format!("{}/{}/{}", row.level, row.scope_id, row.module_id);
     let impossible = |column: &'static str, reason: &dyn std::fmt::Display| {
         Error::inconsistent(TABLE, column, &id, reason)
@@ -57,9 +58,11 @@ fn read(row: ConfigRow, vault: &Vault) -> Result<ModuleConfig> {
     let level = level_at(TABLE, &id, &row.level, &row.scope_id)?;
     let mut values = row.config;
     let mut secrets = BTreeSet::new();
-    for (pointer, sealed) in row.secrets.as_object().into_iter().flatten() {
-        let opened = vault
-            .open_at(level, &sealing_place(&row.module_id, pointer), sealed.as_str().unwrap_or_default())
+    let texts = || row.secrets.as_object().into_iter().flatten();
+    let opener = data_keys::opener_at(c, level, vault, texts().filter_map(|(_, text)| text.as_str())).await?;
+    for (pointer, sealed) in texts() {
+        let opened = opener
+            .open(&sealing_place(&row.module_id, pointer), sealed.as_str().unwrap_or_default())
             .map_err(|error| impossible("secrets", &error))?;
         let opened: Value =
             serde_json::from_str(&opened).map_err(|_| impossible("secrets", &"it is no JSON"))?;
@@ -95,7 +98,11 @@ async fn of_levels(
         .filter(module_configs::scope_id.eq_any(ids))
         .filter(module_configs::module_id.eq(module.to_string()));
     let rows: Vec<ConfigRow> = with!(c, c => query.select(ConfigRow::as_select()).load(c).await)?;
-    rows.into_iter().map(|row| read(row, vault)).collect()
+    let mut configs = Vec::with_capacity(rows.len());
+    for row in rows {
+        configs.push(read(c, row, vault).await?);
+    }
+    Ok(configs)
 }
 
 /// All that bears on a tenant: what the platform, its partner and it have configured of a module, in one query. In no
@@ -146,10 +153,15 @@ pub async fn save(
 ) -> Result<bool> {
     let mut config = layer.values().clone();
     let mut secrets = Map::new();
+    let mut sealer = None;
     for pointer in layer.secrets(schema) {
         let Some(part) = config.pointer_mut(&pointer) else { continue };
         let clear = std::mem::take(part).to_string();
-        let sealed = vault.seal_at(scope.level(), &sealing_place(module.as_str(), &pointer), &clear);
+        let sealer = match &sealer {
+            Some(sealer) => sealer,
+            None => sealer.insert(data_keys::sealer(tx, scope, vault, at).await?),
+        };
+        let sealed = sealer.seal(&sealing_place(module.as_str(), &pointer), &clear);
         secrets.insert(pointer, sealed.map_err(|error| Error::Setup(error.to_string()))?.into());
     }
     let origin = |(pointer, origin): (&String, &Origin)| {

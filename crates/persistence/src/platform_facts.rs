@@ -35,3 +35,21 @@ pub async fn lock(tx: &mut Transaction, name: &str) -> Result<bool> {
         .set(platform_facts::value.eq(platform_facts::value));
     Ok(with!(tx, c => update.execute(c).await)? > 0)
 }
+
+/// Settles a fact anew.
+pub async fn put(tx: &mut Transaction, name: &str, value: &str) -> Result<()> {
+    let insert = diesel::insert_into(platform_facts::table)
+        .values((platform_facts::name.eq(name.to_owned()), platform_facts::value.eq(value.to_owned())))
+        .on_conflict(platform_facts::name)
+        .do_update()
+        .set(platform_facts::value.eq(value.to_owned()));
+    with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Forgets a fact.
+pub async fn remove(tx: &mut Transaction, name: &str) -> Result<()> {
+    let delete = diesel::delete(platform_facts::table.find(name.to_owned()));
+    with!(tx, c => delete.execute(c).await)?;
+    Ok(())
+}

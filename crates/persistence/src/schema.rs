@@ -85,6 +85,34 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    external_identities (tenant_id, issuer, subject) {
+        tenant_id -> Text,
+        issuer -> Text,
+        subject -> Text,
+        user_id -> Text,
+        heard_at -> Moment,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    data_keys (owner, generation) {
+        owner -> Text,
+        generation -> Integer,
+        id -> Text,
+        master_key -> Text,
+        wrapped -> Binary,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     api_keys (id) {
         id -> Text,
         tenant_id -> Text,
@@ -401,3 +429,4 @@ diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners
 diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);
 diesel::allow_tables_to_appear_in_same_query!(user_groups, group_members);
 diesel::allow_tables_to_appear_in_same_query!(custom_roles, custom_role_holders, users);
+diesel::allow_tables_to_appear_in_same_query!(external_identities, users);

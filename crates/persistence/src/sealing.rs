@@ -1,19 +1,23 @@
 //! Secrets at rest: sealed under a key of their tenant, opened where they are used.
 //!
-//! A tenant's key is derived from the master key (HKDF-SHA256, RFC 5869), so that no two tenants' secrets are sealed
-//! under one key. The cipher is XChaCha20-Poly1305 with a random nonce; the tenant and the place of the secret
+//! Secrets are sealed under the tenants' data keys ([`crate::data_keys`]), which a master key wraps. Those of earlier
+//! versions, and what has no data key, are sealed under a key that is derived from the master key (HKDF-SHA256, RFC 5869),
+//! so that no two tenants' secrets are sealed under one key either way. The cipher is XChaCha20-Poly1305 with a random nonce; the tenant and the place of the secret
 //! are bound in as associated data, so that a sealed text which is copied to another row does not open there. Every sealed
 //! text names the master key that it stands under: with several keys listed, the first seals and all open.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
-use scaigrid_scope::{Level, TenantId};
+use scaigrid_scope::TenantId;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 /// How many bytes a master key has.
 pub const KEY_BYTES: usize = 32;
@@ -32,6 +36,9 @@ pub enum SealingError {
     /// The key that the text names is not among the keys of this process.
     #[error("sealed under the master key {0}, which this process does not have")]
     UnknownKey(String),
+    /// The data key that the text names is not the tenant's.
+    #[error("sealed under the data key {0}, which the tenant does not have")]
+    UnknownDataKey(String),
     /// The text was changed, moved here from elsewhere, or is none of ours.
     #[error("the sealed text does not open")]
     Broken,
@@ -40,11 +47,20 @@ pub enum SealingError {
 struct MasterKey {
     /// The first eight bytes of the key's SHA-256, in hex.
     id: String,
-    bytes: [u8; KEY_BYTES],
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
 }
 
-/// The master keys of this process.
-pub struct Vault(Vec<MasterKey>);
+/// A key that seals a tenant's secrets. Its bytes are wiped when nobody needs them any more.
+pub(crate) type DataKey = Zeroizing<[u8; KEY_BYTES]>;
+
+/// The most unwrapped data keys that are remembered; past it all are forgotten, since any can be unwrapped again.
+const REMEMBERED: usize = 10_000;
+
+/// The data keys that were unwrapped, by owner and name.
+type Unwrapped = Mutex<HashMap<(Box<str>, Box<str>), Arc<DataKey>>>;
+
+/// The master keys of this process, and the data keys that it has unwrapped with them.
+pub struct Vault(Vec<MasterKey>, Unwrapped);
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,12 +78,13 @@ impl Vault {
             .split(|c: char| c == ',' || c.is_whitespace())
             .filter(|part| !part.is_empty())
             .map(|part| {
-                let bytes = STANDARD.decode(part).map_err(|_| SealingError::BadKey)?;
-                let bytes = <[u8; KEY_BYTES]>::try_from(bytes).map_err(|_| SealingError::BadKey)?;
-                Ok(MasterKey { id: hex(&Sha256::digest(bytes)[..8]), bytes })
+                let decoded = Zeroizing::new(STANDARD.decode(part).map_err(|_| SealingError::BadKey)?);
+                let bytes = <[u8; KEY_BYTES]>::try_from(decoded.as_slice());
+                let bytes = Zeroizing::new(bytes.map_err(|_| SealingError::BadKey)?);
+                Ok(MasterKey { id: hex(&Sha256::digest(bytes.as_slice())[..8]), bytes })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(SealingError::NoKey) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(SealingError::NoKey) } else { Ok(Self(keys, Mutex::default())) }
     }
 
     /// A new key, drawn at random, in the form that [`Vault::parse`] reads.
@@ -94,40 +111,8 @@ impl Vault {
     /// # Errors
     /// [`SealingError::Broken`] when the secret is longer than the cipher can take (256 GiB).
     pub fn seal(&self, tenant: TenantId, place: &str, secret: &str) -> Result<String, SealingError> {
-        self.seal_for(&Owner::tenant(tenant), place, secret)
-    }
-
-    /// Seals a secret of a level for one place: a tenant's under the tenant's key, a partner's and the platform's under
-    /// keys of their own.
-    ///
-    /// # Errors
-    /// As [`Vault::seal`].
-    pub fn seal_at(&self, level: Level, place: &str, secret: &str) -> Result<String, SealingError> {
-        match level {
-            Level::Tenant(tenant) => self.seal(tenant, place, secret),
-            Level::Partner(_) | Level::Platform => self.seal_for(&Owner::above(level), place, secret),
-        }
-    }
-
-    /// Opens what [`Vault::seal_at`] made for the same level and place.
-    ///
-    /// # Errors
-    /// As [`Vault::open`].
-    pub fn open_at(&self, level: Level, place: &str, sealed: &str) -> Result<String, SealingError> {
-        match level {
-            Level::Tenant(tenant) => self.open(tenant, place, sealed),
-            Level::Partner(_) | Level::Platform => self.open_for(&Owner::above(level), place, sealed),
-        }
-    }
-
-    fn seal_for(&self, owner: &Owner, place: &str, secret: &str) -> Result<String, SealingError> {
         let key = self.0.first().ok_or(SealingError::NoKey)?;
-        let nonce = rand::random::<[u8; NONCE_BYTES]>();
-        let bound = owner.bound(place);
-        let payload = Payload { msg: secret.as_bytes(), aad: bound.as_bytes() };
-        let sealed =
-            cipher(key, owner)?.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealingError::Broken)?;
-        let body = [&nonce[..], &sealed].concat();
+        let body = seal_under(&tenant_key(key, tenant)?, &bound(tenant, place), secret.as_bytes())?;
         Ok(format!("{VERSION}.{}.{}", key.id, URL_SAFE_NO_PAD.encode(body)))
     }
 
@@ -136,61 +121,93 @@ impl Vault {
     /// # Errors
     /// When the key is missing or the text is not what was sealed.
     pub fn open(&self, tenant: TenantId, place: &str, sealed: &str) -> Result<String, SealingError> {
-        self.open_for(&Owner::tenant(tenant), place, sealed)
-    }
-
-    fn open_for(&self, owner: &Owner, place: &str, sealed: &str) -> Result<String, SealingError> {
         let mut parts = sealed.splitn(3, '.');
         let (Some(VERSION), Some(id), Some(body)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SealingError::Broken);
         };
-        let key = self.0.iter().find(|key| key.id == id);
-        let key = key.ok_or_else(|| SealingError::UnknownKey(id.to_owned()))?;
+        let key = self.master_key(id)?;
         let body = URL_SAFE_NO_PAD.decode(body).map_err(|_| SealingError::Broken)?;
-        let (nonce, sealed) = body.split_first_chunk::<NONCE_BYTES>().ok_or(SealingError::Broken)?;
-        let bound = owner.bound(place);
-        let payload = Payload { msg: sealed, aad: bound.as_bytes() };
-        let secret =
-            cipher(key, owner)?.decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealingError::Broken)?;
+        let secret = open_under(&tenant_key(key, tenant)?, &bound(tenant, place), &body)?;
         String::from_utf8(secret).map_err(|_| SealingError::Broken)
     }
-}
 
-/// Whose secrets a key is for.
-struct Owner {
-    id: String,
-    purpose: String,
-}
-
-impl Owner {
-    fn tenant(id: TenantId) -> Self {
-        Self { id: id.to_string(), purpose: format!("scaigrid tenant key {id}") }
+    fn master_key(&self, id: &str) -> Result<&MasterKey, SealingError> {
+        let key = self.0.iter().find(|key| key.id == id);
+        key.ok_or_else(|| SealingError::UnknownKey(id.to_owned()))
     }
 
-    fn above(level: Level) -> Self {
-        match level {
-            Level::Tenant(id) => Self::tenant(id),
-            Level::Partner(id) => Self { id: id.to_string(), purpose: format!("scaigrid partner key {id}") },
-            Level::Platform => {
-                Self { id: "platform".to_owned(), purpose: "scaigrid platform key".to_owned() }
-            }
+    /// Wraps a data key by the first master key, and names that.
+    pub(crate) fn wrap(&self, bound: &str, key: &DataKey) -> Result<(String, Vec<u8>), SealingError> {
+        let master = self.0.first().ok_or(SealingError::NoKey)?;
+        let wrapped = seal_under(&wrapping_key(master)?, bound, key.as_slice())?;
+        Ok((master.id.clone(), wrapped))
+    }
+
+    /// Unwraps what [`Vault::wrap`] wrapped by the master key of a name.
+    pub(crate) fn unwrap(&self, master: &str, bound: &str, wrapped: &[u8]) -> Result<DataKey, SealingError> {
+        let bytes = Zeroizing::new(open_under(&wrapping_key(self.master_key(master)?)?, bound, wrapped)?);
+        let bytes = <[u8; KEY_BYTES]>::try_from(bytes.as_slice());
+        bytes.map(Zeroizing::new).map_err(|_| SealingError::Broken)
+    }
+
+    /// A data key that was unwrapped before.
+    pub(crate) fn remembered(&self, owner: &str, id: &str) -> Option<Arc<DataKey>> {
+        let unwrapped = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        unwrapped.get(&(Box::from(owner), Box::from(id))).cloned()
+    }
+
+    /// A data key that was unwrapped before, or is now.
+    pub(crate) fn remember(
+        &self,
+        owner: &str,
+        id: &str,
+        unwrap: impl FnOnce() -> Result<DataKey, SealingError>,
+    ) -> Result<Arc<DataKey>, SealingError> {
+        if let Some(key) = self.remembered(owner, id) {
+            return Ok(key);
         }
-    }
-
-    /// What a sealed text of theirs is bound to.
-    fn bound(&self, place: &str) -> String {
-        format!("{}\n{place}", self.id)
+        let key = Arc::new(unwrap()?);
+        let mut unwrapped = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if unwrapped.len() >= REMEMBERED {
+            unwrapped.clear();
+        }
+        unwrapped.insert((Box::from(owner), Box::from(id)), Arc::clone(&key));
+        Ok(key)
     }
 }
 
-fn cipher(key: &MasterKey, owner: &Owner) -> Result<XChaCha20Poly1305, SealingError> {
-    let derived = expand(key, &owner.purpose)?;
-    XChaCha20Poly1305::new_from_slice(&derived).map_err(|_| SealingError::Broken)
+fn bound(tenant: TenantId, place: &str) -> String {
+    format!("{tenant}\n{place}")
+}
+
+fn tenant_key(key: &MasterKey, tenant: TenantId) -> Result<DataKey, SealingError> {
+    expand(key, &format!("scaigrid tenant key {tenant}")).map(Zeroizing::new)
+}
+
+fn wrapping_key(key: &MasterKey) -> Result<DataKey, SealingError> {
+    expand(key, "scaigrid wrapping of data keys").map(Zeroizing::new)
+}
+
+/// Nonce and ciphertext of a secret that opens only with what it is bound to.
+pub(crate) fn seal_under(key: &DataKey, bound: &str, secret: &[u8]) -> Result<Vec<u8>, SealingError> {
+    let nonce = rand::random::<[u8; NONCE_BYTES]>();
+    let payload = Payload { msg: secret, aad: bound.as_bytes() };
+    let cipher = XChaCha20Poly1305::new_from_slice(key.as_slice()).map_err(|_| SealingError::Broken)?;
+    let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| SealingError::Broken)?;
+    Ok([&nonce[..], &sealed].concat())
+}
+
+/// What [`seal_under`] sealed.
+pub(crate) fn open_under(key: &DataKey, bound: &str, body: &[u8]) -> Result<Vec<u8>, SealingError> {
+    let (nonce, sealed) = body.split_first_chunk::<NONCE_BYTES>().ok_or(SealingError::Broken)?;
+    let payload = Payload { msg: sealed, aad: bound.as_bytes() };
+    let cipher = XChaCha20Poly1305::new_from_slice(key.as_slice()).map_err(|_| SealingError::Broken)?;
+    cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| SealingError::Broken)
 }
 
 fn expand(key: &MasterKey, purpose: &str) -> Result<[u8; KEY_BYTES], SealingError> {
     let mut derived = [0; KEY_BYTES];
-    Hkdf::<Sha256>::new(None, &key.bytes)
+    Hkdf::<Sha256>::new(None, key.bytes.as_slice())
         .expand(purpose.as_bytes(), &mut derived)
         .map_err(|_| SealingError::Broken)?;
     Ok(derived)
@@ -227,22 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn each_level_has_a_key_of_its_own() {
-        let vault = Vault::parse(&Vault::generate()).unwrap();
-        let partner = |n| Level::Partner(scaigrid_scope::PartnerId::from_ulid(ulid::Ulid(n)));
-        let levels = [Level::Platform, partner(1), partner(2), Level::Tenant(tenant(1))];
-        for own in levels {
-            let sealed = vault.seal_at(own, "a", "hush").unwrap();
-            for other in levels {
-                assert_eq!(vault.open_at(other, "a", &sealed).is_ok(), other == own, "{own:?} {other:?}");
-            }
-            assert!(vault.open_at(own, "b", &sealed).is_err());
-        }
-        let sealed = vault.seal_at(Level::Tenant(tenant(1)), "a", "hush").unwrap();
-        assert_eq!(vault.open(tenant(1), "a", &sealed).unwrap(), "hush");
-    }
-
-    #[test]
     fn no_text_opens_by_accident_and_no_text_is_a_key_by_accident() {
         let vault = Vault::parse(&Vault::generate()).unwrap();
         let id = vault.key_ids().next().unwrap().to_owned();
@@ -254,5 +255,44 @@ mod tests {
         assert_eq!(Vault::parse(" , ").err(), Some(SealingError::NoKey));
         assert_eq!(Vault::parse("c2hvcnQ=").err(), Some(SealingError::BadKey));
         assert!(!format!("{vault:?}").contains("bytes"));
+    }
+
+    #[test]
+    fn a_data_key_is_unwrapped_by_its_master_key_only() {
+        let (old, new) = (Vault::generate(), Vault::generate());
+        let vault = Vault::parse(&old).unwrap();
+        let key = DataKey::new([7; KEY_BYTES]);
+        let (master, wrapped) = vault.wrap("a", &key).unwrap();
+        assert_eq!(vault.unwrap(&master, "a", &wrapped).unwrap(), key);
+        assert!(!wrapped.windows(KEY_BYTES).any(|window| window == key.as_slice()));
+        assert_eq!(vault.unwrap(&master, "b", &wrapped), Err(SealingError::Broken));
+        let both = Vault::parse(&format!("{new},{old}")).unwrap();
+        assert_eq!(both.unwrap(&master, "a", &wrapped).unwrap(), key);
+        let (young, wrapped) = both.wrap("a", &key).unwrap();
+        assert_ne!(young, master);
+        assert_eq!(vault.unwrap(&young, "a", &wrapped), Err(SealingError::UnknownKey(young)));
+    }
+
+    /// Changing the keys reaches only what it knows of: whoever seals has to be reached too.
+    #[test]
+    fn whatever_seals_is_reached_when_keys_are_changed() {
+        const REACHED: [&str; 1] = ["cores/environment.rs"];
+        fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { files(&path, found) } else { found.push(path) }
+            }
+        }
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = Vec::new();
+        files(&source, &mut found);
+        let seals = |path: &&std::path::PathBuf| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.contains(".seal(") && !path.ends_with("sealing.rs")
+        };
+        let mut sealing: Vec<_> = found.iter().filter(seals).collect();
+        sealing.sort();
+        let reached: Vec<_> = REACHED.iter().map(|file| source.join(file)).collect();
+        assert_eq!(sealing, reached.iter().collect::<Vec<_>>(), "see `App::rotate_secrets`");
     }
 }

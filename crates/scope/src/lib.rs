@@ -22,6 +22,7 @@ mod role;
 mod status;
 mod tenant;
 mod text;
+pub mod token;
 mod user;
 
 pub use api_key::{InvalidApiKey, PlaintextKey};

@@ -31,13 +31,22 @@ pub enum Credential {
         /// What the key is limited to; `None` for all that its holder may do.
         scopes: Option<Permissions>,
     },
+    /// A token of a trusted issuer.
+    Token {
+        /// The issuer: `iss`.
+        issuer: Box<str>,
+        /// Who acts for the user, if it is not they themselves: the `sub` of `act` (RFC 8693).
+        actor: Option<Box<str>>,
+        /// What the token is limited to; `None` for all that its holder may do.
+        scopes: Option<Permissions>,
+    },
 }
 
 impl Credential {
     /// What the credential is limited to, if it is.
     pub const fn scopes(&self) -> Option<&Permissions> {
         match self {
-            Self::ApiKey { scopes, .. } => scopes.as_ref(),
+            Self::ApiKey { scopes, .. } | Self::Token { scopes, .. } => scopes.as_ref(),
         }
     }
 }

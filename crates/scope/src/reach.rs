@@ -89,6 +89,12 @@ pub enum LevelScope {
     Tenant(TenantScope),
 }
 
+impl From<TenantScope> for LevelScope {
+    fn from(scope: TenantScope) -> Self {
+        Self::Tenant(scope)
+    }
+}
+
 impl LevelScope {
     pub(crate) const fn new(level: Level) -> Self {
         match level {

@@ -25,5 +25,7 @@ mod people;
 mod process;
 mod readme;
 mod running;
+mod secrets;
 mod story;
 mod strangers;
+mod tokens;

@@ -52,6 +52,7 @@ const PLACES: &[Place] = &[
     place("crates/persistence", Layer::Adapter, &[]),
     place("crates/storage", Layer::Adapter, &[]),
     place("crates/bus", Layer::Adapter, &[]),
+    place("crates/oidc", Layer::Adapter, &[]),
     place("crates/outbound", Layer::Adapter, &[]),
     place("crates/engine", Layer::Application, &[]),
     place("crates/app", Layer::Application, &["crates/engine"]),

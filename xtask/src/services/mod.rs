@@ -7,6 +7,7 @@
 
 mod packages;
 mod postgres;
+pub(crate) mod provider;
 mod redis;
 mod server;
 mod state;

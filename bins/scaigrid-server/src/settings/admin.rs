@@ -75,6 +75,20 @@ pub enum AdminTask {
         #[command(subcommand)]
         task: CheckpointTask,
     },
+    /// The keys of the secrets at rest
+    #[command(subcommand)]
+    Secrets(SecretsTask),
+}
+
+/// What to do about the keys of the secrets at rest.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SecretsTask {
+    /// Bring everything under the first of the master keys; can be broken off and begun again
+    Rotate {
+        /// Also give every tenant a new data key, and seal its secrets under that
+        #[arg(long)]
+        data_keys: bool,
+    },
 }
 
 /// What to do about partners.

@@ -80,6 +80,12 @@ pub(super) const MODULES_DIR: Setting = derived(
     "none",
     "Folder of further modules' manifests: <module_id>.json or .toml",
 );
+pub(super) const OIDC_ISSUERS: Setting = derived(
+    "oidc_issuers",
+    "oidc-issuers",
+    "none",
+    "Issuers whose tokens are believed: URL audience=NAME [jwks=URL] [tenant=TENANT] [roles=ROLE,…] …; several with ;",
+);
 pub(super) const RATE_LIMITS: Setting = derived(
     "rate_limits",
     "rate-limits",
@@ -91,7 +97,7 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 10] = [
+pub(super) const SETTINGS: [&Setting; 11] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -99,6 +105,7 @@ pub(super) const SETTINGS: [&Setting; 10] = [
     &MASTER_KEY,
     &BOOTSTRAP_KEY,
     &MODULES_DIR,
+    &OIDC_ISSUERS,
     &RATE_LIMITS,
     &LOG,
     &LOG_FORMAT,
@@ -109,12 +116,11 @@ pub(super) const CONFIG: &str = "config";
 
 /// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
 /// that it works would be worse off than one who is told.
-pub(super) const UNSUPPORTED: [&str; 9] = [
+pub(super) const UNSUPPORTED: [&str; 8] = [
     "egress_allow",
     "egress_allow_private",
     "module_probe_interval",
     "object_store",
-    "oidc_issuers",
     "s3_access_key_id",
     "s3_endpoint",
     "s3_region",

@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use scaigrid_http::limits::RateLimits;
+use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
-    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, TenantTask, UserTask,
+    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, SecretsTask, TenantTask, UserTask,
 };
 pub use self::command::Command;
 pub use self::refusal::Refusal;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub bootstrap_key: Option<Secret>,
     /// Where further modules' manifests are.
     pub modules_dir: Option<PathBuf>,
+    /// The issuers whose tokens are believed.
+    pub oidc_issuers: Vec<IssuerSettings>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
@@ -141,6 +144,7 @@ impl Settings {
             master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
             bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
             modules_dir: sources.optional(&catalog::MODULES_DIR, values::folder)?,
+            oidc_issuers: sources.optional(&catalog::OIDC_ISSUERS, values::issuers)?.unwrap_or_default(),
             rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
                 RateLimits::parse(text).map_err(|error| error.to_string())
             })? {

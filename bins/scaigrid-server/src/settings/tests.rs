@@ -45,6 +45,7 @@ fn a_bare_start_serves_on_the_defaults() {
             master_key: None,
             bootstrap_key: None,
             modules_dir: None,
+            oidc_issuers: Vec::new(),
             rate_limits: Some(RateLimits::default()),
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
@@ -102,6 +103,13 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
         ("SCAIGRID_MASTER_KEY", "c2hvcnQ=", "32 bytes in base64"),
         ("SCAIGRID_MASTER_KEY", ",", "at least one"),
         ("SCAIGRID_BOOTSTRAP_KEY", "sgk_short", "expected sgk_"),
+        ("SCAIGRID_OIDC_ISSUERS", "https://id.example", "needs audience=NAME"),
+        ("SCAIGRID_OIDC_ISSUERS", "http://id.example audience=a", "expected an https URL"),
+        (
+            "SCAIGRID_OIDC_ISSUERS",
+            "https://id.example audience=a roles=king",
+            "roles= must be some of super_admin",
+        ),
         ("SCAIGRID_RATE_LIMITS", "60", "expected `off`, or `key="),
         ("SCAIGRID_RATE_LIMITS", "key=0", "with whole numbers from 1, not `key=0`"),
         ("SCAIGRID_RATE_LIMITS", "key=1,key=2", "not `key=2`"),
@@ -124,14 +132,14 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
 #[test]
 fn a_setting_that_would_do_nothing_is_refused() {
     assert_eq!(
-        refusal(&[], &[("SCAIGRID_OIDC_ISSUERS", "https://id.example")], &[]),
-        "SCAIGRID_OIDC_ISSUERS: not supported by this version; leave it unset"
+        refusal(&[], &[("SCAIGRID_OBJECT_STORE", "s3://bucket")], &[]),
+        "SCAIGRID_OBJECT_STORE: not supported by this version; leave it unset"
     );
     assert_eq!(
         refusal(&[], &[], &[("scaigrid.toml", "module_probe_interval = '5'")]),
         "module_probe_interval in scaigrid.toml: not supported by this version; leave it unset"
     );
-    assert!(start(&[], &[("SCAIGRID_OIDC_ISSUERS", "")], &[]).is_ok());
+    assert!(start(&[], &[("SCAIGRID_OBJECT_STORE", "")], &[]).is_ok());
 }
 
 #[test]
@@ -154,6 +162,9 @@ fn every_form_of_a_good_value_is_taken() {
         assert_eq!(found, DatabaseUrl::Postgres(url.to_owned()), "{url}");
     }
     assert_eq!(with("SCAIGRID_MODULES_DIR", "/etc/modules").modules_dir, Some("/etc/modules".into()));
+    let issuers = "https://id.example/a audience=grid; https://id.example/b audience=grid tenant=acme";
+    let issuers = with("SCAIGRID_OIDC_ISSUERS", issuers).oidc_issuers;
+    assert_eq!((issuers.len(), issuers[1].trust.tenant.as_deref()), (2, Some("acme")));
     assert_eq!(with("SCAIGRID_RATE_LIMITS", "off").rate_limits, None);
     let limits = with("SCAIGRID_RATE_LIMITS", "user=7, tenant=8").rate_limits.unwrap();
     assert_eq!((limits.key, limits.user, limits.tenant), (1200, 7, 8));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::sealing::Vault;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -60,6 +61,11 @@ pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
 pub(super) fn master_keys(text: &str) -> Result<Secret, String> {
     Vault::parse(text).map_err(|error| error.to_string())?;
     Ok(Secret::new(text))
+}
+
+/// Issuers whose tokens are believed.
+pub(super) fn issuers(text: &str) -> Result<Vec<IssuerSettings>, String> {
+    IssuerSettings::parse_list(text).map_err(|error| error.to_string())
 }
 
 /// An API key as the platform makes them.

@@ -62,6 +62,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         engine,
         vault: vault.clone(),
         catalogue: built_in_modules().unwrap(),
+        tokens: None,
         system,
     })
 }

@@ -104,6 +104,8 @@ fn quotas_of(principal: &Principal, limits: &RateLimits) -> Vec<Quota> {
     let mut add = |subject, limit| quotas.push(Quota { subject, limit });
     match identity.credential {
         Credential::ApiKey { id, .. } => add(Subject::ApiKey(id), limits.key),
+        // A token lives for an hour or less; its holder is counted.
+        Credential::Token { .. } => {}
     }
     add(Subject::User(identity.user_id), limits.user);
     add(Subject::Tenant(identity.home.id), limits.tenant);

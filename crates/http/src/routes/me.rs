@@ -2,7 +2,7 @@
 
 use actix_web::{get, web};
 use scaigrid_app::{App, me};
-use scaigrid_scope::Level;
+use scaigrid_scope::{Credential, Level};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -21,7 +21,8 @@ use crate::error::Error;
     "roles": ["tenant_viewer"],
     "custom_roles": [{"id": "role_01JZ8QZ5T0000000000000000A", "slug": "reviewer", "name": "Reviewer"}],
     "groups": ["grp_01JZ8QZ5T0000000000000000A"],
-    "permissions": ["models:list", "accounting:view_own", "scaicore:view"]
+    "permissions": ["models:list", "accounting:view_own", "scaicore:view"],
+    "credential": {"kind": "api_key"}
 }))]
 struct Me {
     user: MyUser,
@@ -39,6 +40,33 @@ struct Me {
     groups: Vec<String>,
     /// All that the caller may do in the tenant, with these credentials.
     permissions: Vec<String>,
+    credential: Presented,
+}
+
+/// What the caller presented.
+#[derive(Debug, Serialize, ToSchema)]
+struct Presented {
+    /// `api_key` or `token`.
+    kind: &'static str,
+    /// The issuer of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    /// Who acts for the user, if it is not they themselves: the `act` of a token (RFC 8693).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+}
+
+impl From<&Credential> for Presented {
+    fn from(credential: &Credential) -> Self {
+        match credential {
+            Credential::ApiKey { .. } => Self { kind: "api_key", issuer: None, actor: None },
+            Credential::Token { issuer, actor, .. } => Self {
+                kind: "token",
+                issuer: Some(issuer.to_string()),
+                actor: actor.as_ref().map(ToString::to_string),
+            },
+        }
+    }
 }
 
 /// The account that the credentials stand for.
@@ -85,6 +113,7 @@ impl From<me::Me> for Me {
             custom_roles: me.custom_roles.into_iter().map(Into::into).collect(),
             groups: principal.groups().iter().map(|group| group.id.to_string()).collect(),
             permissions: principal.permissions().iter().map(|key| key.to_string()).collect(),
+            credential: (&identity.credential).into(),
             tenant: me.tenant.into(),
             partner: me.partner.into(),
         }

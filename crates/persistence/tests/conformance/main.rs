@@ -15,6 +15,8 @@ mod audit;
 mod catalogue;
 mod commit;
 mod configs;
+mod data_keys;
+mod external_identities;
 mod groups;
 mod home;
 mod idempotency;

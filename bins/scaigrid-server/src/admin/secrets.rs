@@ -1,0 +1,51 @@
+//! The keys of the secrets at rest.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use scaigrid_app::secrets::{Progress, Rotation};
+use scaigrid_scope::perm;
+use serde_json::json;
+
+use super::Desk;
+use super::answer::{Answer, Columns};
+use crate::settings::SecretsTask;
+
+const COLUMNS: Columns = &["renewed_data_keys", "resealed_cores", "wrapped_data_keys", "master_key_changed"];
+
+impl Desk {
+    pub(super) async fn secrets(&self, task: SecretsTask) -> anyhow::Result<Answer> {
+        let SecretsTask::Rotate { data_keys } = task;
+        let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
+        let watched = std::io::stderr().is_terminal();
+        let progress = |progress| {
+            if watched {
+                tell(progress);
+            }
+        };
+        let done = self.app.rotate_secrets(&caller, &self.request, data_keys, &progress).await;
+        if watched {
+            eprint!("\r\x1b[K");
+        }
+        let Rotation { renewed, resealed, wrapped, master_key_changed } = done?;
+        let item = json!({
+            "renewed_data_keys": renewed,
+            "resealed_cores": resealed,
+            "wrapped_data_keys": wrapped,
+            "master_key_changed": master_key_changed,
+        });
+        let remark = "Everything stands under the first master key; the others can be taken off the list.";
+        Ok(Answer::one(item, COLUMNS).with_remarks([remark.to_owned()]))
+    }
+}
+
+/// One line that is written over and over.
+fn tell(progress: Progress) {
+    let text = match progress {
+        Progress::Tenants(count) => format!("{count} tenants looked at"),
+        Progress::Cores(count) => format!("{count} Cores looked at"),
+        Progress::Keys(count) => format!("{count} data keys wrapped"),
+    };
+    eprint!("\r\x1b[K{text}");
+    // That nobody sees it is no reason to stop.
+    let _ = std::io::stderr().flush();
+}
