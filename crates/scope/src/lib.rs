@@ -25,8 +25,8 @@ pub use api_key::{InvalidApiKey, PlaintextKey};
 pub use authorize::{Authorized, AuthorizedAtLevel, Denied, PermissionMarker, perm};
 pub use clock::{Clock, Instant};
 pub use id::{
-    ApiKeyId, AuditId, CheckpointId, CoreId, EventId, ExecutionId, GroupId, InvalidId, NodeId, PartnerId,
-    RequestId, TenantId, TriggerId, UserId,
+    ApiKeyId, AuditId, CheckpointId, CoreId, DeliveryId, EventId, ExecutionId, GroupId, InvalidId, NodeId,
+    PartnerId, RequestId, TenantId, TriggerId, UserId, WebhookId,
 };
 pub use names::{Email, InvalidName, Name, Slug};
 pub use partner::{Partner, PartnerChanges, PartnerLimits};
