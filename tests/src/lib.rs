@@ -16,6 +16,7 @@ mod database;
 mod place;
 pub mod programs;
 mod proxy;
+mod receiver;
 mod scaicore;
 mod server;
 
@@ -23,6 +24,7 @@ pub use client::{Answer, Client, Request};
 pub use database::Db;
 pub use place::Place;
 pub use proxy::Proxy;
+pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
 pub use server::{Launch, Server, run, server_binary};
 

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use scaigrid_app::{App, Parts as AppParts, built_in_modules};
 use scaigrid_bus::Bus;
 use scaigrid_engine::{Engine, Ids, Parts as EngineParts};
+use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
@@ -114,7 +115,8 @@ fn application(
         system: system.clone(),
     });
     let catalogue = built_in_modules()?;
-    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, system }))
+    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
+    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, outbound, system }))
 }
 
 async fn bootstrap(settings: &Settings, app: &App) -> anyhow::Result<()> {

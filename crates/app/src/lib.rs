@@ -25,12 +25,14 @@ pub mod readiness;
 pub mod tenants;
 mod transaction;
 pub mod users;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use scaigrid_bus::{Bus, Heard, Signal};
 use scaigrid_engine::{Engine, Ids};
 use scaigrid_modules::{Catalogue, InvalidCatalogue, Manifest};
+use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
@@ -58,6 +60,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The modules that there are; see [`built_in_modules`].
     pub catalogue: Catalogue,
+    /// The way out, to whatever a tenant can name.
+    pub outbound: Client,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -74,6 +78,7 @@ pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) vault: Arc<Vault>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) outbound: Client,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
 }
@@ -96,11 +101,11 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, system } = parts;
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, outbound, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let app =
-            Self(Arc::new(Inner { database, bus, clock, ids, engine, vault, catalogue, system, caches }));
+        let inner = Inner { database, bus, clock, ids, engine, vault, catalogue, outbound, system, caches };
+        let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);
         tokio::spawn(async move {
@@ -141,6 +146,14 @@ impl App {
     pub(crate) fn people_changed(&self) {
         self.0.caches.forget_people();
         self.0.bus.publish(Signal::PeopleChanged);
+    }
+
+    /// After a commit that made, changed or removed a webhook.
+    pub(crate) fn webhooks_changed(&self) {
+        self.0.engine.forget_listeners();
+        self.0.bus.publish(Signal::WebhooksChanged);
+        // One that was switched on may have been waited for.
+        self.0.database.outbox().notify_one();
     }
 
     /// After a commit that switched a module.

@@ -62,7 +62,10 @@ pub enum SendError {
 
 /// An HTTP/1.1 client that goes only where the guard lets it. Cheap to clone.
 #[derive(Clone)]
-pub struct Client(legacy::Client<Connector, Full<Bytes>>);
+pub struct Client {
+    guard: Guard,
+    http: legacy::Client<Connector, Full<Bytes>>,
+}
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,8 +90,13 @@ impl Client {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_headers(HEADERS)
             .http1_max_buf_size(HEADER_BYTES)
-            .build(Connector { guard, tls });
-        Ok(Self(client))
+            .build(Connector { guard: guard.clone(), tls });
+        Ok(Self { guard, http: client })
+    }
+
+    /// The guard that it stands behind.
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Sends a request and reads the answer.
@@ -105,7 +113,7 @@ impl Client {
         // What cannot be right is told before anything is looked up.
         Target::of(url).map_err(SendError::Refused)?;
         *request.uri_mut() = url.as_str().parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
-        let asked = timeout_at(until, self.0.request(request.map(Full::new))).await;
+        let asked = timeout_at(until, self.http.request(request.map(Full::new))).await;
         let answer = asked.map_err(|_| SendError::TimedOut)?.map_err(|error| failed(&error))?;
         let (head, body) = answer.into_parts();
         let body = read(body, limits.body, until).await;

@@ -23,6 +23,7 @@ mod json;
 pub mod leases;
 pub mod memory;
 pub mod module_settings;
+mod outbox;
 pub mod partners;
 pub mod platform_facts;
 mod postgres;
@@ -31,6 +32,8 @@ pub mod sealing;
 mod sqlite;
 pub mod tenants;
 pub mod users;
+pub mod webhook_deliveries;
+pub mod webhooks;
 mod written;
 
 pub use database::{Connection, Database, DatabaseUrl, Transaction};

@@ -129,8 +129,6 @@ pub struct Event {
     pub event_type: EventType,
     /// The tenant.
     pub tenant_id: TenantId,
-    /// Its partner, where that is known.
-    pub partner_id: Option<PartnerId>,
     /// When.
     pub at: Instant,
     /// The module that it happened in, else `scaigrid`.
@@ -151,7 +149,6 @@ impl Event {
             id: EventId::from_ulid(record.id.ulid()),
             event_type,
             tenant_id: record.tenant_id?,
-            partner_id: record.partner_id,
             at: record.at,
             source: record.module.clone().unwrap_or_else(|| "scaigrid".to_owned()),
             payload: json!({
@@ -164,9 +161,9 @@ impl Event {
         })
     }
 
-    /// The JSON that is posted.
-    pub fn body(&self) -> String {
-        let whole = self.envelope(&self.payload);
+    /// The JSON that is posted, given the tenant's partner.
+    pub fn body(&self, partner: PartnerId) -> String {
+        let whole = self.envelope(partner, &self.payload);
         if whole.len() <= Self::MAX_BODY {
             return whole;
         }
@@ -175,16 +172,16 @@ impl Event {
             fields.remove("changes");
             fields.insert("truncated".to_owned(), true.into());
         }
-        self.envelope(&short)
+        self.envelope(partner, &short)
     }
 
-    fn envelope(&self, payload: &Value) -> String {
+    fn envelope(&self, partner: PartnerId, payload: &Value) -> String {
         json!({
             "event_id": self.id,
             "event_type": self.event_type.as_str(),
             "source": self.source,
             "tenant_id": self.tenant_id,
-            "partner_id": self.partner_id,
+            "partner_id": partner,
             "timestamp": self.at,
             "payload": payload,
         })
@@ -199,6 +196,8 @@ mod tests {
     use ulid::Ulid;
 
     use super::*;
+
+    const PARTNER: PartnerId = PartnerId::from_ulid(Ulid(2));
 
     fn record(action: AuditAction, changes: Changes) -> AuditRecord {
         AuditRecord {
@@ -220,12 +219,12 @@ mod tests {
     fn a_record_is_told_as_an_event_of_the_same_number() {
         let changes = diff(&json!({"secret": "old"}), &json!({"secret": "new", "name": "a"}), &[]);
         let event = Event::of_record(&record(AuditAction::CoreUpdate, changes.clone())).unwrap();
-        let told: Value = serde_json::from_str(&event.body()).unwrap();
+        let told: Value = serde_json::from_str(&event.body(PARTNER)).unwrap();
         assert_eq!(
             told,
             json!({
                 "event_id": "evt_00000000000000000000000007", "event_type": "scaicore.updated", "source": "scaicore",
-                "tenant_id": "ten_00000000000000000000000001", "partner_id": null,
+                "tenant_id": "ten_00000000000000000000000001", "partner_id": "prt_00000000000000000000000002",
                 "timestamp": "1970-01-01T00:00:01Z",
                 "payload": {
                     "resource_type": "core", "resource_id": "core_1", "action": "core.update",
@@ -233,7 +232,7 @@ mod tests {
                 }
             })
         );
-        assert!(!event.body().contains("old") && !event.body().contains("new"));
+        assert!(!event.body(PARTNER).contains("old") && !event.body(PARTNER).contains("new"));
         assert_eq!(Event::of_record(&record(AuditAction::ExecutionCancel, Changes::default())), None);
         let above = AuditRecord { tenant_id: None, ..record(AuditAction::ModuleEnable, Changes::default()) };
         assert_eq!(Event::of_record(&above), None, "no tenant has a webhook for it");
@@ -245,9 +244,9 @@ mod tests {
             (0..1000).map(|n| (format!("field{n}"), json!("x".repeat(5000)))).collect();
         let mut event = Event::of_record(&record(AuditAction::CoreUpdate, Changes::default())).unwrap();
         event.payload["changes"] = Value::Object(fields);
-        let told: Value = serde_json::from_str(&event.body()).unwrap();
+        let told: Value = serde_json::from_str(&event.body(PARTNER)).unwrap();
         assert_eq!(told["payload"]["truncated"], true);
         assert_eq!(told["payload"]["resource_id"], "core_1");
-        assert!(event.body().len() <= Event::MAX_BODY);
+        assert!(event.body(PARTNER).len() <= Event::MAX_BODY);
     }
 }

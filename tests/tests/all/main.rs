@@ -25,3 +25,4 @@ mod readme;
 mod running;
 mod story;
 mod strangers;
+mod webhooks;

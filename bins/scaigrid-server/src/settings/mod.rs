@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use scaigrid_http::limits::RateLimits;
+use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
@@ -50,6 +51,8 @@ pub struct Settings {
     pub bootstrap_key: Option<Secret>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
+    /// Where tenants may have calls go although it is not public.
+    pub egress_allow: AllowList,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -144,6 +147,12 @@ impl Settings {
                 Some(limits) => limits,
                 None => Some(RateLimits::default()),
             },
+            egress_allow: sources
+                .optional(&catalog::EGRESS_ALLOW, |text| {
+                    text.parse::<AllowList>().map_err(|error| error.to_string())
+                })?
+                .unwrap_or_default()
+                .and_own_networks(sources.required(&catalog::EGRESS_ALLOW_PRIVATE, values::yes_or_no)?),
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

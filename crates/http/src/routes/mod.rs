@@ -3,6 +3,7 @@
 //! One file per family: what is sent, what is answered, and handlers that extract, call and wrap.
 
 mod audit;
+mod deliveries;
 mod given;
 mod keys;
 mod me;
@@ -12,6 +13,7 @@ mod scaicore;
 mod system;
 mod tenants;
 mod users;
+mod webhooks;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -32,6 +34,8 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     tenants::routes(config);
     modules::routes(config);
     audit::routes(config);
+    webhooks::routes(config);
+    deliveries::routes(config);
     system::routes(config);
 }
 
@@ -57,7 +61,8 @@ mod tests {
                 assert!(operation.tags.is_some(), "{method} {path}");
             }
         }
-        let platform = ["api keys", "audit", "identity", "modules", "operations", "tenancy", "users"];
+        let platform =
+            ["api keys", "audit", "identity", "modules", "operations", "tenancy", "users", "webhooks"];
         assert!(platform.iter().all(|tag| tags.contains(*tag)), "{tags:?}");
     }
 }
