@@ -2,6 +2,7 @@
 //! somebody listens: otherwise it costs a look into memory, and once a second one into the database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -22,16 +23,21 @@ const TENANTS: u64 = 50_000;
 /// The most characters of a text that is told.
 const TEXT: usize = 2_000;
 
-/// What the webhooks of tenants want.
-pub(crate) struct Listeners(Cache<TenantId, Arc<[Subscriptions]>>);
+/// What the webhooks of tenants want. Forgetting is counting, so that what was read before a change and kept after it is
+/// not believed either.
+pub(crate) struct Listeners {
+    count: AtomicU64,
+    known: Cache<TenantId, (u64, Arc<[Subscriptions]>)>,
+}
 
 impl Listeners {
     pub(crate) fn new() -> Self {
-        Self(Cache::builder().max_capacity(TENANTS).time_to_live(BELIEVED).build())
+        let known = Cache::builder().max_capacity(TENANTS).time_to_live(BELIEVED).build();
+        Self { count: AtomicU64::new(0), known }
     }
 
     pub(crate) fn forget_all(&self) {
-        self.0.invalidate_all();
+        self.count.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -42,13 +48,17 @@ impl Engine {
     }
 
     async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
-        if let Some(known) = self.0.listeners.0.get(&tenant) {
+        let listeners = &self.0.listeners;
+        let count = listeners.count.load(Ordering::SeqCst);
+        if let Some((begun, known)) = listeners.known.get(&tenant)
+            && begun == count
+        {
             return Ok(known);
         }
         let mut connection = self.0.database.read().await?;
         let found = webhooks::listening(&mut connection, self.0.system.tenant(tenant)).await?;
         let found: Arc<[Subscriptions]> = found.into();
-        self.0.listeners.0.insert(tenant, Arc::clone(&found));
+        listeners.known.insert(tenant, (count, Arc::clone(&found)));
         Ok(found)
     }
 

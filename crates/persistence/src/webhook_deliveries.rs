@@ -356,6 +356,7 @@ pub async fn report(
     let update = diesel::update(webhook_deliveries::table.find(claimed.delivery.id.to_string()))
         .filter(webhook_deliveries::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(webhook_deliveries::claims.eq(claimed.claim))
+        .filter(webhook_deliveries::claimed_by.is_not_null())
         .filter(pending())
         .set((
             webhook_deliveries::status.eq(status),
@@ -377,6 +378,7 @@ pub async fn put_back(
     let update = diesel::update(webhook_deliveries::table.find(claimed.delivery.id.to_string()))
         .filter(webhook_deliveries::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(webhook_deliveries::claims.eq(claimed.claim))
+        .filter(webhook_deliveries::claimed_by.is_not_null())
         .filter(pending())
         .set((
             webhook_deliveries::claimed_by.eq(None::<String>),

@@ -48,8 +48,8 @@ fn all_over(client: &Client, hook: &str) -> Vec<Value> {
     deliveries(client, hook, "")
 }
 
-fn types(received: &[Received]) -> Vec<String> {
-    received.iter().map(Received::event_type).collect()
+fn types(letters: &[Received]) -> Vec<String> {
+    letters.iter().map(Received::event_type).collect()
 }
 
 fn what_happens_is_told_and_signed(place: &Place) {
@@ -64,12 +64,12 @@ fn what_happens_is_told_and_signed(place: &Place) {
     // A tenant beside it has nothing to do with it.
     let other = root.in_tenant(&root.tenant("other"));
     other.user("bob@other.example", &[]);
-    let received = receiver.wait_for(3, SOON);
-    let mut told = types(&received);
+    let letters = receiver.wait_for(3, SOON);
+    let mut told = types(&letters);
     told.sort();
     assert_eq!(told, ["api_key.created", "scaikey.user.created", "scaikey.user.updated"]);
     let tenant = root.get("/v1/me").answer(200).data()["tenant"].clone();
-    for one in &received {
+    for one in &letters {
         one.verify(&secret);
         assert_eq!(one.path, "/hook?a=1");
         let text = String::from_utf8(one.body.clone()).unwrap();
@@ -78,7 +78,7 @@ fn what_happens_is_told_and_signed(place: &Place) {
         assert_eq!((&body["tenant_id"], &body["source"]), (&tenant["id"], &json!("scaigrid")));
         assert!(body["partner_id"].as_str().unwrap().starts_with("prt_"));
     }
-    let made = received.iter().find(|one| one.event_type() == "scaikey.user.created").unwrap().json();
+    let made = letters.iter().find(|one| one.event_type() == "scaikey.user.created").unwrap().json();
     assert_eq!(made["payload"]["resource_id"], json!(user));
     assert_eq!(made["payload"]["changes"]["email"], json!({"before": null, "after": "ada@example.org"}));
 
@@ -92,7 +92,7 @@ fn what_happens_is_told_and_signed(place: &Place) {
         );
         assert_eq!(one["log"][0]["response"], "heard, 200");
         assert!(one["next_attempt_at"].is_null() && one["finished_at"].is_string() && one["error"].is_null());
-        let there = received.iter().filter(|received| received.header("webhook-id") == one["event_id"]);
+        let there = letters.iter().filter(|letters| letters.header("webhook-id") == one["event_id"]);
         assert_eq!(there.count(), 1);
     }
     assert_eq!(deliveries(&root, &id, "?status=failed").len(), 0);
@@ -103,12 +103,12 @@ fn what_happens_is_told_and_signed(place: &Place) {
     let again = log[0]["id"].as_str().unwrap();
     let asked = root.post(&format!("/v1/webhooks/{id}/deliveries/{again}/redeliver")).answer(202).data();
     assert_eq!((&asked["status"], &asked["attempts"]), (&json!("pending"), &json!(0)));
-    let received = receiver.wait_for(4, SOON);
-    received[3].verify(&secret);
-    assert_eq!(received[3].header("webhook-id"), log[0]["event_id"]);
+    let letters = receiver.wait_for(4, SOON);
+    letters[3].verify(&secret);
+    assert_eq!(letters[3].header("webhook-id"), log[0]["event_id"]);
     assert_eq!(
-        received[3].body,
-        received.iter().find(|one| one.header("webhook-id") == log[0]["event_id"]).unwrap().body
+        letters[3].body,
+        letters.iter().find(|one| one.header("webhook-id") == log[0]["event_id"]).unwrap().body
     );
     let over = all_over(&root, &id);
     assert_eq!(over[0]["log"].as_array().unwrap().len(), 2);
@@ -116,9 +116,9 @@ fn what_happens_is_told_and_signed(place: &Place) {
     // A test is told whatever the webhook wants.
     let tried = root.post(&format!("/v1/webhooks/{id}/test")).answer(200).data();
     assert_eq!((&tried["status_code"], &tried["error"]), (&json!(200), &Value::Null));
-    let received = receiver.wait_for(5, SOON);
-    received[4].verify(&secret);
-    assert_eq!(received[4].event_type(), "webhook.test");
+    let letters = receiver.wait_for(5, SOON);
+    letters[4].verify(&secret);
+    assert_eq!(letters[4].event_type(), "webhook.test");
     assert_eq!(deliveries(&root, &id, "")[0]["id"], tried["delivery_id"]);
     receiver.then([Reaction::Answer(500, String::new())]);
     let tried = root.post(&format!("/v1/webhooks/{id}/test")).answer(200).data();
@@ -150,13 +150,15 @@ fn executions_and_checkpoints_are_told(place: &Place) {
     assert_eq!(told, ["scaicore.checkpoint_pending", "scaicore.execution_suspended"]);
     root.resolve(&checkpoint, "ok");
     root.execution_becomes(&execution, "completed");
-    let received = receiver.wait_for(4, SOON);
-    received.iter().for_each(|one| one.verify(&secret));
-    let mut later = types(&received[2..]);
+    let letters = receiver.wait_for(4, SOON);
+    for one in &letters {
+        one.verify(&secret);
+    }
+    let mut later = types(&letters[2..]);
     later.sort();
     assert_eq!(later, ["scaicore.checkpoint_resolved", "scaicore.execution_completed"]);
     let of =
-        |name: &str| received.iter().find(|one| one.event_type() == name).unwrap().json()["payload"].clone();
+        |name: &str| letters.iter().find(|one| one.event_type() == name).unwrap().json()["payload"].clone();
     let pending = of("scaicore.checkpoint_pending");
     assert_eq!(pending["checkpoint_id"], json!(checkpoint));
     assert_eq!(pending["execution_id"], json!(execution));
@@ -165,8 +167,8 @@ fn executions_and_checkpoints_are_told(place: &Place) {
     assert_eq!((&completed["execution_id"], &completed["status"]), (&json!(execution), &json!("completed")));
     assert!(completed.get("output").is_none());
     root.delete(&format!("{CORES}/{core}")).answer(204);
-    let received = receiver.wait_for(5, SOON);
-    assert_eq!(received[4].event_type(), "scaicore.deleted");
+    let letters = receiver.wait_for(5, SOON);
+    assert_eq!(letters[4].event_type(), "scaicore.deleted");
     server.stop();
 }
 
@@ -179,21 +181,15 @@ fn what_fails_is_tried_again_by_the_timetable(place: &Place) {
     let redirects = Reaction::Answer(302, "Location: /elsewhere\r\n".to_owned());
     receiver.then([fails.clone(), redirects]);
     root.user("ada@example.org", &[]);
-    let received = receiver.wait_for(3, Duration::from_secs(20));
-    received.iter().for_each(|one| one.verify(&secret));
-    assert!(received.iter().all(|one| one.header("webhook-id") == received[0].header("webhook-id")));
-    assert!(received.iter().all(|one| one.body == received[0].body && one.path == "/"));
-    let waited = |n: usize| received[n].at - received[n - 1].at;
-    assert!(
-        (Duration::from_millis(900)..Duration::from_millis(4000)).contains(&waited(1)),
-        "{:?}",
-        waited(1)
-    );
-    assert!(
-        (Duration::from_millis(4900)..Duration::from_millis(9000)).contains(&waited(2)),
-        "{:?}",
-        waited(2)
-    );
+    let letters = receiver.wait_for(3, Duration::from_secs(20));
+    for one in &letters {
+        one.verify(&secret);
+    }
+    assert!(letters.iter().all(|one| one.header("webhook-id") == letters[0].header("webhook-id")));
+    assert!(letters.iter().all(|one| one.body == letters[0].body && one.path == "/"));
+    let waited = |n: usize| letters[n].at - letters[n - 1].at;
+    assert!((Duration::from_millis(900)..Duration::from_secs(4)).contains(&waited(1)), "{:?}", waited(1));
+    assert!((Duration::from_millis(4900)..Duration::from_secs(9)).contains(&waited(2)), "{:?}", waited(2));
     let log = all_over(&root, &id);
     let codes: Vec<_> =
         log[0]["log"].as_array().unwrap().iter().map(|one| one["status_code"].clone()).collect();
@@ -235,10 +231,10 @@ fn what_was_committed_is_told_after_a_crash(place: &Place) {
     server.kill();
     receiver.always(Reaction::Answer(204, String::new()));
     let server = allowing(place, &[&receiver]).start();
-    let received = receiver.wait_for(2, Duration::from_secs(20));
-    received[1].verify(&secret);
-    assert_eq!(received[1].header("webhook-id"), received[0].header("webhook-id"));
-    assert_eq!(received[1].json()["payload"]["resource_id"], json!(user));
+    let letters = receiver.wait_for(2, Duration::from_secs(20));
+    letters[1].verify(&secret);
+    assert_eq!(letters[1].header("webhook-id"), letters[0].header("webhook-id"));
+    assert_eq!(letters[1].json()["payload"]["resource_id"], json!(user));
     let root = server.admin();
     let log = all_over(&root, &id);
     assert_eq!((log.len(), &log[0]["status"]), (1, &json!("success")));
@@ -247,8 +243,8 @@ fn what_was_committed_is_told_after_a_crash(place: &Place) {
     root.user("nobody@example.org", &[]);
     root.put(&format!("/v1/webhooks/{id}"), &json!({"status": "active"})).answer(200);
     root.user("bob@example.org", &[]);
-    let received = receiver.wait_for(3, SOON);
-    assert_eq!(received[2].json()["payload"]["changes"]["email"]["after"], "bob@example.org");
+    let letters = receiver.wait_for(3, SOON);
+    assert_eq!(letters[2].json()["payload"]["changes"]["email"]["after"], "bob@example.org");
     server.stop();
 }
 
@@ -317,8 +313,8 @@ fn a_suspended_tenants_deliveries_wait(place: &Place) {
     assert!(receiver.received().len() <= before + 1, "what was under way at most");
     let before = receiver.received().len();
     root.put(&path, &json!({"status": "active"})).answer(200);
-    let received = receiver.wait_for(before + 2, SOON);
-    assert!(types(&received).contains(&"tenant.updated".to_owned()));
+    let letters = receiver.wait_for(before + 2, SOON);
+    assert!(types(&letters).contains(&"tenant.updated".to_owned()));
     server.stop();
 }
 

@@ -6,3 +6,4 @@ mod house;
 mod modules;
 mod people;
 mod starting;
+mod webhooks;
