@@ -17,6 +17,7 @@ mod place;
 pub mod programs;
 mod provider;
 mod proxy;
+mod receiver;
 mod scaicore;
 mod server;
 
@@ -25,6 +26,7 @@ pub use database::Db;
 pub use place::Place;
 pub use provider::Provider;
 pub use proxy::Proxy;
+pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
 pub use server::{Launch, Server, run, server_binary};
 

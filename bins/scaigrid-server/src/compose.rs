@@ -8,6 +8,7 @@ use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
 use scaigrid_engine::{Engine, Ids, Parts as EngineParts};
 use scaigrid_oidc::Issuers;
+use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
@@ -130,7 +131,9 @@ fn application(
         system: system.clone(),
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
-    Ok(App::new(AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, system }))
+    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
+    let parts = AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system };
+    Ok(App::new(parts))
 }
 
 async fn bootstrap(settings: &Settings, app: &App) -> anyhow::Result<()> {

@@ -82,6 +82,10 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     let working = tokio::spawn(async move {
         engine.run(async move { drop(told.wait_for(|stop| *stop).await) }).await;
     });
+    let (postman, mut told) = (app.clone(), stopped.clone());
+    let posting = tokio::spawn(async move {
+        postman.deliver_webhooks(async move { drop(told.wait_for(|stop| *stop).await) }).await;
+    });
     let housekeeping = tokio::spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -102,6 +106,7 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
+    posting.await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -120,6 +125,9 @@ async fn keep_house(app: App) {
             _ = purge.tick() => {
                 if let Err(error) = app.purge_idempotency_keys().await {
                     tracing::warn!(%error, "expired idempotency keys cannot be removed");
+                }
+                if let Err(error) = app.purge_webhook_deliveries().await {
+                    tracing::warn!(%error, "old deliveries to webhooks cannot be removed");
                 }
             }
         }

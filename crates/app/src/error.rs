@@ -41,6 +41,10 @@ pub enum Resource {
     Event,
     /// A trigger of a Core.
     Trigger,
+    /// An outgoing webhook.
+    Webhook,
+    /// A delivery to a webhook.
+    Delivery,
 }
 
 impl fmt::Display for Resource {
@@ -60,6 +64,8 @@ impl fmt::Display for Resource {
             Self::Checkpoint => "checkpoint",
             Self::Event => "event",
             Self::Trigger => "trigger",
+            Self::Webhook => "webhook",
+            Self::Delivery => "delivery",
         })
     }
 }
@@ -177,6 +183,16 @@ pub enum Error {
     FileTooLarge {
         /// The most bytes that are taken.
         limit: usize,
+    },
+    /// The guard of the way out does not let a call go there. The text says nothing of what is inside.
+    #[error("The target may not be called: {reason}")]
+    EgressDenied {
+        /// The field that names the target.
+        field: Cow<'static, str>,
+        /// Why not.
+        reason: String,
+        /// Whether it was to be called, rather than to be kept.
+        calling: bool,
     },
     /// One of the tenant's limits is reached.
     #[error("The tenant's limit of {limit} {what} is reached")]

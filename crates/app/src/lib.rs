@@ -30,11 +30,13 @@ pub mod tenants;
 pub mod tokens;
 mod transaction;
 pub mod users;
+pub mod webhooks;
 
 use std::sync::Arc;
 
 use scaigrid_bus::{Bus, Heard, Signal};
 use scaigrid_engine::{Engine, Ids};
+use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
@@ -65,6 +67,8 @@ pub struct Parts {
     pub catalogue: Modules,
     /// What knows a good bearer token of a trusted issuer; none where no issuer is trusted.
     pub tokens: Option<Arc<dyn tokens::TokenVerifier>>,
+    /// The way out, to whatever a tenant can name.
+    pub outbound: Client,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -82,6 +86,7 @@ pub(crate) struct Inner {
     pub(crate) vault: Arc<Vault>,
     pub(crate) catalogue: Modules,
     pub(crate) tokens: Option<Arc<dyn tokens::TokenVerifier>>,
+    pub(crate) outbound: Client,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
 }
@@ -104,10 +109,11 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, system } = parts;
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let inner = Inner { database, bus, clock, ids, engine, vault, catalogue, tokens, system, caches };
+        let inner =
+            Inner { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system, caches };
         let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);
@@ -149,6 +155,14 @@ impl App {
     pub(crate) fn people_changed(&self) {
         self.0.caches.forget_people();
         self.0.bus.publish(Signal::PeopleChanged);
+    }
+
+    /// After a commit that made, changed or removed a webhook.
+    pub(crate) fn webhooks_changed(&self) {
+        self.0.engine.forget_listeners();
+        self.0.bus.publish(Signal::WebhooksChanged);
+        // One that was switched on may have been waited for.
+        self.0.database.outbox().notify_one();
     }
 
     /// After a commit that switched a module.

@@ -47,6 +47,18 @@ text_enum! {
         ModuleReset => "module.reset",
         /// A module was configured at a level.
         ModuleConfigure => "module.configure",
+        /// An outgoing webhook was made.
+        WebhookCreate => "webhook.create",
+        /// An outgoing webhook was changed.
+        WebhookUpdate => "webhook.update",
+        /// An outgoing webhook was removed.
+        WebhookDelete => "webhook.delete",
+        /// An outgoing webhook was switched off by the platform.
+        WebhookDisable => "webhook.disable",
+        /// An outgoing webhook was tried out.
+        WebhookTest => "webhook.test",
+        /// A delivery to a webhook was asked for once more.
+        WebhookRedeliver => "webhook.redeliver",
         /// A Core was made.
         CoreCreate => "core.create",
         /// A Core was changed.

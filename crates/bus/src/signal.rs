@@ -18,6 +18,8 @@ pub enum Signal {
     PeopleChanged,
     /// A module was switched.
     ModulesChanged,
+    /// A webhook was made, changed or removed.
+    WebhooksChanged,
 }
 
 impl fmt::Display for Signal {
@@ -28,6 +30,7 @@ impl fmt::Display for Signal {
             Self::CoreChanged(id) => write!(f, "core {id}"),
             Self::PeopleChanged => f.write_str("people"),
             Self::ModulesChanged => f.write_str("modules"),
+            Self::WebhooksChanged => f.write_str("webhooks"),
         }
     }
 }
@@ -46,6 +49,7 @@ impl FromStr for Signal {
                 "work" => Ok(Self::WorkWaits),
                 "people" => Ok(Self::PeopleChanged),
                 "modules" => Ok(Self::ModulesChanged),
+                "webhooks" => Ok(Self::WebhooksChanged),
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
@@ -69,6 +73,7 @@ mod tests {
             Signal::CoreChanged(core),
             Signal::PeopleChanged,
             Signal::ModulesChanged,
+            Signal::WebhooksChanged,
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

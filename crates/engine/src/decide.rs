@@ -148,7 +148,7 @@ impl Engine {
             unit.decided = Some(stored.checkpoint.clone());
             unit.audit.extend(audit);
             unit.delivered.push(delivery(execution, effect, &consequence));
-            return match self.0.committer.commit(unit).await? {
+            return match self.commit_and_tell(unit, None).await? {
                 Verdict::Done | Verdict::Awaited => {
                     self.work_waits();
                     *turn = None;
@@ -219,7 +219,7 @@ impl Engine {
                 let outcome = Outcome::Error(Failure::new("CANCELLED", reason));
                 unit.delivered.push(Delivery { to: id, effect: CANCEL, outcome: encode_outcome(&outcome) });
                 unit.audit.extend(audit.clone());
-                self.0.committer.commit(unit).await?;
+                self.commit_and_tell(unit, None).await?;
                 self.work_waits();
                 return self.standing(scope, id).await;
             };

@@ -225,6 +225,7 @@ impl Engine {
             taken: done.taken,
             delivered,
             audit: done.audit,
+            told: Vec::new(),
         };
         if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
             run.held = Some(Held {
@@ -232,7 +233,7 @@ impl Engine {
                 dropped: self.0.dropped.clone(),
             });
         }
-        let verdict = self.0.committer.commit(unit).await?;
+        let verdict = self.commit_and_tell(unit, Some(&run.execution)).await?;
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
             run.stored_epoch = Some(run.epoch);

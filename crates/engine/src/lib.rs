@@ -21,6 +21,7 @@ mod invoke;
 mod journal;
 mod node;
 mod resume;
+mod told;
 mod wait;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use journal::{HistoryEntry, HistoryPage};
 
 use committer::Committer;
 use cores::Hosted;
+use told::Listeners;
 
 /// How many executions of this node may be under way in the background at once.
 const BACKGROUND: usize = 64;
@@ -75,6 +77,7 @@ struct Inner {
     node: NodeId,
     committer: Committer,
     hosted: Hosted,
+    listeners: Listeners,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -96,6 +99,7 @@ impl Engine {
         Self(Arc::new(Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
+            listeners: Listeners::new(),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),

@@ -181,9 +181,11 @@ impl Engine {
                     self.0.hosted.forget(core);
                     self.0.work.notify_one();
                 }
+                Heard::Signal(Signal::WebhooksChanged) => self.forget_listeners(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {
                     self.0.hosted.forget_all();
+                    self.forget_listeners();
                     self.0.work.notify_one();
                 }
                 Heard::Closed => break,

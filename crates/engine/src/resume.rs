@@ -191,8 +191,14 @@ impl Engine {
         standing: (i64, i64),
         failure: &Failure,
     ) -> Result<(), Error> {
+        let ended = Execution {
+            status: ExecutionStatus::Failed,
+            error: Some(describe(failure)),
+            finished_at: Some(self.0.clock.now()),
+            ..execution.clone()
+        };
         let unit = self.failure_unit(scope, execution, standing, failure);
-        self.0.committer.commit(unit).await?;
+        self.commit_and_tell(unit, Some(&ended)).await?;
         self.work_waits();
         Ok(())
     }

@@ -42,6 +42,8 @@ in_path! {
     CheckpointId Checkpoint "checkpoint_id",
     TriggerId Trigger "trigger_id",
     EventId Event "event_id",
+    WebhookId Webhook "webhook_id",
+    DeliveryId Delivery "delivery_id",
 }
 
 /// The identifier of a path: of its parameter named for the kind (`user_id`), else of `id`.

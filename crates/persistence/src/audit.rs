@@ -6,12 +6,14 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Changes, Outcome, RequestContext};
 use scaigrid_scope::{AuditId, Instant, LevelScope};
+use scaigrid_webhooks::Event;
 use serde_json::Value;
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
+use crate::outbox;
 use crate::schema::audit_records;
 
 const TABLE: &str = "audit_records";
@@ -129,11 +131,11 @@ pub struct AuditFilter {
     pub until: Option<Instant>,
 }
 
-/// Adds a record. It becomes durable together with the change that it tells of.
+/// Adds a record, and what webhooks are told of it. Both become durable together with the change that they tell of.
 pub async fn add(tx: &mut Transaction, record: &AuditRecord) -> Result<()> {
     let insert = diesel::insert_into(audit_records::table).values(AuditRow::of(record)?);
     with!(tx, c => insert.execute(c).await)?;
-    Ok(())
+    outbox::write(tx, &Vec::from_iter(Event::of_record(record))).await
 }
 
 /// The records that a filter shows, newest first, after the one that the last page ended with.

@@ -29,6 +29,7 @@ pub mod leases;
 pub mod memory;
 pub mod module_configs;
 pub mod module_settings;
+mod outbox;
 pub mod partners;
 pub mod platform_facts;
 mod postgres;
@@ -37,6 +38,8 @@ pub mod sealing;
 mod sqlite;
 pub mod tenants;
 pub mod users;
+pub mod webhook_deliveries;
+pub mod webhooks;
 mod written;
 
 pub use database::{Connection, Database, DatabaseUrl, Transaction};

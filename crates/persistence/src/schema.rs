@@ -424,9 +424,58 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    webhooks (id) {
+        id -> Text,
+        tenant_id -> Text,
+        url -> Text,
+        events -> Jsonb,
+        secret -> Text,
+        status -> Text,
+        disabled_reason -> Nullable<Text>,
+        disabled_at -> Nullable<Moment>,
+        failing_since -> Nullable<Moment>,
+        max_retries -> Integer,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    webhook_deliveries (id) {
+        id -> Text,
+        tenant_id -> Text,
+        webhook_id -> Text,
+        event_id -> Text,
+        event_type -> Text,
+        body -> Text,
+        status -> Text,
+        next_at -> Nullable<Moment>,
+        claimed_by -> Nullable<Text>,
+        claims -> BigInt,
+        attempts -> Integer,
+        log -> Jsonb,
+        created_at -> Moment,
+        finished_at -> Nullable<Moment>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
 diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners);
 diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);
 diesel::allow_tables_to_appear_in_same_query!(user_groups, group_members);
 diesel::allow_tables_to_appear_in_same_query!(custom_roles, custom_role_holders, users);
 diesel::allow_tables_to_appear_in_same_query!(external_identities, users);
+diesel::allow_tables_to_appear_in_same_query!(webhooks, webhook_deliveries);
+diesel::allow_tables_to_appear_in_same_query!(webhooks, tenants);
+diesel::allow_tables_to_appear_in_same_query!(webhooks, partners);
+diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, tenants);
+diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, partners);
+diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, nodes);

@@ -149,8 +149,16 @@ prefixed_id!(
     ExecutionId, "exec_"
 );
 prefixed_id!(
-    /// An event that was sent to, or emitted by, a Core.
+    /// An event that was sent to, or emitted by, a Core; or one that webhooks are told of.
     EventId, "evt_"
+);
+prefixed_id!(
+    /// An outgoing webhook.
+    WebhookId, "whk_"
+);
+prefixed_id!(
+    /// The delivery of one event to one webhook.
+    DeliveryId, "del_"
 );
 prefixed_id!(
     /// An audit record.

@@ -29,3 +29,4 @@ mod secrets;
 mod story;
 mod strangers;
 mod tokens;
+mod webhooks;

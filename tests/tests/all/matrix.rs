@@ -22,6 +22,8 @@ fn to_nothing(template: &str) -> String {
         ("{tenant_id}", "ten_01J00000000000000000000000"),
         ("{partner_id}", "prt_01J00000000000000000000000"),
         ("{module_id}", "nothing"),
+        ("{webhook_id}", "whk_01J00000000000000000000000"),
+        ("{delivery_id}", "del_01J00000000000000000000000"),
         ("{version}", "7"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];

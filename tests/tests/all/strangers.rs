@@ -67,6 +67,10 @@ impl Existing {
         let role = json!({"name": "Walked", "permissions": ["scaicore:view"]});
         let role = admin.post("/v1/iam/custom-roles").json(&role).answer(201).data();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
+        // A receiver that never is there, and that is told nothing but a test.
+        let hook = json!({"url": "https://receiver.invalid/hook", "events": ["*"], "status": "inactive"});
+        let hook = text(&admin.post("/v1/webhooks").json(&hook).answer(201).data()["id"]);
+        let delivery = admin.post(&format!("/v1/webhooks/{hook}/test")).answer(200).data();
         let partner =
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
         Self(BTreeMap::from([
@@ -82,6 +86,8 @@ impl Existing {
             ("partner_id", text(&partner["id"])),
             ("version", "1".to_owned()),
             ("module_id", "scaicore".to_owned()),
+            ("delivery_id", text(&delivery["delivery_id"])),
+            ("webhook_id", hook),
         ]))
     }
 

@@ -49,6 +49,7 @@ const PLACES: &[Place] = &[
     place("crates/checkpoints", Layer::Domain, &["crates/scope"]),
     place("crates/delegation", Layer::Domain, &["crates/scope"]),
     place("crates/workspace", Layer::Domain, &["crates/scope"]),
+    place("crates/webhooks", Layer::Domain, &["crates/scope", "crates/audit"]),
     place("crates/persistence", Layer::Adapter, &[]),
     place("crates/storage", Layer::Adapter, &[]),
     place("crates/bus", Layer::Adapter, &[]),

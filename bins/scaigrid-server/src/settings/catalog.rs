@@ -92,12 +92,24 @@ pub(super) const RATE_LIMITS: Setting = derived(
     "key=1200,user=2400,tenant=20000,partner=100000,address=1200",
     "Requests per minute, or off; levels that are left out keep their default",
 );
+pub(super) const EGRESS_ALLOW: Setting = derived(
+    "egress_allow",
+    "egress-allow",
+    "none",
+    "Targets that tenants may have called though they are not public: hosts, *.suffix, networks, each with :PORT or not",
+);
+pub(super) const EGRESS_ALLOW_PRIVATE: Setting = plain(
+    "egress_allow_private",
+    "egress-allow-private",
+    "false",
+    "Whether tenants may have loopback, link-local and private addresses called",
+);
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
 pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 11] = [
+pub(super) const SETTINGS: [&Setting; 13] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -107,6 +119,8 @@ pub(super) const SETTINGS: [&Setting; 11] = [
     &MODULES_DIR,
     &OIDC_ISSUERS,
     &RATE_LIMITS,
+    &EGRESS_ALLOW,
+    &EGRESS_ALLOW_PRIVATE,
     &LOG,
     &LOG_FORMAT,
 ];
@@ -116,9 +130,7 @@ pub(super) const CONFIG: &str = "config";
 
 /// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
 /// that it works would be worse off than one who is told.
-pub(super) const UNSUPPORTED: [&str; 8] = [
-    "egress_allow",
-    "egress_allow_private",
+pub(super) const UNSUPPORTED: [&str; 6] = [
     "module_probe_interval",
     "object_store",
     "s3_access_key_id",

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use scaigrid_http::limits::RateLimits;
 use scaigrid_oidc::IssuerSettings;
+use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
@@ -55,6 +56,8 @@ pub struct Settings {
     pub oidc_issuers: Vec<IssuerSettings>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
+    /// Where tenants may have calls go although it is not public.
+    pub egress_allow: AllowList,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -151,6 +154,12 @@ impl Settings {
                 Some(limits) => limits,
                 None => Some(RateLimits::default()),
             },
+            egress_allow: sources
+                .optional(&catalog::EGRESS_ALLOW, |text| {
+                    text.parse::<AllowList>().map_err(|error| error.to_string())
+                })?
+                .unwrap_or_default()
+                .and_own_networks(sources.required(&catalog::EGRESS_ALLOW_PRIVATE, values::yes_or_no)?),
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

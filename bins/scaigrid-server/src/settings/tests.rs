@@ -47,11 +47,29 @@ fn a_bare_start_serves_on_the_defaults() {
             modules_dir: None,
             oidc_issuers: Vec::new(),
             rate_limits: Some(RateLimits::default()),
+            egress_allow: AllowList::default(),
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
         }
     );
     assert_eq!(RateLimits::parse(catalog::RATE_LIMITS.default_text), Ok(Some(RateLimits::default())));
+}
+
+#[test]
+fn what_may_be_called_is_an_operators_word() {
+    let given = settings(
+        &["serve", "--egress-allow-private", "true"],
+        &[("SCAIGRID_EGRESS_ALLOW", "model.lan:8000, 10.1.0.0/16 *.corp.example")],
+        &[],
+    );
+    let expected: AllowList = "model.lan:8000 10.1.0.0/16 *.corp.example".parse().unwrap();
+    assert_eq!(given.egress_allow, expected.and_own_networks(true));
+    for (name, value) in
+        [("SCAIGRID_EGRESS_ALLOW", "http://model.lan"), ("SCAIGRID_EGRESS_ALLOW_PRIVATE", "maybe")]
+    {
+        let Err(Stop::Refused(refusal)) = start(&[], &[(name, value)], &[]) else { panic!("{value}") };
+        assert!(refusal.to_string().starts_with(name), "{refusal}");
+    }
 }
 
 #[test]

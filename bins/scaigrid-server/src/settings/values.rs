@@ -45,6 +45,11 @@ pub(super) fn folder(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
 }
 
+/// `true` or `false`.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("expected true or false, got {text:?}"))
+}
+
 /// A `redis://` URL.
 pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
     let Some(rest) = text.strip_prefix("redis://") else {

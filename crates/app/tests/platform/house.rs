@@ -10,6 +10,7 @@ use scaigrid_app::{
 };
 use scaigrid_bus::Bus;
 use scaigrid_engine::{Engine, Ids};
+use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl};
 use scaigrid_scope::{
@@ -63,6 +64,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         vault: vault.clone(),
         catalogue: built_in_modules().unwrap(),
         tokens: None,
+        outbound: Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap(),
         system,
     })
 }

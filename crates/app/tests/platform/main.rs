@@ -7,3 +7,4 @@ mod modules;
 mod people;
 mod rights;
 mod starting;
+mod webhooks;

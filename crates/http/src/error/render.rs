@@ -127,6 +127,9 @@ fn details(error: &Error) -> Vec<Value> {
         app::Error::ModuleDependencyUnavailable { dependency, .. } => {
             vec![json!({ "field": "dependencies", "message": dependency })]
         }
+        app::Error::EgressDenied { field, reason, .. } => {
+            vec![json!({ "field": field, "message": reason })]
+        }
         app::Error::Capacity { what, limit } => {
             vec![json!({ "field": what, "message": format!("at most {limit}") })]
         }

@@ -105,6 +105,10 @@ const fn row_of_app(error: &app::Error) -> Row {
         }
         E::ModuleNotInstalled => entry(S::CONFLICT, "MODULE_NOT_INSTALLED", "SW_CONFLICT"),
         E::FileTooLarge { .. } => entry(S::BAD_REQUEST, "FILE_TOO_LARGE", "SW_CONTENT_TOO_LARGE"),
+        E::EgressDenied { calling, .. } => {
+            let status = if *calling { S::BAD_GATEWAY } else { S::UNPROCESSABLE_ENTITY };
+            entry(status, "EGRESS_DENIED", "SW_EGRESS_DENIED")
+        }
         E::Capacity { .. } => entry(S::CONFLICT, "TENANT_CAPACITY", "SW_TENANT_CAPACITY"),
         E::IdempotencyKeyReused => {
             entry(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "SW_IDEMPOTENCY_KEY_REUSED")
@@ -134,6 +138,8 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Checkpoint => ("CHECKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),
     };
     entry(StatusCode::NOT_FOUND, grid, workspace)
 }

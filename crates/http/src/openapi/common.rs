@@ -35,6 +35,15 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "The resource is no longer what `If-Match` names",
             app_error(app::Error::PreconditionFailed),
         ),
+        (
+            "EgressDenied",
+            "The target may not be called",
+            app_error(app::Error::EgressDenied {
+                field: "url".into(),
+                reason: "the target is at a private address".to_owned(),
+                calling: true,
+            }),
+        ),
         ("PayloadTooLarge", "The body is too large", Error::PayloadTooLarge { limit: JSON_LIMIT }),
         (
             "UnsupportedMediaType",

@@ -4,6 +4,7 @@
 
 mod audit;
 mod custom_roles;
+mod deliveries;
 mod given;
 mod groups;
 mod keys;
@@ -14,6 +15,7 @@ mod scaicore;
 mod system;
 mod tenants;
 mod users;
+mod webhooks;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -36,6 +38,8 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     tenants::routes(config);
     modules::routes(config);
     audit::routes(config);
+    webhooks::routes(config);
+    deliveries::routes(config);
     system::routes(config);
 }
 
@@ -71,6 +75,7 @@ mod tests {
             "operations",
             "tenancy",
             "users",
+            "webhooks",
         ];
         assert!(platform.iter().all(|tag| tags.contains(*tag)), "{tags:?}");
     }

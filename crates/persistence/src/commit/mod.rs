@@ -19,10 +19,12 @@ use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
+use scaigrid_webhooks::Event;
 
 use crate::database::{Engine, Transaction};
 use crate::error::Result;
 use crate::events::CoreEvent;
+use crate::outbox;
 
 /// One step of one execution, to become durable as a whole or not at all.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct Unit {
     pub delivered: Vec<Delivery>,
     /// What changed, for the audit.
     pub audit: Vec<AuditRecord>,
+    /// What webhooks are told of it: what the audit says included, where somebody listens.
+    pub told: Vec<Event>,
 }
 
 impl Unit {
@@ -72,6 +76,7 @@ impl Unit {
             taken: Vec::new(),
             delivered: Vec::new(),
             audit: Vec::new(),
+            told: Vec::new(),
         }
     }
 }
@@ -204,9 +209,15 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The database's. Nothing is written once the transaction is given up.
-pub async fn apply(transaction: &mut Transaction, units: Vec<Unit>) -> Result<Vec<Verdict>> {
-    match transaction.engine()? {
-        Engine::Postgres(connection) => postgres::apply(connection, units).await,
-        Engine::Sqlite(connection) => sqlite::apply(connection, units).await,
-    }
+pub async fn apply(transaction: &mut Transaction, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    let told: Vec<Vec<Event>> = units.iter_mut().map(|unit| std::mem::take(&mut unit.told)).collect();
+    let verdicts = match transaction.engine()? {
+        Engine::Postgres(connection) => postgres::apply(connection, units).await?,
+        Engine::Sqlite(connection) => sqlite::apply(connection, units).await?,
+    };
+    let passed = |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Awaited);
+    let told = told.into_iter().zip(&verdicts).filter(|(_, verdict)| passed(verdict));
+    let told: Vec<Event> = told.flat_map(|(events, _)| events).collect();
+    outbox::write(transaction, &told).await?;
+    Ok(verdicts)
 }

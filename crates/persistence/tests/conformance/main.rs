@@ -27,6 +27,7 @@ mod tenants;
 mod transactions;
 mod users;
 mod values;
+mod webhooks;
 
 /// Makes of each of a file's tests, all functions of a [`home::Home`], one test per database.
 macro_rules! on_both_databases {

@@ -1,0 +1,143 @@
+//! What webhooks are told of executions and checkpoints. It is written in the commit that makes it true, and only where
+//! somebody listens: otherwise it costs a look into memory, and once a second one into the database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use scaigrid_checkpoints::Checkpoint;
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_persistence::commit::{Unit, Verdict};
+use scaigrid_persistence::{Result, webhooks};
+use scaigrid_scope::{EventId, TenantId};
+use scaigrid_webhooks::{Event, EventType, Subscriptions};
+use serde_json::{Value, json};
+
+use crate::Engine;
+
+/// How long what a tenant's webhooks want is believed without looking again.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How many tenants are kept in mind.
+const TENANTS: u64 = 50_000;
+/// The most characters of a text that is told.
+const TEXT: usize = 2_000;
+
+/// What the webhooks of tenants want. Forgetting is counting, so that what was read before a change and kept after it is
+/// not believed either.
+pub(crate) struct Listeners {
+    count: AtomicU64,
+    known: Cache<TenantId, (u64, Arc<[Subscriptions]>)>,
+}
+
+impl Listeners {
+    pub(crate) fn new() -> Self {
+        let known = Cache::builder().max_capacity(TENANTS).time_to_live(BELIEVED).build();
+        Self { count: AtomicU64::new(0), known }
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Engine {
+    /// Forgets who listens to what, for a webhook was changed.
+    pub fn forget_listeners(&self) {
+        self.0.listeners.forget_all();
+    }
+
+    async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
+        let listeners = &self.0.listeners;
+        let count = listeners.count.load(Ordering::SeqCst);
+        if let Some((begun, known)) = listeners.known.get(&tenant)
+            && begun == count
+        {
+            return Ok(known);
+        }
+        let mut connection = self.0.database.read().await?;
+        let found = webhooks::listening(&mut connection, self.0.system.tenant(tenant)).await?;
+        let found: Arc<[Subscriptions]> = found.into();
+        listeners.known.insert(tenant, (count, Arc::clone(&found)));
+        Ok(found)
+    }
+
+    /// Makes a unit durable together with what webhooks are told of it; of the execution, where its standing is part of
+    /// the unit.
+    pub(crate) async fn commit_and_tell(
+        &self,
+        mut unit: Unit,
+        execution: Option<&Execution>,
+    ) -> Result<Verdict> {
+        let listeners = self.listening_webhooks(unit.tenant_id).await?;
+        if !listeners.is_empty() {
+            unit.told = self.tellable(&unit, execution);
+            unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
+        }
+        self.0.committer.commit(unit).await
+    }
+
+    fn tellable(&self, unit: &Unit, execution: Option<&Execution>) -> Vec<Event> {
+        let event = |event_type, payload| Event {
+            id: EventId::from_ulid(self.0.ids.draw(unit.at)),
+            event_type,
+            tenant_id: unit.tenant_id,
+            at: unit.at,
+            source: "scaicore".to_owned(),
+            payload,
+        };
+        let mut told: Vec<Event> = unit.audit.iter().filter_map(Event::of_record).collect();
+        let opened = unit.opened.iter().map(|(checkpoint, _)| checkpoint);
+        told.extend(opened.map(|checkpoint| event(EventType::CheckpointPending, describe(checkpoint))));
+        if let Some(execution) = execution {
+            let event_type = match execution.status {
+                ExecutionStatus::Completed => EventType::ExecutionCompleted,
+                ExecutionStatus::Failed => EventType::ExecutionFailed,
+                ExecutionStatus::Cancelled => EventType::ExecutionCancelled,
+                ExecutionStatus::Suspended => EventType::ExecutionSuspended,
+                ExecutionStatus::Queued | ExecutionStatus::Running => return told,
+            };
+            told.push(event(event_type, standing(execution)));
+        }
+        told
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT).collect()
+}
+
+/// What is told of a checkpoint: enough to notify whom it asks.
+fn describe(checkpoint: &Checkpoint) -> Value {
+    json!({
+        "checkpoint_id": checkpoint.id,
+        "core_id": checkpoint.core_id,
+        "execution_id": checkpoint.execution_id,
+        "flow": checkpoint.flow_name,
+        "checkpoint_type": checkpoint.checkpoint_type,
+        "prompt": cut(&checkpoint.prompt),
+        "options": checkpoint.options.iter().take(50).map(|option| cut(option)).collect::<Vec<_>>(),
+        "assignee": checkpoint.routing.assignee.to_string(),
+        "priority": checkpoint.priority.as_str(),
+        "expires_at": checkpoint.expiry.as_ref().map(|expiry| expiry.at),
+    })
+}
+
+/// What is told of an execution: how it stands. What it computed is asked for where permissions are checked.
+fn standing(execution: &Execution) -> Value {
+    let error = execution.error.as_ref().map(scaigrid_ir::Value::to_json).map(|error| {
+        let text = |field: &str| error[field].as_str().map(cut);
+        json!({"code": text("code"), "message": text("message")})
+    });
+    json!({
+        "execution_id": execution.id,
+        "core_id": execution.core_id,
+        "flow": execution.flow,
+        "status": execution.status.as_str(),
+        "source_version": execution.source_version,
+        "instance_key": execution.instance_key.as_deref().map(cut),
+        "error": error,
+        "started_at": execution.started_at,
+        "finished_at": execution.finished_at,
+    })
+}

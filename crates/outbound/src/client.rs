@@ -1,0 +1,156 @@
+//! The HTTP client behind the guard.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::rustls::RootCertStore;
+use url::Url;
+
+use crate::connect::{ConnectError, Connector};
+use crate::guard::{Guard, Refusal};
+use crate::target::Target;
+use crate::tls;
+
+/// The most header lines of an answer, and the most bytes of them.
+const HEADERS: usize = 100;
+const HEADER_BYTES: usize = 64 * 1024;
+/// How long a connection may wait for its next use. A name that has moved is looked up again after that.
+const IDLE: Duration = Duration::from_secs(30);
+/// Connections that wait for their next use, per host.
+const IDLE_PER_HOST: usize = 4;
+
+/// How much an answer may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the whole exchange may take, from looking up the name to the last byte of the body.
+    pub time: Duration,
+    /// How many bytes of the body are read. What follows is not.
+    pub body: usize,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status. Redirects are answers like any other.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, as far as the limit reaches and it came in time.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The guard does not let it through.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// There was no connection, or it broke, or what came was no HTTP.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An HTTP/1.1 client that goes only where the guard lets it. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    guard: Guard,
+    http: legacy::Client<Connector, Full<Bytes>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    /// A client behind a guard, which trusts the roots of the web and those of this machine.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, which a test rules out.
+    pub fn new(guard: Guard) -> Result<Self, SendError> {
+        Self::trusting(guard, tls::roots())
+    }
+
+    fn trusting(guard: Guard, roots: RootCertStore) -> Result<Self, SendError> {
+        let tls = tls::connector(roots).map_err(|error| SendError::Failed(error.to_string()))?;
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http1_max_headers(HEADERS)
+            .http1_max_buf_size(HEADER_BYTES)
+            .build(Connector { guard: guard.clone(), tls });
+        Ok(Self { guard, http: client })
+    }
+
+    /// The guard that it stands behind.
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Sends a request and reads the answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(
+        &self,
+        url: &Url,
+        mut request: Request<Bytes>,
+        limits: Limits,
+    ) -> Result<Answer, SendError> {
+        let until = Instant::now() + limits.time;
+        // What cannot be right is told before anything is looked up.
+        Target::of(url).map_err(SendError::Refused)?;
+        *request.uri_mut() = url.as_str().parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
+        let asked = timeout_at(until, self.http.request(request.map(Full::new))).await;
+        let answer = asked.map_err(|_| SendError::TimedOut)?.map_err(|error| failed(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = read(body, limits.body, until).await;
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// The beginning of a body. The status has been told already: a body that breaks off or takes too long is a short one.
+async fn read(mut body: Incoming, most: usize, until: Instant) -> Bytes {
+    let mut read = BytesMut::new();
+    while read.len() < most {
+        let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { break };
+        if let Some(data) = frame.data_ref() {
+            let room = most - read.len();
+            read.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+    }
+    read.freeze()
+}
+
+/// What lies behind an error of the HTTP library.
+fn failed(error: &legacy::Error) -> SendError {
+    let mut cause = error.source();
+    let mut deepest = error.to_string();
+    while let Some(inner) = cause {
+        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
+            return match connect {
+                ConnectError::Refused(refusal) => SendError::Refused(*refusal),
+                ConnectError::TimedOut => SendError::TimedOut,
+                other => SendError::Failed(other.to_string()),
+            };
+        }
+        deepest = inner.to_string();
+        cause = inner.source();
+    }
+    SendError::Failed(deepest)
+}
+
+#[cfg(test)]
+mod tests;
