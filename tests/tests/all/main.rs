@@ -26,3 +26,4 @@ mod readme;
 mod running;
 mod story;
 mod strangers;
+mod suspension;
