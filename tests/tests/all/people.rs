@@ -213,6 +213,12 @@ fn custom_roles_add_what_they_say(place: &Place) {
         let refusal = boss.post(ROLES).json(&body).refused(422, "VALIDATION_ERROR");
         assert_eq!(refusal.fields(), fields, "{body}");
     }
+    let many: Vec<String> = (0..200).map(|n| format!("module-{n}:use")).collect();
+    let full = json!({"name": "Full", "module_permissions": many});
+    let full = text(&boss.post(ROLES).json(&full).answer(201).data()["id"]);
+    let refusal = boss.put(&format!("{ROLES}/{full}"), &json!({"core_permissions": ["models:list"]}));
+    assert_eq!(refusal.refused(422, "VALIDATION_ERROR").fields(), ["permissions"]);
+    boss.delete(&format!("{ROLES}/{full}")).answer(204);
     // Nobody puts in what they lack.
     let mighty = json!({"name": "Mighty", "permissions": ["models:list", "models:manage"]});
     let refusal = boss.post(ROLES).json(&mighty).refused(403, "AUTHZ_PERMISSION_DENIED");
