@@ -55,6 +55,14 @@ pub(crate) fn slug_of(slug: Option<Slug>, name: &Name) -> Result<Slug, Error> {
     suggested.ok_or_else(|| Error::invalid("slug", "is needed, since the name has neither letter nor digit"))
 }
 
+/// Whether a role may give so much.
+fn bounded(permissions: &Permissions) -> Result<(), Error> {
+    if permissions.iter().count() <= CustomRole::MAX_PERMISSIONS {
+        return Ok(());
+    }
+    Err(Error::invalid("permissions", format!("must be at most {}", CustomRole::MAX_PERMISSIONS)))
+}
+
 impl App {
     /// The custom roles of the tenant, newest first.
     pub async fn custom_roles(
@@ -85,8 +93,8 @@ impl App {
     /// Makes a custom role.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`] for a permission that the caller lacks, [`Error::SlugConflict`], [`Error::Invalid`] when
-    /// the name suggests no slug.
+    /// [`Error::PermissionDenied`] for a permission that the caller lacks, [`Error::SlugConflict`], [`Error::Invalid`] for too
+    /// many permissions, and when the name suggests no slug.
     pub async fn create_custom_role(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -94,6 +102,7 @@ impl App {
         new: NewCustomRole,
     ) -> Result<CustomRole, Error> {
         caller.check_grant(&new.permissions)?;
+        bounded(&new.permissions)?;
         let mut tx = self.0.database.begin().await?;
         let role = self.add_custom_role(&mut tx, caller, request, new).await;
         ended(tx, role).await
@@ -174,6 +183,7 @@ impl App {
         let (core, modules) = before.permissions.split();
         after.permissions = edits.core.unwrap_or(core).union(&edits.modules.unwrap_or(modules));
         caller.check_grant(&after.permissions.without(&before.permissions))?;
+        bounded(&after.permissions)?;
         check_expected(expected, before.revision)?;
         if after == before {
             return Ok(before);

@@ -1,5 +1,6 @@
 //! API keys, found by the digest of what a caller presents.
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
@@ -10,7 +11,7 @@ use scaigrid_scope::{
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
-use crate::schema::{api_keys, partners, tenants, users};
+use crate::schema::{api_keys, custom_role_holders, group_members, partners, tenants, user_grants, users};
 use crate::tenants::TenantRow;
 use crate::users::UserRow;
 use crate::{grants, groups};
@@ -102,7 +103,23 @@ pub async fn find_by_hash(
     system: &SystemScope,
     hash: &[u8; 32],
 ) -> Result<Option<AuthenticatedKey>> {
-    type Found = (ApiKeyRow, UserRow, TenantRow, String);
+    type Found = (ApiKeyRow, UserRow, TenantRow, String, bool, bool);
+    // Most people are in no group and were given nothing: to know that costs less than to ask for all of it.
+    let in_groups = exists(
+        group_members::table
+            .filter(group_members::tenant_id.eq(users::tenant_id))
+            .filter(group_members::user_id.eq(users::id)),
+    );
+    let granted = exists(
+        user_grants::table
+            .filter(user_grants::tenant_id.eq(users::tenant_id))
+            .filter(user_grants::user_id.eq(users::id)),
+    );
+    let holds_roles = exists(
+        custom_role_holders::table
+            .filter(custom_role_holders::tenant_id.eq(users::tenant_id))
+            .filter(custom_role_holders::user_id.eq(users::id)),
+    );
     let query = api_keys::table
         .inner_join(
             users::table.on(users::id.eq(api_keys::user_id).and(users::tenant_id.eq(api_keys::tenant_id))),
@@ -110,13 +127,14 @@ pub async fn find_by_hash(
         .inner_join(tenants::table.on(tenants::id.eq(api_keys::tenant_id)))
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
         .filter(api_keys::hash.eq(hash.to_vec()));
-    let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status)).get_result(c).await.optional())?;
-    let Some((key, user, tenant, partner_status)) = found else { return Ok(None) };
+    let given = granted.or(holds_roles);
+    let found: Option<Found> = with!(c, c => query.select((ApiKeyRow::as_select(), UserRow::as_select(), TenantRow::as_select(), partners::status, in_groups, given)).get_result(c).await.optional())?;
+    let Some((key, user, tenant, partner_status, in_groups, given)) = found else { return Ok(None) };
     let tenant = Tenant::try_from(tenant)?;
     let user = User::try_from(user)?;
     let scope = system.tenant(tenant.id);
-    let groups = groups::of_user(c, scope, user.id).await?;
-    let grants = grants::held(c, scope, user.id).await?;
+    let groups = if in_groups { groups::of_user(c, scope, user.id).await? } else { Vec::new() };
+    let grants = if given { grants::held(c, scope, user.id).await? } else { Permissions::default() };
     Ok(Some(AuthenticatedKey {
         key: key.try_into()?,
         user,

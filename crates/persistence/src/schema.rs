@@ -468,10 +468,18 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
-diesel::allow_tables_to_appear_in_same_query!(api_keys, users, tenants, partners);
+diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    users,
+    tenants,
+    partners,
+    group_members,
+    custom_role_holders,
+    user_grants
+);
 diesel::allow_tables_to_appear_in_same_query!(idempotency_keys, nodes);
 diesel::allow_tables_to_appear_in_same_query!(user_groups, group_members);
-diesel::allow_tables_to_appear_in_same_query!(custom_roles, custom_role_holders, users);
+diesel::allow_tables_to_appear_in_same_query!(custom_roles, custom_role_holders);
 diesel::allow_tables_to_appear_in_same_query!(external_identities, users);
 diesel::allow_tables_to_appear_in_same_query!(webhooks, webhook_deliveries);
 diesel::allow_tables_to_appear_in_same_query!(webhooks, tenants);

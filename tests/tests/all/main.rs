@@ -28,5 +28,6 @@ mod running;
 mod secrets;
 mod story;
 mod strangers;
+mod suspension;
 mod tokens;
 mod webhooks;

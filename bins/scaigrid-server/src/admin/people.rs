@@ -7,8 +7,8 @@ use scaigrid_app::tenants::{NewTenant, TenantFilter};
 use scaigrid_app::users::{NewUser, UserFilter};
 use scaigrid_app::{Error, Resource};
 use scaigrid_scope::{
-    AuthorizedAtLevel, Features, Name, PartnerId, PartnerLimits, PartnerStatus, Slug, TenantChanges,
-    TenantId, TenantLimits, TenantStatus, perm,
+    Authorized, AuthorizedAtLevel, Features, Name, PartnerId, PartnerLimits, PartnerStatus, Slug,
+    TenantChanges, TenantId, TenantLimits, TenantStatus, UserChanges, UserId, UserStatus, perm,
 };
 use serde_json::json;
 
@@ -133,7 +133,20 @@ impl Desk {
                 let user = self.app.set_user_roles(&caller, &self.request, user, None, changes).await?;
                 Ok(Answer::one(view::user(&user), view::USER))
             }
+            UserTask::Suspend { user } => self.set_user_status(&caller, user, UserStatus::Suspended).await,
+            UserTask::Resume { user } => self.set_user_status(&caller, user, UserStatus::Active).await,
         }
+    }
+
+    async fn set_user_status(
+        &self,
+        caller: &Authorized<perm::UsersManage>,
+        user: UserId,
+        status: UserStatus,
+    ) -> anyhow::Result<Answer> {
+        let changes = UserChanges { status: Some(status), ..UserChanges::default() };
+        let user = self.app.update_user(caller, &self.request, user, None, changes).await?;
+        Ok(Answer::one(view::user(&user), view::USER))
     }
 
     pub(super) async fn keys(&self, tenant: Option<&str>, task: KeyTask) -> anyhow::Result<Answer> {

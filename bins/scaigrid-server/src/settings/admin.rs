@@ -176,6 +176,16 @@ pub enum UserTask {
         #[arg(required = true)]
         roles: Vec<Role>,
     },
+    /// Suspend a user: they and their keys are refused
+    Suspend {
+        /// The user's id
+        user: UserId,
+    },
+    /// Let a suspended user in again
+    Resume {
+        /// The user's id
+        user: UserId,
+    },
 }
 
 /// What to do about API keys.
