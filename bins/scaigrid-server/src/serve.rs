@@ -15,6 +15,7 @@ use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::clock::SystemClock;
 use crate::compose;
@@ -27,6 +28,8 @@ const FAREWELL_SECONDS: u64 = 30;
 const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 /// How often what has expired is thrown away.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How often audit records whose time is over are looked for.
+const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
@@ -66,7 +69,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         .context("the server cannot listen")?
         .run();
     say_where(address);
-    run_until_told(server, app).await
+    run_until_told(server, app, settings.audit_retention).await
 }
 
 /// Tells where the server listens; with port 0 nobody else knows.
@@ -75,14 +78,22 @@ fn say_where(address: SocketAddr) {
     tracing::info!(%address, "listening");
 }
 
-async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Result<()> {
+async fn run_until_told(
+    server: actix_web::dev::Server,
+    app: App,
+    audit_retention: Option<Duration>,
+) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let engine = app.engine().clone();
     let mut told = stopped.clone();
     let working = tokio::spawn(async move {
         engine.run(async move { drop(told.wait_for(|stop| *stop).await) }).await;
     });
-    let housekeeping = tokio::spawn(keep_house(app));
+    let mut housekeeping = JoinSet::new();
+    housekeeping.spawn(keep_audit(app.clone(), audit_retention));
+    let sealed = app.clone();
+    housekeeping.spawn(async move { sealed.keep_audit_sealed().await });
+    housekeeping.spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -98,7 +109,7 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     }
     tracing::info!("stopping: no new connections; requests under way are finished");
     handle.stop(true).await;
-    housekeeping.abort();
+    housekeeping.shutdown().await;
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
@@ -122,6 +133,20 @@ async fn keep_house(app: App) {
                     tracing::warn!(%error, "expired idempotency keys cannot be removed");
                 }
             }
+        }
+    }
+}
+
+/// Removes audit records whose time is over, if there is such a time, for as long as the process lives.
+async fn keep_audit(app: App, retention: Option<Duration>) {
+    let Some(retention) = retention else { return };
+    let mut look = tokio::time::interval(RETENTION_EVERY);
+    loop {
+        look.tick().await;
+        match app.purge_audit(retention).await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "audit records whose time is over were removed"),
+            Err(error) => tracing::warn!(%error, "old audit records cannot be removed"),
         }
     }
 }

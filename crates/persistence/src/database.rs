@@ -11,7 +11,7 @@ use std::time::Duration;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::error::{Error, Result};
 use crate::sqlite::SqliteConnection;
@@ -44,7 +44,7 @@ impl std::fmt::Debug for DatabaseUrl {
 
 /// A database with its pools. Cheap to clone.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database(Arc<Inner>, Arc<Notify>);
 
 enum Inner {
     Postgres(Pool<AsyncPgConnection>),
@@ -103,7 +103,7 @@ impl Database {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
-        Ok(Self(Arc::new(Inner::Postgres(pool))))
+        Ok(Self(Arc::new(Inner::Postgres(pool)), Arc::default()))
     }
 
     fn of_sqlite(path: &Path, connections: usize, writer: SqliteConnection) -> Result<Self> {
@@ -117,7 +117,7 @@ impl Database {
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
         let writer = Arc::new(Mutex::new(Writer(Some(writer))));
-        Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.to_owned() })))
+        Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.to_owned() }), Arc::default()))
     }
 
     /// Whether other processes may use the same database at the same time.
@@ -159,9 +159,15 @@ impl Database {
                 (Held::SqliteWriter(lock_writer(writer, path).await?), "BEGIN IMMEDIATE")
             }
         };
-        let mut transaction = Transaction { connection: Connection(connection), ended: false };
+        let audit = (Arc::clone(&self.1), false);
+        let mut transaction = Transaction { connection: Connection(connection), ended: false, audit };
         with!(transaction, c => c.batch_execute(begin).await)?;
         Ok(transaction)
+    }
+
+    /// Waits until this process has committed an audit record since this was last waited for.
+    pub async fn audit_was_written(&self) {
+        self.1.notified().await;
     }
 
     /// Asks the database for a sign of life.
@@ -230,6 +236,8 @@ impl Connection {
 pub struct Transaction {
     connection: Connection,
     ended: bool,
+    /// The bell that is rung when an audit record was committed, and whether there is one to commit.
+    audit: (Arc<Notify>, bool),
 }
 
 impl Transaction {
@@ -238,7 +246,17 @@ impl Transaction {
     /// # Errors
     /// The database's. Nothing was written then, unless the connection was lost while the database answered.
     pub async fn commit(self) -> Result<()> {
-        self.end("COMMIT").await
+        let (bell, written) = self.audit.clone();
+        self.end("COMMIT").await?;
+        if written {
+            bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Notes that an audit record is among what is written.
+    pub(crate) fn writes_audit(&mut self) {
+        self.audit.1 = true;
     }
 
     /// Takes everything back.

@@ -80,12 +80,18 @@ pub(super) const RATE_LIMITS: Setting = derived(
     "key=1200,user=2400,tenant=20000,partner=100000,address=1200",
     "Requests per minute, or off; levels that are left out keep their default",
 );
+pub(super) const AUDIT_RETENTION_DAYS: Setting = derived(
+    "audit_retention_days",
+    "audit-retention-days",
+    "for ever",
+    "How many days audit records are kept: 1 to 36500",
+);
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
 pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 9] = [
+pub(super) const SETTINGS: [&Setting; 10] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -93,6 +99,7 @@ pub(super) const SETTINGS: [&Setting; 9] = [
     &MASTER_KEY,
     &BOOTSTRAP_KEY,
     &RATE_LIMITS,
+    &AUDIT_RETENTION_DAYS,
     &LOG,
     &LOG_FORMAT,
 ];

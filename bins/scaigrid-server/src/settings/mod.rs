@@ -19,12 +19,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use scaigrid_http::limits::RateLimits;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
-    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, TenantTask, UserTask,
+    AdminTask, AuditTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, TenantTask, UserTask,
 };
 pub use self::command::Command;
 pub use self::refusal::Refusal;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub bootstrap_key: Option<Secret>,
     /// Requests per minute; none switches the limits off.
     pub rate_limits: Option<RateLimits>,
+    /// How long audit records are kept; none keeps them for ever.
+    pub audit_retention: Option<Duration>,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -144,6 +147,7 @@ impl Settings {
                 Some(limits) => limits,
                 None => Some(RateLimits::default()),
             },
+            audit_retention: sources.optional(&catalog::AUDIT_RETENTION_DAYS, values::days)?,
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

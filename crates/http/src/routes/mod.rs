@@ -15,6 +15,7 @@ mod users;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub(crate) use audit::AuditRecord;
 pub(crate) use given::Problems;
 
 /// Adds every route of the product.

@@ -204,6 +204,9 @@ pub enum Verdict {
 /// # Errors
 /// The database's. Nothing is written once the transaction is given up.
 pub async fn apply(transaction: &mut Transaction, units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    if units.iter().any(|unit| !unit.audit.is_empty()) {
+        transaction.writes_audit();
+    }
     match transaction.engine()? {
         Engine::Postgres(connection) => postgres::apply(connection, units).await,
         Engine::Sqlite(connection) => sqlite::apply(connection, units).await,

@@ -238,10 +238,11 @@ fn statements(rows: Rows) -> Vec<Columns> {
             TextOrNull module,
         );
         add(
-            "INSERT INTO audit_records (id, tenant_id, partner_id, at, action, actor_id, actor_email, actor_type, \
-             resource_type, resource_id, status, changes, request_id, ip_address, user_agent, module) \
+            "WITH added AS (INSERT INTO audit_records (id, tenant_id, partner_id, at, action, actor_id, actor_email, \
+             actor_type, resource_type, resource_id, status, changes, request_id, ip_address, user_agent, module) \
              SELECT * FROM UNNEST(",
-            ")",
+            ") RETURNING id, tenant_id, partner_id) INSERT INTO audit_unsealed (record_id, chain) \
+             SELECT id, COALESCE(tenant_id, partner_id, 'platform') FROM added",
             columns,
         );
     }
