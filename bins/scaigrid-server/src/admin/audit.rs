@@ -100,7 +100,11 @@ impl Desk {
             eprint!("\r");
         }
         let answer = Answer::one(view(&report), REPORT).with_remarks(remarks(&report));
-        Ok(if report.is_valid() { answer } else { answer.of_failure("the audit log is not what was written") })
+        Ok(if report.is_valid() {
+            answer
+        } else {
+            answer.of_failure("the audit log is not what was written")
+        })
     }
 
     async fn write(

@@ -40,8 +40,17 @@ impl AuditExport {
 }
 
 fn asked(filter: &AuditFilter, format: &str) -> Value {
-    let AuditFilter { action, actor_id, resource_type, resource_id, status, ip_address, module, since, until } =
-        filter;
+    let AuditFilter {
+        action,
+        actor_id,
+        resource_type,
+        resource_id,
+        status,
+        ip_address,
+        module,
+        since,
+        until,
+    } = filter;
     json!({
         "format": format,
         "action": action.map(AuditAction::as_str),

@@ -199,7 +199,8 @@ impl App {
         }
         walk.finish(&mut check.findings);
         if reached > stored.head.count {
-            let message = format!("the chain has links up to {reached}, and its head is at {}", stored.head.count);
+            let message =
+                format!("the chain has links up to {reached}, and its head is at {}", stored.head.count);
             check.note(Fault::Extra, Some(name), message);
         }
         check.records += walk.intact();

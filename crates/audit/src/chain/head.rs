@@ -11,8 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use scaigrid_scope::Instant;
 use sha2::{Digest as _, Sha256};
 
-use super::encode::put_text;
 use super::Digest;
+use super::encode::put_text;
 
 /// Where a chain ends, and where what is left of it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,8 @@ pub struct Head {
 
 impl Head {
     /// The head of a chain without links.
-    pub const EMPTY: Self = Self {
-        count: 0,
-        last: Digest::ZERO,
-        cut: 0,
-        cut_last: Digest::ZERO,
-        at: Instant::from_micros(0),
-    };
+    pub const EMPTY: Self =
+        Self { count: 0, last: Digest::ZERO, cut: 0, cut_last: Digest::ZERO, at: Instant::from_micros(0) };
 
     fn bytes(&self, purpose: &[u8], chain: &str) -> Vec<u8> {
         let mut out = purpose.to_vec();

@@ -145,7 +145,13 @@ impl Walk {
         }
         if position > self.position + 1 {
             let (from, to) = (self.position + 1, position - 1);
-            self.note(findings, Fault::Gap, Some(from), None, format!("the links {from} to {to} are not there"));
+            self.note(
+                findings,
+                Fault::Gap,
+                Some(from),
+                None,
+                format!("the links {from} to {to} are not there"),
+            );
         }
         let unbroken = position == self.position + 1;
         match entry {

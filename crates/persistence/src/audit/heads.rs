@@ -324,5 +324,7 @@ pub async fn rekey(tx: &mut Transaction, _: &SystemScope, keys: &Keys, nonce: Di
 }
 
 pub(super) fn unknown_key(key_id: &str) -> Error {
-    Error::Setup(format!("the audit chains are sealed under the key {key_id}, which this process does not have"))
+    Error::Setup(format!(
+        "the audit chains are sealed under the key {key_id}, which this process does not have"
+    ))
 }

@@ -8,8 +8,8 @@ use diesel_async::RunQueryDsl;
 use scaigrid_audit::chain::{Chain, Digest, Entry, Link};
 use scaigrid_scope::{Instant, LevelScope};
 
-use super::heads::{ChainScope, digest};
 use super::AuditRow;
+use super::heads::{ChainScope, digest};
 use crate::database::{Connection, with};
 use crate::error::Result;
 use crate::instant::Stamp;
@@ -35,12 +35,9 @@ impl Found {
 /// Reads records by their ids. One that cannot be read does not keep the others from being read.
 pub(super) async fn records(c: &mut Connection, ids: &[String]) -> Result<HashMap<String, Found>> {
     let named = audit_records::table.filter(audit_records::id.eq_any(ids.to_vec()));
-    let rows: QueryResult<Vec<AuditRow>> =
-        with!(c, c => named.select(AuditRow::as_select()).load(c).await);
+    let rows: QueryResult<Vec<AuditRow>> = with!(c, c => named.select(AuditRow::as_select()).load(c).await);
     match rows {
-        Ok(rows) => {
-            Ok(rows.into_iter().map(|row| (row.id.clone(), Found::Row(Box::new(row)))).collect())
-        }
+        Ok(rows) => Ok(rows.into_iter().map(|row| (row.id.clone(), Found::Row(Box::new(row)))).collect()),
         Err(diesel::result::Error::DeserializationError(_)) => {
             let mut found = HashMap::new();
             for id in ids {
@@ -169,12 +166,7 @@ pub struct Strays {
 }
 
 /// Looks at a part of the records of a level, or of one chain, by ascending id, for those that nobody has sealed.
-pub async fn strays(
-    c: &mut Connection,
-    of: RecordsOf,
-    after: Option<&str>,
-    rows: i64,
-) -> Result<Strays> {
+pub async fn strays(c: &mut Connection, of: RecordsOf, after: Option<&str>, rows: i64) -> Result<Strays> {
     let ids: Vec<String> = {
         macro_rules! part {
             () => {{

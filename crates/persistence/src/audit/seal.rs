@@ -147,15 +147,13 @@ async fn end_of(
     }
     tracing::error!(%chain, "the audit chain does not end where its head says; it will not verify any more");
     // Never below the head: a tail that was cut leaves a gap.
-    let goes_on =
-        if count > head.count { Head { count, last: digest, ..head } } else { head };
+    let goes_on = if count > head.count { Head { count, last: digest, ..head } } else { head };
     Ok((goes_on, false))
 }
 
 async fn sealed_before(tx: &mut Transaction, ids: &[String]) -> Result<HashSet<String>> {
-    let query = audit_seals::table
-        .filter(audit_seals::record_id.eq_any(ids.to_vec()))
-        .select(audit_seals::record_id);
+    let query =
+        audit_seals::table.filter(audit_seals::record_id.eq_any(ids.to_vec())).select(audit_seals::record_id);
     let found: Vec<String> = with!(tx, c => query.load(c).await)?;
     Ok(found.into_iter().collect())
 }

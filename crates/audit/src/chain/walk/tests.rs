@@ -104,13 +104,8 @@ impl Kept {
             walk.take(link, &mut findings);
         }
         walk.finish(&mut findings);
-        let note = |fault| Finding {
-            fault,
-            chain: None,
-            position: None,
-            record_id: None,
-            message: String::new(),
-        };
+        let note =
+            |fault| Finding { fault, chain: None, position: None, record_id: None, message: String::new() };
         if !keys.is_sealed(&name, &self.head, &self.seal) {
             findings.note(note(Fault::Head));
         }

@@ -79,7 +79,10 @@ async fn exported(
     let name = format!("audit-{}.{format}", app.now().to_string().replace([':', '.'], "-"));
     let sending = Sending { export, writer: Writer::new(format), begun: false, ended: false };
     let pieces = try_unfold(sending, async |sending| {
-        sending.next().await.inspect_err(|error| tracing::warn!(%error, "an export of the audit log broke off"))
+        sending
+            .next()
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "an export of the audit log broke off"))
     });
     Ok(HttpResponse::Ok()
         .content_type(format.media_type())
