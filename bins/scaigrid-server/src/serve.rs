@@ -28,6 +28,8 @@ const FAREWELL_SECONDS: u64 = 30;
 const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 /// How often what has expired is thrown away.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How long the last audit records may take to be sealed once the server is to end.
+const SEAL_FAREWELL: Duration = Duration::from_secs(3);
 /// How often audit records whose time is over are looked for.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
@@ -91,8 +93,9 @@ async fn run_until_told(
     });
     let mut housekeeping = JoinSet::new();
     housekeeping.spawn(keep_audit(app.clone(), audit_retention));
-    let sealed = app.clone();
-    housekeeping.spawn(async move { sealed.keep_audit_sealed().await });
+    let sealer = app.clone();
+    let sealing = app.clone();
+    housekeeping.spawn(async move { sealing.keep_audit_sealed().await });
     housekeeping.spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -113,6 +116,7 @@ async fn run_until_told(
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
+    seal_the_rest(&sealer).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -134,6 +138,19 @@ async fn keep_house(app: App) {
                 }
             }
         }
+    }
+}
+
+/// Seals what was recorded last, as far as that is done soon; the next start does the rest.
+async fn seal_the_rest(app: &App) {
+    let sealing = async {
+        while app.seal_audit().await? > 0 {}
+        Ok::<(), scaigrid_app::Error>(())
+    };
+    match tokio::time::timeout(SEAL_FAREWELL, sealing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the last audit records were not sealed"),
+        Err(_) => tracing::warn!("not all audit records were sealed in time"),
     }
 }
 

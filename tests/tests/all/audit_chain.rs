@@ -219,7 +219,7 @@ fn what_is_too_old_goes_and_the_rest_verifies(place: &Place) {
         Db::Sqlite => ("1600000000000000", "jsonb('{}')"),
         Db::Postgres => ("to_timestamp(1600000000)", "'{}'::jsonb"),
     };
-    let old: String = (0..1200)
+    let old: Vec<String> = (0..1200)
         .map(|number| {
             format!(
                 "INSERT INTO audit_records (id, tenant_id, at, action, actor_type, resource_type, resource_id, status, \
@@ -231,7 +231,8 @@ fn what_is_too_old_goes_and_the_rest_verifies(place: &Place) {
         .collect();
     // The chain's oldest records are those that were sealed first: begin it anew.
     place.run_sql(&format!(
-        "DELETE FROM audit_records; DELETE FROM audit_seals; DELETE FROM audit_chains; DELETE FROM audit_root; {old}"
+        "DELETE FROM audit_records; DELETE FROM audit_seals; DELETE FROM audit_chains; DELETE FROM audit_root; {}",
+        old.concat()
     ));
     let server = place.start();
     let admin = server.admin();

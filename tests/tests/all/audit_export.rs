@@ -113,7 +113,7 @@ fn insert_old(place: &Place, numbers: std::ops::Range<u32>, action: &str) {
         Db::Sqlite => ("1600000000000000", "jsonb('{}')"),
         Db::Postgres => ("to_timestamp(1600000000)", "'{}'::jsonb"),
     };
-    let statements: String = numbers
+    let statements: Vec<String> = numbers
         .map(|number| {
             format!(
                 "INSERT INTO audit_records (id, at, action, actor_type, resource_type, resource_id, status, changes) \
@@ -122,7 +122,7 @@ fn insert_old(place: &Place, numbers: std::ops::Range<u32>, action: &str) {
             )
         })
         .collect();
-    place.run_sql(&statements);
+    place.run_sql(&statements.concat());
 }
 
 fn a_long_file_comes_whole_or_not_at_all(place: &Place) {

@@ -1,6 +1,6 @@
 //! The audit log, taken out of the platform.
 
-use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
+use scaigrid_audit::{AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_persistence::audit::{self, AuditFilter};
 use scaigrid_scope::{AuditId, AuthorizedAtLevel, Level, LevelScope, perm};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ fn asked(filter: &AuditFilter, format: &str) -> Value {
         "actor_id": actor_id,
         "resource_type": resource_type,
         "resource_id": resource_id,
-        "status": status.map(|status| status.as_str()),
+        "status": status.map(Outcome::as_str),
         "ip_address": ip_address,
         "module": module,
         "since": since,

@@ -204,15 +204,12 @@ async fn begin_root(tx: &mut Transaction, keys: &Keys, nonce: Digest) -> Result<
     let some = audit_chains::table.select(audit_chains::chain);
     let chain: Option<String> = with!(tx, c => some.first(c).await.optional())?;
     let true_one = keys.root(keys.sealing(), nonce, []);
-    let root = match (chain, true_one) {
-        (None, Some(root)) => {
-            tracing::info!("the audit chains begin");
-            root
-        }
-        _ => {
-            tracing::error!("the root of the audit chains is not there; they will not verify any more");
-            Root { key_id: keys.sealing().to_owned(), nonce, chains: 0, value: nonce }
-        }
+    let root = if let (None, Some(root)) = (chain, true_one) {
+        tracing::info!("the audit chains begin");
+        root
+    } else {
+        tracing::error!("the root of the audit chains is not there; they will not verify any more");
+        Root { key_id: keys.sealing().to_owned(), nonce, chains: 0, value: nonce }
     };
     let insert = diesel::insert_into(audit_root::table).values(RootRow::from(&root));
     with!(tx, c => insert.on_conflict_do_nothing().execute(c).await)?;

@@ -318,7 +318,7 @@ fn the_vectors_hold() {
             user_agent: maybe("user_agent"),
             module: maybe("module"),
         });
-        let hex: String = entry.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = entry.as_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         assert_eq!(hex, vector["entry"].as_str().unwrap(), "{}", vector["note"]);
         let before: Vec<u8> = (0..32)
             .map(|index| {
