@@ -131,8 +131,10 @@ impl Walk {
     }
 
     /// Takes note that the chain was cut further while it was read, when that is so.
-    pub fn was_cut(&mut self, now: &Head) {
-        if now.cut > self.position && now.cut <= self.head.count {
+    pub const fn was_cut(&mut self, now: &Head) {
+        if now.cut >= self.head.count {
+            (self.position, self.last) = (self.head.count, self.head.last);
+        } else if now.cut > self.position {
             (self.position, self.last) = (now.cut, now.cut_last);
         }
     }

@@ -280,6 +280,11 @@ fn a_chain_that_is_cut_meanwhile_is_read_on_from_there() {
     walk.finish(&mut findings);
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(walk.intact(), 3);
+    // It grew, and all that was there when the reading began is gone.
+    let mut walk = Walk::new(chain(), kept.head);
+    walk.was_cut(&Head { count: 9, last: Digest([1; 32]), cut: 8, cut_last: Digest([2; 32]), ..kept.head });
+    walk.finish(&mut findings);
+    assert!(findings.is_empty(), "{findings:?}");
 }
 
 #[test]
