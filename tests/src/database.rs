@@ -62,6 +62,24 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Runs statements as somebody who has got at the database.
+    pub(crate) fn run(&self, statements: &str) {
+        match self.kind {
+            Db::Sqlite => {
+                use diesel::Connection as _;
+                use diesel::connection::SimpleConnection as _;
+
+                let path = self.url.strip_prefix("sqlite://").unwrap();
+                let mut connection = diesel::SqliteConnection::establish(path).unwrap();
+                connection.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+                connection.batch_execute(statements).unwrap();
+            }
+            Db::Postgres => administer(&self.url, statements).unwrap(),
+        }
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         let Some(name) = &self.made else { return };

@@ -43,6 +43,11 @@ impl Place {
         &self.database.url
     }
 
+    /// Runs SQL statements on the database, past the server.
+    pub fn run_sql(&self, statements: &str) {
+        self.database.run(statements);
+    }
+
     /// The test's folder; the servers' own is `data` in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()

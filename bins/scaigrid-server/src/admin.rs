@@ -5,6 +5,7 @@
 //! left to be done afterwards, as draining a Core that stops, is seen through by the servers.
 
 mod answer;
+mod audit;
 mod people;
 mod programs;
 mod refusal;
@@ -53,7 +54,8 @@ async fn carry_out(
     let request = RequestContext::new(None, None, Some(USER_AGENT));
     let desk = Desk { app, key, request, json };
     let answer = desk.perform(task).await?;
-    answer.print(json).context("the answer cannot be written")
+    answer.print(json).context("the answer cannot be written")?;
+    answer.outcome()
 }
 
 /// The first admin's key, as long as it lies where the first start has put it.
@@ -86,6 +88,9 @@ impl Desk {
                 self.modules(tenant.as_deref(), partner.as_deref(), task).await
             }
             AdminTask::Core { tenant, task } => self.cores(tenant.as_deref(), task).await,
+            AdminTask::Audit { tenant, partner, task } => {
+                self.audit(tenant.as_deref(), partner.as_deref(), task).await
+            }
             AdminTask::Checkpoint { tenant, task } => self.checkpoints(tenant.as_deref(), task).await,
             AdminTask::Secrets(task) => self.secrets(task).await,
         }

@@ -15,6 +15,7 @@ use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::clock::SystemClock;
 use crate::compose;
@@ -27,6 +28,10 @@ const FAREWELL_SECONDS: u64 = 30;
 const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 /// How often what has expired is thrown away.
 const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How long the last audit records may take to be sealed once the server is to end.
+const SEAL_FAREWELL: Duration = Duration::from_secs(3);
+/// How often audit records whose time is over are looked for.
+const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
@@ -66,7 +71,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         .context("the server cannot listen")?
         .run();
     say_where(address);
-    run_until_told(server, app).await
+    run_until_told(server, app, settings.audit_retention).await
 }
 
 /// Tells where the server listens; with port 0 nobody else knows.
@@ -75,7 +80,11 @@ fn say_where(address: SocketAddr) {
     tracing::info!(%address, "listening");
 }
 
-async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Result<()> {
+async fn run_until_told(
+    server: actix_web::dev::Server,
+    app: App,
+    audit_retention: Option<Duration>,
+) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let engine = app.engine().clone();
     let mut told = stopped.clone();
@@ -86,7 +95,12 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     let posting = tokio::spawn(async move {
         postman.deliver_webhooks(async move { drop(told.wait_for(|stop| *stop).await) }).await;
     });
-    let housekeeping = tokio::spawn(keep_house(app));
+    let mut housekeeping = JoinSet::new();
+    housekeeping.spawn(keep_audit(app.clone(), audit_retention));
+    let sealer = app.clone();
+    let sealing = app.clone();
+    housekeeping.spawn(async move { sealing.keep_audit_sealed().await });
+    housekeeping.spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -102,11 +116,12 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     }
     tracing::info!("stopping: no new connections; requests under way are finished");
     handle.stop(true).await;
-    housekeeping.abort();
+    housekeeping.shutdown().await;
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
     posting.await?;
+    seal_the_rest(&sealer).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -130,6 +145,33 @@ async fn keep_house(app: App) {
                     tracing::warn!(%error, "old deliveries to webhooks cannot be removed");
                 }
             }
+        }
+    }
+}
+
+/// Seals what was recorded last, as far as that is done soon; the next start does the rest.
+async fn seal_the_rest(app: &App) {
+    let sealing = async {
+        while app.seal_audit().await? > 0 {}
+        Ok::<(), scaigrid_app::Error>(())
+    };
+    match tokio::time::timeout(SEAL_FAREWELL, sealing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the last audit records were not sealed"),
+        Err(_) => tracing::warn!("not all audit records were sealed in time"),
+    }
+}
+
+/// Removes audit records whose time is over, if there is such a time, for as long as the process lives.
+async fn keep_audit(app: App, retention: Option<Duration>) {
+    let Some(retention) = retention else { return };
+    let mut look = tokio::time::interval(RETENTION_EVERY);
+    loop {
+        look.tick().await;
+        match app.purge_audit(retention).await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "audit records whose time is over were removed"),
+            Err(error) => tracing::warn!(%error, "old audit records cannot be removed"),
         }
     }
 }

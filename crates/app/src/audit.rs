@@ -1,4 +1,9 @@
-//! The audit log, read.
+//! The audit log: read, taken out, sealed into chains, checked, and removed when its time is over.
+
+mod export;
+mod retention;
+mod sealing;
+mod verify;
 
 use scaigrid_persistence::audit;
 use scaigrid_scope::{AuthorizedAtLevel, perm};
@@ -6,8 +11,11 @@ use scaigrid_scope::{AuthorizedAtLevel, perm};
 use crate::page::{Cursor, Page, PageRequest};
 use crate::{App, Error};
 
-pub use scaigrid_audit::AuditRecord;
+pub use export::AuditExport;
+pub use scaigrid_audit::chain::{Chain, Digest, Fault, Finding};
+pub use scaigrid_audit::{Actor, ActorKind, AuditAction, AuditRecord, Changes};
 pub use scaigrid_persistence::audit::AuditFilter;
+pub use verify::AuditReport;
 
 impl App {
     /// The records that the caller sees, newest first: a tenant's admin those of the tenant, a partner's those of the

@@ -37,8 +37,8 @@ use std::sync::Arc;
 use scaigrid_bus::{Bus, Heard, Signal};
 use scaigrid_engine::{Engine, Ids};
 use scaigrid_outbound::Client;
-use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
+use scaigrid_persistence::{Bell, Database};
 use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
 
 pub use error::{Error, FieldError, Resource};
@@ -162,7 +162,7 @@ impl App {
         self.0.engine.forget_listeners();
         self.0.bus.publish(Signal::WebhooksChanged);
         // One that was switched on may have been waited for.
-        self.0.database.outbox().notify_one();
+        self.0.database.ring(Bell::Outbox);
     }
 
     /// After a commit that switched a module.

@@ -95,6 +95,10 @@ text_enum! {
         CheckpointEscalate => "checkpoint.escalate",
         /// A checkpoint's time was up.
         CheckpointExpire => "checkpoint.expire",
+        /// Records were taken out of the platform.
+        AuditExport => "audit.export",
+        /// Records whose time was over were removed.
+        AuditPurge => "audit.purge",
     }
 }
 

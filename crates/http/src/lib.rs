@@ -16,6 +16,7 @@ pub mod body;
 pub mod conditional;
 pub mod envelope;
 pub mod error;
+pub mod export;
 pub mod filters;
 pub mod health;
 pub mod idempotency;

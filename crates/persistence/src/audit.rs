@@ -1,20 +1,29 @@
-//! The audit log: records are added in the transaction of the change that they tell of, and never changed.
+//! The audit log: records are added in the transaction of the change that they tell of, and never changed. What links them
+//! into chains afterwards stands in tables of its own.
+
+pub mod heads;
+pub mod links;
+pub mod purge;
+pub mod seal;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use scaigrid_audit::chain::{Chain, Entry, RecordFields};
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Changes, Outcome, RequestContext};
 use scaigrid_scope::{AuditId, Instant, LevelScope};
 use scaigrid_webhooks::Event;
 use serde_json::Value;
+use ulid::Ulid;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Bell, Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
 use crate::outbox;
-use crate::schema::audit_records;
+use crate::schema::{audit_records, audit_unsealed};
 
 const TABLE: &str = "audit_records";
 
@@ -65,6 +74,49 @@ impl AuditRow {
             ip_address: record.request.ip_address().map(|address| address.to_string()),
             user_agent: record.request.user_agent().map(text),
             module: record.module.as_deref().map(text),
+        })
+    }
+}
+
+/// A record's place in the queue of those that are in no chain yet.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = audit_unsealed)]
+pub(crate) struct UnsealedRow {
+    record_id: String,
+    chain: String,
+}
+
+impl AuditRow {
+    /// What the record's chain is called.
+    pub(crate) fn chain(&self) -> String {
+        let owner = self.tenant_id.as_ref().or(self.partner_id.as_ref());
+        owner.map_or_else(|| Chain::PLATFORM.to_owned(), Clone::clone)
+    }
+
+    /// Its place in the queue.
+    pub(crate) fn unsealed(&self) -> UnsealedRow {
+        UnsealedRow { record_id: self.id.clone(), chain: self.chain() }
+    }
+
+    /// The record as it goes into its chain.
+    pub(crate) fn entry(&self) -> Entry {
+        Entry::of(&RecordFields {
+            id: &self.id,
+            tenant_id: self.tenant_id.as_deref(),
+            partner_id: self.partner_id.as_deref(),
+            at: self.at.0.micros(),
+            action: &self.action,
+            actor_id: self.actor_id.as_deref(),
+            actor_email: self.actor_email.as_deref(),
+            actor_type: &self.actor_type,
+            resource_type: &self.resource_type,
+            resource_id: &self.resource_id,
+            status: &self.status,
+            changes: &self.changes,
+            request_id: self.request_id.as_deref(),
+            ip_address: self.ip_address.as_deref(),
+            user_agent: self.user_agent.as_deref(),
+            module: self.module.as_deref(),
         })
     }
 }
@@ -133,9 +185,22 @@ pub struct AuditFilter {
 
 /// Adds a record, and what webhooks are told of it. Both become durable together with the change that they tell of.
 pub async fn add(tx: &mut Transaction, record: &AuditRecord) -> Result<()> {
-    let insert = diesel::insert_into(audit_records::table).values(AuditRow::of(record)?);
+    let row = AuditRow::of(record)?;
+    let waits = diesel::insert_into(audit_unsealed::table).values(row.unsealed());
+    let insert = diesel::insert_into(audit_records::table).values(row);
     with!(tx, c => insert.execute(c).await)?;
+    with!(tx, c => waits.execute(c).await)?;
+    tx.note(Bell::Audit);
     outbox::write(tx, &Vec::from_iter(Event::of_record(record))).await
+}
+
+/// By how much the clock of a node may be put back while it runs, without records being missed by a list that ends at an
+/// instant: an id is never of an earlier time than its record, but of a later one after such a step.
+const CLOCK_STEP: Duration = Duration::from_hours(24);
+
+/// The first id of a record that can be of an instant. Ids carry the time, and the indexes the ids.
+fn first_id(at: Instant) -> String {
+    AuditId::from_ulid(Ulid::from_parts(at.unix_millis(), 0)).to_string()
 }
 
 /// The records that a filter shows, newest first, after the one that the last page ended with.
@@ -186,10 +251,12 @@ pub async fn list(
                 query = query.filter(audit_records::module.eq(module.clone()));
             }
             if let Some(since) = filter.since {
-                query = query.filter(audit_records::at.ge(Stamp(since)));
+                let first = first_id(since);
+                query = query.filter(audit_records::at.ge(Stamp(since))).filter(audit_records::id.ge(first));
             }
             if let Some(until) = filter.until {
-                query = query.filter(audit_records::at.lt(Stamp(until)));
+                let beyond = first_id(until.plus(CLOCK_STEP));
+                query = query.filter(audit_records::at.lt(Stamp(until))).filter(audit_records::id.lt(beyond));
             }
             if let Some(after) = after {
                 query = query.filter(audit_records::id.lt(after.to_string()));

@@ -44,7 +44,18 @@ impl std::fmt::Debug for DatabaseUrl {
 
 /// A database with its pools. Cheap to clone.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>, Arc<Notify>);
+pub struct Database(Arc<Inner>, Arc<Bells>);
+
+/// What somebody in this process waits for to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bell {
+    /// Audit records, which are to be sealed.
+    Audit,
+    /// Letters to webhooks, which are to be posted.
+    Outbox,
+}
+
+type Bells = [Notify; 2];
 
 enum Inner {
     Postgres(Pool<AsyncPgConnection>),
@@ -159,16 +170,21 @@ impl Database {
                 (Held::SqliteWriter(lock_writer(writer, path).await?), "BEGIN IMMEDIATE")
             }
         };
-        let outbox = Arc::clone(&self.1);
+        let bells = Arc::clone(&self.1);
         let connection = Connection(connection);
-        let mut transaction = Transaction { connection, ended: false, outbox, has_letters: false };
+        let mut transaction = Transaction { connection, ended: false, bells, to_ring: [false; 2] };
         with!(transaction, c => c.batch_execute(begin).await)?;
         Ok(transaction)
     }
 
-    /// Rung whenever a transaction of this process has put something into the outbox of webhooks.
-    pub fn outbox(&self) -> Arc<Notify> {
-        Arc::clone(&self.1)
+    /// Waits until this process has committed something of a kind since that was last waited for.
+    pub async fn written(&self, what: Bell) {
+        self.1[what as usize].notified().await;
+    }
+
+    /// Has whoever waits for something to be written look for it.
+    pub fn ring(&self, bell: Bell) {
+        self.1[bell as usize].notify_one();
     }
 
     /// Asks the database for a sign of life.
@@ -237,8 +253,9 @@ impl Connection {
 pub struct Transaction {
     connection: Connection,
     ended: bool,
-    outbox: Arc<Notify>,
-    has_letters: bool,
+    bells: Arc<Bells>,
+    /// Which of them are rung once this is durable.
+    to_ring: [bool; 2],
 }
 
 impl Transaction {
@@ -247,17 +264,17 @@ impl Transaction {
     /// # Errors
     /// The database's. Nothing was written then, unless the connection was lost while the database answered.
     pub async fn commit(self) -> Result<()> {
-        let bell = self.has_letters.then(|| Arc::clone(&self.outbox));
+        let (bells, to_ring) = (Arc::clone(&self.bells), self.to_ring);
         self.end("COMMIT").await?;
-        if let Some(bell) = bell {
+        for (bell, _) in bells.iter().zip(to_ring).filter(|(_, ring)| *ring) {
             bell.notify_one();
         }
         Ok(())
     }
 
-    /// Something that is to be posted as soon as this is durable was written.
-    pub(crate) fn note_letters(&mut self) {
-        self.has_letters = true;
+    /// Notes that something of a kind is among what is written.
+    pub(crate) fn note(&mut self, what: Bell) {
+        self.to_ring[what as usize] = true;
     }
 
     /// Takes everything back.

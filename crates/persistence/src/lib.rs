@@ -42,7 +42,7 @@ pub mod webhook_deliveries;
 pub mod webhooks;
 mod written;
 
-pub use database::{Connection, Database, DatabaseUrl, Transaction};
+pub use database::{Bell, Connection, Database, DatabaseUrl, Transaction};
 pub use error::{Error, Result};
 pub use json::storable;
 pub use written::{Revised, Written};

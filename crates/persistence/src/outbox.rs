@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_scope::WebhookId;
 use scaigrid_webhooks::{Event, delivery_id};
 
-use crate::database::{Transaction, with};
+use crate::database::{Bell, Transaction, with};
 use crate::error::{Result, column};
 use crate::instant::Stamp;
 use crate::schema::{tenants, webhook_deliveries, webhooks};
@@ -52,7 +52,7 @@ pub(crate) async fn write(tx: &mut Transaction, events: &[Event]) -> Result<()> 
             );
             let insert = diesel::insert_into(webhook_deliveries::table).values(row);
             with!(tx, c => insert.execute(c).await)?;
-            tx.note_letters();
+            tx.note(Bell::Outbox);
         }
     }
     Ok(())

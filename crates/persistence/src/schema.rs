@@ -246,6 +246,54 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    audit_unsealed (record_id) {
+        record_id -> Text,
+        chain -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    audit_seals (chain, position) {
+        chain -> Text,
+        position -> BigInt,
+        record_id -> Text,
+        digest -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    audit_chains (chain) {
+        chain -> Text,
+        links -> BigInt,
+        last -> Binary,
+        cut -> BigInt,
+        cut_last -> Binary,
+        changed_at -> Moment,
+        key_id -> Text,
+        code -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    audit_root (id) {
+        id -> Integer,
+        key_id -> Text,
+        nonce -> Binary,
+        chains -> BigInt,
+        value -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::instant::Moment;
 
     idempotency_keys (tenant_id, endpoint, key) {
@@ -487,3 +535,5 @@ diesel::allow_tables_to_appear_in_same_query!(webhooks, partners);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, tenants);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, partners);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, nodes);
+diesel::allow_tables_to_appear_in_same_query!(audit_records, audit_seals, audit_unsealed);
+diesel::allow_tables_to_appear_in_same_query!(audit_chains, audit_root);

@@ -106,6 +106,15 @@ impl Vault {
         expand(key, &format!("scaigrid {purpose}"))
     }
 
+    /// The keys for another purpose that the master keys give, each with the name of its master key, in their order.
+    ///
+    /// # Errors
+    /// As [`Vault::derive`].
+    pub fn derive_each(&self, purpose: &str) -> Result<Vec<(String, [u8; KEY_BYTES])>, SealingError> {
+        let derived = |key: &MasterKey| Ok((key.id.clone(), expand(key, &format!("scaigrid {purpose}"))?));
+        self.0.iter().map(derived).collect()
+    }
+
     /// Seals a secret of a tenant for one place, e.g. `cores/core_…/environment/API_KEY`.
     ///
     /// # Errors

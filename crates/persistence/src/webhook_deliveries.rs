@@ -15,7 +15,7 @@ use scaigrid_webhooks::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::database::{Connection, Engine, Transaction, with};
+use crate::database::{Bell, Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
@@ -190,7 +190,7 @@ pub async fn again(
         ));
     let row = with!(tx, c => update.returning(DeliveryRow::as_returning()).get_result(c).await.optional())?;
     if row.is_some() {
-        tx.note_letters();
+        tx.note(Bell::Outbox);
     }
     row.map(Delivery::try_from).transpose()
 }

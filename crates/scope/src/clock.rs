@@ -46,6 +46,13 @@ impl Instant {
         Self::from_micros(self.0.saturating_add(micros))
     }
 
+    /// This instant less a duration, held at [`Instant::MIN`].
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_sub(micros))
+    }
+
     /// How long after `earlier` this instant is; zero when it is not after.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -113,6 +120,8 @@ mod tests {
         assert_eq!(Instant::parse(&instant.to_string()), Some(instant));
         assert_eq!(Instant::parse(&Instant::MAX.to_string()), Some(Instant::MAX));
         assert_eq!(Instant::MAX.plus(Duration::MAX), Instant::MAX);
+        assert_eq!(Instant::MAX.minus(Duration::MAX), Instant::MIN);
+        assert_eq!(instant.plus(Duration::from_secs(1)).minus(Duration::from_secs(1)), instant);
         assert!(Instant::parse("yesterday").is_none());
     }
 }

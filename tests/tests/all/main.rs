@@ -11,6 +11,8 @@
 )]
 
 mod audit;
+mod audit_chain;
+mod audit_export;
 mod checkpoints;
 mod crash;
 mod edge;

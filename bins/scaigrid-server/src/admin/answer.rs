@@ -23,12 +23,14 @@ pub(super) struct Answer {
     remarks: Vec<String>,
     /// Said on standard error, to people and programs alike.
     warning: Option<String>,
+    /// Why the task has failed although it has an answer.
+    failure: Option<&'static str>,
 }
 
 impl Answer {
     /// One item.
     pub(super) const fn one(item: Value, columns: Columns) -> Self {
-        Self { document: Some(item), columns, remarks: Vec::new(), warning: None }
+        Self { document: Some(item), columns, remarks: Vec::new(), warning: None, failure: None }
     }
 
     /// A document that is JSON for people too.
@@ -41,17 +43,27 @@ impl Answer {
         let shown = listed.items.len();
         let warning = listed.more.then(|| format!("only the first {shown} are shown; --limit shows more"));
         let items = listed.items.into_iter().map(view).collect();
-        Self { document: Some(Value::Array(items)), columns, remarks: Vec::new(), warning }
+        Self { document: Some(Value::Array(items)), columns, remarks: Vec::new(), warning, failure: None }
     }
 
     /// Nothing to print: the output is there already.
     pub(super) const fn written() -> Self {
-        Self { document: None, columns: &[], remarks: Vec::new(), warning: None }
+        Self { document: None, columns: &[], remarks: Vec::new(), warning: None, failure: None }
     }
 
     /// The same, with more to say to people.
     pub(super) fn with_remarks(self, remarks: impl IntoIterator<Item = String>) -> Self {
         Self { remarks: remarks.into_iter().collect(), ..self }
+    }
+
+    /// The same, as the answer of a task that has failed.
+    pub(super) fn of_failure(self, reason: &'static str) -> Self {
+        Self { failure: Some(reason), ..self }
+    }
+
+    /// Whether the task has done what it should.
+    pub(super) fn outcome(&self) -> anyhow::Result<()> {
+        self.failure.map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))
     }
 
     /// Prints it.

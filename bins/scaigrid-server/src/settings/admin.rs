@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use scaigrid_app::audit::AuditAction;
 use scaigrid_checkpoints::CheckpointStatus;
 use scaigrid_cores::{ConcurrencyMode, RuntimeMode, Status};
+use scaigrid_http::export::Format;
 use scaigrid_scope::{
     ApiKeyId, CheckpointId, CoreId, Email, Instant, Name, PermissionKey, Role, Slug, UserId, UserKind,
 };
@@ -65,6 +67,18 @@ pub enum AdminTask {
         /// What to do
         #[command(subcommand)]
         task: CoreTask,
+    },
+    /// The audit log, at the level of whoever acts or at the one that is named
+    Audit {
+        /// Of this tenant, by slug or id
+        #[arg(long, global = true, conflicts_with = "partner")]
+        tenant: Option<String>,
+        /// Of this partner and its tenants, by slug or id
+        #[arg(long, global = true)]
+        partner: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: AuditTask,
     },
     /// What waits for people in a tenant
     Checkpoint {
@@ -299,6 +313,37 @@ pub enum CoreTask {
         /// The file to write the bundle to; standard output if it is left out
         #[arg(long)]
         output: Option<PathBuf>,
+    },
+}
+
+/// What to do about the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AuditTask {
+    /// Check that the log is what was written; the exit code is 1 if it is not
+    Verify,
+    /// Write the records to a file, newest first
+    Export {
+        /// How the file is written
+        #[arg(long, default_value_t = Format::Json)]
+        format: Format,
+        /// The file; standard output if it is left out
+        #[arg(long)]
+        output: Option<PathBuf>,
+        /// Those of this action only
+        #[arg(long)]
+        action: Option<AuditAction>,
+        /// Those of this actor only
+        #[arg(long)]
+        actor: Option<String>,
+        /// Those on this resource only
+        #[arg(long)]
+        resource: Option<String>,
+        /// Those from this time on (RFC 3339)
+        #[arg(long, value_parser = instant)]
+        since: Option<Instant>,
+        /// Those before this time (RFC 3339)
+        #[arg(long, value_parser = instant)]
+        until: Option<Instant>,
     },
 }
 

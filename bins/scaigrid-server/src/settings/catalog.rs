@@ -104,12 +104,18 @@ pub(super) const EGRESS_ALLOW_PRIVATE: Setting = plain(
     "false",
     "Whether tenants may have loopback, link-local and private addresses called",
 );
+pub(super) const AUDIT_RETENTION_DAYS: Setting = derived(
+    "audit_retention_days",
+    "audit-retention-days",
+    "for ever",
+    "How many days audit records are kept: 1 to 36500",
+);
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
 pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 13] = [
+pub(super) const SETTINGS: [&Setting; 14] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -121,6 +127,7 @@ pub(super) const SETTINGS: [&Setting; 13] = [
     &RATE_LIMITS,
     &EGRESS_ALLOW,
     &EGRESS_ALLOW_PRIVATE,
+    &AUDIT_RETENTION_DAYS,
     &LOG,
     &LOG_FORMAT,
 ];

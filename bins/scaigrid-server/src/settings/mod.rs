@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use scaigrid_http::limits::RateLimits;
 use scaigrid_oidc::IssuerSettings;
@@ -26,7 +27,8 @@ use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
-    AdminTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, SecretsTask, TenantTask, UserTask,
+    AdminTask, AuditTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, SecretsTask,
+    TenantTask, UserTask,
 };
 pub use self::command::Command;
 pub use self::refusal::Refusal;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub rate_limits: Option<RateLimits>,
     /// Where tenants may have calls go although it is not public.
     pub egress_allow: AllowList,
+    /// How long audit records are kept; none keeps them for ever.
+    pub audit_retention: Option<Duration>,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -160,6 +164,7 @@ impl Settings {
                 })?
                 .unwrap_or_default()
                 .and_own_networks(sources.required(&catalog::EGRESS_ALLOW_PRIVATE, values::yes_or_no)?),
+            audit_retention: sources.optional(&catalog::AUDIT_RETENTION_DAYS, values::days)?,
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

@@ -48,6 +48,7 @@ fn a_bare_start_serves_on_the_defaults() {
             oidc_issuers: Vec::new(),
             rate_limits: Some(RateLimits::default()),
             egress_allow: AllowList::default(),
+            audit_retention: None,
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
         }
@@ -292,4 +293,14 @@ fn the_key_of_an_admin_task_comes_from_its_flag_else_from_its_variable() {
     let line = refusal(&["admin", "tenant", "list"], &[("SCAIGRID_ADMIN_KEY", "hush")], &[]);
     assert!(line.starts_with("SCAIGRID_ADMIN_KEY: expected sgk_") && !line.contains("hush"), "{line}");
     assert!(!format!("{:?}", admin(&["tenant", "list", "--key", &one], &[])).contains(&one));
+}
+
+#[test]
+fn audit_records_are_kept_for_a_number_of_days() {
+    let kept = settings(&["--audit-retention-days", "30"], &[], &[]).audit_retention;
+    assert_eq!(kept, Some(Duration::from_hours(720)));
+    for bad in ["0", "-1", "36501", "a year"] {
+        let line = refusal(&[], &[("SCAIGRID_AUDIT_RETENTION_DAYS", bad)], &[]);
+        assert!(line.starts_with("SCAIGRID_AUDIT_RETENTION_DAYS: expected a number of days"), "{line}");
+    }
 }

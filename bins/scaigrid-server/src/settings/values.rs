@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::sealing::Vault;
@@ -82,6 +83,14 @@ pub(super) fn api_key(text: &str) -> Result<Secret, String> {
             Ok(Secret::new(text))
         }
         _ => Err("expected sgk_ and 32 to 128 letters and digits (A-Z a-z 0-9)".to_owned()),
+    }
+}
+
+/// A number of days.
+pub(super) fn days(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(days @ 1..=36500) => Ok(Duration::from_hours(days * 24)),
+        _ => Err(format!("expected a number of days from 1 to 36500, got {text:?}")),
     }
 }
 

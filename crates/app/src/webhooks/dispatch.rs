@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use scaigrid_persistence::webhook_deliveries::{self, Busy, Claimed};
-use scaigrid_persistence::webhooks;
+use scaigrid_persistence::{Bell, webhooks};
 use scaigrid_scope::{Instant, TenantId, TenantScope, WebhookId};
 use scaigrid_webhooks::next;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -105,7 +105,6 @@ impl App {
     /// Posts what is in the outbox until told to stop, then lets go of what is not posted yet.
     pub async fn deliver_webhooks(&self, stop: impl Future<Output = ()>) {
         let mut under_way = UnderWay::default();
-        let bell = self.0.database.outbox();
         tokio::pin!(stop);
         loop {
             let pause = match self.post_some(&mut under_way).await {
@@ -117,7 +116,7 @@ impl App {
             };
             tokio::select! {
                 () = &mut stop => break,
-                () = bell.notified() => {}
+                () = self.0.database.written(Bell::Outbox) => {}
                 Some(ended) = under_way.tasks.join_next_with_id() => under_way.ended(ended),
                 () = tokio::time::sleep(pause) => {}
             }

@@ -19,6 +19,7 @@ mod webhooks;
 
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub(crate) use audit::AuditRecord;
 pub(crate) use given::Problems;
 
 /// Adds every route of the product. A request is matched against one after the other, so the busiest come first.

@@ -218,10 +218,11 @@ fn woken(ids: Vec<String>) -> Option<Columns> {
 fn audit(rows: Vec<AuditRow>) -> Option<Columns> {
     statement!(
         rows,
-        "INSERT INTO audit_records (id, tenant_id, partner_id, at, action, actor_id, actor_email, actor_type, \
-         resource_type, resource_id, status, changes, request_id, ip_address, user_agent, module) \
+        "WITH added AS (INSERT INTO audit_records (id, tenant_id, partner_id, at, action, actor_id, actor_email, \
+         actor_type, resource_type, resource_id, status, changes, request_id, ip_address, user_agent, module) \
          SELECT * FROM UNNEST(",
-        ")",
+        ") RETURNING id, tenant_id, partner_id) INSERT INTO audit_unsealed (record_id, chain) \
+         SELECT id, COALESCE(tenant_id, partner_id, 'platform') FROM added",
         Text id, TextOrNull tenant_id, TextOrNull partner_id, At at, Text action, TextOrNull actor_id,
         TextOrNull actor_email, Text actor_type, Text resource_type, Text resource_id, Text status, Json changes,
         TextOrNull request_id, TextOrNull ip_address, TextOrNull user_agent, TextOrNull module,

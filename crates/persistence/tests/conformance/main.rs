@@ -12,6 +12,7 @@
 
 mod api_keys;
 mod audit;
+mod audit_chain;
 mod catalogue;
 mod commit;
 mod configs;

@@ -1,5 +1,8 @@
 //! The audit log.
 
+mod export;
+mod verify;
+
 use std::net::IpAddr;
 
 use actix_web::{get, web};
@@ -42,6 +45,12 @@ struct AuditQuery {
     /// Before this time.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
+    /// Another name of `since`.
+    #[param(value_type = Option<String>, format = DateTime)]
+    start: Option<Instant>,
+    /// Another name of `until`.
+    #[param(value_type = Option<String>, format = DateTime)]
+    end: Option<Instant>,
 }
 
 /// The parameters of the page, for the document: this list allows longer pages than others.
@@ -67,7 +76,7 @@ struct AuditPage {
     "request_id": "req_01JZ8QZ5T0000000000000000A", "ip_address": "192.0.2.7", "user_agent": "curl/8.5.0",
     "module": null
 }))]
-struct AuditRecord {
+pub(crate) struct AuditRecord {
     id: String,
     #[schema(value_type = String, format = DateTime)]
     timestamp: Instant,
@@ -140,8 +149,8 @@ impl AuditQuery {
             status,
             ip_address: self.ip_address,
             module: self.module,
-            since: self.since,
-            until: self.until,
+            since: self.since.max(self.start),
+            until: [self.until, self.end].into_iter().flatten().min(),
         })
     }
 }
@@ -192,5 +201,10 @@ async fn list_audit_log(
 }
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_audit_events).service(list_audit_log);
+    config
+        .service(export::export_audit_events)
+        .service(export::export_audit_log)
+        .service(verify::verify_audit_log)
+        .service(list_audit_events)
+        .service(list_audit_log);
 }
