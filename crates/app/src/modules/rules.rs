@@ -277,6 +277,10 @@ mod tests {
         assert!(manifest(json!({"required": ["a"]})).is_ok(), "what is required need not have a default");
     }
 
+    fn effective(schema: &ConfigSchema, layers: &[(SettingLevel, &Layer)]) -> Value {
+        Levels { schema, layers }.effective()
+    }
+
     /// Values of which some fit and some do not.
     fn any_patch() -> impl Strategy<Value = Value> {
         let n = prop_oneof![Just(Value::Null), (0..5_i64).prop_map(Value::from), Just(json!("x"))];
@@ -313,14 +317,13 @@ mod tests {
                 let seen = if above { &next[..1] } else { &next[..] };
                 let levels = [SettingLevel::Platform, SettingLevel::Tenant];
                 let stack: Vec<_> = levels.into_iter().zip(seen).collect();
-                let levels_of = |layers| Levels { schema, layers }.effective();
-                if rules.findings(&levels_of(&stack)).is_empty() {
+                if rules.findings(&effective(schema, &stack)).is_empty() {
                     layers = next;
                 }
                 // Whoever writes, in whatever order: what counts below is good, as the fields do not depend on one another.
                 let stack: Vec<_> = levels.into_iter().zip(&layers).collect();
-                prop_assert_eq!(rules.findings(&levels_of(&stack)), Vec::new());
-                prop_assert_eq!(rules.findings(&levels_of(&stack[..1])), Vec::new());
+                prop_assert_eq!(rules.findings(&effective(schema, &stack)), Vec::new());
+                prop_assert_eq!(rules.findings(&effective(schema, &stack[..1])), Vec::new());
             }
         }
     }
