@@ -18,8 +18,8 @@ on_both_databases!(
 const BOT: &str = "/v1/modules/scaibot/config";
 const VAULTED: &str = "/v1/modules/vaulted/config";
 
-fn put(client: &Client, path: &str, patch: &Value) -> Value {
-    client.put(path, patch).answer(200).data()
+fn put(client: &Client, path: &str, body: &Value) -> Value {
+    client.put(path, body).answer(200).data()
 }
 
 fn fields(answer: &Value) -> Vec<&str> {
@@ -115,7 +115,10 @@ fn a_change_is_checked_tried_and_guarded(place: &Place) {
     boss.request("PUT", BOT).body("application/json", deep).refused(422, "VALIDATION_ERROR");
     let long = json!({"default_model": "x".repeat(70_000)});
     boss.put(BOT, &long).refused(422, "VALIDATION_ERROR");
-    boss.put("/v1/modules/scaimcp/config", &json!({"a": 1})).refused(422, "VALIDATION_ERROR");
+    let nothing =
+        boss.put("/v1/modules/scaimcp/config", &json!({"a": 1})).refused(422, "VALIDATION_ERROR").json();
+    let told = json!([{"field": "a", "message": "is not a setting of this module"}]);
+    assert_eq!(nothing["error"]["details"], told, "a module without a schema has nothing to configure");
     boss.put(&format!("{BOT}?dry_run=perhaps"), &json!({})).refused(422, "VALIDATION_ERROR");
     assert_eq!(records(&boss).len(), 0, "what was refused is no change");
 
@@ -398,7 +401,9 @@ fn many_writers_lose_nothing(place: &Place) {
             std::thread::spawn(move || request.answer(200))
         })
         .collect();
-    rivals.into_iter().for_each(|rival| drop(rival.join().unwrap()));
+    for rival in rivals {
+        rival.join().unwrap();
+    }
     let kept = boss.get("/v1/modules/scailink/config").answer(200).data();
     let all = json!({"rediscovery_interval_m": 2, "heartbeat_interval_s": 6, "reconnect_grace_s": 7});
     assert_eq!(kept["scope_config"], all);

@@ -244,6 +244,14 @@ fn admin(arguments: &[&str], variables: &[(&str, &str)]) -> (AdminTask, Option<S
 }
 
 #[test]
+fn a_module_is_configured_by_a_patch() {
+    let (task, ..) = admin(&["module", "config", "scaibot", "--patch", "{}", "--dry-run"], &[]);
+    let config =
+        ModuleTask::Config { module: "scaibot".to_owned(), patch: Some("{}".to_owned()), dry_run: true };
+    assert!(matches!(task, AdminTask::Module { task, .. } if task == config));
+}
+
+#[test]
 fn an_admin_task_takes_settings_too() {
     let arguments = ["admin", "tenant", "create", "acme", "--data-dir", "/d", "--json"];
     let invocation = start(&arguments, &[], &[]).unwrap();

@@ -53,9 +53,8 @@ impl Bearing {
 
     /// Every change of a level counts its revision up and nothing counts it down, so the sum tells any two states apart.
     fn revision(&self, rules: &Rules) -> u64 {
-        const BITS: u32 = 40;
         let sum: i64 = self.layers.iter().filter_map(|given| given.revision).sum();
-        u64::from(rules.mark & 0x00ff_ffff) << BITS | sum.unsigned_abs() & ((1 << BITS) - 1)
+        tag(rules.mark, sum)
     }
 
     fn view(&self, manifest: &Manifest, rules: &Rules) -> ConfigView {
@@ -73,6 +72,12 @@ impl Bearing {
             revision: self.revision(rules),
         }
     }
+}
+
+/// A revision of 63 bits, as those of the database have, from the mark of a schema and a sum of revisions.
+fn tag(mark: u32, sum: i64) -> u64 {
+    const BITS: u32 = 40;
+    u64::from(mark >> 9) << BITS | sum.unsigned_abs() & ((1 << BITS) - 1)
 }
 
 /// A change that was found good.
@@ -265,4 +270,18 @@ fn refused(findings: impl Iterator<Item = Finding>) -> Error {
     // Two findings within one secret are told as one.
     fields.dedup();
     Error::Invalid(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_is_one_of_the_database_and_tells_states_apart() {
+        assert!(i64::try_from(tag(u32::MAX, i64::MAX)).is_ok());
+        let tags = [tag(u32::MAX, 0), tag(u32::MAX, 1), tag(0, 1), tag(0, 2)];
+        let distinct: std::collections::BTreeSet<_> = tags.iter().collect();
+        assert_eq!(distinct.len(), tags.len());
+        assert!(check_expected(Some(&[tags[0]]), tags[0].cast_signed()).is_ok());
+    }
 }

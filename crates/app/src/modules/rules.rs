@@ -174,7 +174,17 @@ fn told(error: &ValidationError<'_>) -> Vec<Finding> {
             here("fits more than one of the alternatives that the schema has for it".to_owned())
         }
         Kind::PropertyNames { .. } => here("has a field whose name the schema does not allow".to_owned()),
-        Kind::FalseSchema => here("is not allowed by the schema".to_owned()),
+        Kind::FalseSchema => {
+            // A schema that tells of no field at all and allows no others is told of the whole.
+            let unknown = ["/additionalProperties", "/unevaluatedProperties"];
+            let of_fields = unknown.iter().any(|keyword| error.schema_path().as_str().ends_with(keyword));
+            let message = if of_fields {
+                "has a field that the schema does not know"
+            } else {
+                "is not allowed by the schema"
+            };
+            here(message.to_owned())
+        }
         other => here(format!("breaks the schema's rule {}", other.keyword())),
     }
 }
@@ -190,6 +200,11 @@ fn list(options: impl Iterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use scaigrid_modules::SettingLevel;
+    use scaigrid_modules::config::{Layer, Levels, Origin};
+    use scaigrid_scope::Instant;
+
     use super::*;
 
     fn manifest(schema: Value) -> Result<Modules, InvalidModules> {
@@ -235,7 +250,7 @@ mod tests {
                 "/l/1 must be of type string",
                 "/mail must have the format email",
                 "/n must be at most 9",
-                "/o/a~1b is not a setting of this module",
+                "/o has a field that the schema does not know",
                 "/o/x is required",
                 "/other is not a setting of this module",
                 "/p must match ^[a-z]+$",
@@ -249,7 +264,7 @@ mod tests {
     fn schemas_that_are_none_or_break_themselves_are_refused() {
         for (schema, named) in [
             (json!({"properties": {"a": {"type": "strin"}}}), "/properties/a/type"),
-            (json!({"properties": {"a": {"pattern": "("}}}), "pattern"),
+            (json!({"properties": {"a": {"pattern": "("}}}), "is not a \"regex\""),
             (
                 json!({"properties": {"a": {"type": "integer", "default": "x"}}}),
                 "the default of /a must be of type integer",
@@ -260,5 +275,56 @@ mod tests {
             assert_eq!(error.module(), &ModuleId::scaicore());
         }
         assert!(manifest(json!({"required": ["a"]})).is_ok(), "what is required need not have a default");
+    }
+
+    fn effective(schema: &ConfigSchema, layers: &[(SettingLevel, &Layer)]) -> Value {
+        Levels { schema, layers }.effective()
+    }
+
+    /// Values of which some fit and some do not.
+    fn any_patch() -> impl Strategy<Value = Value> {
+        let n = prop_oneof![Just(Value::Null), (0..5_i64).prop_map(Value::from), Just(json!("x"))];
+        let e =
+            prop_oneof![Just(Value::Null), prop::sample::select(vec!["A", "B", "C"]).prop_map(Value::from)];
+        let o = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(|b| json!({"b": b})),
+            Just(json!({"b": 1}))
+        ];
+        (prop::option::of(n), prop::option::of(e), prop::option::of(o)).prop_map(|(n, e, o)| {
+            let given = [("n", n), ("e", e), ("o", o)];
+            Value::Object(given.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))).collect())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_found_good_stays_good(patches in prop::collection::vec((any::<bool>(), any_patch()), 1..8)) {
+            let schema = json!({"additionalProperties": false, "properties": {
+                "n": {"type": "integer", "maximum": 3, "default": 1}, "e": {"enum": ["A", "B"]},
+                "o": {"properties": {"b": {"type": "boolean"}}, "additionalProperties": false}
+            }});
+            let modules = manifest(schema).unwrap();
+            let (module, origin) = (ModuleId::scaicore(), Origin { at: Instant::from_micros(1), by: None });
+            let (rules, schema) = (modules.rules(&module).unwrap(), &modules.get(&module).unwrap().config_schema);
+            let mut layers = [Layer::default(), Layer::default()];
+            for (above, patch) in patches {
+                let own = usize::from(!above);
+                let Ok(after) = layers[own].patched(schema, &patch, &|_| false, origin) else { continue };
+                let mut next = layers.clone();
+                next[own] = after;
+                // The level above does not see the one below.
+                let seen = if above { &next[..1] } else { &next[..] };
+                let levels = [SettingLevel::Platform, SettingLevel::Tenant];
+                let stack: Vec<_> = levels.into_iter().zip(seen).collect();
+                if rules.findings(&effective(schema, &stack)).is_empty() {
+                    layers = next;
+                }
+                // Whoever writes, in whatever order: what counts below is good, as the fields do not depend on one another.
+                let stack: Vec<_> = levels.into_iter().zip(&layers).collect();
+                prop_assert_eq!(rules.findings(&effective(schema, &stack)), Vec::new());
+                prop_assert_eq!(rules.findings(&effective(schema, &stack[..1])), Vec::new());
+            }
+        }
     }
 }

@@ -69,7 +69,7 @@ pub struct Levels<'a> {
     pub layers: &'a [(SettingLevel, &'a Layer)],
 }
 
-impl<'a> Levels<'a> {
+impl Levels<'_> {
     fn merged(&self) -> Value {
         let mut merged = Value::Object(Map::new());
         self.layers.iter().for_each(|(_, layer)| merge_patch(&mut merged, layer.values()));

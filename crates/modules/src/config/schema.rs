@@ -91,7 +91,7 @@ impl ConfigSchema {
 
     /// The schema of a module that has nothing to configure.
     pub fn nothing() -> Self {
-        Self(json!({"type": "object", "additionalProperties": false}))
+        Self(json!({"type": "object", "properties": {}, "additionalProperties": false}))
     }
 
     /// The schema as JSON.
@@ -214,7 +214,9 @@ impl ConfigSchema {
             }
         }
         // What the whole says by default is nearer than what its parts say.
-        given.iter().for_each(|given| merge_patch(&mut filled, given));
+        if let Some(given) = &given {
+            merge_patch(&mut filled, given);
+        }
         let says_something = given.is_some() || filled.as_object().is_some_and(|fields| !fields.is_empty());
         says_something.then_some(filled)
     }

@@ -101,7 +101,6 @@ pub(super) async fn get_config(
     responses((status = 200, body = DataOf<ModuleConfig>))
 )]
 #[put("/v1/modules/{module_id}/config")]
-#[expect(clippy::too_many_arguments, reason = "each is an extractor of one part of the request")]
 pub(super) async fn put_config(
     caller: AllowedAtLevel<perm::ModulesManage>,
     id: web::Path<String>,

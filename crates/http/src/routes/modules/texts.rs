@@ -14,9 +14,12 @@ use scaigrid_app::modules::ModuleView;
 use super::Module;
 use crate::error::Error;
 
+/// A module and its status.
+type Key = (Box<str>, &'static str);
+
 /// The texts of one worker.
 #[derive(Debug, Default)]
-pub(super) struct Texts(RefCell<HashMap<(Box<str>, &'static str), Rc<[u8]>>>);
+pub(super) struct Texts(RefCell<HashMap<Key, Rc<[u8]>>>);
 
 impl Texts {
     /// A JSON array of modules.
@@ -41,7 +44,7 @@ impl Texts {
         if view.last_error.is_some() {
             return written(view);
         }
-        let key = (view.manifest.module_id.as_str().into(), view.effective.status.as_str());
+        let key: Key = (view.manifest.module_id.as_str().into(), view.effective.status.as_str());
         if let Some(text) = self.0.borrow().get(&key) {
             return Ok(Rc::clone(text));
         }
