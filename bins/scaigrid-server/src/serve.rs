@@ -14,7 +14,7 @@ use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::SystemClock;
 use crate::compose;
@@ -82,9 +82,10 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     let working = tokio::spawn(async move {
         engine.run(async move { drop(told.wait_for(|stop| *stop).await) }).await;
     });
-    let (postman, mut told) = (app.clone(), stopped.clone());
+    let postman = app.clone();
+    let (stop_posting, told_to_stop) = oneshot::channel::<()>();
     let posting = tokio::spawn(async move {
-        postman.deliver_webhooks(async move { drop(told.wait_for(|stop| *stop).await) }).await;
+        postman.deliver_webhooks(async move { drop(told_to_stop.await) }).await;
     });
     let housekeeping = tokio::spawn(keep_house(app));
     let handle = server.handle();
@@ -103,10 +104,12 @@ async fn run_until_told(server: actix_web::dev::Server, app: App) -> anyhow::Res
     tracing::info!("stopping: no new connections; requests under way are finished");
     handle.stop(true).await;
     housekeeping.abort();
+    // While this node's lease still holds: without it, others take for dead what it is posting.
+    let _ = stop_posting.send(());
+    posting.await?;
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
-    posting.await?;
     tracing::info!("stopped");
     Ok(())
 }
