@@ -14,7 +14,7 @@ use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::SystemClock;
@@ -91,9 +91,10 @@ async fn run_until_told(
     let working = tokio::spawn(async move {
         engine.run(async move { drop(told.wait_for(|stop| *stop).await) }).await;
     });
-    let (postman, mut told) = (app.clone(), stopped.clone());
+    let postman = app.clone();
+    let (stop_posting, told_to_stop) = oneshot::channel::<()>();
     let posting = tokio::spawn(async move {
-        postman.deliver_webhooks(async move { drop(told.wait_for(|stop| *stop).await) }).await;
+        postman.deliver_webhooks(async move { drop(told_to_stop.await) }).await;
     });
     let mut housekeeping = JoinSet::new();
     housekeeping.spawn(keep_audit(app.clone(), audit_retention));
@@ -117,10 +118,12 @@ async fn run_until_told(
     tracing::info!("stopping: no new connections; requests under way are finished");
     handle.stop(true).await;
     housekeeping.shutdown().await;
+    // While this node's lease still holds: without it, others take for dead what it is posting.
+    let _ = stop_posting.send(());
+    posting.await?;
     // Only now: requests under way need the engine.
     let _ = stop.send(true);
     working.await?;
-    posting.await?;
     seal_the_rest(&sealer).await;
     tracing::info!("stopped");
     Ok(())

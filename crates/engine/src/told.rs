@@ -1,6 +1,7 @@
 //! What webhooks are told of executions and checkpoints. It is written in the commit that makes it true, and only where
 //! somebody listens: otherwise it costs a look into memory, and once a second one into the database.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -64,17 +65,21 @@ impl Engine {
 
     /// Makes a unit durable together with what webhooks are told of it; of the execution, where its standing is part of
     /// the unit.
-    pub(crate) async fn commit_and_tell(
-        &self,
+    ///
+    /// In a box, for a unit is large and stands in many futures.
+    pub(crate) fn commit_and_tell<'a>(
+        &'a self,
         mut unit: Unit,
-        execution: Option<&Execution>,
-    ) -> Result<Verdict> {
-        let listeners = self.listening_webhooks(unit.tenant_id).await?;
-        if !listeners.is_empty() {
-            unit.told = self.tellable(&unit, execution);
-            unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
-        }
-        self.0.committer.commit(unit).await
+        execution: Option<&'a Execution>,
+    ) -> Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>> {
+        Box::pin(async move {
+            let listeners = self.listening_webhooks(unit.tenant_id).await?;
+            if !listeners.is_empty() {
+                unit.told = self.tellable(&unit, execution);
+                unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
+            }
+            self.0.committer.commit(unit).await
+        })
     }
 
     fn tellable(&self, unit: &Unit, execution: Option<&Execution>) -> Vec<Event> {

@@ -92,7 +92,7 @@ fn what_happens_is_told_and_signed(place: &Place) {
         );
         assert_eq!(one["log"][0]["response"], "heard, 200");
         assert!(one["next_attempt_at"].is_null() && one["finished_at"].is_string() && one["error"].is_null());
-        let there = letters.iter().filter(|letters| letters.header("webhook-id") == one["event_id"]);
+        let there = letters.iter().filter(|sent| sent.header("webhook-id") == one["event_id"]);
         assert_eq!(there.count(), 1);
     }
     assert_eq!(deliveries(&root, &id, "?status=failed").len(), 0);

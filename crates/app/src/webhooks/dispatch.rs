@@ -179,7 +179,7 @@ impl App {
             let room = under_way.room(*tenant, *webhook);
             let room = room
                 .min(PER_TENANT.saturating_sub(of_tenant))
-                .min(AT_ONCE - under_way.to.len() - claimed.len());
+                .min(AT_ONCE.saturating_sub(under_way.to.len() + claimed.len()));
             let Some(most) = i64::try_from(room).ok().filter(|most| *most > 0) else { continue };
             let scope = self.0.system.tenant(*tenant);
             let times = (now, now.plus(CLAIM));

@@ -189,8 +189,8 @@ impl App {
             self.examine(url).await?;
         }
         let mut tx = self.0.database.begin().await?;
-        let changed = self.change_webhook(&mut tx, caller, request, id, expected, changes).await;
-        let webhook = ended(tx, changed).await?;
+        let written = self.change_webhook(&mut tx, caller, request, id, expected, changes).await;
+        let webhook = ended(tx, written).await?;
         self.webhooks_changed();
         Ok(webhook)
     }

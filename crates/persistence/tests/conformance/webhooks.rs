@@ -117,11 +117,11 @@ async fn a_webhook_is_kept_as_it_is(home: &Home) {
             max_retries: Some(Retries::new(0).unwrap()),
             ..WebhookChanges::default()
         };
-        let changed = Webhook { revision: 2, updated_at: at(20), ..full.changed(changes) };
-        webhooks::save(&mut tx, of_tenant(1), &changed, Some("sealed anew")).await.unwrap();
+        let after = Webhook { revision: 2, updated_at: at(20), ..full.changed(changes) };
+        webhooks::save(&mut tx, of_tenant(1), &after, Some("sealed anew")).await.unwrap();
         tx.commit().await.unwrap();
         let mut c = home.read().await;
-        assert_eq!(webhooks::lookup(&mut c, of_tenant(1), id(number)).await.unwrap(), Some(changed));
+        assert_eq!(webhooks::lookup(&mut c, of_tenant(1), id(number)).await.unwrap(), Some(after));
         assert_eq!(
             webhooks::secret(&mut c, of_tenant(1), id(number)).await.unwrap().as_deref(),
             Some("sealed anew")
