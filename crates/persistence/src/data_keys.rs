@@ -55,7 +55,7 @@ fn bound(tenant: TenantId, id: &str) -> String {
     format!("{tenant}\n{id}")
 }
 
-fn unusable(error: SealingError) -> Error {
+fn unusable(error: impl std::fmt::Display) -> Error {
     Error::Setup(error.to_string())
 }
 
@@ -100,16 +100,13 @@ fn named(text: &str) -> Option<(&str, &str)> {
 /// [`Error::Setup`] when the key is wrapped by a master key that this process does not have.
 pub async fn sealer(tx: &mut Transaction, scope: TenantScope, vault: &Vault, at: Instant) -> Result<Sealer> {
     let tenant = scope.tenant_id();
-    let row = match youngest(tx, scope).await? {
-        Some(row) => row,
-        None => {
-            // Of several that make the first one at once, one does; the others wait for it and take what is there.
-            insert(tx, &KeyRow::drawn(tenant, 1, vault, at)?).await?;
-            let made = youngest(tx, scope).await?;
-            made.ok_or_else(|| {
-                Error::inconsistent(TABLE, "generation", tenant, "the first key is not there")
-            })?
-        }
+    let row = if let Some(row) = youngest(tx, scope).await? {
+        row
+    } else {
+        // Of several that make the first one at once, one does; the others wait for it and take what is there.
+        insert(tx, &KeyRow::drawn(tenant, 1, vault, at)?).await?;
+        let made = youngest(tx, scope).await?;
+        made.ok_or_else(|| Error::inconsistent(TABLE, "generation", tenant, "the first key is not there"))?
     };
     let key = row.unwrap(tenant, vault).map_err(unusable)?;
     Ok(Sealer { tenant, id: row.id, key })
