@@ -7,6 +7,7 @@ mod admin;
 pub mod clock;
 mod compose;
 mod files;
+pub mod limits;
 mod logging;
 mod manifests;
 mod serve;

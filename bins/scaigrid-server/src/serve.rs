@@ -9,7 +9,6 @@ use actix_web::web::{self, ServiceConfig};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use scaigrid_app::App;
-use scaigrid_http::limits::Windows;
 use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::clock::SystemClock;
 use crate::compose;
 use crate::files::Unusable;
+use crate::limits;
 use crate::settings::Settings;
 
 /// How long requests under way may take once the server is to end, in seconds.
@@ -50,7 +50,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         authenticator: Arc::new(app.clone()),
         gate: Arc::new(app.clone()),
         idempotency: Arc::new(app.clone()),
-        limiter: Arc::new(Windows::default()),
+        limiter: limits::limiter(settings)?,
         limits: settings.rate_limits,
         readiness: Arc::new(app.clone()),
         metrics: Arc::new(move || handle.render()),

@@ -6,10 +6,11 @@
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::cores::{self, Resealed};
+use scaigrid_persistence::partners::PartnerFilter;
 use scaigrid_persistence::tenants::TenantFilter;
-use scaigrid_persistence::{Transaction, audit, data_keys, platform_facts, tenants};
+use scaigrid_persistence::{Transaction, audit, data_keys, partners, platform_facts, tenants};
 use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, Permission, TenantId, TenantScope, perm,
+    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, PartnerId, Permission, TenantId, TenantScope, perm,
 };
 use serde_json::json;
 
@@ -27,7 +28,7 @@ const TRIES: u32 = 5;
 /// What a run has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rotation {
-    /// Tenants that got a younger data key.
+    /// Tenants, partners and the platform as far as they got a younger data key.
     pub renewed: u64,
     /// Cores whose secrets were sealed anew.
     pub resealed: u64,
@@ -85,7 +86,21 @@ impl App {
         tx.commit().await?;
         let since = since.parse().map(Instant::from_micros).map_err(Error::internal)?;
         let platform = LevelScope::Platform(self.0.system.platform());
-        let (mut renewed, mut seen) = (0, 0);
+        let mut renewed = u64::from(self.renew_data_key(platform, since).await?);
+        let mut after: Option<PartnerId> = None;
+        loop {
+            let mut connection = self.0.database.read().await?;
+            let all = PartnerFilter::default();
+            let page = partners::list(&mut connection, self.0.system.platform(), &all, after, PAGE).await?;
+            drop(connection);
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for partner in &page {
+                let scope = LevelScope::Partner(self.0.system.partner(partner.id));
+                renewed += u64::from(self.renew_data_key(scope, since).await?);
+            }
+        }
+        let mut seen = 0;
         let mut after: Option<TenantId> = None;
         loop {
             let mut connection = self.0.database.read().await?;
@@ -96,14 +111,18 @@ impl App {
             after = Some(last.id);
             for tenant in &page {
                 let scope = self.0.system.tenant(tenant.id);
-                let mut tx = self.0.database.begin().await?;
-                let made = data_keys::renew(&mut tx, scope, &self.0.vault, since, self.now()).await?;
-                tx.commit().await?;
-                renewed += u64::from(made);
+                renewed += u64::from(self.renew_data_key(scope.into(), since).await?);
                 seen += 1;
             }
             progress(Progress::Tenants(seen));
         }
+    }
+
+    async fn renew_data_key(&self, scope: LevelScope, since: Instant) -> Result<bool, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let made = data_keys::renew(&mut tx, scope, &self.0.vault, since, self.now()).await?;
+        tx.commit().await?;
+        Ok(made)
     }
 
     async fn reseal_cores(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<u64, Error> {

@@ -12,7 +12,9 @@ use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_oidc::{Issuers, TokenRefused};
 use scaigrid_persistence::external_identities::{self, KnownSubject, Subject};
 use scaigrid_persistence::users::UserFilter;
-use scaigrid_persistence::{self as persistence, Connection, Transaction, audit, partners, tenants, users};
+use scaigrid_persistence::{
+    self as persistence, Connection, Transaction, audit, grants, groups, partners, tenants, users,
+};
 use scaigrid_scope::token::{BearerToken, TokenClaims, VerifiedToken};
 use scaigrid_scope::{
     Credential, Email, Identity, Instant, Permissions, TenantId, TenantRef, TenantStatus, User, UserChanges,
@@ -77,6 +79,12 @@ impl App {
             Some(known) if !has_news(&known, claims) => known.user,
             _ => self.receive(&verified, &home, now).await?,
         };
+        let (groups, grants) = {
+            let mut connection = self.0.database.read().await?;
+            let scope = self.0.system.tenant(home.id);
+            let groups = groups::of_user(&mut connection, scope, user.id).await?;
+            (groups, grants::held(&mut connection, scope, user.id).await?)
+        };
         let identity = Identity {
             user_id: user.id,
             display_name: user.shown_name(),
@@ -84,8 +92,8 @@ impl App {
             status: user.status,
             home,
             roles: user.roles,
-            groups: Vec::new(),
-            grants: Permissions::default(),
+            groups,
+            grants,
             credential: Credential::Token {
                 issuer: verified.claims.issuer.clone(),
                 actor: verified.claims.actor.clone(),

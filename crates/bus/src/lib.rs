@@ -5,6 +5,7 @@
 
 mod redis;
 mod signal;
+mod windows;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tokio::sync::broadcast;
 
 pub use redis::RedisError;
 pub use signal::{Signal, UnknownSignal};
+pub use windows::{Away, Counted, SharedWindows, WindowCount};
 
 /// How many signals a slow listener may lag behind before it is told that it missed some.
 const BACKLOG: usize = 1024;

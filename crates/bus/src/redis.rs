@@ -25,7 +25,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// Why a URL cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("not a Redis URL: {0}")]
-pub struct RedisError(String);
+pub struct RedisError(pub(crate) String);
 
 /// The other nodes.
 #[derive(Debug)]

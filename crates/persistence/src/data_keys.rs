@@ -64,7 +64,7 @@ fn bound(owner: &str, id: &str) -> String {
     format!("{owner}\n{id}")
 }
 
-fn unusable(error: SealingError) -> Error {
+fn unusable(error: impl std::fmt::Display) -> Error {
     Error::Setup(error.to_string())
 }
 
@@ -114,16 +114,13 @@ pub async fn sealer(
     at: Instant,
 ) -> Result<Sealer> {
     let owner = owner(scope.into().level());
-    let row = match youngest(tx, &owner).await? {
-        Some(row) => row,
-        None => {
-            // Of several that make the first one at once, one does; the others wait for it and take what is there.
-            insert(tx, &KeyRow::drawn(owner.clone(), 1, vault, at)?).await?;
-            let made = youngest(tx, &owner).await?;
-            made.ok_or_else(|| {
-                Error::inconsistent(TABLE, "generation", &owner, "the first key is not there")
-            })?
-        }
+    let row = if let Some(row) = youngest(tx, &owner).await? {
+        row
+    } else {
+        // Of several that make the first one at once, one does; the others wait for it and take what is there.
+        insert(tx, &KeyRow::drawn(owner.clone(), 1, vault, at)?).await?;
+        let made = youngest(tx, &owner).await?;
+        made.ok_or_else(|| Error::inconsistent(TABLE, "generation", &owner, "the first key is not there"))?
     };
     let key = row.unwrap(vault).map_err(unusable)?;
     Ok(Sealer { owner, id: row.id, key })

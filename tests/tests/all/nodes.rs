@@ -142,20 +142,24 @@ fn many_resolvers_on_two_nodes_have_one_winner() {
     });
 }
 
+/// A wire to Redis, and the URL through it.
+fn wired(redis: &str) -> (Proxy, String) {
+    let (before, rest) = redis
+        .rsplit_once('@')
+        .map_or(("redis://".to_owned(), redis), |(before, rest)| (format!("{before}@"), rest));
+    let rest = rest.trim_start_matches("redis://");
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let wire = Proxy::to(authority.to_socket_addrs().unwrap().next().unwrap());
+    let through = format!("{before}{}/{path}", wire.address);
+    (wire, through)
+}
+
 #[test]
 fn redis_may_go_and_come_back() {
     for db in [Db::Sqlite, Db::Postgres] {
         on(db, |place| {
             let Some(redis) = Place::redis() else { return };
-            let (before, rest) =
-                redis.rsplit_once('@').map_or(("redis://".to_owned(), redis.as_str()), |(before, rest)| {
-                    (format!("{before}@"), rest)
-                });
-            let rest = rest.trim_start_matches("redis://");
-            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let target = authority.to_socket_addrs().unwrap().next().unwrap();
-            let wire = Proxy::to(target);
-            let through = format!("{before}{}/{path}", wire.address);
+            let (wire, through) = wired(&redis);
             let server = place.launch().set("SCAIGRID_REDIS_URL", &through).start();
             let admin = server.admin();
             let bus = || server.anyone().get("/health/ready").answer(200).json()["checks"]["bus"].clone();
@@ -253,6 +257,48 @@ fn a_node_that_is_asked_to_end_hands_its_executions_over() {
             assert_eq!(two.execution_becomes(id, "completed")["output"], 40_000);
         }
         println!("the other had finished them after {:?}", begun.elapsed());
+        second.stop();
+    });
+}
+
+#[test]
+fn limits_are_counted_together_while_there_is_redis() {
+    on(Db::Postgres, |place| {
+        let Some(redis) = Place::redis() else { return };
+        let (wire, redis) = wired(&redis);
+        let limits = "key=10,user=1000,tenant=1000,partner=1000";
+        let first =
+            place.launch().set("SCAIGRID_REDIS_URL", &redis).set("SCAIGRID_RATE_LIMITS", limits).start();
+        let second = place
+            .further_node("second")
+            .set("SCAIGRID_REDIS_URL", &redis)
+            .set("SCAIGRID_RATE_LIMITS", limits)
+            .start();
+        let key = place.admin_key();
+        let nodes = [first.client(&key), second.client(&key)];
+        // A minute may end in between: then the window slides, and a few more pass.
+        let passed =
+            |most: usize| (0..most).filter(|n| nodes[n % 2].get("/v1/me").exchange().status == 200).count();
+        let together = passed(40);
+        assert!((10..=13).contains(&together), "{together} passed two nodes of one limit");
+        let told = nodes[1].get("/v1/me").exchange();
+        assert_eq!((told.status, told.header("x-scaigrid-ratelimit-remaining")), (429, Some("0")));
+        assert_eq!(told.header("x-scaigrid-ratelimit-limit"), Some("10"));
+
+        wire.cut();
+        // Limits stay, each node's own.
+        let alone = passed(80);
+        assert!((20..=26).contains(&alone), "{alone} passed two nodes that count alone");
+        let away = "rate limits are counted by each node for itself";
+        assert_eq!(place.log().matches(away).count(), 2, "each node says it once");
+        wire.mend();
+        let back = "rate limits are counted together again";
+        eventually("both count together again", Duration::from_secs(15), || {
+            passed(2);
+            (place.log().matches(back).count() == 2).then_some(())
+        });
+        assert_eq!(place.log().matches(away).count(), 2);
+        first.stop();
         second.stop();
     });
 }

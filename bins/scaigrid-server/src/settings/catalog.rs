@@ -60,7 +60,7 @@ pub(super) const REDIS_URL: Setting = derived(
     "redis_url",
     "redis-url",
     "none: in-process",
-    "Redis by which several nodes tell each other of changes: redis://…",
+    "Redis by which several nodes tell each other of changes and count rate limits together: redis://…",
 );
 pub(super) const MASTER_KEY: Setting = derived(
     "master_key",

@@ -5,6 +5,7 @@
 //! that several nodes share.
 
 mod settings;
+mod shared;
 mod window;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -22,6 +23,7 @@ use crate::auth;
 use crate::server::{self, Edge};
 
 pub use settings::{InvalidRateLimits, RateLimits};
+pub use shared::{Answer, Counts, Shared, SharedCounts};
 pub use window::Windows;
 
 /// Who is counted.
@@ -59,6 +61,13 @@ pub struct Verdict {
     pub reset: Instant,
     /// When the request may be tried again; `None` if it passes.
     pub retry_after: Option<Duration>,
+}
+
+impl Verdict {
+    /// The one with less left; the first of two that have the same.
+    fn tighter(self, other: Self) -> Self {
+        if other.remaining < self.remaining { other } else { self }
+    }
 }
 
 /// Counts requests over the last 60 seconds.

@@ -34,8 +34,8 @@ pub(super) async fn seal(
                     Some(sealer) => sealer,
                     none => none.insert(data_keys::sealer(tx, scope, vault, core.updated_at).await?),
                 };
-                let sealed = sealer.seal(&place(core.id, name), secret.reveal());
-                json!({"sealed": sealed.map_err(|error| Error::Setup(error.to_string()))?})
+                let text = sealer.seal(&place(core.id, name), secret.reveal());
+                json!({"sealed": text.map_err(|error| Error::Setup(error.to_string()))?})
             }
         };
         stored.insert(name.to_owned(), value);

@@ -63,9 +63,9 @@ async fn the_first_key_is_made_once(home: &Home) {
         sealing.spawn(async move {
             let mut tx = database.begin().await.unwrap();
             let sealer = data_keys::sealer(&mut tx, of_tenant(1), &vault, at(1)).await.unwrap();
-            let sealed = sealer.seal(PLACE, "hush").unwrap();
+            let text = sealer.seal(PLACE, "hush").unwrap();
             tx.commit().await.unwrap();
-            sealed
+            text
         });
     }
     let texts = sealing.join_all().await;
