@@ -1,7 +1,10 @@
 //! Idempotency keys, kept in the database, so that every node knows them.
+//!
+//! An answer may hold what is shown once, such as a new API key, so it is kept sealed.
 
 use scaigrid_persistence::idempotency::{self, KeyedRequest};
-use scaigrid_scope::TenantId;
+use scaigrid_persistence::{Transaction, data_keys};
+use scaigrid_scope::{TenantId, TenantScope};
 
 use crate::{App, Error};
 
@@ -23,6 +26,11 @@ pub struct Claim<'a> {
     pub fingerprint: [u8; 32],
 }
 
+/// What a kept answer is sealed for.
+fn place(claim: &Claim<'_>) -> String {
+    format!("idempotency/{}/{}", claim.endpoint, claim.key)
+}
+
 impl App {
     fn keyed<'a>(&self, claim: &Claim<'a>) -> KeyedRequest<'a> {
         let node = self.0.engine.node();
@@ -34,15 +42,48 @@ impl App {
         let scope = self.0.system.tenant(claim.tenant);
         let mut tx = self.0.database.begin().await?;
         let begun = idempotency::begin(&mut tx, scope, &self.keyed(claim), self.now()).await?;
+        let begun = match begun {
+            Begun::Answered(answer) => {
+                Begun::Answered(self.open_answer(&mut tx, scope, claim, answer).await?)
+            }
+            begun => begun,
+        };
         tx.commit().await?;
         Ok(begun)
+    }
+
+    async fn seal_answer(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        claim: &Claim<'_>,
+        answer: &Answer,
+    ) -> Result<Answer, Error> {
+        let body = str::from_utf8(&answer.body).map_err(Error::internal)?;
+        let sealer = data_keys::sealer(tx, scope, &self.0.vault, self.now()).await?;
+        let sealed = sealer.seal(&place(claim), body).map_err(Error::internal)?;
+        Ok(Answer { body: sealed.into_bytes(), ..answer.clone() })
+    }
+
+    async fn open_answer(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        claim: &Claim<'_>,
+        answer: Answer,
+    ) -> Result<Answer, Error> {
+        let sealed = str::from_utf8(&answer.body).map_err(Error::internal)?;
+        let opener = data_keys::opener(tx, scope, &self.0.vault, [sealed]).await?;
+        let body = opener.open(&place(claim), sealed).map_err(Error::internal)?;
+        Ok(Answer { body: body.into_bytes(), ..answer })
     }
 
     /// Keeps the answer of a claim that was fresh.
     pub async fn finish_idempotent(&self, claim: &Claim<'_>, answer: &Answer) -> Result<(), Error> {
         let scope = self.0.system.tenant(claim.tenant);
         let mut tx = self.0.database.begin().await?;
-        let kept = idempotency::finish(&mut tx, scope, &self.keyed(claim), answer).await?;
+        let sealed = self.seal_answer(&mut tx, scope, claim, answer).await?;
+        let kept = idempotency::finish(&mut tx, scope, &self.keyed(claim), &sealed).await?;
         tx.commit().await?;
         if !kept {
             tracing::warn!(

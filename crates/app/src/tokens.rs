@@ -17,8 +17,8 @@ use scaigrid_persistence::{
 };
 use scaigrid_scope::token::{BearerToken, TokenClaims, VerifiedToken};
 use scaigrid_scope::{
-    Credential, Email, Identity, Instant, Permissions, TenantId, TenantRef, TenantStatus, User, UserChanges,
-    UserId, UserStatus,
+    Credential, Email, Identity, Instant, TenantId, TenantRef, TenantStatus, User, UserChanges, UserId,
+    UserStatus,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// The roots of the web as they are built in, and those that this machine trusts besides: an organisation's own.
@@ -22,7 +22,7 @@ pub(crate) fn roots() -> RootCertStore {
 /// # Errors
 /// Never with the provider that is built in, whose protocol versions a test has seen.
 pub(crate) fn connector(roots: RootCertStore) -> Result<TlsConnector, tokio_rustls::rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

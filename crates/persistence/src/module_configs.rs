@@ -61,15 +61,15 @@ async fn read(c: &mut Connection, row: ConfigRow, vault: &Vault) -> Result<Modul
     let texts = || row.secrets.as_object().into_iter().flatten();
     let opener = data_keys::opener_at(c, level, vault, texts().filter_map(|(_, text)| text.as_str())).await?;
     for (pointer, sealed) in texts() {
-        let opened = opener
+        let clear = opener
             .open(&sealing_place(&row.module_id, pointer), sealed.as_str().unwrap_or_default())
             .map_err(|error| impossible("secrets", &error))?;
-        let opened: Value =
-            serde_json::from_str(&opened).map_err(|_| impossible("secrets", &"it is no JSON"))?;
+        let secret: Value =
+            serde_json::from_str(&clear).map_err(|_| impossible("secrets", &"it is no JSON"))?;
         let Some(part) = values.pointer_mut(pointer) else {
             return Err(impossible("secrets", &"there is nothing at the place of a secret"));
         };
-        *part = opened;
+        *part = secret;
         secrets.insert(pointer.clone());
     }
     let mut origins = BTreeMap::new();
@@ -161,8 +161,8 @@ pub async fn save(
             Some(sealer) => sealer,
             None => sealer.insert(data_keys::sealer(tx, scope, vault, at).await?),
         };
-        let sealed = sealer.seal(&sealing_place(module.as_str(), &pointer), &clear);
-        secrets.insert(pointer, sealed.map_err(|error| Error::Setup(error.to_string()))?.into());
+        let text = sealer.seal(&sealing_place(module.as_str(), &pointer), &clear);
+        secrets.insert(pointer, text.map_err(|error| Error::Setup(error.to_string()))?.into());
     }
     let origin = |(pointer, origin): (&String, &Origin)| {
         (pointer.clone(), json!({"at": origin.at.micros(), "by": author_text(origin.by)}))

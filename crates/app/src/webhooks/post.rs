@@ -95,8 +95,8 @@ impl App {
         let scope = self.0.system.tenant(to.tenant_id);
         let mut connection = self.0.database.read().await?;
         let opener = data_keys::opener(&mut connection, scope, &self.0.vault, [to.sealed.as_str()]).await?;
-        let opened = opener.open(&place(to.webhook.id), &to.sealed).map_err(Error::internal)?;
-        Secret::parse(&opened).map_err(Error::internal)
+        let text = opener.open(&place(to.webhook.id), &to.sealed).map_err(Error::internal)?;
+        Secret::parse(&text).map_err(Error::internal)
     }
 
     /// Writes down what became of a delivery, and what follows for its webhook.
