@@ -61,8 +61,8 @@ impl App {
     ) -> Result<Answer, Error> {
         let body = str::from_utf8(&answer.body).map_err(Error::internal)?;
         let sealer = data_keys::sealer(tx, scope, &self.0.vault, self.now()).await?;
-        let sealed = sealer.seal(&place(claim), body).map_err(Error::internal)?;
-        Ok(Answer { body: sealed.into_bytes(), ..answer.clone() })
+        let text = sealer.seal(&place(claim), body).map_err(Error::internal)?;
+        Ok(Answer { body: text.into_bytes(), ..answer.clone() })
     }
 
     async fn open_answer(
