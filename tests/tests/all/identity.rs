@@ -26,9 +26,10 @@ fn a_key_is_shown_once_and_taken_back_at_once(place: &Place) {
     let server = place.start();
     let admin = server.admin();
     // Who sends it again gets the same key again, for a day; that must not leave it lying about.
-    let make = || admin.post("/v1/api-keys").json(&json!({"name": "a"})).header("Idempotency-Key", "make-a");
-    let made = make().answer(201).data();
-    assert_eq!(make().answer(201).data(), made);
+    let request =
+        || admin.post("/v1/api-keys").json(&json!({"name": "a"})).header("Idempotency-Key", "make-a");
+    let made = request().answer(201).data();
+    assert_eq!(request().answer(201).data(), made);
     let key = text(&made["key"]);
     assert!(
         key.starts_with("sgk_") && key.len() >= 36 && key[4..].chars().all(|c| c.is_ascii_alphanumeric())
