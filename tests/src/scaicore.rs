@@ -48,6 +48,14 @@ impl Client {
         });
     }
 
+    /// Whether every execution of a Core has ended. Each is looked at by itself: of three questions, one for each state that is
+    /// not an end, an execution that calls another can slip through between.
+    pub fn all_ended(&self, core: &str) -> bool {
+        let executions = self.pages(&format!("{CORES}/{core}/executions"), "items");
+        let ends = ["completed", "failed", "cancelled"];
+        executions.iter().all(|execution| ends.contains(&execution["status"].as_str().unwrap()))
+    }
+
     /// Starts a flow and waits until it ends or waits for a person; the execution.
     pub fn invoke(&self, core: &str, flow: &str, input: &Value) -> Value {
         let body = json!({"flow": flow, "input": input, "wait_ms": WAIT_MS});

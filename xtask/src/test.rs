@@ -59,6 +59,9 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         Err(reason) => account.skipped("tests with an OpenID provider", &reason),
     }
 
+    // A failed test says where it failed; pages of stack below bury what it said.
+    environment.push(("RUST_BACKTRACE".to_owned(), "0".to_owned()));
+
     account.step("openapi", || docs::openapi(&server, docs::Mode::Check));
     let nextest = has_nextest();
     let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();

@@ -241,11 +241,7 @@ fn storm(place: &Place, nodes: usize) {
     let admin = servers[nodes - 1].as_ref().unwrap().admin();
     eventually("every execution ends", Duration::from_secs(30), || {
         shared.decide_some(&mut dice);
-        let open = ["queued", "running", "suspended"].map(|status| {
-            let path = format!("{CORES}/{core}/executions?limit=1&status={status}");
-            admin.get(&path).answer(200).data()["items"].as_array().unwrap().len()
-        });
-        (open == [0, 0, 0]).then_some(())
+        admin.all_ended(&core).then_some(())
     });
     let submitted = shared.submitted.lock().unwrap();
     let verdicts = shared.verdicts.lock().unwrap();

@@ -46,10 +46,8 @@ fn invoke(client: &Client, core: &str, rounds: u32, who: &str, wait_ms: u32) -> 
 
 fn all_end(client: &Client, core: &str) {
     eventually("all have ended", Duration::from_secs(40), || {
-        let open = ["queued", "running", "suspended"].iter().any(|status| {
-            let path = format!("{CORES}/{core}/executions?limit=1&status={status}");
-            !client.get(&path).answer(200).data()["items"].as_array().unwrap().is_empty()
-        });
+        client.all_ended(core).then_some(())
+    });
         (!open).then_some(())
     });
     let failed = client.pages(&format!("{CORES}/{core}/executions?status=failed"), "items");

@@ -5,10 +5,14 @@ use std::collections::{HashMap, HashSet};
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant};
 
 use super::{Change, MemoryWrite, Unit, Verdict};
+use crate::json::text_storable;
 use scaigrid_cores::execution::ExecutionStatus;
 
 /// The place of a memory entry.
 pub(super) type MemoryKey = (CoreId, String, String, String);
+
+/// The version that an entry is expected to have where there is none.
+pub(super) const NO_VERSION: i64 = 0;
 
 /// What the database holds of all that the units expect or touch.
 #[derive(Debug, Default)]
@@ -19,6 +23,8 @@ pub(super) struct Facts {
     pub(super) pending: HashSet<CheckpointId>,
     /// Versions of memory entries; those that are not there are left out.
     pub(super) memory: HashMap<MemoryKey, i64>,
+    /// Entries of memory that this transaction keeps a place for, and whose they are.
+    pub(super) places: Vec<(MemoryKey, String)>,
     /// Cores that take new work.
     pub(super) accepting: HashSet<CoreId>,
     /// Executions with something in their inbox, by effect.
@@ -33,8 +39,10 @@ pub(super) struct Standing {
     pub(super) status: ExecutionStatus,
 }
 
+/// The place that a write goes to, as both databases can keep it.
 pub(super) fn memory_key(write: &MemoryWrite) -> MemoryKey {
-    (write.core_id, write.partition.clone(), write.name.clone(), write.key.clone())
+    let storable = |text: &String| text_storable(text.clone());
+    (write.core_id, storable(&write.partition), write.name.clone(), storable(&write.key))
 }
 
 /// What must be read before [`judge`] can say anything, in the order in which it is locked.
@@ -113,7 +121,7 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     let changed = unit.memory.iter().any(|write| {
         write
             .expected_version
-            .is_some_and(|version| facts.memory.get(&memory_key(write)).copied().unwrap_or(0) != version)
+            .is_some_and(|version| facts.memory.get(&memory_key(write)).copied().unwrap_or(NO_VERSION) != version)
     });
     if changed {
         return Verdict::MemoryChanged;

@@ -9,7 +9,7 @@ use futures_util::future::{try_join, try_join_all};
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId};
 
 use super::columns::rounds;
-use super::judge::{Facts, Standing, Wanted, judge};
+use super::judge::{Facts, MemoryKey, NO_VERSION, Standing, Wanted, judge};
 use super::rows::{Rows, execution_id};
 use super::{Unit, Verdict};
 use crate::error::{Result, column};
@@ -23,6 +23,9 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             rows.add(unit)?;
         }
+    }
+    for (key, tenant) in facts.places {
+        rows.clear_place(key, tenant);
     }
     write(&*c, rows).await?;
     Ok(verdicts)
@@ -42,20 +45,50 @@ async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let mut facts = Facts { executions, pending, accepting, inbox, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {
-        let version: Option<i64> = core_memory::table
-            .filter(core_memory::core_id.eq(key.0.to_string()))
-            .filter(core_memory::tenant_id.eq(tenant_of(units, key.0)))
-            .filter(core_memory::partition.eq(&key.1))
-            .filter(core_memory::name.eq(&key.2))
-            .filter(core_memory::key.eq(&key.3))
-            .select(core_memory::version)
-            .for_update()
-            .get_result(&mut &*c)
-            .await
-            .optional()?;
+        let tenant = tenant_of(units, key.0);
+        let version = match version_of(c, &tenant, &key).await? {
+            // There is no row to lock: a place is taken for it, which makes whoever wants the same wait, or has waited for them.
+            None => {
+                take_place(c, &tenant, &key).await?;
+                let version = version_of(c, &tenant, &key).await?;
+                if version == Some(NO_VERSION) {
+                    facts.places.push((key.clone(), tenant));
+                }
+                version
+            }
+            version => version,
+        };
         facts.memory.extend(version.map(|version| (key, version)));
     }
     Ok(facts)
+}
+
+/// The version of a memory entry, which is locked; none where there is no such entry.
+async fn version_of(mut c: &AsyncPgConnection, tenant: &str, key: &MemoryKey) -> Result<Option<i64>> {
+    let entry = core_memory::table
+        .filter(core_memory::core_id.eq(key.0.to_string()))
+        .filter(core_memory::tenant_id.eq(tenant))
+        .filter(core_memory::partition.eq(&key.1))
+        .filter(core_memory::name.eq(&key.2))
+        .filter(core_memory::key.eq(&key.3));
+    let version = entry.select(core_memory::version).for_update().get_result(&mut c).await;
+    Ok(version.optional()?)
+}
+
+/// Writes an entry without a value, which nobody but this transaction ever sees: it is filled, or removed, before the
+/// transaction ends.
+async fn take_place(mut c: &AsyncPgConnection, tenant: &str, key: &MemoryKey) -> Result<()> {
+    let place = (
+        core_memory::tenant_id.eq(tenant),
+        core_memory::core_id.eq(key.0.to_string()),
+        core_memory::partition.eq(&key.1),
+        core_memory::name.eq(&key.2),
+        core_memory::key.eq(&key.3),
+        core_memory::value.eq(Vec::<u8>::new()),
+        core_memory::version.eq(NO_VERSION),
+    );
+    diesel::insert_into(core_memory::table).values(place).on_conflict_do_nothing().execute(&mut c).await?;
+    Ok(())
 }
 
 async fn standings(

@@ -119,10 +119,8 @@ impl Rows {
         let at = Stamp(unit.at);
         self.abandoned.extend(unit.abandoned.iter().map(|id| Abandoned { id: id.to_string(), at }));
         for write in unit.memory {
-            let (core, partition, name, key) = memory_key(&write);
-            let key = (core, text_storable(partition), name, text_storable(key));
             let value = write.value.as_ref().map(encode).transpose()?;
-            self.memory.insert(key, Memory { tenant_id: tenant.clone(), value, at: unit.at });
+            self.memory.insert(memory_key(&write), Memory { tenant_id: tenant.clone(), value, at: unit.at });
         }
         for event in unit.events {
             self.events.push(Event {
@@ -158,6 +156,13 @@ impl Rows {
             self.audit.push(AuditRow::of(record)?);
         }
         Ok(())
+    }
+
+    /// Removes the place that was kept for an entry, unless a unit has filled it.
+    pub(super) fn clear_place(&mut self, key: MemoryKey, tenant_id: String) {
+        // An entry that is removed has no time.
+        let at = Instant::from_micros(0);
+        self.memory.entry(key).or_insert(Memory { tenant_id, value: None, at });
     }
 
     fn change(&mut self, tenant: TenantId, change: Change) -> Result<()> {

@@ -24,6 +24,8 @@ crate::on_both_databases! {
     a_stale_epoch_or_journal_number_is_fenced,
     a_checkpoint_is_decided_once,
     an_update_of_what_has_changed_is_refused,
+    of_two_nodes_that_find_nothing_the_first_writes,
+    a_place_that_was_kept_is_seen_by_nobody,
     memory_is_ordered_and_versions_never_come_back,
     what_has_come_is_seen_before_waiting,
     executions_of_dead_nodes_are_taken_once,
@@ -274,6 +276,51 @@ async fn an_update_of_what_has_changed_is_refused(home: &Home) {
     assert_eq!(apply(home, vec![set(3, 5, Some(version().await))]).await, [Verdict::Done]);
 }
 
+async fn of_two_nodes_that_find_nothing_the_first_writes(home: &Home) {
+    hosted(home).await;
+    apply(home, vec![begin(1), begin(2)]).await;
+    // Whether the first one computed its value or just has one, the second one computed its own from nothing.
+    for (key, expected) in [("computed", Some(0)), ("given", None)] {
+        let set = |number, value, expected| {
+            let mut unit = Unit::new(tenant_id(1), at(5), Change::Keep { id: execution_id(number) });
+            unit.memory = vec![write("m", key, value, expected)];
+            unit
+        };
+        let first = async {
+            let mut tx = home.begin().await;
+            let verdicts = commit::apply(&mut tx, vec![set(1, 1, expected)]).await.unwrap();
+            // The other one has begun when this one ends.
+            tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+            tx.commit().await.unwrap();
+            verdicts
+        };
+        let second = async {
+            tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+            apply(home, vec![set(2, 2, Some(0))]).await
+        };
+        assert_eq!(tokio::join!(first, second), (vec![Verdict::Done], vec![Verdict::MemoryChanged]));
+        let mut c = home.read().await;
+        let entry = memory::lookup(&mut c, of_tenant(1), variable("m"), key).await.unwrap().unwrap();
+        assert_eq!(entry.value, Value::Int(1));
+    }
+}
+
+async fn a_place_that_was_kept_is_seen_by_nobody(home: &Home) {
+    hosted(home).await;
+    apply(home, vec![begin(1)]).await;
+    // Refused for its journal, so what it would have remembered is not written.
+    let mut fenced = proceed(1, (7, 7), ExecutionStatus::Running);
+    fenced.memory = vec![write("m", "k", 1, Some(0))];
+    // Removes what is not there.
+    let mut removes = Unit::new(tenant_id(1), at(5), Change::Keep { id: execution_id(1) });
+    removes.memory = vec![MemoryWrite { value: None, ..write("m", "l", 0, Some(0)) }];
+    assert_eq!(apply(home, vec![fenced, removes]).await, [Verdict::Fenced, Verdict::Done]);
+    let mut c = home.read().await;
+    let filter = EntryFilter { prefix: None, descending: false };
+    let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, 9).await.unwrap();
+    assert!(entries.is_empty(), "{entries:?}");
+}
+
 async fn memory_is_ordered_and_versions_never_come_back(home: &Home) {
     hosted(home).await;
     apply(home, vec![begin(1)]).await;
@@ -401,7 +448,7 @@ async fn odd_texts_survive(home: &Home) {
     odd.question.prompt = "a\0b".into();
     odd.question.context = Arc::new(serde_json::json!({"k\0": ["\0", u64::MAX]}));
     unit.opened = vec![(odd, 0)];
-    unit.memory = vec![write("m", "k\0", 1, None)];
+    unit.memory = vec![write("m", "k\0", 1, Some(0))];
     assert_eq!(apply(home, vec![unit]).await, [Verdict::Done]);
     let found = stored(home, 1).await.unwrap().execution;
     assert_eq!(found.input, Value::from("n\0l \u{1f600}"), "values keep every character");
