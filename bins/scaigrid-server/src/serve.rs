@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::web::{self, ServiceConfig};
 use anyhow::Context as _;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use scaigrid_app::App;
 use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
@@ -30,6 +30,8 @@ const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// How long the last audit records may take to be sealed once the server is to end.
 const SEAL_FAREWELL: Duration = Duration::from_secs(3);
+/// How often measurements are digested.
+const DIGEST_EVERY: Duration = Duration::from_secs(5);
 /// How often audit records whose time is over are looked for.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
@@ -44,6 +46,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let handle = recorder.handle();
     // A process that records already keeps its recorder.
     let _ = metrics::set_global_recorder(recorder);
+    tokio::spawn(digest(handle.clone()));
     let house = compose::house(settings, Arc::new(SystemClock)).await?;
     let app = house.app.clone();
     let edge = Parts {
@@ -149,6 +152,14 @@ async fn keep_house(app: App) {
                 }
             }
         }
+    }
+}
+
+/// Digests what was measured, which is kept piece by piece until then, whether or not anybody ever asks for it.
+async fn digest(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(DIGEST_EVERY).await;
+        metrics.run_upkeep();
     }
 }
 

@@ -1,7 +1,7 @@
 //! API keys: what a user, or a program of theirs, calls with.
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::{Transaction, api_keys, audit, grants, users};
+use scaigrid_persistence::{Transaction, api_keys, audit, grants, tenants, users};
 use scaigrid_scope::{
     ApiKey, ApiKeyId, Authorized, Instant, Name, Permission, PermissionKey, Permissions, PlaintextKey,
     Principal, UserId, UserStatus, perm,
@@ -88,6 +88,8 @@ impl App {
     ) -> Result<CreatedApiKey, Error> {
         let now = self.now();
         let scope = caller.tenant_scope();
+        tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let caller = &self.anew(tx, caller).await?;
         let holder_id = new.assigned_user_id.unwrap_or(caller.user_id());
         let own = holder_id == caller.user_id();
         if !own && !caller.permissions().contains(Permission::UsersManage) {

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use scaigrid_persistence::{Connection, api_keys, partners, tenants};
+use scaigrid_persistence::{Connection, Transaction, api_keys, grants, partners, tenants, users};
 use scaigrid_scope::token::BearerToken;
 use scaigrid_scope::{
-    CannotAct, Identity, Instant, PartnerId, Place, PlaintextKey, Principal, Slug, TenantId, TenantRef,
+    Authorized, CannotAct, Credential, Identity, Instant, Level, PartnerId, PermissionMarker, Place,
+    PlaintextKey, Principal, Slug, TenantId, TenantRef,
 };
 
 use crate::caches::{CallerKey, Remembered};
@@ -85,6 +86,46 @@ impl App {
         Ok(principal)
     }
 
+    /// The caller as they stand in a transaction, with the same credential at the same place. What they were let in by may be
+    /// up to a second old; whoever gives or takes rights looks again, once nobody else can change who people are.
+    ///
+    /// # Errors
+    /// As [`App::authenticate`]; [`Error::PermissionDenied`] when they have lost the permission.
+    pub(crate) async fn anew<P: PermissionMarker>(
+        &self,
+        tx: &mut Transaction,
+        caller: &Authorized<P>,
+    ) -> Result<Authorized<P>, Error> {
+        let (known, system) = (caller.identity(), &self.0.system);
+        let scope = system.tenant(known.home.id);
+        let home = tenants::reference(tx, system, known.home.id).await?.ok_or(Error::TokenInvalid)?;
+        let user = users::lookup(tx, scope, known.user_id).await?.ok_or(Error::TokenInvalid)?;
+        let grants = grants::held(tx, scope, user.id).await?;
+        let mut credential = known.credential.clone();
+        if let Credential::ApiKey { id, scopes } = &mut credential {
+            let key = api_keys::lookup(tx, scope, *id).await?;
+            let key = key.filter(|key| key.revoked_at.is_none()).ok_or(Error::TokenInvalid)?;
+            *scopes = key.scopes;
+        }
+        let place = match caller.level() {
+            Level::Tenant(id) if id != home.id => {
+                let tenant = tenants::reference(tx, system, id).await?;
+                Place::Tenant(tenant.ok_or(Error::NotFound(Resource::Tenant))?)
+            }
+            Level::Tenant(_) => Place::Tenant(home.clone()),
+            Level::Partner(id) => Place::Partner(id),
+            Level::Platform => Place::Own,
+        };
+        let identity =
+            Identity { status: user.status, home, roles: user.roles, grants, credential, ..known.clone() };
+        let principal = identity.act(place).map_err(|refusal| match refusal {
+            CannotAct::NotReachable => Error::NotFound(Resource::Tenant),
+            CannotAct::TenantSuspended => Error::TenantSuspended,
+            CannotAct::UserNotActive => Error::TokenInvalid,
+        })?;
+        Ok(Arc::new(principal).authorize::<P>()?)
+    }
+
     /// Whom an API key stands for, and until when.
     async fn by_key(&self, hash: &[u8; 32], now: Instant) -> Result<(Identity, Option<Instant>), Error> {
         let mut connection = self.0.database.read().await?;
@@ -116,7 +157,11 @@ impl App {
         tenant.map(Place::Tenant).ok_or(Error::NotFound(Resource::Tenant))
     }
 
-    async fn named_tenant(&self, c: &mut Connection, text: &str) -> Result<Option<TenantRef>, Error> {
+    pub(crate) async fn named_tenant(
+        &self,
+        c: &mut Connection,
+        text: &str,
+    ) -> Result<Option<TenantRef>, Error> {
         let system = &self.0.system;
         if let Ok(id) = text.parse::<TenantId>() {
             return Ok(tenants::reference(c, system, id).await?);

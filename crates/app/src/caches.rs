@@ -29,7 +29,7 @@ pub(crate) struct CallerKey {
 
 #[derive(Clone)]
 struct KnownCaller {
-    count: u64,
+    begun: Begun,
     principal: Arc<Principal>,
     expires_at: Option<Instant>,
 }
@@ -41,12 +41,26 @@ pub(crate) struct Caches {
     people: AtomicU64,
     modules: AtomicU64,
     callers: Cache<CallerKey, KnownCaller>,
-    states: Cache<Level, (u64, ModuleStates)>,
+    states: Cache<Level, (Begun, ModuleStates)>,
 }
 
-/// The count that a look-up began under.
+/// When a look-up began, and the count that it began under.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun(u64);
+pub(crate) struct Begun {
+    count: u64,
+    at: std::time::Instant,
+}
+
+impl Begun {
+    fn now(count: &AtomicU64) -> Self {
+        Self { count: count.load(Ordering::SeqCst), at: std::time::Instant::now() }
+    }
+
+    /// Whether what was looked up since then is still believed. A look-up may take long, so it does not count from its end.
+    fn is_believed(self, count: &AtomicU64) -> bool {
+        self.count == count.load(Ordering::SeqCst) && self.at.elapsed() < BELIEVED
+    }
+}
 
 /// What the cache says of a caller.
 pub(crate) enum Remembered {
@@ -75,7 +89,7 @@ impl Caches {
 
     pub(crate) fn caller(&self, key: &CallerKey, now: Instant) -> Remembered {
         match self.callers.get(key) {
-            Some(known) if known.count == self.people.load(Ordering::SeqCst) => {
+            Some(known) if known.begun.is_believed(&self.people) => {
                 if known.expires_at.is_some_and(|expiry| expiry <= now) {
                     Remembered::Expired
                 } else {
@@ -88,32 +102,32 @@ impl Caches {
 
     /// To be called before the caller is looked up.
     pub(crate) fn begin_caller(&self) -> Begun {
-        Begun(self.people.load(Ordering::SeqCst))
+        Begun::now(&self.people)
     }
 
     pub(crate) fn keep_caller(
         &self,
-        Begun(count): Begun,
+        begun: Begun,
         key: CallerKey,
         principal: &Arc<Principal>,
         expires_at: Option<Instant>,
     ) {
         let principal = Arc::clone(principal);
-        self.callers.insert(key, KnownCaller { count, principal, expires_at });
+        self.callers.insert(key, KnownCaller { begun, principal, expires_at });
     }
 
     pub(crate) fn states(&self, level: Level) -> Option<ModuleStates> {
-        let (count, states) = self.states.get(&level)?;
-        (count == self.modules.load(Ordering::SeqCst)).then_some(states)
+        let (begun, states) = self.states.get(&level)?;
+        begun.is_believed(&self.modules).then_some(states)
     }
 
     /// To be called before the states are looked up.
     pub(crate) fn begin_states(&self) -> Begun {
-        Begun(self.modules.load(Ordering::SeqCst))
+        Begun::now(&self.modules)
     }
 
-    pub(crate) fn keep_states(&self, Begun(count): Begun, level: Level, states: &ModuleStates) {
-        self.states.insert(level, (count, Arc::clone(states)));
+    pub(crate) fn keep_states(&self, begun: Begun, level: Level, states: &ModuleStates) {
+        self.states.insert(level, (begun, Arc::clone(states)));
     }
 }
 

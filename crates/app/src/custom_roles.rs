@@ -101,7 +101,6 @@ impl App {
         request: &RequestContext,
         new: NewCustomRole,
     ) -> Result<CustomRole, Error> {
-        caller.check_grant(&new.permissions)?;
         bounded(&new.permissions)?;
         let mut tx = self.0.database.begin().await?;
         let role = self.add_custom_role(&mut tx, caller, request, new).await;
@@ -116,6 +115,9 @@ impl App {
         new: NewCustomRole,
     ) -> Result<CustomRole, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
+        tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let caller = &self.anew(tx, caller).await?;
+        caller.check_grant(&new.permissions)?;
         let slug = slug_of(new.slug, &new.name)?;
         let taken = || Error::SlugConflict { slug: slug.to_string() };
         if custom_roles::find_by_slug(tx, scope, &slug).await?.is_some() {
@@ -176,6 +178,7 @@ impl App {
     ) -> Result<CustomRole, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         caller.check_manage(Roles::NONE, &before.permissions)?;
         let mut after = before.clone();
         after.name = edits.name.unwrap_or(after.name);
@@ -231,6 +234,7 @@ impl App {
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         caller.check_manage(Roles::NONE, &before.permissions)?;
         let holders = custom_roles::take_from_all(tx, scope, id, now).await?;
         if !custom_roles::remove(tx, scope, id).await? {

@@ -4,7 +4,7 @@
 
 use scaigrid_persistence::idempotency::{self, KeyedRequest};
 use scaigrid_persistence::{Transaction, data_keys};
-use scaigrid_scope::{TenantId, TenantScope};
+use scaigrid_scope::{Instant, TenantId, TenantScope};
 
 use crate::{App, Error};
 
@@ -24,6 +24,8 @@ pub struct Claim<'a> {
     pub key: &'a str,
     /// The digest of who asks for what.
     pub fingerprint: [u8; 32],
+    /// When it was made.
+    pub begun_at: Instant,
 }
 
 /// What a kept answer is sealed for.
@@ -34,14 +36,20 @@ fn place(claim: &Claim<'_>) -> String {
 impl App {
     fn keyed<'a>(&self, claim: &Claim<'a>) -> KeyedRequest<'a> {
         let node = self.0.engine.node();
-        KeyedRequest { endpoint: claim.endpoint, key: claim.key, body_hash: claim.fingerprint, node }
+        KeyedRequest {
+            endpoint: claim.endpoint,
+            key: claim.key,
+            body_hash: claim.fingerprint,
+            node,
+            begun_at: claim.begun_at,
+        }
     }
 
     /// Claims a key, or tells what it was used for. Of two claims at once exactly one is fresh.
     pub async fn begin_idempotent(&self, claim: &Claim<'_>) -> Result<Begun, Error> {
         let scope = self.0.system.tenant(claim.tenant);
         let mut tx = self.0.database.begin().await?;
-        let begun = idempotency::begin(&mut tx, scope, &self.keyed(claim), self.now()).await?;
+        let begun = idempotency::begin(&mut tx, scope, &self.keyed(claim)).await?;
         let begun = match begun {
             Begun::Answered(answer) => {
                 Begun::Answered(self.open_answer(&mut tx, scope, claim, answer).await?)

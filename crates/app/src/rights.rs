@@ -64,6 +64,7 @@ impl App {
     ) -> Result<Account, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let user = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         may_manage(tx, caller, &user).await?;
         let before = account(tx, scope, user).await?;
         let roles = changes.roles.unwrap_or(before.user.roles);
@@ -160,6 +161,7 @@ impl App {
     ) -> Result<DirectGrants, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let user = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         may_manage(tx, caller, &user).await?;
         let before = grants::lookup(tx, scope, id).await?;
         caller.check_grant(&permissions.without(&before))?;

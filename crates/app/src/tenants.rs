@@ -3,8 +3,8 @@
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, audit, partners, tenants};
 use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Features, Level, LevelScope, Name, PartnerId, PartnerScope, Slug, Tenant,
-    TenantChanges, TenantId, TenantLimits, TenantScope, TenantStatus, perm,
+    AuthorizedAtLevel, CoreId, Features, Level, LevelScope, Name, PartnerId, PartnerScope, Role, Slug,
+    Tenant, TenantChanges, TenantId, TenantLimits, TenantScope, TenantStatus, perm,
 };
 use serde_json::{Value, json};
 
@@ -119,6 +119,10 @@ impl App {
     ) -> Result<Tenant, Error> {
         let now = self.now();
         let owner = self.owner(tx, caller, new.partner_id).await?;
+        // Whoever names a tenant to an issuer decides where that one's users go.
+        if new.scaikey_tenant_id.is_some() && !caller.identity().roles.contains(Role::SuperAdmin) {
+            return Err(above("platform"));
+        }
         // Whoever adds a tenant holds the partner meanwhile, so that two do not both take the last place.
         let partner = partners::lock(tx, owner).await?.ok_or(Error::NotFound(Resource::Partner))?;
         if let Some(limit) = partner.limits.max_tenants {
@@ -230,6 +234,10 @@ impl App {
         after.features = features.unwrap_or(after.features);
         if after == before {
             return Ok((before, Vec::new()));
+        }
+        let renamed = after.scaikey_tenant_id != before.scaikey_tenant_id;
+        if renamed && !caller.identity().roles.contains(Role::SuperAdmin) {
+            return Err(crate::partners::above("platform"));
         }
         written(tenants::update(tx, scope, None, &changes, now).await?, Resource::Tenant)?;
         (after.revision, after.updated_at) = (before.revision + 1, now);

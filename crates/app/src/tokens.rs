@@ -17,7 +17,7 @@ use scaigrid_persistence::{
 };
 use scaigrid_scope::token::{BearerToken, TokenClaims, VerifiedToken};
 use scaigrid_scope::{
-    Credential, Email, Identity, Instant, TenantId, TenantRef, TenantStatus, User, UserChanges, UserId,
+    Credential, Email, Identity, Instant, Role, TenantRef, TenantStatus, User, UserChanges, UserId,
     UserStatus,
 };
 use serde_json::Value;
@@ -118,8 +118,10 @@ impl App {
             None => None,
         };
         let own = match &trust.tenant {
+            // The operator names it by what nobody else can take.
             Some(name) => {
-                Some(self.meant(c, name).await?.ok_or_else(|| refused("its issuer's tenant is not there"))?)
+                let own = self.named_tenant(c, name).await?;
+                Some(own.ok_or_else(|| refused("its issuer's tenant is not there"))?)
             }
             None => None,
         };
@@ -138,10 +140,10 @@ impl App {
         Ok(home)
     }
 
-    /// The tenant of an id, a slug, or a name that its issuer is said to know it by. A name that fits two is none.
+    /// The tenant of an id, a slug, or else a name that its issuer is said to know it by. A name that two have is none.
     async fn meant(&self, c: &mut Connection, name: &str) -> Result<Option<TenantRef>, Error> {
-        if let Ok(id) = name.parse::<TenantId>() {
-            return Ok(tenants::reference(c, &self.0.system, id).await?);
+        if let Some(tenant) = self.named_tenant(c, name).await? {
+            return Ok(Some(tenant));
         }
         let mut found = tenants::references_by_name(c, &self.0.system, name).await?;
         Ok(if found.len() == 1 { found.pop() } else { None })
@@ -174,7 +176,8 @@ impl App {
         }
         let email = claims.email.clone().map_or_else(|| stand_in(claims), Ok)?;
         if let Some(user) = users::find_by_email(tx, scope, &email).await? {
-            if !verified.trust.may_link(&user) {
+            let granted = grants::held(tx, scope, user.id).await?;
+            if !claims.email_verified || !verified.trust.may_link(&user, &granted) {
                 let (issuer, subject) = (&*claims.issuer, &*claims.subject);
                 tracing::warn!(
                     issuer, subject, user = %user.id,
@@ -227,13 +230,25 @@ impl App {
     ) -> Result<(User, bool), Error> {
         let (claims, scope) = (&verified.claims, self.0.system.tenant(home.id));
         let user = users::lock(tx, scope, id).await?.ok_or(Error::TokenInvalid)?;
-        let roles = verified.trust.roles_after(user.roles, claims.roles);
+        let mut roles = verified.trust.roles_after(user.roles, claims.roles);
         if claims.roles.is_none()
             || user.status == UserStatus::Deleted
             || !external_identities::hear(tx, scope, subject(claims), claims.issued_at).await?
             || roles == user.roles
         {
             return Ok((user, false));
+        }
+        if user.roles.contains(Role::SuperAdmin) && !roles.contains(Role::SuperAdmin) {
+            match self.keep_a_super_admin(tx, &user).await {
+                Err(Error::Conflict(reason)) => {
+                    tracing::warn!(user = %user.id, reason, "a token would have taken a role and did not");
+                    roles = roles.with(Role::SuperAdmin);
+                }
+                asked => asked?,
+            }
+            if roles == user.roles {
+                return Ok((user, false));
+            }
         }
         let changes = UserChanges { roles: Some(roles), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;

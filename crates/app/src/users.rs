@@ -124,7 +124,6 @@ impl App {
         request: &RequestContext,
         new: NewUser,
     ) -> Result<Account, Error> {
-        caller.check_assign(new.roles)?;
         let mut tx = self.0.database.begin().await?;
         let created = self.add_user(&mut tx, caller, request, new).await;
         let created = ended(tx, created).await?;
@@ -142,6 +141,8 @@ impl App {
         let (now, scope) = (self.now(), caller.tenant_scope());
         // Whoever adds a user holds the tenant meanwhile, so that two do not both take the last place.
         let tenant = tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let caller = &self.anew(tx, caller).await?;
+        caller.check_assign(new.roles)?;
         let partner = partners::lookup(tx, self.0.system.partner(tenant.partner_id)).await?;
         let partners_limit = partner.and_then(|partner| partner.limits.max_users_per_tenant);
         if let Some(limit) = user_limit(tenant.limits.max_users, partners_limit) {
@@ -209,6 +210,7 @@ impl App {
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         if id == caller.user_id() {
             return Err(Error::Conflict("Nobody can remove themselves".to_owned()));
         }
@@ -272,6 +274,7 @@ impl App {
     ) -> Result<Account, Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
+        let caller = &self.anew(tx, caller).await?;
         may_manage(tx, caller, &before).await?;
         check_expected(expected, before.revision)?;
         let mut after = before.clone();

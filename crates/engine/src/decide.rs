@@ -109,7 +109,11 @@ impl Engine {
         let mut transaction = self.0.database.begin().await?;
         let mut stored = checkpoints::lock(&mut transaction, scope, id).await?.ok_or(Error::NoCheckpoint)?;
         let before = stored.checkpoint.clone();
-        let change = decider.decide(stored.checkpoint, now)?;
+        let change = match decider.decide(stored.checkpoint, now) {
+            // Its time was up in between: what follows from that comes first.
+            Err(CheckpointError::TimeIsUp { .. }) => return Ok(None),
+            other => other?,
+        };
         if change.ends_the_wait() {
             return Ok(None);
         }
@@ -171,7 +175,7 @@ impl Engine {
         match self.drive(&mut run).await? {
             Committed::Yes | Committed::AndAwaited | Committed::Unfinished => {}
             // The decision had become durable on the way; the rest goes on in other hands.
-            _ if run.held.is_some() => run.execution.status = ExecutionStatus::Running,
+            _ if run.is_durable() => run.execution.status = ExecutionStatus::Running,
             Committed::Again | Committed::Overtaken | Committed::Refused => return Ok(None),
         }
         // The others need not wait while this one does.
@@ -219,9 +223,14 @@ impl Engine {
                 let outcome = Outcome::Error(Failure::new("CANCELLED", reason));
                 unit.delivered.push(Delivery { to: id, effect: CANCEL, outcome: encode_outcome(&outcome) });
                 unit.audit.extend(audit.clone());
-                self.commit_and_tell(unit, None).await?;
-                self.work_waits();
-                return self.standing(scope, id).await;
+                match self.commit_and_tell(unit, None).await? {
+                    Verdict::Done | Verdict::Awaited => {
+                        self.work_waits();
+                        return self.standing(scope, id).await;
+                    }
+                    // It has ended in between.
+                    _ => continue,
+                }
             };
             cancel(&mut run, Arc::from(reason));
             run.done.audit.extend(audit.clone());
@@ -229,7 +238,7 @@ impl Engine {
                 Committed::Yes | Committed::AndAwaited => {
                     return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
                 }
-                _ if run.held.is_some() => return self.standing(scope, id).await,
+                _ if run.is_durable() => return self.standing(scope, id).await,
                 Committed::Unfinished | Committed::Again | Committed::Overtaken | Committed::Refused => {}
             }
         }

@@ -55,6 +55,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Whether anything that it did since it was picked up is durable: its epoch is in the database from the first commit on.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.stored_epoch == Some(self.epoch)
+    }
+
     /// The checkpoints that the execution waits at, where it waits for nothing else and all were opened by this run.
     pub(crate) fn waits_at(&self) -> Option<&[CheckpointId]> {
         let pending = self.machine.pending();
@@ -249,6 +254,11 @@ impl Engine {
             if deadline {
                 self.0.deadlines.notify_one();
             }
+        } else if !run.is_durable()
+            && let Some(held) = run.held.take()
+        {
+            // Refused before it ever became durable: there is nothing that anybody would have to go on with.
+            held.let_go();
         }
         Ok(match verdict {
             Verdict::Done => Committed::Yes,
@@ -283,7 +293,7 @@ fn change(run: &Run, progress: Progress) -> Change {
 }
 
 /// What tells executions that nobody waits for them any more.
-fn cancellations(orphaned: &[ExecutionId]) -> Vec<Delivery> {
+pub(crate) fn cancellations(orphaned: &[ExecutionId]) -> Vec<Delivery> {
     let failure = Failure::new("CANCELLED", "the calling execution does not wait for it any more");
     let outcome = encode_outcome(&Outcome::Error(failure));
     orphaned.iter().map(|id| Delivery { to: *id, effect: CANCEL, outcome: outcome.clone() }).collect()

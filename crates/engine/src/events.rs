@@ -50,7 +50,7 @@ impl Engine {
         let started = self.listeners(&program, &hosted, &event, 0);
         let mut transaction = self.0.database.begin().await?;
         // What was believed a moment ago is looked at once more, where it counts.
-        let (status, _) = cores::standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
+        let (status, _) = cores::hold_standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
         if !status.can_accept_work() {
             return Err(Error::NotRunning(status));
         }

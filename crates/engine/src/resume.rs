@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_persistence::checkpoints;
+use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::leases::{self, Claimed};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
 
-use crate::drive::{Committed, Done, Run, describe};
+use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
 use crate::invoke;
 use crate::{Engine, Error};
 
@@ -197,7 +199,7 @@ impl Engine {
             finished_at: Some(self.0.clock.now()),
             ..execution.clone()
         };
-        let unit = self.failure_unit(scope, execution, standing, failure);
+        let unit = self.failure_unit(scope, execution, standing, failure).await?;
         self.commit_and_tell(unit, Some(&ended)).await?;
         self.work_waits();
         Ok(())
@@ -220,21 +222,28 @@ impl Engine {
         }
     }
 
-    fn failure_unit(
+    /// What ends an execution from outside: nobody is asked for it any more, and what it called is told to end.
+    async fn failure_unit(
         &self,
         scope: TenantScope,
         mut execution: Execution,
         (epoch, next_seq): (i64, i64),
         failure: &Failure,
-    ) -> scaigrid_persistence::commit::Unit {
-        use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
+    ) -> Result<Unit, Error> {
         let now = self.0.clock.now();
+        let mut connection = self.0.database.read().await?;
+        let pending = checkpoints::pending_of(&mut connection, scope, execution.id).await?;
+        let called = executions::children(&mut connection, scope, execution.id).await?;
+        drop(connection);
+        let orphaned: Vec<ExecutionId> =
+            called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id).collect();
         execution.error = Some(describe(failure));
-        let delivered = execution.parent.map(|parent| Delivery {
+        let mut delivered = cancellations(&orphaned);
+        delivered.extend(execution.parent.map(|parent| Delivery {
             to: parent.execution,
             effect: parent.effect,
-            outcome: crate::drive::encode_outcome(&Outcome::Error(failure.clone())),
-        });
+            outcome: encode_outcome(&Outcome::Error(failure.clone())),
+        }));
         let change = Change::Proceed {
             id: execution.id,
             expected_epoch: epoch,
@@ -245,7 +254,8 @@ impl Engine {
             finished_at: Some(now),
             progress: Progress { snapshot: Snapshot::Keep, next_seq, owner: None, epoch },
         };
-        Unit { delivered: delivered.into_iter().collect(), ..Unit::new(scope.tenant_id(), now, change) }
+        let abandoned = pending.into_iter().map(|stored| stored.checkpoint.id).collect();
+        Ok(Unit { delivered, abandoned, ..Unit::new(scope.tenant_id(), now, change) })
     }
 
     /// Lets an execution that is in motion go on without anybody waiting for it.

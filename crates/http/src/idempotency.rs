@@ -5,6 +5,8 @@
 //! same key is refused. A request that has begun runs to its end even when the client hangs up, since that is
 //! when clients ask again. Where claims and answers are kept, and for how long, is behind [`IdempotencyStore`].
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -14,10 +16,9 @@ use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use futures_util::future::BoxFuture;
 use scaigrid_app as app;
-use scaigrid_scope::{Principal, TenantId};
+use scaigrid_scope::{Instant, Principal, TenantId};
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
-use ulid::Ulid;
 
 use crate::auth;
 use crate::body::{self, JSON_LIMIT};
@@ -30,6 +31,8 @@ use crate::upload::Upload;
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// The header that marks an answer as one given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The pauses, in seconds, between attempts to settle a key that the database did not take.
+const SETTLE_AGAIN: [u64; 8] = [1, 2, 5, 10, 20, 40, 80, 160];
 /// The most bytes of an answer that is kept.
 pub const ANSWER_LIMIT: u64 = 1024 * 1024;
 
@@ -44,8 +47,8 @@ pub struct Claim {
     pub key: String,
     /// SHA-256 of who asks for what: two requests are the same when this is.
     pub fingerprint: [u8; 32],
-    /// Tells this claim from a later one to the same key, after this one was lost.
-    pub attempt: Ulid,
+    /// When it was made, which tells it from a later one to the same key, after this one was lost.
+    pub begun_at: Instant,
 }
 
 /// An answer that is kept.
@@ -167,7 +170,7 @@ async fn claim(
         endpoint: format!("{} {}", request.method(), request.path()),
         key: String::from_utf8_lossy(key).into_owned(),
         fingerprint,
-        attempt: Ulid::from_parts(edge.clock.now().unix_millis(), rand::random()),
+        begun_at: edge.clock.now(),
     })
 }
 
@@ -217,16 +220,35 @@ async fn keep(response: ServiceResponse, edge: &Edge, claim: &Claim) -> ServiceR
     } else {
         response
     };
-    if let Err(error) = edge.idempotency.finish(claim, answer).await {
-        tracing::error!(error = %error, "the answer could not be kept for its idempotency key");
-    }
+    settle(edge, claim, Some(answer)).await;
     response
 }
 
 async fn free(edge: &Edge, claim: &Claim) {
-    if let Err(error) = edge.idempotency.abandon(claim).await {
-        tracing::error!(error = %error, "the idempotency key could not be freed");
-    }
+    settle(edge, claim, None).await;
+}
+
+/// Keeps the answer of a claim, or frees its key where there is none to keep. A claim that is left as it is holds its key
+/// for as long as this node lives, so what fails now is tried again behind the answer, for some minutes.
+async fn settle(edge: &Edge, claim: &Claim, answer: Option<Answer>) {
+    let once = async |edge: &Edge, claim: &Claim, answer: Option<Answer>| match answer {
+        Some(answer) => edge.idempotency.finish(claim, answer).await,
+        None => edge.idempotency.abandon(claim).await,
+    };
+    let Err(error) = once(edge, claim, answer.clone()).await else { return };
+    tracing::warn!(error = %error, "an idempotency key could not be settled and is tried again");
+    let (edge, claim) = (edge.clone(), claim.clone());
+    actix_web::rt::spawn(async move {
+        for seconds in SETTLE_AGAIN {
+            actix_web::rt::time::sleep(Duration::from_secs(seconds)).await;
+            if once(&edge, &claim, answer.clone()).await.is_ok() {
+                return;
+            }
+        }
+        tracing::error!(
+            "an idempotency key could not be settled; it is held until it expires or the node ends"
+        );
+    });
 }
 
 fn replay(answer: Answer) -> HttpResponse {

@@ -45,8 +45,8 @@ impl ModuleGate for App {
 }
 
 fn claimed(claim: &Claim) -> kept::Claim<'_> {
-    let Claim { tenant, endpoint, key, fingerprint, attempt: _ } = claim;
-    kept::Claim { tenant: *tenant, endpoint, key, fingerprint: *fingerprint }
+    let Claim { tenant, endpoint, key, fingerprint, begun_at } = claim;
+    kept::Claim { tenant: *tenant, endpoint, key, fingerprint: *fingerprint, begun_at: *begun_at }
 }
 
 fn to_keep(answer: Answer) -> kept::Answer {

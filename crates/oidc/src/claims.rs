@@ -98,11 +98,10 @@ impl RawClaims {
         };
         let by_itself = self.client_id.as_ref() == Some(&self.sub)
             || self.token_type.as_deref() == Some("client_credentials");
-        let unverified = match &self.email_verified {
-            Some(Flag::Bool(verified)) => !verified,
-            Some(Flag::Text(text)) => text != "true",
-            None => false,
-        };
+        let verified = self.email_verified.as_ref().map(|flag| match flag {
+            Flag::Bool(verified) => *verified,
+            Flag::Text(text) => text == "true",
+        });
         Ok(TokenClaims {
             tenant: self.tenant_id.map(text).transpose()?,
             partner: self.partner_id.map(text).transpose()?,
@@ -114,7 +113,8 @@ impl RawClaims {
                 .scope
                 .as_ref()
                 .and_then(|scope| scopes(scope.iter().flat_map(str::split_ascii_whitespace))),
-            email: self.email.filter(|_| !unverified).and_then(|email| Email::parse(&email).ok()),
+            email: self.email.filter(|_| verified != Some(false)).and_then(|email| Email::parse(&email).ok()),
+            email_verified: verified == Some(true),
             name: self.name.and_then(|name| Name::parse(&name).ok()),
             kind: if by_itself { UserKind::Service } else { UserKind::Human },
             actor: self.act.map(|act| text(act.sub)).transpose()?,

@@ -159,6 +159,7 @@ async fn a_good_token_says_what_it_says() {
     claims["scope"] = json!("openid models:list");
     claims["email"] = json!("ada@acme.example");
     claims["name"] = json!("Ada");
+    claims["email_verified"] = json!("true");
     claims["act"] = json!({"sub": "agent", "act": {"sub": "first"}});
     for signer in [&rsa, &ec] {
         let said = verify(&issuers, &signer.sign(&claims)).await.unwrap().claims;
@@ -166,11 +167,14 @@ async fn a_good_token_says_what_it_says() {
         assert_eq!((said.tenant.as_deref(), said.partner.as_deref()), (Some("acme"), Some("internal")));
         assert_eq!(said.roles, Some(Roles::NONE.with(Role::TenantAdmin)));
         assert_eq!(said.scopes.unwrap().iter().count(), 1);
-        assert_eq!(said.email.unwrap().as_str(), "ada@acme.example");
+        assert_eq!((said.email.unwrap().as_str(), said.email_verified), ("ada@acme.example", true));
         assert_eq!(said.name.unwrap().as_str(), "Ada");
         assert_eq!((said.kind, said.actor.as_deref()), (UserKind::Human, Some("agent")));
         assert_eq!(said.expires_at.micros(), (NOW + 3600) * 1_000_000);
     }
+    claims.as_object_mut().unwrap().remove("email_verified");
+    let said = verify(&issuers, &ec.sign(&claims)).await.unwrap().claims;
+    assert_eq!((said.email.is_some(), said.email_verified), (true, false), "nothing said is not said so");
     claims["email_verified"] = json!(false);
     claims["client_id"] = json!("ada");
     let said = verify(&issuers, &ec.sign(&claims)).await.unwrap().claims;

@@ -15,7 +15,7 @@ use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantScope, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
@@ -196,6 +196,23 @@ pub async fn standing(c: &mut Connection, scope: TenantScope, id: CoreId) -> Res
         Ok((column(TABLE, "status", &id.to_string(), &status)?, version.cast_unsigned()))
     })
     .transpose()
+}
+
+/// As [`standing`], and it stays so until the transaction ends.
+pub async fn hold_standing(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    id: CoreId,
+) -> Result<Option<(Status, u32)>> {
+    if let Engine::Postgres(c) = tx.engine()? {
+        let query = cores::table
+            .find(id.to_string())
+            .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+            .select(cores::id)
+            .for_share();
+        let _: Option<String> = query.get_result(c).await.optional()?;
+    }
+    standing(tx, scope, id).await
 }
 
 /// The Cores that a filter shows, newest first, after the one that the last page ended with. Their programs are left out:

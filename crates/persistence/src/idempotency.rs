@@ -34,6 +34,8 @@ pub struct KeyedRequest<'a> {
     pub body_hash: [u8; 32],
     /// The node that answers it.
     pub node: NodeId,
+    /// When it came: of the requests that one node took for a key, each has its own.
+    pub begun_at: Instant,
 }
 
 /// The answer that a request was given.
@@ -93,12 +95,8 @@ impl KeyRow {
 /// Takes a key for a request, or says why it cannot be taken. Of several requests at once, one takes it.
 ///
 /// The transaction must be committed for the key to be held, and before the request is worked on.
-pub async fn begin(
-    tx: &mut Transaction,
-    scope: TenantScope,
-    request: &KeyedRequest<'_>,
-    now: Instant,
-) -> Result<Begun> {
+pub async fn begin(tx: &mut Transaction, scope: TenantScope, request: &KeyedRequest<'_>) -> Result<Begun> {
+    let now = request.begun_at;
     let tenant = scope.tenant_id().to_string();
     let node = request.node.to_string();
     for _ in 0..ATTEMPTS {
@@ -157,7 +155,7 @@ pub async fn begin(
     Ok(Begun::InUse)
 }
 
-/// Keeps the answer of the request that holds a key. False when the key is no longer held by that request's node.
+/// Keeps the answer of the request that holds a key. False when the key is no longer held by that request.
 ///
 /// Called in the transaction of the change itself, the change and the memory of it become durable together.
 pub async fn finish(
@@ -173,7 +171,7 @@ pub async fn finish(
         .filter(keys::endpoint.eq(request.endpoint.to_owned()))
         .filter(keys::key.eq(request.key.to_owned()))
         .filter(keys::node_id.eq(request.node.to_string()))
-        .filter(keys::body_hash.eq(request.body_hash.to_vec()))
+        .filter(keys::created_at.eq(Stamp(request.begun_at)))
         .filter(keys::status.is_null())
         .set((
             keys::status.eq(Some(i32::from(answer.status))),

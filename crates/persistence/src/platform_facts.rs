@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::Result;
 use crate::schema::platform_facts;
 
@@ -34,6 +34,16 @@ pub async fn lock(tx: &mut Transaction, name: &str) -> Result<bool> {
     let update = diesel::update(platform_facts::table.find(name.to_owned()))
         .set(platform_facts::value.eq(platform_facts::value));
     Ok(with!(tx, c => update.execute(c).await)? > 0)
+}
+
+/// Holds a fact until the transaction ends against whoever [`lock`]s it; those who share it do not wait for each other.
+pub async fn share(tx: &mut Transaction, name: &str) -> Result<()> {
+    // SQLite has one writer: a transaction that writes waits for nobody any more.
+    if let Engine::Postgres(c) = tx.engine()? {
+        let query = platform_facts::table.find(name.to_owned()).select(platform_facts::name).for_share();
+        let _: Option<String> = query.get_result(c).await.optional()?;
+    }
+    Ok(())
 }
 
 /// Settles a fact anew.

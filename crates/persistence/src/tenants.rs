@@ -232,12 +232,11 @@ pub async fn reference_by_slug(
     found.map(as_reference).transpose()
 }
 
-/// The tenants that a token's issuer may mean by a name: that with this slug, and those that are said to be known to the
-/// issuer by it. At most two are told: more than one means none.
+/// The tenants that are said to be known by a name to the issuer of tokens. At most two are told: more than one means none.
 pub async fn references_by_name(c: &mut Connection, _: &SystemScope, name: &str) -> Result<Vec<TenantRef>> {
     let query = tenants::table
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
-        .filter(tenants::slug.eq(name.to_owned()).or(tenants::scaikey_tenant_id.eq(name.to_owned())))
+        .filter(tenants::scaikey_tenant_id.eq(name.to_owned()))
         .limit(2);
     let found: Vec<(TenantRow, String)> =
         with!(c, c => query.select((TenantRow::as_select(), partners::status)).load(c).await)?;

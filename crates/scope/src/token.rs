@@ -67,6 +67,8 @@ pub struct TokenClaims {
     pub scopes: Option<Permissions>,
     /// Their address: `email`, unless `email_verified` is false.
     pub email: Option<Email>,
+    /// Whether the issuer says that the address is theirs; not so where it says nothing of that.
+    pub email_verified: bool,
     /// Their name: `name`.
     pub name: Option<Name>,
     /// Person, or program that logs in as itself.
@@ -116,10 +118,13 @@ impl IssuerTrust {
         claimed.iter().filter(|role| self.roles.contains(*role)).collect()
     }
 
-    /// Whether someone whom the issuer names may be this user: only where that is wished, and never one who holds a
-    /// role that the issuer could not give.
-    pub fn may_link(&self, user: &User) -> bool {
-        self.links_by_email && user.roles.iter().all(|role| self.roles.contains(role))
+    /// Whether someone whom the issuer names may be this user, who was granted these permissions besides their roles: only
+    /// where that is wished, and never one who holds a role that the issuer could not give, or may do what none of its
+    /// roles allows.
+    pub fn may_link(&self, user: &User, granted: &Permissions) -> bool {
+        self.links_by_email
+            && user.roles.iter().all(|role| self.roles.contains(role))
+            && self.roles.permissions().covers(granted)
     }
 }
 
@@ -202,9 +207,14 @@ mod tests {
             created_at: Instant::from_micros(0),
             updated_at: Instant::from_micros(0),
         };
-        assert!(trust().may_link(&user(&[Role::TenantAdmin])));
-        assert!(!trust().may_link(&user(&[Role::TenantAdmin, Role::SuperAdmin])));
-        assert!(!IssuerTrust { links_by_email: false, ..trust() }.may_link(&user(&[])));
+        let nothing = Permissions::default();
+        assert!(trust().may_link(&user(&[Role::TenantAdmin]), &nothing));
+        assert!(!trust().may_link(&user(&[Role::TenantAdmin, Role::SuperAdmin]), &nothing));
+        assert!(!IssuerTrust { links_by_email: false, ..trust() }.may_link(&user(&[]), &nothing));
+        let manager: Permissions = [Permission::UsersManage].into_iter().collect();
+        assert!(trust().may_link(&user(&[]), &manager));
+        let narrow = IssuerTrust { roles: roles(&[Role::TenantUser]), ..trust() };
+        assert!(!narrow.may_link(&user(&[Role::TenantUser]), &manager), "a custom role counts too");
     }
 
     #[test]

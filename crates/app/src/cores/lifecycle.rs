@@ -75,6 +75,9 @@ impl App {
         let record = self.core_record(by, request, audited, moved.id, changes);
         let mut transaction = self.0.database.begin().await?;
         let scope = by.tenant_scope();
+        if moved.status == Status::Running {
+            self.may_run(&mut transaction, scope).await?;
+        }
         match cores::save(&mut transaction, scope, moved, before.revision, &self.0.vault).await? {
             Written::Done => {}
             Written::Missing => return Err(Error::NotFound(Resource::Core)),
@@ -184,6 +187,13 @@ impl App {
         };
         let (core, _) = check_and_start(core, self.now()).await?;
         let mut transaction = self.0.database.begin().await?;
+        if core.status == Status::Running
+            && let Err(Error::TenantSuspended | Error::ModuleNotEnabled { .. }) =
+                self.may_run(&mut transaction, scope).await
+        {
+            // It is looked at again.
+            return Ok(());
+        }
         let written = cores::save(&mut transaction, scope, &core, found.revision, &self.0.vault).await?;
         if written == Written::Done {
             transaction.commit().await?;

@@ -14,10 +14,14 @@ use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{LastError, Status};
 use scaigrid_modules::{CannotEnable, Effective, Enablement, Health, Manifest, ModuleId, Reason, Settings};
 use scaigrid_persistence::module_settings::{self, ModuleSetting};
-use scaigrid_persistence::{Connection, Transaction, audit, holds};
-use scaigrid_scope::{AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, Principal, TenantStatus, perm};
+use scaigrid_persistence::{Connection, Transaction, audit, holds, platform_facts, tenants};
+use scaigrid_scope::{
+    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, PartnerId, Principal, TenantScope, TenantStatus,
+    perm,
+};
 use serde_json::{Value, json};
 
+use crate::bootstrap::SET_UP_BY;
 use crate::caches::ModuleStates;
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
@@ -306,10 +310,11 @@ impl App {
         };
         let scaicore = ModuleId::scaicore();
         let mut moved = Vec::new();
+        // One at a time, and none while a Core starts: of two who change what Cores stand by, the second must see what the
+        // first did.
+        platform_facts::lock(tx, SET_UP_BY).await?;
         for tenant in holds::tenants_with_cores(tx, scope).await? {
             let own = system.tenant(tenant.id);
-            let states = self.states_of(module_settings::for_tenant(tx, own, tenant.partner_id).await?);
-            let on = states.get(&scaicore).is_some_and(Effective::is_active);
             let record = |action, core: CoreId, from: Status, to: Status| {
                 let side = |status: Status| -> Value { json!({"status": status.as_str()}) };
                 let changes = diff(&side(from), &side(to), &[]);
@@ -319,16 +324,8 @@ impl App {
                 AuditRecord { actor: Actor::of(caller), request: request.clone(), ..record }
                     .of_module(scaicore.as_str())
             };
-            let why =
-                |code: &str, message: &str| LastError { code: code.into(), message: message.into(), at: now };
-            let hold = if tenant.status == TenantStatus::Suspended {
-                Some(why(TENANT_SUSPENDED, "The tenant is suspended"))
-            } else if on {
-                None
-            } else {
-                Some(why(MODULE_DISABLED, "The module scaicore is not enabled"))
-            };
-            if let Some(why) = hold {
+            if let Some((code, message)) = self.stands_by(tx, own, tenant.partner_id, tenant.status).await? {
+                let why = LastError { code: code.into(), message: message.into(), at: now };
                 for (core, before) in holds::hold(tx, own, &why).await? {
                     let record = record(AuditAction::CoreSuspend, core, before, Status::Suspended);
                     audit::add(tx, &record).await?;
@@ -343,6 +340,38 @@ impl App {
             }
         }
         Ok(moved)
+    }
+
+    /// Why the Cores of a tenant have to stand still, as a code and a text; none where they may run.
+    async fn stands_by(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        partner: PartnerId,
+        status: TenantStatus,
+    ) -> Result<Option<(&'static str, &'static str)>, Error> {
+        if status == TenantStatus::Suspended {
+            return Ok(Some((TENANT_SUSPENDED, "The tenant is suspended")));
+        }
+        let modules = self.states_of(module_settings::for_tenant(tx, scope, partner).await?);
+        let on = modules.get(&ModuleId::scaicore()).is_some_and(Effective::is_active);
+        Ok((!on).then_some((MODULE_DISABLED, "The module scaicore is not enabled")))
+    }
+
+    /// To be asked in the transaction that has a Core run: what was believed when the request came in is looked at once more,
+    /// and stays so until the transaction ends.
+    ///
+    /// # Errors
+    /// [`Error::TenantSuspended`], [`Error::ModuleNotEnabled`].
+    pub(crate) async fn may_run(&self, tx: &mut Transaction, scope: TenantScope) -> Result<(), Error> {
+        platform_facts::share(tx, SET_UP_BY).await?;
+        let tenant = tenants::reference(tx, &self.0.system, scope.tenant_id()).await?;
+        let tenant = tenant.ok_or(Error::NotFound(Resource::Tenant))?;
+        match self.stands_by(tx, scope, tenant.partner_id, tenant.status).await? {
+            None => Ok(()),
+            Some((TENANT_SUSPENDED, _)) => Err(Error::TenantSuspended),
+            Some(_) => Err(Error::ModuleNotEnabled { module: ModuleId::scaicore().as_str().to_owned() }),
+        }
     }
 
     /// After a commit that moved Cores: tells every node.

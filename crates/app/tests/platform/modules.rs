@@ -2,7 +2,7 @@
 
 use scaigrid_app::Error;
 use scaigrid_app::idempotency::{Answer, Begun, Claim};
-use scaigrid_cores::{NewCore, Status};
+use scaigrid_cores::{Action, NewCore, Status};
 use scaigrid_persistence::Written;
 use scaigrid_scope::{CoreId, Role, TenantChanges, TenantLimits, TenantScope, TenantStatus};
 
@@ -83,11 +83,41 @@ async fn a_core_runs_again_when_nothing_stands_in_its_way_any_more() {
     assert_eq!(status(&house, core).await, (Status::Running, None));
 }
 
+/// A request may have been let in a moment before the door was closed.
+#[tokio::test]
+async fn a_core_does_not_start_behind_the_back_of_whoever_closes_the_door() {
+    let house = house().await;
+    let acme = house.add_tenant("acme", TenantLimits::default()).await.unwrap();
+    let (_, key) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
+    let (scope, core) = running_core(&house, &key).await;
+    let by = house.caller(&key, None).await.unwrap().authorize().unwrap();
+    house.app.move_core(&by, &nobody(), core, Action::Pause, false).await.unwrap();
+    let root = house.root().await;
+    let (people, modules) = (root.authorize_at_level().unwrap(), root.authorize_at_level().unwrap());
+    let to = |status| TenantChanges { status: Some(status), ..TenantChanges::default() };
+    let resume = async || house.app.move_core(&by, &nobody(), core, Action::Resume, false).await;
+
+    house.app.disable_module(&modules, &nobody(), "scaicore").await.unwrap();
+    assert!(matches!(resume().await, Err(Error::ModuleNotEnabled { .. })));
+    house.app.enable_module(&modules, &nobody(), "scaicore").await.unwrap();
+    house.app.update_tenant(&people, &nobody(), acme.id, None, to(TenantStatus::Suspended)).await.unwrap();
+    assert!(matches!(resume().await, Err(Error::TenantSuspended)));
+    assert_eq!(status(&house, (scope, core)).await.0, Status::Paused);
+    house.app.update_tenant(&people, &nobody(), acme.id, None, to(TenantStatus::Active)).await.unwrap();
+    assert_eq!(resume().await.unwrap().core.status, Status::Running);
+}
+
 #[tokio::test]
 async fn an_idempotency_key_is_claimed_once() {
     let house = house().await;
     let tenant = house.root().await.tenant().id;
-    let claim = Claim { tenant, endpoint: "POST /v1/users", key: "k1", fingerprint: [1; 32] };
+    let claim = Claim {
+        tenant,
+        endpoint: "POST /v1/users",
+        key: "k1",
+        fingerprint: [1; 32],
+        begun_at: house.app.now(),
+    };
     // The node has a lease, as it has while the engine runs: a claim of a dead node is free.
     let mut tx = house.database.begin().await.unwrap();
     let until = house.app.now().plus(std::time::Duration::from_secs(30));
@@ -104,5 +134,6 @@ async fn an_idempotency_key_is_claimed_once() {
     assert_eq!(house.app.begin_idempotent(&claim).await.unwrap(), Begun::Answered(answer));
     house.pass(24 * 60 * 60 + 1);
     assert_eq!(house.app.purge_idempotency_keys().await.unwrap(), 1);
+    let claim = Claim { begun_at: house.app.now(), ..claim };
     assert_eq!(house.app.begin_idempotent(&claim).await.unwrap(), Begun::Fresh);
 }

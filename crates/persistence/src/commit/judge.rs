@@ -103,7 +103,14 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
                 return Verdict::CoreNotRunning;
             }
         }
-        Change::Keep { .. } => {}
+        Change::Keep { id } => {
+            // What only tells an execution something comes too late where it has ended.
+            let lives = facts.executions.get(id).is_some_and(|standing| !standing.status.is_final());
+            let tells = unit.decided.is_none() && unit.delivered.iter().any(|delivery| delivery.to == *id);
+            if tells && !lives {
+                return Verdict::Fenced;
+            }
+        }
         Change::Proceed { id, expected_epoch, expected_seq, .. } => {
             let stands = facts.executions.get(id).is_some_and(|standing| {
                 standing.epoch == *expected_epoch
@@ -119,9 +126,9 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
         return Verdict::CheckpointDecided;
     }
     let changed = unit.memory.iter().any(|write| {
-        write
-            .expected_version
-            .is_some_and(|version| facts.memory.get(&memory_key(write)).copied().unwrap_or(NO_VERSION) != version)
+        write.expected_version.is_some_and(|version| {
+            facts.memory.get(&memory_key(write)).copied().unwrap_or(NO_VERSION) != version
+        })
     });
     if changed {
         return Verdict::MemoryChanged;

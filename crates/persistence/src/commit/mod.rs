@@ -19,7 +19,7 @@ use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
-use scaigrid_webhooks::Event;
+use scaigrid_webhooks::{Event, EventType};
 
 use crate::database::{Bell, Engine, Transaction};
 use crate::error::Result;
@@ -195,7 +195,7 @@ pub enum Verdict {
     Done,
     /// It is durable, and something is in the execution's inbox. One that would wait is queued instead.
     Awaited,
-    /// Somebody else has taken the execution on in the meantime; nothing was written.
+    /// Somebody else has taken the execution on in the meantime, or it has ended; nothing was written.
     Fenced,
     /// The checkpoint was decided by somebody else; nothing was written.
     CheckpointDecided,
@@ -220,7 +220,12 @@ pub async fn apply(transaction: &mut Transaction, mut units: Vec<Unit>) -> Resul
     };
     let passed = |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Awaited);
     let told = told.into_iter().zip(&verdicts).filter(|(_, verdict)| passed(verdict));
-    let told: Vec<Event> = told.flat_map(|(events, _)| events).collect();
+    let told = told.flat_map(|(events, verdict)| {
+        // One that finds what it would wait for does not wait.
+        let waits = *verdict != Verdict::Awaited;
+        events.into_iter().filter(move |event| waits || event.event_type != EventType::ExecutionSuspended)
+    });
+    let told: Vec<Event> = told.collect();
     outbox::write(transaction, &told).await?;
     Ok(verdicts)
 }

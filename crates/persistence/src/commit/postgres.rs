@@ -31,15 +31,15 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
     Ok(verdicts)
 }
 
-/// Reads and locks what the units expect, always in the order executions, checkpoints, memory, each by key: two
+/// Reads and locks what the units expect, always in the order Cores, executions, checkpoints, memory, each by key: two
 /// nodes that want the same rows wait for each other, but never both.
 ///
 /// What does not depend on each other is sent together. An inbox is read once its execution is locked: whoever delivers
 /// locks it too, so nothing can come in between.
 async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
-    let (executions, accepting) =
-        try_join(standings(c, &wanted.executions), accepting(c, &wanted.cores)).await?;
+    let (accepting, executions) =
+        try_join(accepting(c, &wanted.cores), standings(c, &wanted.executions)).await?;
     let (pending, inbox) =
         try_join(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes)).await?;
     let mut facts = Facts { executions, pending, accepting, inbox, ..Facts::default() };
@@ -134,7 +134,10 @@ async fn accepting(mut c: &AsyncPgConnection, wanted: &[CoreId]) -> Result<HashS
     let rows: Vec<String> = cores::table
         .filter(cores::id.eq_any(texts(wanted)))
         .filter(cores::status.eq("running"))
+        .order(cores::id)
         .select(cores::id)
+        // Whoever stops the Core waits, and then finds what begins here.
+        .for_share()
         .load(&mut c)
         .await?;
     rows.iter().map(|id| column("cores", "id", id, id)).collect()

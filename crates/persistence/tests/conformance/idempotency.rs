@@ -18,12 +18,21 @@ crate::on_both_databases! {
     of_many_who_inherit_a_key_one_takes_it,
     an_answer_is_kept_for_a_day,
     expired_keys_are_purged_oldest_first,
+    a_request_that_lost_its_key_settles_nothing,
 }
 
 fn request(node: u128) -> KeyedRequest<'static> {
     KeyedRequest {
-        endpoint: "POST /v1/users", key: "schlüssel-🔑", body_hash: [7; 32], node: node_id(node)
+        endpoint: "POST /v1/users",
+        key: "schlüssel-🔑",
+        body_hash: [7; 32],
+        node: node_id(node),
+        begun_at: at(1),
     }
+}
+
+fn request_at(node: u128, seconds: i64) -> KeyedRequest<'static> {
+    KeyedRequest { begun_at: at(seconds), ..request(node) }
 }
 
 fn answer() -> Answer {
@@ -47,7 +56,8 @@ async fn register(home: &Home) {
 
 async fn begin(database: &Database, scope: TenantScope, request: &KeyedRequest<'_>, now: Instant) -> Begun {
     let mut tx = database.begin().await.unwrap();
-    let begun = idempotency::begin(&mut tx, scope, request, now).await.unwrap();
+    let request = KeyedRequest { begun_at: now, ..*request };
+    let begun = idempotency::begin(&mut tx, scope, &request).await.unwrap();
     tx.commit().await.unwrap();
     begun
 }
@@ -126,9 +136,9 @@ async fn an_abandoned_key_is_free(home: &Home) {
     assert_eq!(begin(&home.database, of_tenant(1), &request(2), at(3)).await, Begun::Fresh);
 
     // What was answered cannot be given back any more.
-    assert!(finish(home, &request(2)).await);
+    assert!(finish(home, &request_at(2, 3)).await);
     let mut tx = home.begin().await;
-    idempotency::abandon(&mut tx, of_tenant(1), &request(2)).await.unwrap();
+    idempotency::abandon(&mut tx, of_tenant(1), &request_at(2, 3)).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(begin(&home.database, of_tenant(1), &request(1), at(4)).await, Begun::Answered(answer()));
 }
@@ -146,6 +156,19 @@ async fn a_key_is_free_when_the_lease_of_its_node_has_ended(home: &Home) {
     let other_body = KeyedRequest { body_hash: [8; 32], ..request(1) };
     assert_eq!(begin(&home.database, of_tenant(1), &other_body, at(102)).await, Begun::Fresh);
     assert_eq!(begin(&home.database, of_tenant(1), &request(1), at(50)).await, Begun::OtherBody);
+}
+
+async fn a_request_that_lost_its_key_settles_nothing(home: &Home) {
+    register(home).await;
+    let (first, second) = (request_at(1, 1), request_at(1, 101));
+    assert_eq!(begin(&home.database, of_tenant(1), &first, at(1)).await, Begun::Fresh);
+    // The node could not renew its lease in time, and lives.
+    assert_eq!(begin(&home.database, of_tenant(1), &second, at(101)).await, Begun::Fresh);
+    assert!(!finish(home, &first).await);
+    let mut tx = home.begin().await;
+    idempotency::abandon(&mut tx, of_tenant(1), &first).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(finish(home, &second).await, "the second one holds the key");
 }
 
 async fn of_many_who_inherit_a_key_one_takes_it(home: &Home) {
@@ -175,7 +198,7 @@ async fn expired_keys_are_purged_oldest_first(home: &Home) {
     register(home).await;
     let keys = ["a", "b", "c", "d"];
     for (second, key) in (1..).zip(keys) {
-        let request = KeyedRequest { key, ..request(1) };
+        let request = KeyedRequest { key, ..request_at(1, second) };
         assert_eq!(begin(&home.database, of_tenant(1), &request, at(second)).await, Begun::Fresh);
         assert!(finish(home, &request).await);
     }
