@@ -189,7 +189,7 @@ pub async fn abandon(tx: &mut Transaction, scope: TenantScope, request: &KeyedRe
         .filter(keys::endpoint.eq(request.endpoint.to_owned()))
         .filter(keys::key.eq(request.key.to_owned()))
         .filter(keys::node_id.eq(request.node.to_string()))
-        .filter(keys::body_hash.eq(request.body_hash.to_vec()))
+        .filter(keys::created_at.eq(Stamp(request.begun_at)))
         .filter(keys::status.is_null());
     with!(tx, c => delete.execute(c).await)?;
     Ok(())

@@ -13,7 +13,7 @@ use scaigrid_persistence::events::{self, CoreEvent, EventFilter};
 use scaigrid_persistence::executions::{self, ExecutionFilter, Stored};
 use scaigrid_persistence::memory::{self, EntryFilter, Variable};
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{checkpoints, cores, leases};
+use scaigrid_persistence::{Written, checkpoints, cores, leases};
 use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId};
 
 use crate::home::Home;
@@ -26,6 +26,8 @@ crate::on_both_databases! {
     an_update_of_what_has_changed_is_refused,
     of_two_nodes_that_find_nothing_the_first_writes,
     a_place_that_was_kept_is_seen_by_nobody,
+    whoever_stops_a_core_finds_what_began_before,
+    what_comes_after_the_end_is_refused,
     memory_is_ordered_and_versions_never_come_back,
     what_has_come_is_seen_before_waiting,
     executions_of_dead_nodes_are_taken_once,
@@ -319,6 +321,40 @@ async fn a_place_that_was_kept_is_seen_by_nobody(home: &Home) {
     let filter = EntryFilter { prefix: None, descending: false };
     let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, 9).await.unwrap();
     assert!(entries.is_empty(), "{entries:?}");
+}
+
+async fn whoever_stops_a_core_finds_what_began_before(home: &Home) {
+    let core = hosted(home).await;
+    let began = async {
+        let mut tx = home.begin().await;
+        let verdicts = commit::apply(&mut tx, vec![begin(1)]).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+        tx.commit().await.unwrap();
+        verdicts
+    };
+    let stopped = async {
+        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
+        let (stopping, _) = core.apply(Action::Stop, at(3)).unwrap();
+        let mut tx = home.begin().await;
+        let written = cores::save(&mut tx, of_tenant(1), &stopping, 1, &vault()).await.unwrap();
+        tx.commit().await.unwrap();
+        (written, stored(home, 1).await.is_some())
+    };
+    assert_eq!(tokio::join!(began, stopped), (vec![Verdict::Done], (Written::Done, true)));
+    assert_eq!(apply(home, vec![begin(2)]).await, [Verdict::CoreNotRunning]);
+}
+
+async fn what_comes_after_the_end_is_refused(home: &Home) {
+    hosted(home).await;
+    let nothing = || Unit::new(tenant_id(1), at(5), Change::Keep { id: execution_id(1) });
+    let tell = || {
+        let delivery = Delivery { to: execution_id(1), effect: 3, outcome: vec![1] };
+        Unit { delivered: vec![delivery], ..nothing() }
+    };
+    apply(home, vec![begin(1)]).await;
+    let end = proceed(1, (1, 2), ExecutionStatus::Completed);
+    assert_eq!(apply(home, vec![tell(), end, tell()]).await[2], Verdict::Fenced);
+    assert_eq!(apply(home, vec![tell(), nothing()]).await, [Verdict::Fenced, Verdict::Done]);
 }
 
 async fn memory_is_ordered_and_versions_never_come_back(home: &Home) {
