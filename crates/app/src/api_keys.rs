@@ -119,6 +119,7 @@ impl App {
             expires_at: new.expires_at,
             revoked_at: None,
             created_at: now,
+            created_by: Some(caller.user_id()),
         };
         api_keys::add(tx, scope, &key, &plaintext.hash()).await?;
         let changes = diff(&Value::Null, &state(&key), &[]);

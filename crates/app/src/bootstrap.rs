@@ -166,6 +166,7 @@ impl App {
             expires_at: None,
             revoked_at: None,
             created_at: now,
+            created_by: Some(user.id),
         };
         let scope = system.tenant(tenant.id);
         partners::add(tx, system.platform(), &partner).await?;

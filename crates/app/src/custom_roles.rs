@@ -1,7 +1,7 @@
 //! Custom roles: permissions that a tenant gives together.
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::{self as persistence, Transaction, audit, custom_roles, tenants};
+use scaigrid_persistence::{self as persistence, Transaction, api_keys, audit, custom_roles, tenants};
 use scaigrid_scope::{
     Authorized, CustomRole, CustomRoleChanges, CustomRoleId, Description, Name, Permissions, Roles, Slug,
     TenantScope, perm,
@@ -9,7 +9,7 @@ use scaigrid_scope::{
 use serde_json::{Value, json};
 
 use crate::page::{Cursor, Page, PageRequest};
-use crate::rights::{keys, stays_in};
+use crate::rights::{comes_to_govern, keys, lose_keys, stays_in};
 use crate::transaction::{Expected, check_expected, ended, written};
 use crate::{App, Error, Resource};
 
@@ -198,9 +198,18 @@ impl App {
         };
         written(custom_roles::update(tx, scope, id, &changes, now).await?, Resource::CustomRole)?;
         stays_in(tx, caller).await?;
+        let governs = comes_to_govern(Roles::NONE, &before.permissions, Roles::NONE, &after.permissions);
+        let lost = if governs {
+            let holders = custom_roles::holders(tx, scope, id).await?;
+            api_keys::revoke_made_by_others(tx, scope, &holders, Some(caller.user_id()), now).await?
+        } else {
+            Vec::new()
+        };
         (after.revision, after.updated_at) = (before.revision + 1, now);
         let stamp = self.audit_stamp(now);
-        let changes = diff(&state(&before), &state(&after), &[]);
+        let (mut was, mut is) = (state(&before), state(&after));
+        lose_keys(&mut was, &mut is, &lost);
+        let changes = diff(&was, &is, &[]);
         let action = AuditAction::CustomRoleUpdate;
         let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
         audit::add(tx, &record).await?;

@@ -2,10 +2,10 @@
 //! [`scaigrid_scope::Principal::check_manage`] and its siblings.
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::{Connection, Transaction, audit, custom_roles, grants, users};
+use scaigrid_persistence::{Connection, Transaction, api_keys, audit, custom_roles, grants, users};
 use scaigrid_scope::{
-    Authorized, CustomRole, CustomRoleId, Permission, PermissionKey, Permissions, Principal, Role, Roles,
-    User, UserChanges, UserId, perm,
+    ApiKeyId, Authorized, CustomRole, CustomRoleId, Permission, PermissionKey, Permissions, Principal, Role,
+    RoleLevel, Roles, User, UserChanges, UserId, perm,
 };
 use serde_json::{Value, json};
 
@@ -85,6 +85,7 @@ impl App {
             }
             self.keep_a_super_admin(tx, &before.user).await?;
         }
+        let granted_before = grants::held(tx, scope, id).await?;
         let changes = UserChanges { roles: Some(roles), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;
         if before.custom_roles != custom_roles {
@@ -93,11 +94,19 @@ impl App {
         if id == caller.user_id() {
             stays_in(tx, caller).await?;
         }
+        let granted = grants::held(tx, scope, id).await?;
+        let lost = if comes_to_govern(before.user.roles, &granted_before, roles, &granted) {
+            api_keys::revoke_made_by_others(tx, scope, &[id], Some(caller.user_id()), now).await?
+        } else {
+            Vec::new()
+        };
         let revision = before.user.revision + 1;
         let user = User { roles, revision, updated_at: now, ..before.user.clone() };
         let after = Account { user, custom_roles };
         let stamp = self.audit_stamp(now);
-        let changes = diff(&account_state(&before), &account_state(&after), &[]);
+        let (mut was, mut is) = (account_state(&before), account_state(&after));
+        lose_keys(&mut was, &mut is, &lost);
+        let changes = diff(&was, &is, &[]);
         let action = AuditAction::UserRoleUpdated;
         let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
         audit::add(tx, &record).await?;
@@ -178,6 +187,31 @@ impl App {
         let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
         audit::add(tx, &record).await?;
         Ok(DirectGrants { permissions, revision: user.revision + 1 })
+    }
+}
+
+/// Whether somebody comes to decide about others by a change: they get `users:manage`, or a role that reaches beyond their
+/// tenant. Keys that others made for them end then, for whoever made one may have kept it.
+pub(crate) fn comes_to_govern(
+    roles_before: Roles,
+    granted_before: &Permissions,
+    roles: Roles,
+    granted: &Permissions,
+) -> bool {
+    let manages = |roles: Roles, granted: &Permissions| {
+        roles.permissions().union(granted).contains(Permission::UsersManage)
+    };
+    let above =
+        |roles: Roles| roles.iter().filter(|role| role.level() > RoleLevel::Tenant).collect::<Roles>();
+    (manages(roles, granted) && !manages(roles_before, granted_before))
+        || above(roles).iter().any(|role| !roles_before.contains(role))
+}
+
+/// Notes in two states that keys have ended between them.
+pub(crate) fn lose_keys(was: &mut Value, is: &mut Value, keys: &[ApiKeyId]) {
+    if !keys.is_empty() {
+        was["keys"] = keys.iter().map(ToString::to_string).collect();
+        is["keys"] = json!([]);
     }
 }
 

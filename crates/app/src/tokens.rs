@@ -13,7 +13,7 @@ use scaigrid_oidc::{Issuers, TokenRefused};
 use scaigrid_persistence::external_identities::{self, KnownSubject, Subject};
 use scaigrid_persistence::users::UserFilter;
 use scaigrid_persistence::{
-    self as persistence, Connection, Transaction, audit, grants, groups, partners, tenants, users,
+    self as persistence, Connection, Transaction, api_keys, audit, grants, groups, partners, tenants, users,
 };
 use scaigrid_scope::token::{BearerToken, TokenClaims, VerifiedToken};
 use scaigrid_scope::{
@@ -23,6 +23,7 @@ use scaigrid_scope::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::rights::{comes_to_govern, lose_keys};
 use crate::transaction::{ended, written};
 use crate::users::{state, user_limit};
 use crate::{App, Error, Resource};
@@ -252,9 +253,16 @@ impl App {
         }
         let changes = UserChanges { roles: Some(roles), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;
+        let granted = grants::held(tx, scope, id).await?;
+        let lost = if comes_to_govern(user.roles, &granted, roles, &granted) {
+            api_keys::revoke_made_by_others(tx, scope, &[id], None, now).await?
+        } else {
+            Vec::new()
+        };
         let after = User { roles, revision: user.revision + 1, updated_at: now, ..user.clone() };
-        let states = (&state(&user), &state(&after));
-        self.record(tx, home, AuditAction::UserRoleUpdated, &after, states, now).await?;
+        let (mut was, mut is) = (state(&user), state(&after));
+        lose_keys(&mut was, &mut is, &lost);
+        self.record(tx, home, AuditAction::UserRoleUpdated, &after, (&was, &is), now).await?;
         Ok((after, true))
     }
 

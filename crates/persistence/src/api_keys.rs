@@ -17,6 +17,8 @@ use crate::users::UserRow;
 use crate::{grants, groups};
 
 const TABLE: &str = "api_keys";
+/// How many users are named in one statement.
+const USERS_AT_ONCE: usize = 500;
 
 /// A row without its digest, which nobody needs to see.
 #[derive(Debug, Queryable, Selectable, Insertable)]
@@ -32,6 +34,7 @@ struct ApiKeyRow {
     expires_at: Option<Stamp>,
     revoked_at: Option<Stamp>,
     created_at: Stamp,
+    created_by: Option<String>,
 }
 
 /// Scopes as the column holds them: an array of permission keys, or `null` for a key that is not limited.
@@ -58,6 +61,11 @@ impl TryFrom<ApiKeyRow> for ApiKey {
             expires_at: row.expires_at.map(Instant::from),
             revoked_at: row.revoked_at.map(Instant::from),
             created_at: row.created_at.into(),
+            created_by: row
+                .created_by
+                .as_deref()
+                .map(|by| column(TABLE, "created_by", id, by))
+                .transpose()?,
         })
     }
 }
@@ -232,10 +240,41 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, key: &ApiKey, hash: &
         expires_at: key.expires_at.map(Stamp),
         revoked_at: key.revoked_at.map(Stamp),
         created_at: key.created_at.into(),
+        created_by: key.created_by.map(|by| by.to_string()),
     };
     let insert = diesel::insert_into(api_keys::table).values((row, api_keys::hash.eq(hash.to_vec())));
     with!(tx, c => insert.execute(c).await)?;
     Ok(())
+}
+
+/// Takes back the keys of users that neither they themselves nor one of those who are named have made, and says which.
+pub async fn revoke_made_by_others(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    users: &[UserId],
+    but_by: Option<UserId>,
+    at: Instant,
+) -> Result<Vec<ApiKeyId>> {
+    let mut revoked = Vec::new();
+    for some in users.chunks(USERS_AT_ONCE) {
+        let holders: Vec<String> = some.iter().map(ToString::to_string).collect();
+        let update = diesel::update(api_keys::table)
+            .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
+            .filter(api_keys::user_id.eq_any(holders))
+            .filter(api_keys::revoked_at.is_null())
+            .filter(
+                api_keys::created_by.is_null().or(api_keys::created_by
+                    .ne(api_keys::user_id.nullable())
+                    .and(api_keys::created_by.ne(but_by.map(|user| user.to_string()).unwrap_or_default()))),
+            )
+            .set(api_keys::revoked_at.eq(Stamp(at)))
+            .returning(api_keys::id);
+        let ids: Vec<String> = with!(tx, c => update.get_results(c).await)?;
+        for id in ids {
+            revoked.push(column(TABLE, "id", &id, &id)?);
+        }
+    }
+    Ok(revoked)
 }
 
 /// Takes a key back. False when there is none that is not taken back already.

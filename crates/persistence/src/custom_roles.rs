@@ -230,6 +230,17 @@ pub async fn take_from_all(
     taken.iter().map(|user| column(HOLDERS, "user_id", user, user)).collect()
 }
 
+/// Who holds a custom role.
+pub async fn holders(tx: &mut Transaction, scope: TenantScope, id: CustomRoleId) -> Result<Vec<UserId>> {
+    let query = custom_role_holders::table
+        .filter(custom_role_holders::role_id.eq(id.to_string()))
+        .filter(custom_role_holders::tenant_id.eq(scope.tenant_id().to_string()))
+        .order(custom_role_holders::user_id)
+        .select(custom_role_holders::user_id);
+    let found: Vec<String> = with!(tx, c => query.load(c).await)?;
+    found.iter().map(|user| column(HOLDERS, "user_id", user, user)).collect()
+}
+
 /// Removes a custom role that nobody holds any more. False when there is none.
 pub async fn remove(tx: &mut Transaction, scope: TenantScope, id: CustomRoleId) -> Result<bool> {
     let delete = diesel::delete(custom_roles::table.find(id.to_string()))

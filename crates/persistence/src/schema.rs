@@ -124,6 +124,7 @@ diesel::table! {
         expires_at -> Nullable<Moment>,
         revoked_at -> Nullable<Moment>,
         created_at -> Moment,
+        created_by -> Nullable<Text>,
     }
 }
 

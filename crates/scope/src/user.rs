@@ -66,6 +66,8 @@ pub struct ApiKey {
     pub revoked_at: Option<Instant>,
     /// When it was made.
     pub created_at: Instant,
+    /// Who made it; `None` where that is not known.
+    pub created_by: Option<UserId>,
 }
 
 impl ApiKey {
@@ -94,6 +96,7 @@ mod tests {
             expires_at: Some(at(10)),
             revoked_at: None,
             created_at: at(0),
+            created_by: None,
         };
         assert!(key.is_valid_at(at(9)) && !key.is_valid_at(at(10)));
         assert!(ApiKey { expires_at: None, ..key.clone() }.is_valid_at(Instant::MAX));

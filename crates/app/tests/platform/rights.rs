@@ -89,6 +89,39 @@ async fn what_was_lost_since_the_request_came_in_is_not_given() {
     out(&app.create_user(&people, &nobody(), new).await);
 }
 
+/// Whoever made a key for somebody may have kept it.
+#[tokio::test]
+async fn who_comes_to_govern_loses_the_keys_that_others_made() {
+    let house = acme().await;
+    let (_, ada) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
+    let bob = house.add_user("acme", "bob@acme.example", Role::TenantAdmin).await.unwrap();
+    let ada = house.caller(&ada, None).await.unwrap();
+    let root = house.caller(&house.root, Some("acme")).await.unwrap();
+    let key = async |by: &Arc<Principal>| {
+        let name = Name::parse("k").unwrap();
+        let new = NewApiKey { name, expires_at: None, scopes: None, assigned_user_id: Some(bob.id) };
+        let made = house.app.create_api_key(&by.authorize().unwrap(), &nobody(), new).await.unwrap();
+        made.plaintext.reveal().to_owned()
+    };
+    let counts = async |key: &str| house.caller(key, None).await.is_ok();
+    let give = async |role: Role| {
+        let by = root.authorize().unwrap();
+        house.app.set_user_roles(&by, &nobody(), bob.id, None, only(role)).await.unwrap();
+    };
+    let by_ada = key(&ada).await;
+    let own = key(&house.caller(&by_ada, None).await.unwrap()).await;
+    let by_root = key(&root).await;
+
+    give(Role::TenantViewer).await;
+    assert!(counts(&by_ada).await, "a lesser role takes nothing");
+    give(Role::TenantAdmin).await;
+    let left = (counts(&by_ada).await, counts(&own).await, counts(&by_root).await);
+    assert_eq!(left, (false, true, true), "one's own stay, and those of whoever gave the role");
+    let second = key(&ada).await;
+    give(Role::PartnerAdmin).await;
+    assert_eq!((counts(&second).await, counts(&own).await), (false, true), "an admin who reaches farther");
+}
+
 /// Two who take each other down at the same time have both been let in before either was done.
 #[tokio::test]
 async fn the_last_super_admin_stays() {

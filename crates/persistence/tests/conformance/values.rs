@@ -119,6 +119,7 @@ pub(crate) fn api_key(number: u8, user: u128, tenant: u128) -> (ApiKey, [u8; 32]
         expires_at: None,
         revoked_at: None,
         created_at: at(0),
+        created_by: Some(user_id(user)),
     };
     (key, plaintext.hash())
 }
