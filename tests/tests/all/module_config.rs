@@ -247,6 +247,24 @@ fn a_secret_goes_in_and_never_comes_out(place: &Place) {
     let kept = server.admin().in_tenant("t").get(VAULTED).answer(200).data();
     assert_eq!(kept["effective_config"]["smtp"], json!({"host": "up", "pin": "***"}));
     server.stop();
+
+    // A later manifest that calls nothing secret does not bring out what an earlier one did.
+    let file = std::path::Path::new(&folder).join("vaulted.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    manifest["config_schema"] = json!({"type": "object"});
+    fs::write(&file, manifest.to_string()).unwrap();
+    let server = place.launch().set("SCAIGRID_MODULES_DIR", &folder).start();
+    let inside = server.admin().in_tenant("t");
+    let turned = json!([{"url": "b", "pin": "***"}, {"url": "a", "pin": "***"}]);
+    let patch = json!({"whole": {"x": 1}, "smtp": {"x": 1}, "hooks": turned});
+    for path in [&format!("{VAULTED}?dry_run=true"), VAULTED] {
+        let answer = inside.put(path, &patch).answer(200);
+        assert!(!format!("{answer}").contains("HUSH"), "{answer}");
+        let scope = &answer.data()["scope_config"];
+        assert_eq!((&scope["whole"], &scope["smtp"]["pin"]), (&json!("***"), &json!("***")));
+        assert_eq!(scope["hooks"], turned);
+    }
+    server.stop();
 }
 
 fn an_explanation_names_nobody_above(place: &Place) {

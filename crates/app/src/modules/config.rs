@@ -194,7 +194,7 @@ impl App {
         let Some((own, above)) = bearing.layers.split_last_mut() else {
             return Err(Error::internal("no level bears on the caller"));
         };
-        let inherited = |place: &str| above.iter().any(|given| given.layer.values().pointer(place).is_some());
+        let inherited = above.iter().flat_map(|given| given.layer.secrets(schema)).collect();
         let origin = Origin { at: self.now(), by: Some(caller.user_id()) };
         let after = own
             .layer
