@@ -197,6 +197,8 @@ fn add_headers(headers: &mut HeaderMap, path: &str, id: &RequestId) {
     add(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     if crate::server::is_api(path) {
         add(header::CACHE_CONTROL, "no-store");
+        // The path does not say who asks, nor where they act.
+        add(header::VARY, "Authorization, X-Scaigrid-Tenant, X-Scaigrid-Partner");
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, value);

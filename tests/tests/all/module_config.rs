@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 on_both_databases!(
     each_level_covers_those_above_it,
     a_change_is_checked_tried_and_guarded,
+    a_tag_belongs_to_its_level,
     a_secret_goes_in_and_never_comes_out,
     an_explanation_names_nobody_above,
     a_module_is_installed_by_a_manifest_in_the_folder,
@@ -152,6 +153,31 @@ fn a_change_is_checked_tried_and_guarded(place: &Place) {
     boss.put(BOT, &json!({"default_model": "o"}))
         .header("If-Match", &tag)
         .refused(412, "PRECONDITION_FAILED");
+    server.stop();
+}
+
+fn a_tag_belongs_to_its_level(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let [one, two] = ["one", "two"].map(|slug| root.in_tenant(&root.tenant(slug)));
+    let tag = |client: &Client| client.get(BOT).answer(200).header("etag").unwrap().to_owned();
+    assert_ne!(tag(&one), tag(&two), "also where neither has said anything");
+    put(&one, BOT, &json!({"default_model": "m1"}));
+    put(&two, BOT, &json!({"default_model": "m2"}));
+    // Both were changed once, and what one has is not what the other has.
+    let theirs = tag(&one);
+    let answer = two.get(BOT).header("If-None-Match", &theirs).answer(200);
+    assert_eq!(answer.data()["effective_config"], json!({"default_model": "m2"}));
+    two.put(BOT, &json!({"default_model": "m3"}))
+        .header("If-Match", &theirs)
+        .refused(412, "PRECONDITION_FAILED");
+    one.get(BOT).header("If-None-Match", &theirs).answer(304);
+    assert_ne!(tag(&root), tag(&one));
+    // Whoever keeps answers is told what they depend on.
+    let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
+    for name in ["authorization", "x-scaigrid-tenant", "x-scaigrid-partner"] {
+        assert!(vary.contains(name), "{vary}");
+    }
     server.stop();
 }
 
