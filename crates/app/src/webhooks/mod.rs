@@ -4,6 +4,7 @@
 mod deliveries;
 mod dispatch;
 mod post;
+mod turns;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
@@ -18,6 +19,7 @@ use crate::page::{Cursor, Page, PageRequest};
 use crate::transaction::{Expected, check_expected, ended};
 use crate::{App, Error, Resource};
 
+pub(crate) use deliveries::Tests;
 pub use deliveries::Tried;
 pub use scaigrid_persistence::webhook_deliveries::DeliveryFilter;
 pub use scaigrid_webhooks::{Attempt, Delivery, DeliveryState, DeliveryStatus, Subscription};
@@ -245,7 +247,7 @@ impl App {
     /// Removes a webhook and what it was to be told.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn delete_webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
