@@ -14,7 +14,7 @@ on_both_databases!(
     what_fails_is_tried_again_by_the_timetable,
     what_was_committed_is_told_after_a_crash,
     a_receiver_that_is_gone_is_told_nothing_more,
-    a_slow_receiver_holds_up_nobody_else,
+    what_a_former_receiver_says_is_not_the_present_ones,
     a_suspended_tenants_deliveries_wait,
     webhooks_are_changed_like_everything_else,
     places_that_nobody_may_call_are_refused,
@@ -277,22 +277,25 @@ fn a_receiver_that_is_gone_is_told_nothing_more(place: &Place) {
     server.stop();
 }
 
-fn a_slow_receiver_holds_up_nobody_else(place: &Place) {
-    let (slow, quick) = (Receiver::start(), Receiver::start());
-    let server = allowing(place, &[&slow, &quick]).start();
+fn what_a_former_receiver_says_is_not_the_present_ones(place: &Place) {
+    let (former, present) = (Receiver::start(), Receiver::start());
+    let server = allowing(place, &[&former, &present]).start();
     let root = server.admin();
-    slow.always(Reaction::Silence(Duration::from_secs(12)));
-    hook(&root, &slow.url("/"), &["scaikey.user.created"]);
-    for n in 0..8 {
-        root.user(&format!("early-{n}@example.org"), &[]);
-    }
-    slow.wait_for(4, SOON);
-    hook(&root, &quick.url("/"), &["scaikey.user.created"]);
-    for n in 0..8 {
-        root.user(&format!("late-{n}@example.org"), &[]);
-    }
-    quick.wait_for(8, Duration::from_secs(5));
-    assert!(slow.received().len() <= 8, "at most four at once: {}", slow.received().len());
+    let (id, _) = hook(&root, &former.url("/"), &["scaikey.user.created"]);
+    let path = format!("/v1/webhooks/{id}");
+    former.then([Reaction::Late(Duration::from_secs(2), 410)]);
+    root.user("ada@example.org", &[]);
+    former.wait_for(1, SOON);
+    // While it thinks about it, the webhook moves.
+    root.put(&path, &json!({"url": present.url("/")})).answer(200);
+    let letters = present.wait_for(1, SOON);
+    assert_eq!(letters[0].header("webhook-id"), former.received()[0].header("webhook-id"));
+    let log = all_over(&root, &id);
+    assert_eq!((log.len(), &log[0]["status"]), (1, &json!("success")));
+    assert_eq!(log[0]["log"][0]["status_code"], 410, "what was said is kept");
+    let now = root.get(&path).answer(200).data();
+    assert_eq!((&now["status"], &now["disabled_reason"]), (&json!("active"), &Value::Null));
+    assert!(root.pages("/v1/audit/events?action=webhook.disable", "items").is_empty());
     server.stop();
 }
 

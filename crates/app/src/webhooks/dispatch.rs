@@ -199,7 +199,7 @@ impl App {
         let posted = self.post(&to, &letter).await;
         let (number, retries) = (letter.delivery.attempts, to.webhook.max_retries);
         let then = next(posted.attempt.verdict(), number, retries, posted.retry_after, self.now());
-        self.settle(scope, &letter, &posted, then).await
+        self.settle(scope, &to, &letter, &posted, then).await
     }
 
     /// Frees what nodes held that are no more.
