@@ -208,15 +208,16 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::PermissionDenied`] for a permission of the role that the caller lacks;
-    /// [`Error::Conflict`] for whoever would lock themselves out.
+    /// [`Error::PreconditionFailed`]; [`Error::Conflict`] for whoever would lock themselves out.
     pub async fn delete_custom_role(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: CustomRoleId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_custom_role(&mut tx, caller, request, id).await;
+        let removed = self.remove_custom_role(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.people_changed();
         Ok(())
@@ -228,10 +229,12 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: CustomRoleId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
         caller.check_manage(Roles::NONE, &before.permissions)?;
+        check_expected(expected, before.revision)?;
         let holders = custom_roles::take_from_all(tx, scope, id, now).await?;
         if !custom_roles::remove(tx, scope, id).await? {
             return Err(Error::NotFound(Resource::CustomRole));

@@ -374,9 +374,11 @@ fn webhooks_are_changed_like_everything_else(place: &Place) {
     assert!(stranger.pages("/v1/webhooks", "items").is_empty());
     let (_, key) = root.user("member@example.org", &["tenant_user"]);
     server.client(&key).get("/v1/webhooks").refused(403, "AUTHZ_PERMISSION_DENIED");
-    // It goes with its deliveries.
+    // It goes with its deliveries, if it still is what somebody saw.
     root.post(&format!("{path}/test")).answer(200);
-    root.delete(&path).answer(204);
+    root.delete(&path).header("If-Match", &tag).refused(412, "PRECONDITION_FAILED");
+    let tag = root.get(&path).answer(200).header("etag").unwrap().to_owned();
+    root.delete(&path).header("If-Match", &tag).answer(204);
     for path in [path.clone(), format!("{path}/deliveries")] {
         root.get(&path).refused(404, "WEBHOOK_NOT_FOUND");
     }

@@ -253,9 +253,10 @@ impl App {
         caller: &Authorized<perm::WebhooksManage>,
         request: &RequestContext,
         id: WebhookId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_webhook(&mut tx, caller, request, id).await;
+        let removed = self.remove_webhook(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.webhooks_changed();
         Ok(())
@@ -267,9 +268,11 @@ impl App {
         caller: &Authorized<perm::WebhooksManage>,
         request: &RequestContext,
         id: WebhookId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = webhooks::lock(tx, scope, id).await?.ok_or(Error::NotFound(Resource::Webhook))?;
+        check_expected(expected, before.revision)?;
         webhooks::delete(tx, scope, id).await?;
         let changes = diff(&state(&before), &Value::Null, &[]);
         let stamp = self.audit_stamp(now);
