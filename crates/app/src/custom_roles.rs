@@ -55,8 +55,8 @@ pub(crate) fn slug_of(slug: Option<Slug>, name: &Name) -> Result<Slug, Error> {
     suggested.ok_or_else(|| Error::invalid("slug", "is needed, since the name has neither letter nor digit"))
 }
 
-/// Whether a role may give so much.
-fn bounded(permissions: &Permissions) -> Result<(), Error> {
+/// Whether a role, or a direct grant, may give so much.
+pub(crate) fn bounded(permissions: &Permissions) -> Result<(), Error> {
     if permissions.iter().count() <= CustomRole::MAX_PERMISSIONS {
         return Ok(());
     }

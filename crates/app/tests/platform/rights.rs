@@ -51,6 +51,27 @@ fn conflict<T: std::fmt::Debug>(result: &Result<T, Error>) {
     assert!(matches!(result, Err(Error::Conflict(_))), "{result:?}");
 }
 
+#[tokio::test]
+async fn direct_grants_are_bounded() {
+    let house = acme().await;
+    let ada = house.add_user("default", "ada@example.org", Role::TenantUser).await.unwrap();
+    let root = house.root().await;
+    let token = root.authorize().unwrap();
+    let keys = |count: usize| -> Vec<PermissionKey> {
+        (0..count).map(|number| format!("scaibot:thing-{number}").parse().unwrap()).collect()
+    };
+    let app = &house.app;
+    let full = keys(CustomRole::MAX_PERMISSIONS);
+    let granted = app.set_user_grants(&token, &nobody(), ada.id, None, &full).await.unwrap();
+    assert_eq!(granted.permissions.iter().count(), CustomRole::MAX_PERMISSIONS);
+    let more = keys(CustomRole::MAX_PERMISSIONS + 1);
+    let refused = app.set_user_grants(&token, &nobody(), ada.id, None, &more).await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid(fields)) if fields[0].field == "permissions"),
+        "{refused:?}"
+    );
+}
+
 /// Two who take each other down at the same time have both been let in before either was done.
 #[tokio::test]
 async fn the_last_super_admin_stays() {
