@@ -113,6 +113,7 @@ pub(crate) async fn observe(
     if method == Method::HEAD {
         // HEAD is GET without the body (RFC 9110, 9.3.2); the protocol layer leaves the body out.
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadersOnly(true));
     }
     let path = request.path().to_owned();
     let span = tracing::info_span!("request", request_id = %id);
