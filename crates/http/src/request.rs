@@ -5,7 +5,7 @@
 //! so that it is written here, where the request id is known.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,9 +78,30 @@ impl Origin {
         let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         Self {
             request_id: RequestId::of_request(request).0,
-            address: request.peer_addr().map(|peer| peer.ip()),
+            address: peer_of(request.peer_addr()),
             user_agent: agent.map(|agent| agent.chars().take(256).collect()),
         }
+    }
+}
+
+/// The address of a peer. A socket for both protocols shows those of IPv4 wrapped (`::ffff:192.0.2.7`, RFC 4291 section
+/// 2.5.5.2); they are the same.
+pub(crate) fn peer_of(address: Option<SocketAddr>) -> Option<IpAddr> {
+    address.map(|peer| peer.ip().to_canonical())
+}
+
+/// Whether only the headers of an answer are wanted (HEAD): for routes whose body costs something, or is taken out of the
+/// house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadersOnly(pub(crate) bool);
+
+impl actix_web::FromRequest for HeadersOnly {
+    type Error = Error;
+    type Future = std::future::Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let marked = request.extensions().get::<Self>().copied();
+        std::future::ready(Ok(marked.unwrap_or(Self(false))))
     }
 }
 
@@ -237,6 +258,18 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+
+    #[test]
+    fn an_address_is_the_same_on_a_socket_for_both_protocols() {
+        for (peer, shown) in [
+            ("192.0.2.7:1", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+            ("[2001:db8::7]:1", "2001:db8::7"),
+        ] {
+            let request = TestRequest::default().peer_addr(peer.parse().unwrap()).to_http_request();
+            assert_eq!(Origin::of_request(&request).address, Some(shown.parse().unwrap()), "{peer}");
+        }
+    }
 
     #[test]
     fn only_a_well_formed_id_is_kept() {
