@@ -60,6 +60,8 @@ pub enum Reaction {
     Answer(u16, String),
     /// Nothing, for so long.
     Silence(Duration),
+    /// This status, after so long.
+    Late(Duration, u16),
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +149,13 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         let next = state.script.pop_front();
         next.or_else(|| state.always.clone()).unwrap_or(Reaction::Answer(200, String::new()))
     };
+    let reaction = match reaction {
+        Reaction::Late(time, status) => {
+            std::thread::sleep(time);
+            Reaction::Answer(status, String::new())
+        }
+        other => other,
+    };
     match reaction {
         Reaction::Answer(status, headers) => {
             let body = format!("heard, {status}");
@@ -156,7 +165,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
                 "HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
             )
         }
-        Reaction::Silence(time) => {
+        Reaction::Silence(time) | Reaction::Late(time, _) => {
             std::thread::sleep(time);
             Ok(())
         }

@@ -95,6 +95,69 @@ fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
+/// A file that takes the place of another once it is whole, for its owner alone. Dropped before, it leaves everything as it
+/// was.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    file: File,
+    /// Where it is written, until it is whole.
+    unfinished: Option<PathBuf>,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// A file that nothing was written to, beside the one that it is to replace. What is no regular file, such as a pipe,
+    /// is written to as it is.
+    pub(crate) fn beside(path: &Path) -> io::Result<Self> {
+        let path = match fs::canonicalize(path) {
+            // A link goes on to lead where it led.
+            Ok(there) if fs::metadata(&there)?.is_file() => there,
+            Ok(other) => {
+                let file = OpenOptions::new().write(true).open(&other)?;
+                return Ok(Self { file, unfinished: None, path: other });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) => return Err(error),
+        };
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+        // Of two who write at once each has its own.
+        let unfinished = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
+        let file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+        Ok(Self { file, unfinished: Some(unfinished), path })
+    }
+
+    /// Puts it where it belongs.
+    pub(crate) fn keep(mut self) -> io::Result<()> {
+        if let Some(unfinished) = &self.unfinished {
+            self.file.sync_all()?;
+            fs::rename(unfinished, &self.path)?;
+            self.unfinished = None;
+        }
+        Ok(())
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.unfinished
+            && let Err(error) = fs::remove_file(unfinished)
+        {
+            tracing::warn!(%error, path = %unfinished.display(), "an unfinished file is left behind");
+        }
+    }
+}
+
 fn unusable(setting: &str, path: &Path, error: &io::Error) -> Unusable {
     Unusable(format!("{setting}: cannot use {}: {error}", path.display()))
 }

@@ -55,8 +55,8 @@ pub(crate) fn slug_of(slug: Option<Slug>, name: &Name) -> Result<Slug, Error> {
     suggested.ok_or_else(|| Error::invalid("slug", "is needed, since the name has neither letter nor digit"))
 }
 
-/// Whether a role may give so much.
-fn bounded(permissions: &Permissions) -> Result<(), Error> {
+/// Whether a role, or a direct grant, may give so much.
+pub(crate) fn bounded(permissions: &Permissions) -> Result<(), Error> {
     if permissions.iter().count() <= CustomRole::MAX_PERMISSIONS {
         return Ok(());
     }
@@ -220,15 +220,16 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::PermissionDenied`] for a permission of the role that the caller lacks;
-    /// [`Error::Conflict`] for whoever would lock themselves out.
+    /// [`Error::PreconditionFailed`]; [`Error::Conflict`] for whoever would lock themselves out.
     pub async fn delete_custom_role(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: CustomRoleId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_custom_role(&mut tx, caller, request, id).await;
+        let removed = self.remove_custom_role(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.people_changed();
         Ok(())
@@ -240,11 +241,13 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: CustomRoleId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
         let caller = &self.anew(tx, caller).await?;
         caller.check_manage(Roles::NONE, &before.permissions)?;
+        check_expected(expected, before.revision)?;
         let holders = custom_roles::take_from_all(tx, scope, id, now).await?;
         if !custom_roles::remove(tx, scope, id).await? {
             return Err(Error::NotFound(Resource::CustomRole));

@@ -189,18 +189,18 @@ impl App {
     /// Puts a user into a group, or takes them out. What is so already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for the group and for the user; [`Error::Conflict`] when the group is full or the user is in too
-    /// many.
+    /// [`Error::NotFound`] for the group and for the user; [`Error::PreconditionFailed`]; [`Error::Conflict`] when the group is
+    /// full or the user is in too many.
     pub async fn set_membership(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: GroupId,
-        user: UserId,
-        member: bool,
+        expected: Expected<'_>,
+        (user, member): (UserId, bool),
     ) -> Result<Peopled, Error> {
         let mut tx = self.0.database.begin().await?;
-        let group = self.change_membership(&mut tx, caller, request, id, user, member).await;
+        let group = self.change_membership(&mut tx, caller, request, id, expected, (user, member)).await;
         let group = ended(tx, group).await?;
         self.people_changed();
         Ok(group)
@@ -212,8 +212,8 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: GroupId,
-        user: UserId,
-        member: bool,
+        expected: Expected<'_>,
+        (user, member): (UserId, bool),
     ) -> Result<Peopled, Error> {
         let scope = caller.tenant_scope();
         hold_people(tx, scope).await?;
@@ -221,6 +221,7 @@ impl App {
         if users::present(tx, scope, &[user]).await?.is_empty() {
             return Err(Error::NotFound(Resource::User));
         }
+        check_expected(expected, before.group.revision)?;
         let mut members = before.members.clone();
         if member && members.insert(user) {
             if members.len() > Group::MAX_MEMBERS {
@@ -268,15 +269,16 @@ impl App {
     /// Removes a group. What asks it waits for those who run the tenant.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn delete_group(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: GroupId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_group(&mut tx, caller, request, id).await;
+        let removed = self.remove_group(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.people_changed();
         Ok(())
@@ -288,10 +290,12 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: GroupId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let scope = caller.tenant_scope();
         hold_people(tx, scope).await?;
         let before = peopled(tx, scope, id).await?;
+        check_expected(expected, before.group.revision)?;
         if !groups::remove(tx, scope, id).await? {
             return Err(Error::NotFound(Resource::Group));
         }

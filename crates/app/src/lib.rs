@@ -89,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) outbound: Client,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
+    pub(crate) webhook_tests: webhooks::Tests,
 }
 
 impl std::fmt::Debug for App {
@@ -112,8 +113,20 @@ impl App {
         let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system } = parts;
         let mut listener = bus.listen();
         let caches = Caches::new();
-        let inner =
-            Inner { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system, caches };
+        let inner = Inner {
+            database,
+            bus,
+            clock,
+            ids,
+            engine,
+            vault,
+            catalogue,
+            tokens,
+            outbound,
+            system,
+            caches,
+            webhook_tests: webhooks::Tests::default(),
+        };
         let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
         let listening = Arc::downgrade(&app.0);

@@ -9,6 +9,7 @@ use scaigrid_scope::{
 };
 use serde_json::{Value, json};
 
+use crate::custom_roles::bounded;
 use crate::transaction::{Expected, check_expected, ended, written};
 use crate::users::{Account, account, account_state, held, may_manage};
 use crate::{App, Error, FieldError, Resource};
@@ -131,8 +132,9 @@ impl App {
     /// Grants a user these permissions directly, and no others. A set that they have already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] for a permission that is no module's; [`Error::PermissionDenied`] for one that
-    /// the caller lacks, and for someone who may do more than they; [`Error::PreconditionFailed`].
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a permission that is no module's, and for more than
+    /// [`CustomRole::MAX_PERMISSIONS`]; [`Error::PermissionDenied`] for one that the caller lacks, and for someone who may do
+    /// more than they; [`Error::PreconditionFailed`].
     pub async fn set_user_grants(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -174,6 +176,7 @@ impl App {
         may_manage(tx, caller, &user).await?;
         let before = grants::lookup(tx, scope, id).await?;
         caller.check_grant(&permissions.without(&before))?;
+        bounded(&permissions)?;
         check_expected(expected, user.revision)?;
         if before == permissions {
             return Ok(DirectGrants { permissions, revision: user.revision });

@@ -186,16 +186,17 @@ impl App {
     /// names them goes on to do so.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::PermissionDenied`] for someone who may do more than the caller, [`Error::Conflict`]
-    /// for the caller themselves and for the last active super admin.
+    /// [`Error::NotFound`], [`Error::PermissionDenied`] for someone who may do more than the caller,
+    /// [`Error::PreconditionFailed`], [`Error::Conflict`] for the caller themselves and for the last active super admin.
     pub async fn delete_user(
         &self,
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: UserId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_user(&mut tx, caller, request, id).await;
+        let removed = self.remove_user(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.people_changed();
         Ok(())
@@ -207,6 +208,7 @@ impl App {
         caller: &Authorized<perm::UsersManage>,
         request: &RequestContext,
         id: UserId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = held(tx, scope, id).await?;
@@ -215,6 +217,7 @@ impl App {
             return Err(Error::Conflict("Nobody can remove themselves".to_owned()));
         }
         may_manage(tx, caller, &before).await?;
+        check_expected(expected, before.revision)?;
         self.keep_a_super_admin(tx, &before).await?;
         let changes = UserChanges { status: Some(UserStatus::Deleted), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;

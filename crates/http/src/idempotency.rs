@@ -16,7 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use futures_util::future::BoxFuture;
 use scaigrid_app as app;
-use scaigrid_scope::{Instant, Principal, TenantId};
+use scaigrid_scope::{Instant, Permissions, Principal, TenantId};
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
@@ -156,6 +156,13 @@ async fn claim(
     // was made for someone else's rights.
     part(principal.user_id().to_string().as_bytes());
     part(format!("{:?}", principal.level()).as_bytes());
+    // Nor one that was made for a credential that may do more.
+    let scopes = principal.identity().credential.scopes();
+    part(scopes.is_some().to_string().as_bytes());
+    for key in scopes.into_iter().flat_map(Permissions::iter) {
+        part(key.to_string().as_bytes());
+    }
+    part(&[]);
     part(request.query_string().as_bytes());
     match boundary(request).filter(|_| is_form) {
         // A form that is sent again has another boundary around the same parts.

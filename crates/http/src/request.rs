@@ -5,7 +5,7 @@
 //! so that it is written here, where the request id is known.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,9 +78,30 @@ impl Origin {
         let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         Self {
             request_id: RequestId::of_request(request).0,
-            address: request.peer_addr().map(|peer| peer.ip()),
+            address: peer_of(request.peer_addr()),
             user_agent: agent.map(|agent| agent.chars().take(256).collect()),
         }
+    }
+}
+
+/// The address of a peer. A socket for both protocols shows those of IPv4 wrapped (`::ffff:192.0.2.7`, RFC 4291 section
+/// 2.5.5.2); they are the same.
+pub(crate) fn peer_of(address: Option<SocketAddr>) -> Option<IpAddr> {
+    address.map(|peer| peer.ip().to_canonical())
+}
+
+/// Whether only the headers of an answer are wanted (HEAD): for routes whose body costs something, or is taken out of the
+/// house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadersOnly(pub(crate) bool);
+
+impl actix_web::FromRequest for HeadersOnly {
+    type Error = Error;
+    type Future = std::future::Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let marked = request.extensions().get::<Self>().copied();
+        std::future::ready(Ok(marked.unwrap_or(Self(false))))
     }
 }
 
@@ -113,6 +134,7 @@ pub(crate) async fn observe(
     if method == Method::HEAD {
         // HEAD is GET without the body (RFC 9110, 9.3.2); the protocol layer leaves the body out.
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadersOnly(true));
     }
     let path = request.path().to_owned();
     let span = tracing::info_span!("request", request_id = %id);
@@ -197,6 +219,8 @@ fn add_headers(headers: &mut HeaderMap, path: &str, id: &RequestId) {
     add(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     if crate::server::is_api(path) {
         add(header::CACHE_CONTROL, "no-store");
+        // The path does not say who asks, nor where they act.
+        add(header::VARY, "Authorization, X-Scaigrid-Tenant, X-Scaigrid-Partner");
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         headers.insert(X_REQUEST_ID, value);
@@ -234,6 +258,18 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+
+    #[test]
+    fn an_address_is_the_same_on_a_socket_for_both_protocols() {
+        for (peer, shown) in [
+            ("192.0.2.7:1", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+            ("[2001:db8::7]:1", "2001:db8::7"),
+        ] {
+            let request = TestRequest::default().peer_addr(peer.parse().unwrap()).to_http_request();
+            assert_eq!(Origin::of_request(&request).address, Some(shown.parse().unwrap()), "{peer}");
+        }
+    }
 
     #[test]
     fn only_a_well_formed_id_is_kept() {

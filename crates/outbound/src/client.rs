@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioExecutor;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::RootCertStore;
 use url::Url;
@@ -21,10 +21,9 @@ use crate::tls;
 /// The most header lines of an answer, and the most bytes of them.
 const HEADERS: usize = 100;
 const HEADER_BYTES: usize = 64 * 1024;
-/// How long a connection may wait for its next use. A name that has moved is looked up again after that.
-const IDLE: Duration = Duration::from_secs(30);
-/// Connections that wait for their next use, per host.
-const IDLE_PER_HOST: usize = 4;
+/// Connections that wait for their next use, per host: none. Addresses are judged when a connection is made, so that each
+/// call needs one of its own; a name that has moved to where nobody may call must not be called by an old one.
+const IDLE_PER_HOST: usize = 0;
 
 /// How much an answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +84,6 @@ impl Client {
     fn trusting(guard: Guard, roots: RootCertStore) -> Result<Self, SendError> {
         let tls = tls::connector(roots).map_err(|error| SendError::Failed(error.to_string()))?;
         let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_headers(HEADERS)
             .http1_max_buf_size(HEADER_BYTES)

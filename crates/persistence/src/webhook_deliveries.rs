@@ -257,14 +257,17 @@ pub async fn next_due(c: &mut Connection, _system: &SystemScope) -> Result<Optio
 }
 
 /// The webhooks that something is due for, while they are active and so are their tenants: webhook by webhook, so that a
-/// long queue of one does not hide the others.
+/// long queue of one does not hide the others, and from the one behind `behind` on round to it again, so that many of them
+/// do not hide the rest.
 pub async fn due(
     c: &mut Connection,
     _system: &SystemScope,
     now: Instant,
     busy: &Busy,
+    behind: Option<WebhookId>,
     most: i64,
 ) -> Result<Vec<(TenantId, WebhookId)>> {
+    let behind = behind.map(|id| id.to_string()).unwrap_or_default();
     let letter = webhook_deliveries::table
         .filter(pending())
         .filter(webhook_deliveries::webhook_id.eq(webhooks::id))
@@ -278,7 +281,7 @@ pub async fn due(
         .filter(webhooks::id.ne_all(busy.webhooks.iter().map(ToString::to_string).collect::<Vec<_>>()))
         .filter(webhooks::tenant_id.ne_all(busy.tenants.iter().map(ToString::to_string).collect::<Vec<_>>()))
         .filter(exists(letter))
-        .order(webhooks::id)
+        .order((webhooks::id.le(behind), webhooks::id))
         .limit(most)
         .select((webhooks::tenant_id, webhooks::id));
     let found: Vec<(String, String)> = with!(c, c => query.load(c).await)?;

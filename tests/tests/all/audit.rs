@@ -111,6 +111,7 @@ fn records_are_found_by_what_they_say(place: &Place) {
     assert_eq!(log(&admin, &format!("?actor_id={me}")).len(), 5, "what the system did is not theirs");
     assert_eq!(log(&admin, "?status=SUCCESS").len(), log(&admin, "").len());
     assert_eq!(log(&admin, "?ip_address=127.0.0.1").len(), 5);
+    assert_eq!(log(&admin, "?ip_address=::ffff:127.0.0.1").len(), 5, "the same address, wrapped");
 
     let all = log(&admin, "");
     let middle = all[2]["timestamp"].as_str().unwrap();

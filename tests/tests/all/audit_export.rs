@@ -1,5 +1,7 @@
 //! The audit log as a file.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use scaigrid_tests::{Answer, Client, Db, Place, on_both_databases, run};
 use serde_json::{Value, json};
 
@@ -72,6 +74,15 @@ fn a_file_holds_what_the_list_holds(place: &Place) {
             assert_eq!(row[14], "'=cmd|' /C calc'!A0", "no spreadsheet carries this out");
         }
     }
+    // Who asks only for the headers takes nothing out.
+    let before = log(&admin, "").len();
+    for path in [EXPORT, "/v1/audit-log/export"] {
+        let head = admin.request("HEAD", &format!("{path}?format=csv")).answer(200);
+        assert_eq!(head.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+        assert!(head.header("content-disposition").unwrap().starts_with("attachment; filename=\"audit-20"));
+        assert_eq!(admin.request("HEAD", &format!("{path}?format=xml")).exchange().status, 422);
+    }
+    assert_eq!(log(&admin, "").len(), before, "and nothing is recorded");
     // By its other name; and what is wrong is told before anything is sent or recorded.
     assert_eq!(admin.get("/v1/audit-log/export?format=ndjson&limit=1").answer(200).status, 200);
     let before = log(&admin, "").len();
@@ -160,11 +171,28 @@ fn a_file_is_written_by_command_too(place: &Place) {
     let all: Vec<Value> = serde_json::from_str(&command(&["export"])).unwrap();
     assert_eq!(all[0]["action"], "audit.export");
     assert_eq!(all[0]["user_agent"], "scaigrid-server admin");
-    let users = command(&["export", "--tenant", "acme", "--format", "ndjson", "--action", "user.create"]);
+    let of_acme = ["export", "--tenant", "acme", "--format", "ndjson", "--action", "user.create"];
+    let users = command(&of_acme);
     assert_eq!(users.lines().count(), 1, "{users}");
     command(&["export", "--format", "csv", "--output", "audit.csv"]);
-    let file = std::fs::read_to_string(place.folder().join("audit.csv")).unwrap();
+    let path = place.folder().join("audit.csv");
+    let file = std::fs::read_to_string(&path).unwrap();
     assert_eq!(rows(&file).len(), all.len() + 3, "a line of names, and two exports more");
+    // A file is replaced whole or not at all, and its owner's alone.
+    let folder = || std::fs::read_dir(place.folder()).unwrap().count();
+    let before = folder();
+    let refused = ["admin", "audit", "export", "--tenant", "nowhere", "--output", "audit.csv"];
+    assert!(!run(place.folder(), &refused, &variables).status.success());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), file);
+    insert_old(place, 99..100, "no action at all");
+    let broken = ["admin", "audit", "export", "--output", "audit.csv"];
+    assert!(!run(place.folder(), &broken, &variables).status.success());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), file);
+    place.run_sql("DELETE FROM audit_records WHERE action = 'no action at all';");
+    command(&[&of_acme[..], &["--output", "audit.csv"]].concat());
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(folder(), before, "nothing is left beside it");
     // What was recorded without a server waits for one.
     let report: Value = serde_json::from_str(&command(&["verify", "--json"])).unwrap();
     assert_eq!(report["valid"], true, "{report}");

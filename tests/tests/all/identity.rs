@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{CORES, Place, SCAICORE, eventually, on_both_databases, programs};
+use scaigrid_tests::{CORES, Client, Place, SCAICORE, eventually, on_both_databases, programs};
 use serde_json::{Value, json};
 
 on_both_databases!(
+    an_answer_is_not_given_again_to_a_narrower_key,
     a_key_is_shown_once_and_taken_back_at_once,
     a_key_does_no_more_than_its_scopes,
     a_key_ends_when_it_says,
@@ -394,6 +395,30 @@ fn limits_are_kept(place: &Place) {
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 2, "{answers:?}");
     for answer in answers.iter().filter(|answer| answer.status != 201) {
         assert_eq!((answer.status, answer.code().as_str()), (409, "TENANT_CAPACITY"), "{answer}");
+    }
+    server.stop();
+}
+
+fn an_answer_is_not_given_again_to_a_narrower_key(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let key = |scopes: Value| {
+        let body = json!({"name": "k", "scopes": scopes});
+        let made = admin.post("/v1/api-keys").json(&body).answer(201).data();
+        server.client(made["key"].as_str().unwrap())
+    };
+    let (narrow, same) = (key(json!(["users:manage"])), key(Value::Null));
+    let ask = |client: &Client| {
+        let body = json!({"url": "https://8.8.8.8/hook", "events": ["*"], "status": "inactive"});
+        client.post("/v1/webhooks").json(&body).header("Idempotency-Key", "one")
+    };
+    narrow.post("/v1/webhooks").json(&json!({})).refused(403, "AUTH_INSUFFICIENT_SCOPE");
+    let first = ask(&admin).answer(201);
+    assert!(first.data()["secret"].is_string());
+    ask(&narrow).refused(422, "IDEMPOTENCY_KEY_REUSED");
+    for client in [&admin, &same] {
+        let again = ask(client).answer(201);
+        assert_eq!((again.header("idempotency-replayed"), &again.body), (Some("true"), &first.body));
     }
     server.stop();
 }

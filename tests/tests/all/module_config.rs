@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 on_both_databases!(
     each_level_covers_those_above_it,
     a_change_is_checked_tried_and_guarded,
+    a_tag_belongs_to_its_level,
     a_secret_goes_in_and_never_comes_out,
     an_explanation_names_nobody_above,
     a_module_is_installed_by_a_manifest_in_the_folder,
@@ -155,6 +156,31 @@ fn a_change_is_checked_tried_and_guarded(place: &Place) {
     server.stop();
 }
 
+fn a_tag_belongs_to_its_level(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let [one, two] = ["one", "two"].map(|slug| root.in_tenant(&root.tenant(slug)));
+    let tag = |client: &Client| client.get(BOT).answer(200).header("etag").unwrap().to_owned();
+    assert_ne!(tag(&one), tag(&two), "also where neither has said anything");
+    put(&one, BOT, &json!({"default_model": "m1"}));
+    put(&two, BOT, &json!({"default_model": "m2"}));
+    // Both were changed once, and what one has is not what the other has.
+    let theirs = tag(&one);
+    let answer = two.get(BOT).header("If-None-Match", &theirs).answer(200);
+    assert_eq!(answer.data()["effective_config"], json!({"default_model": "m2"}));
+    two.put(BOT, &json!({"default_model": "m3"}))
+        .header("If-Match", &theirs)
+        .refused(412, "PRECONDITION_FAILED");
+    one.get(BOT).header("If-None-Match", &theirs).answer(304);
+    assert_ne!(tag(&root), tag(&one));
+    // Whoever keeps answers is told what they depend on.
+    let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
+    for name in ["authorization", "x-scaigrid-tenant", "x-scaigrid-partner"] {
+        assert!(vary.contains(name), "{vary}");
+    }
+    server.stop();
+}
+
 /// A folder with a manifest whose configuration has secrets.
 fn vaulted(place: &Place) -> String {
     let folder = place.folder().join("modules");
@@ -246,6 +272,24 @@ fn a_secret_goes_in_and_never_comes_out(place: &Place) {
     let server = place.launch().set("SCAIGRID_MODULES_DIR", &folder).start();
     let kept = server.admin().in_tenant("t").get(VAULTED).answer(200).data();
     assert_eq!(kept["effective_config"]["smtp"], json!({"host": "up", "pin": "***"}));
+    server.stop();
+
+    // A later manifest that calls nothing secret does not bring out what an earlier one did.
+    let file = std::path::Path::new(&folder).join("vaulted.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    manifest["config_schema"] = json!({"type": "object"});
+    fs::write(&file, manifest.to_string()).unwrap();
+    let server = place.launch().set("SCAIGRID_MODULES_DIR", &folder).start();
+    let inside = server.admin().in_tenant("t");
+    let turned = json!([{"url": "b", "pin": "***"}, {"url": "a", "pin": "***"}]);
+    let patch = json!({"whole": {"x": 1}, "smtp": {"x": 1}, "hooks": turned});
+    for path in [&format!("{VAULTED}?dry_run=true"), VAULTED] {
+        let answer = inside.put(path, &patch).answer(200);
+        assert!(!format!("{answer}").contains("HUSH"), "{answer}");
+        let scope = &answer.data()["scope_config"];
+        assert_eq!((&scope["whole"], &scope["smtp"]["pin"]), (&json!("***"), &json!("***")));
+        assert_eq!(scope["hooks"], turned);
+    }
     server.stop();
 }
 

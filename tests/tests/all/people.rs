@@ -4,6 +4,7 @@ use scaigrid_tests::{Client, Place, SCAICORE, on_both_databases, programs};
 use serde_json::{Value, json};
 
 on_both_databases!(
+    what_has_changed_since_is_not_removed,
     groups_are_made_changed_and_removed,
     a_group_is_asked_together,
     custom_roles_add_what_they_say,
@@ -394,6 +395,46 @@ fn what_is_done_at_once_leaves_nothing_behind(place: &Place) {
         assert_eq!(admin.get(&format!("/v1/users/{stays}")).answer(200).data()["custom_role_ids"], json!([]));
         admin.get(&format!("{ROLES}/{role}")).refused(404, "CUSTOM_ROLE_NOT_FOUND");
         admin.delete(&format!("/v1/groups/{group}/members/{stays}")).answer(204);
+    }
+    server.stop();
+}
+
+fn what_has_changed_since_is_not_removed(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let tag = |path: &str| admin.get(path).answer(200).header("etag").unwrap().to_owned();
+    let (user, _) = admin.user("ada@example.org", &[]);
+    let user = format!("/v1/users/{user}");
+    let made = |path: &str, body: &Value| {
+        let answer = admin.post(path).json(body).answer(201);
+        answer.header("location").unwrap().to_owned()
+    };
+    let group = made("/v1/groups", &json!({"name": "Desk"}));
+    let role = made("/v1/iam/custom-roles", &json!({"name": "Help", "permissions": ["users:manage"]}));
+    let member = format!("{group}/members/{}", user.rsplit('/').next().unwrap());
+
+    let stale = tag(&group);
+    admin.put(&group, &json!({"name": "Desks"})).answer(200);
+    for method in ["PUT", "DELETE"] {
+        let refused = admin.request(method, &member).header("If-Match", &stale);
+        refused.refused(412, "PRECONDITION_FAILED");
+    }
+    assert_eq!(admin.get(&group).answer(200).data()["members"], json!([]));
+    admin.request("PUT", &member).header("If-Match", &tag(&group)).answer(200);
+    admin.delete(&member).header("If-Match", &tag(&group)).answer(204);
+
+    for (path, body) in [
+        (&user, json!({"display_name": "Ada L."})),
+        (&group, json!({"name": "Desk again"})),
+        (&role, json!({"name": "Helper"})),
+    ] {
+        let stale = tag(path);
+        admin.put(path, &body).answer(200);
+        admin.delete(path).header("If-Match", &stale).refused(412, "PRECONDITION_FAILED");
+        admin.get(path).answer(200);
+        admin.delete(path).header("If-Match", &tag(path)).answer(204);
+        // What is not there is told before.
+        assert_eq!(admin.delete(path).header("If-Match", &stale).exchange().status, 404);
     }
     server.stop();
 }

@@ -1,6 +1,5 @@
 //! The audit log.
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 
 use anyhow::Context as _;
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Desk;
 use super::answer::{Answer, Columns};
+use crate::files::NewFile;
 use crate::settings::AuditTask;
 
 const REPORT: Columns = &["valid", "records", "purged", "pending", "sealed_through", "head"];
@@ -75,10 +75,10 @@ impl Desk {
                     ..AuditFilter::default()
                 };
                 if let Some(path) = output {
-                    let file = File::create(&path);
-                    let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
+                    let mut file =
+                        NewFile::beside(&path).with_context(|| format!("cannot write {}", path.display()))?;
                     self.write(tenant, partner, filter, format, &mut file).await?;
-                    file.sync_all()?;
+                    file.keep().with_context(|| format!("cannot write {}", path.display()))?;
                 } else {
                     self.write(tenant, partner, filter, format, &mut io::stdout()).await?;
                 }

@@ -12,6 +12,7 @@ use scaigrid_modules::{Manifest, SettingLevel};
 use scaigrid_persistence::{Connection, Transaction, audit, module_configs, storable};
 use scaigrid_scope::{AuthorizedAtLevel, Level, LevelScope, Principal, perm};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::Rules;
 use crate::transaction::{Expected, check_expected, ended};
@@ -31,13 +32,15 @@ pub struct ConfigView {
     pub scope: Value,
     /// What counts there.
     pub effective: Value,
-    /// Changes whenever any of this does, also when the module's schema does.
+    /// Changes whenever any of this does, also when the module's schema does, and is another one at every level.
     pub revision: u64,
 }
 
 /// What the levels that bear on a caller have configured of a module, from above; the caller's own comes last.
 pub(super) struct Bearing {
     pub(super) layers: Vec<Given>,
+    /// Whose level it is, and under whom.
+    place: String,
 }
 
 pub(super) struct Given {
@@ -51,10 +54,8 @@ impl Bearing {
         self.layers.iter().map(|given| (given.level, &given.layer)).collect()
     }
 
-    /// Every change of a level counts its revision up and nothing counts it down, so the sum tells any two states apart.
     fn revision(&self, rules: &Rules) -> u64 {
-        let sum: i64 = self.layers.iter().filter_map(|given| given.revision).sum();
-        tag(rules.mark, sum)
+        tag(rules.mark, &self.place, self.layers.iter().map(|given| given.revision.unwrap_or(0)))
     }
 
     fn view(&self, manifest: &Manifest, rules: &Rules) -> ConfigView {
@@ -74,10 +75,13 @@ impl Bearing {
     }
 }
 
-/// A revision of 63 bits, as those of the database have, from the mark of a schema and a sum of revisions.
-fn tag(mark: u32, sum: i64) -> u64 {
-    const BITS: u32 = 40;
-    u64::from(mark >> 9) << BITS | sum.unsigned_abs() & ((1 << BITS) - 1)
+/// A revision of 63 bits, as those of the database have, from all that a configuration depends on. The same path shows
+/// each level its own, so the level is a part of it.
+fn tag(mark: u32, place: &str, revisions: impl Iterator<Item = i64>) -> u64 {
+    let mut hash = Sha256::new().chain_update(mark.to_be_bytes());
+    revisions.for_each(|revision| hash.update(revision.to_be_bytes()));
+    let digest = hash.chain_update(place).finalize();
+    digest.iter().take(8).fold(0, |bits, byte| bits << 8 | u64::from(*byte)) >> 1
 }
 
 /// A change that was found good.
@@ -194,7 +198,7 @@ impl App {
         let Some((own, above)) = bearing.layers.split_last_mut() else {
             return Err(Error::internal("no level bears on the caller"));
         };
-        let inherited = |place: &str| above.iter().any(|given| given.layer.values().pointer(place).is_some());
+        let inherited = above.iter().flat_map(|given| given.layer.secrets(schema)).collect();
         let origin = Origin { at: self.now(), by: Some(caller.user_id()) };
         let after = own
             .layer
@@ -247,7 +251,8 @@ impl App {
                 (given.layer, given.revision) = (row.layer, Some(row.revision));
             }
         }
-        Ok(Bearing { layers })
+        let under = matches!(level, LevelScope::Tenant(_)).then(|| caller.tenant().partner_id);
+        Ok(Bearing { layers, place: format!("{:?} {under:?}", level.level()) })
     }
 
     pub(super) fn rules(&self, manifest: &Manifest) -> Result<&Rules, Error> {
@@ -278,8 +283,16 @@ mod tests {
 
     #[test]
     fn a_revision_is_one_of_the_database_and_tells_states_apart() {
-        assert!(i64::try_from(tag(u32::MAX, i64::MAX)).is_ok());
-        let tags = [tag(u32::MAX, 0), tag(u32::MAX, 1), tag(0, 1), tag(0, 2)];
+        let tag = |mark, place, revisions: &[i64]| tag(mark, place, revisions.iter().copied());
+        let tags = [
+            tag(u32::MAX, "a", &[0, 0]),
+            tag(u32::MAX, "a", &[0, 1]),
+            tag(u32::MAX, "a", &[1, 0]),
+            tag(0, "a", &[0, 1]),
+            tag(0, "b", &[0, 1]),
+            tag(0, "b", &[i64::MAX, 1]),
+        ];
+        assert!(tags.iter().all(|tag| i64::try_from(*tag).is_ok()));
         let distinct: std::collections::BTreeSet<_> = tags.iter().collect();
         assert_eq!(distinct.len(), tags.len());
         assert!(check_expected(Some(&[tags[0]]), tags[0].cast_signed()).is_ok());

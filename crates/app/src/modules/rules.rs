@@ -200,6 +200,8 @@ fn list(options: impl Iterator<Item = String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use scaigrid_modules::SettingLevel;
     use scaigrid_modules::config::{Layer, Levels, Origin};
@@ -310,7 +312,7 @@ mod tests {
             let mut layers = [Layer::default(), Layer::default()];
             for (above, patch) in patches {
                 let own = usize::from(!above);
-                let Ok(after) = layers[own].patched(schema, &patch, &|_| false, origin) else { continue };
+                let Ok(after) = layers[own].patched(schema, &patch, &BTreeSet::new(), origin) else { continue };
                 let mut next = layers.clone();
                 next[own] = after;
                 // The level above does not see the one below.

@@ -1,22 +1,60 @@
 //! What became of what webhooks were told: looking, trying out, asking once more.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext};
 use scaigrid_persistence::webhook_deliveries::{self, Claimed, DeliveryFilter};
 use scaigrid_persistence::webhooks::{self, Addressee};
 use scaigrid_persistence::{Transaction, audit};
-use scaigrid_scope::{Authorized, DeliveryId, EventId, WebhookId, perm};
+use scaigrid_scope::{Authorized, DeliveryId, EventId, TenantId, WebhookId, perm};
 use scaigrid_webhooks::{Attempt, Delivery, Event, EventType, Next, Standing, Verdict, Webhook};
 use serde_json::json;
 
 use super::denied;
+use super::post::LIMITS;
+use super::turns::{AT_ONCE, PER_WEBHOOK, one_less};
 use crate::page::{Cursor, Page, PageRequest};
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
 
 /// How long a delivery is in one node's hands before another may take it up.
 pub(super) const CLAIM: Duration = Duration::from_secs(30);
+
+/// The tests under way on this node. They are posted at once and do not wait for a place like deliveries do, so they have
+/// room of their own: as much of it for a tenant as one webhook has for its deliveries.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tests(Arc<Mutex<HashMap<TenantId, usize>>>);
+
+/// A place for a test, until it is dropped.
+struct TestPlace {
+    tests: Tests,
+    tenant: TenantId,
+}
+
+impl Tests {
+    fn counts(&self) -> MutexGuard<'_, HashMap<TenantId, usize>> {
+        // Counting does not panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, tenant: TenantId) -> Result<TestPlace, Error> {
+        let mut counts = self.counts();
+        let own = counts.get(&tenant).copied().unwrap_or_default();
+        if own >= PER_WEBHOOK || counts.values().sum::<usize>() >= AT_ONCE {
+            return Err(Error::RateLimited { retry_after: LIMITS.time });
+        }
+        counts.insert(tenant, own + 1);
+        Ok(TestPlace { tests: self.clone(), tenant })
+    }
+}
+
+impl Drop for TestPlace {
+    fn drop(&mut self) {
+        one_less(&mut self.tests.counts(), &self.tenant);
+    }
+}
 
 /// What came of trying a webhook out.
 #[derive(Debug, Clone)]
@@ -50,19 +88,22 @@ impl App {
     /// Posts a test to a webhook, once and at once, whatever it wants and whether it is active.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::EgressDenied`] when its URL may not be called any more.
+    /// [`Error::NotFound`]; [`Error::EgressDenied`] when its URL may not be called any more; [`Error::RateLimited`] while the
+    /// tenant has as many tests under way as it may.
     pub async fn test_webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
         request: &RequestContext,
         id: WebhookId,
     ) -> Result<Tried, Error> {
+        let place = self.0.webhook_tests.begin(caller.tenant_scope().tenant_id())?;
         let mut tx = self.0.database.begin().await?;
         let written = self.write_test(&mut tx, caller, request, id).await;
         let (to, claimed) = ended(tx, written).await?;
         let (app, scope, delivery_id) = (self.clone(), caller.tenant_scope(), claimed.delivery.id);
-        // A caller who hangs up leaves no letter half posted.
+        // A caller who hangs up leaves no letter half posted, and no room that is not there.
         let posting = tokio::spawn(async move {
+            let _place = place;
             let posted = app.post(&to, &claimed).await;
             let next = match posted.attempt.verdict() {
                 Verdict::Delivered => Next::Delivered,

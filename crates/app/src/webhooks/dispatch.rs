@@ -1,7 +1,8 @@
 //! The postman: takes letters out of the outbox, as many at once as is good for everybody, for as long as the process
 //! lives.
 //!
-//! A slow receiver holds up its own letters and no others: each webhook, and each tenant, has only so many under way.
+//! A slow receiver holds up its own letters and no others: each webhook, and each tenant, has only so many under way, and
+//! what room there is goes round.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,13 +14,10 @@ use scaigrid_webhooks::next;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::deliveries::CLAIM;
+use super::turns::{AT_ONCE, Counts, PER_TENANT, PER_WEBHOOK, Turns};
 use crate::{App, Error};
 
-/// Deliveries under way on this node at once: of all, of one tenant, of one webhook.
-const AT_ONCE: usize = 32;
-const PER_TENANT: usize = 8;
-const PER_WEBHOOK: usize = 4;
-/// Webhooks that are looked after in one round.
+/// Webhooks that are looked after in one round. Where there are more, the next round goes on with those behind.
 const ROUND: i64 = 64;
 /// Without a signal, the outbox is looked into this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -38,8 +36,10 @@ const BATCHES: usize = 200;
 struct UnderWay {
     tasks: JoinSet<()>,
     to: HashMap<Id, (TenantId, WebhookId)>,
-    tenants: HashMap<TenantId, usize>,
-    webhooks: HashMap<WebhookId, usize>,
+    counts: Counts,
+    turns: Turns,
+    /// The last webhook that was looked at, when there were more.
+    looked_through: Option<WebhookId>,
     looked_for_dead: Option<std::time::Instant>,
 }
 
@@ -52,8 +52,7 @@ impl UnderWay {
     ) {
         let handle = self.tasks.spawn(work);
         self.to.insert(handle.id(), (tenant, webhook));
-        *self.tenants.entry(tenant).or_default() += 1;
-        *self.webhooks.entry(webhook).or_default() += 1;
+        self.counts.add(tenant, webhook);
     }
 
     fn ended(&mut self, result: Result<(Id, ()), JoinError>) {
@@ -65,38 +64,27 @@ impl UnderWay {
             }
         };
         if let Some((tenant, webhook)) = self.to.remove(&id) {
-            one_less(&mut self.tenants, &tenant);
-            one_less(&mut self.webhooks, &webhook);
+            self.counts.remove(tenant, webhook);
         }
-    }
-
-    /// How many more a webhook may have under way.
-    fn room(&self, tenant: TenantId, webhook: WebhookId) -> usize {
-        let left = |most: usize, now: Option<&usize>| most.saturating_sub(now.copied().unwrap_or_default());
-        left(AT_ONCE, Some(&self.to.len()))
-            .min(left(PER_TENANT, self.tenants.get(&tenant)))
-            .min(left(PER_WEBHOOK, self.webhooks.get(&webhook)))
     }
 
     fn busy(&self) -> Busy {
         let full = |count: usize, most| count >= most;
         Busy {
             webhooks: self
+                .counts
                 .webhooks
                 .iter()
                 .filter(|(_, n)| full(**n, PER_WEBHOOK))
                 .map(|(id, _)| *id)
                 .collect(),
-            tenants: self.tenants.iter().filter(|(_, n)| full(**n, PER_TENANT)).map(|(id, _)| *id).collect(),
-        }
-    }
-}
-
-fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+            tenants: self
+                .counts
+                .tenants
+                .iter()
+                .filter(|(_, n)| full(**n, PER_TENANT))
+                .map(|(id, _)| *id)
+                .collect(),
         }
     }
 }
@@ -154,8 +142,11 @@ impl App {
             Some(due) if due > now => return Ok(due.since(now).clamp(Duration::from_millis(1), LOOK_EVERY)),
             Some(_) => {}
         }
-        let due = webhook_deliveries::due(&mut connection, system, now, &under_way.busy(), ROUND).await?;
+        let (busy, behind) = (under_way.busy(), under_way.looked_through);
+        let due = webhook_deliveries::due(&mut connection, system, now, &busy, behind, ROUND).await?;
         drop(connection);
+        let all = i64::try_from(due.len()).is_ok_and(|count| count < ROUND);
+        under_way.looked_through = due.last().map(|(_, webhook)| *webhook).filter(|_| !all);
         if due.is_empty() {
             return Ok(LOOK_EVERY);
         }
@@ -173,17 +164,11 @@ impl App {
         let mut tx = self.0.database.begin().await?;
         let node = self.0.engine.node();
         let mut claimed: Vec<(TenantScope, Claimed)> = Vec::new();
-        for (tenant, webhook) in due {
-            let taken = |ours: &&(TenantScope, Claimed)| ours.0.tenant_id() == *tenant;
-            let of_tenant = claimed.iter().filter(taken).count();
-            let room = under_way.room(*tenant, *webhook);
-            let room = room
-                .min(PER_TENANT.saturating_sub(of_tenant))
-                .min(AT_ONCE.saturating_sub(under_way.to.len() + claimed.len()));
-            let Some(most) = i64::try_from(room).ok().filter(|most| *most > 0) else { continue };
-            let scope = self.0.system.tenant(*tenant);
+        for (tenant, webhook, most) in under_way.turns.share(under_way.counts.clone(), due) {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let scope = self.0.system.tenant(tenant);
             let times = (now, now.plus(CLAIM));
-            let letters = webhook_deliveries::claim(&mut tx, scope, *webhook, node, times, most).await?;
+            let letters = webhook_deliveries::claim(&mut tx, scope, webhook, node, times, most).await?;
             claimed.extend(letters.into_iter().map(|letter| (scope, letter)));
         }
         tx.commit().await?;
@@ -214,7 +199,7 @@ impl App {
         let posted = self.post(&to, &letter).await;
         let (number, retries) = (letter.delivery.attempts, to.webhook.max_retries);
         let then = next(posted.attempt.verdict(), number, retries, posted.retry_after, self.now());
-        self.settle(scope, &letter, &posted, then).await
+        self.settle(scope, &to, &letter, &posted, then).await
     }
 
     /// Frees what nodes held that are no more.
@@ -258,27 +243,23 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_takes_all_the_room() {
+    async fn what_ends_makes_room_again() {
         let tenant = |n| TenantId::from_ulid(ulid::Ulid(n));
         let webhook = |n| WebhookId::from_ulid(ulid::Ulid(n));
         let mut under_way = UnderWay::default();
         for _ in 0..PER_WEBHOOK {
             under_way.begin(tenant(1), webhook(1), std::future::pending());
         }
-        assert_eq!(under_way.room(tenant(1), webhook(1)), 0);
-        assert_eq!(under_way.room(tenant(1), webhook(2)), PER_WEBHOOK);
         assert_eq!(under_way.busy(), Busy { webhooks: vec![webhook(1)], tenants: Vec::new() });
         for n in 0..PER_TENANT - PER_WEBHOOK {
             under_way.begin(tenant(1), webhook(2 + n as u128), async {});
         }
-        assert_eq!(under_way.room(tenant(1), webhook(9)), 0);
-        assert_eq!(under_way.room(tenant(2), webhook(10)), PER_WEBHOOK);
         assert_eq!(under_way.busy().tenants, [tenant(1)]);
         while under_way.to.len() > PER_WEBHOOK {
             let ended = under_way.tasks.join_next_with_id().await.unwrap();
             under_way.ended(ended);
         }
-        assert_eq!(under_way.room(tenant(1), webhook(9)), PER_TENANT - PER_WEBHOOK);
-        assert_eq!(under_way.webhooks.len(), 1);
+        assert_eq!(under_way.busy(), Busy { webhooks: vec![webhook(1)], tenants: Vec::new() });
+        assert_eq!((under_way.counts.all, under_way.counts.webhooks.len()), (PER_WEBHOOK, 1));
     }
 }

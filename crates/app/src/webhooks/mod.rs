@@ -4,6 +4,7 @@
 mod deliveries;
 mod dispatch;
 mod post;
+mod turns;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
@@ -18,6 +19,7 @@ use crate::page::{Cursor, Page, PageRequest};
 use crate::transaction::{Expected, check_expected, ended};
 use crate::{App, Error, Resource};
 
+pub(crate) use deliveries::Tests;
 pub use deliveries::Tried;
 pub use scaigrid_persistence::webhook_deliveries::DeliveryFilter;
 pub use scaigrid_webhooks::{Attempt, Delivery, DeliveryState, DeliveryStatus, Subscription};
@@ -245,15 +247,16 @@ impl App {
     /// Removes a webhook and what it was to be told.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`], [`Error::PreconditionFailed`].
     pub async fn delete_webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
         request: &RequestContext,
         id: WebhookId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let mut tx = self.0.database.begin().await?;
-        let removed = self.remove_webhook(&mut tx, caller, request, id).await;
+        let removed = self.remove_webhook(&mut tx, caller, request, id, expected).await;
         ended(tx, removed).await?;
         self.webhooks_changed();
         Ok(())
@@ -265,9 +268,11 @@ impl App {
         caller: &Authorized<perm::WebhooksManage>,
         request: &RequestContext,
         id: WebhookId,
+        expected: Expected<'_>,
     ) -> Result<(), Error> {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let before = webhooks::lock(tx, scope, id).await?.ok_or(Error::NotFound(Resource::Webhook))?;
+        check_expected(expected, before.revision)?;
         webhooks::delete(tx, scope, id).await?;
         let changes = diff(&state(&before), &Value::Null, &[]);
         let stamp = self.audit_stamp(now);

@@ -21,7 +21,7 @@ use crate::transaction::ended;
 use crate::{App, Error};
 
 /// What a receiver may cost: ten seconds in all, and the beginning of what it says.
-const LIMITS: Limits = Limits { time: Duration::from_secs(10), body: 4 * Attempt::MAX_RESPONSE };
+pub(super) const LIMITS: Limits = Limits { time: Duration::from_secs(10), body: 4 * Attempt::MAX_RESPONSE };
 /// What the platform calls itself.
 const AGENT: &str = concat!("scaigrid/", env!("CARGO_PKG_VERSION"));
 
@@ -106,11 +106,11 @@ impl App {
     pub(super) async fn settle(
         &self,
         scope: TenantScope,
+        to: &Addressee,
         claimed: &Claimed,
         posted: &Posted,
         next: Next,
     ) -> Result<(), Error> {
-        let verdict = posted.attempt.verdict();
         let result = match next {
             Next::Delivered => "delivered",
             Next::Retry { .. } => "retried",
@@ -118,7 +118,7 @@ impl App {
         };
         counter!("scaigrid_webhook_attempts_total", "result" => result).increment(1);
         let mut tx = self.0.database.begin().await?;
-        let settled = self.write_down(&mut tx, scope, claimed, posted, next, verdict).await;
+        let settled = self.write_down(&mut tx, scope, to, claimed, posted, next).await;
         if ended(tx, settled).await? {
             self.webhooks_changed();
         }
@@ -130,21 +130,28 @@ impl App {
         &self,
         tx: &mut Transaction,
         scope: TenantScope,
+        to: &Addressee,
         claimed: &Claimed,
         posted: &Posted,
         next: Next,
-        verdict: Verdict,
     ) -> Result<bool, Error> {
+        let (now, id, verdict) = (self.now(), claimed.delivery.webhook_id, posted.attempt.verdict());
+        let seen = webhooks::lookup(tx, scope, id).await?;
+        // What a receiver says is said of the place that was called, and the webhook may have moved meanwhile.
+        let moved = seen.as_ref().is_some_and(|webhook| webhook.url != to.webhook.url);
+        let next = if moved && verdict == Verdict::Gone { Next::Retry { at: now } } else { next };
         if !webhook_deliveries::report(tx, scope, claimed, &posted.attempt, next).await? {
             tracing::debug!(delivery = %claimed.delivery.id, "somebody else has taken the delivery up");
+            return Ok(false);
         }
-        let (now, id) = (self.now(), claimed.delivery.webhook_id);
-        let seen = webhooks::lookup(tx, scope, id).await?;
         // Most attempts change nothing about the webhook, and need not wait for its row.
-        if seen.is_none_or(|webhook| webhook.standing.after(verdict, now) == webhook.standing) {
+        if moved || seen.is_none_or(|webhook| webhook.standing.after(verdict, now) == webhook.standing) {
             return Ok(false);
         }
         let Some(before) = webhooks::lock(tx, scope, id).await? else { return Ok(false) };
+        if before.url != to.webhook.url {
+            return Ok(false);
+        }
         let mut after = before.clone();
         after.standing = before.standing.after(verdict, now);
         let disabled =

@@ -60,10 +60,10 @@ async fn nobody_gives_what_they_lack() {
     let down = house.app.set_user_roles(&token, &nobody(), chief.id, None, roles(Role::TenantViewer)).await;
     assert!(matches!(down, Err(Error::PermissionDenied { .. })));
     assert!(matches!(
-        house.app.delete_user(&token, &nobody(), chief.id).await,
+        house.app.delete_user(&token, &nobody(), chief.id, None).await,
         Err(Error::PermissionDenied { .. })
     ));
-    assert!(matches!(house.app.delete_user(&token, &nobody(), ada.id).await, Err(Error::Conflict(_))));
+    assert!(matches!(house.app.delete_user(&token, &nobody(), ada.id, None).await, Err(Error::Conflict(_))));
 
     // A key for someone above would lend their reach.
     let keys = caller.authorize().unwrap();
@@ -113,7 +113,7 @@ async fn users_come_change_and_go() {
 
     let second = house.add_user("acme", "bob@acme.example", Role::TenantUser).await;
     assert!(matches!(second, Err(Error::Conflict(_))));
-    house.app.delete_user(&token, &nobody(), bob.id).await.unwrap();
+    house.app.delete_user(&token, &nobody(), bob.id, None).await.unwrap();
     assert!(matches!(house.caller(&key, None).await, Err(Error::TokenInvalid)));
     assert!(matches!(house.app.user(&root, bob.id).await, Err(Error::NotFound(Resource::User))));
     assert!(house.app.users(&token, &UserFilter::default(), &FULL).await.unwrap().items.is_empty());
@@ -210,7 +210,7 @@ async fn a_stranger_sees_nothing_of_another_tenant() {
     let bea = house.caller(&key, None).await.unwrap();
     let token = bea.authorize().unwrap();
     assert!(matches!(house.app.user(&bea, ada.id).await, Err(Error::NotFound(Resource::User))));
-    assert!(matches!(house.app.delete_user(&token, &nobody(), ada.id).await, Err(Error::NotFound(_))));
+    assert!(matches!(house.app.delete_user(&token, &nobody(), ada.id, None).await, Err(Error::NotFound(_))));
     assert_eq!(house.audit(&bea).await, ["api_key.create", "user.create"]);
     let king = NewUser {
         email: Email::parse("king@beta.example").unwrap(),

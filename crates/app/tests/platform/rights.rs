@@ -122,6 +122,27 @@ async fn who_comes_to_govern_loses_the_keys_that_others_made() {
     assert_eq!((counts(&second).await, counts(&own).await), (false, true), "an admin who reaches farther");
 }
 
+#[tokio::test]
+async fn direct_grants_are_bounded() {
+    let house = acme().await;
+    let ada = house.add_user("default", "ada@example.org", Role::TenantUser).await.unwrap();
+    let root = house.root().await;
+    let token = root.authorize().unwrap();
+    let keys = |count: usize| -> Vec<PermissionKey> {
+        (0..count).map(|number| format!("scaibot:thing-{number}").parse().unwrap()).collect()
+    };
+    let app = &house.app;
+    let full = keys(CustomRole::MAX_PERMISSIONS);
+    let granted = app.set_user_grants(&token, &nobody(), ada.id, None, &full).await.unwrap();
+    assert_eq!(granted.permissions.iter().count(), CustomRole::MAX_PERMISSIONS);
+    let more = keys(CustomRole::MAX_PERMISSIONS + 1);
+    let refused = app.set_user_grants(&token, &nobody(), ada.id, None, &more).await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid(fields)) if fields[0].field == "permissions"),
+        "{refused:?}"
+    );
+}
+
 /// Two who take each other down at the same time have both been let in before either was done.
 #[tokio::test]
 async fn the_last_super_admin_stays() {
@@ -135,7 +156,7 @@ async fn the_last_super_admin_stays() {
     house.app.update_user(&token, &nobody(), second.id, None, to(UserStatus::Suspended)).await.unwrap();
     let app = &house.app;
     out(&app.update_user(&theirs, &nobody(), mine, None, to(UserStatus::Suspended)).await);
-    out(&app.delete_user(&theirs, &nobody(), mine).await);
+    out(&app.delete_user(&theirs, &nobody(), mine, None).await);
     out(&app.set_user_roles(&theirs, &nobody(), mine, None, only(Role::TenantAdmin)).await);
     assert!(matches!(house.caller(&key, None).await, Err(Error::TokenInvalid)));
 
@@ -164,7 +185,7 @@ async fn nobody_takes_from_themselves_what_they_would_need_to_get_it_back() {
     conflict(&house.app.set_user_roles(&token, &nobody(), ada.id, None, none).await);
     let emptied = CustomRoleEdits { core: Some(Permissions::default()), ..CustomRoleEdits::default() };
     conflict(&house.app.update_custom_role(&token, &nobody(), helpdesk.id, None, emptied).await);
-    conflict(&house.app.delete_custom_role(&token, &nobody(), helpdesk.id).await);
+    conflict(&house.app.delete_custom_role(&token, &nobody(), helpdesk.id, None).await);
     assert!(house.caller(&key, None).await.unwrap().permissions().contains(Permission::UsersManage));
 
     // She hands on what she has, and nothing else.
@@ -180,13 +201,13 @@ async fn nobody_takes_from_themselves_what_they_would_need_to_get_it_back() {
 
     // Those who have more than she are not hers to change.
     house.app.set_user_grants(&by_root, &nobody(), bob.id, None, &view).await.unwrap();
-    denied(&house.app.delete_user(&token, &nobody(), bob.id).await, "scaicore:view");
+    denied(&house.app.delete_user(&token, &nobody(), bob.id, None).await, "scaicore:view");
     let named = UserChanges { display_name: Some(None), ..to(UserStatus::Suspended) };
     denied(&house.app.update_user(&token, &nobody(), bob.id, None, named).await, "scaicore:view");
     denied(&house.app.set_user_grants(&token, &nobody(), bob.id, None, &[]).await, "scaicore:view");
 
     // Another who can undo it may take it from her.
-    house.app.delete_custom_role(&by_root, &nobody(), helpdesk.id).await.unwrap();
+    house.app.delete_custom_role(&by_root, &nobody(), helpdesk.id, None).await.unwrap();
     let after = house.caller(&key, None).await.unwrap();
     assert!(after.authorize::<scaigrid_scope::perm::UsersManage>().is_err());
     let actions = house.audit(&root).await;
@@ -205,7 +226,7 @@ async fn what_changes_nothing_leaves_no_record() {
     assert_eq!(group.members.len(), 1);
     let (app, before) = (&house.app, house.audit(&root).await);
 
-    let again = app.set_membership(&token, &nobody(), group.group.id, ada.id, true).await.unwrap();
+    let again = app.set_membership(&token, &nobody(), group.group.id, None, (ada.id, true)).await.unwrap();
     assert_eq!(again, group);
     let same = CustomRoleEdits { core: Some(set(&["models:list"])), ..CustomRoleEdits::default() };
     assert_eq!(app.update_custom_role(&token, &nobody(), role.id, None, same).await.unwrap(), role);
@@ -215,9 +236,9 @@ async fn what_changes_nothing_leaves_no_record() {
     assert_eq!(house.audit(&root).await, before);
 
     // Who is removed is in no group, and the group says that it has changed.
-    app.delete_user(&token, &nobody(), ada.id).await.unwrap();
+    app.delete_user(&token, &nobody(), ada.id, None).await.unwrap();
     let left = app.group(&token, group.group.id).await.unwrap();
     assert_eq!((left.members.len(), left.group.revision), (0, 2));
-    let gone = app.set_membership(&token, &nobody(), group.group.id, ada.id, true).await;
+    let gone = app.set_membership(&token, &nobody(), group.group.id, None, (ada.id, true)).await;
     assert!(matches!(gone, Err(Error::NotFound(Resource::User))));
 }

@@ -76,7 +76,7 @@ async fn deliveries_are_forgotten_after_thirty_days() {
     assert_eq!(count(&house, id, None).await, 1);
     let root = house.root().await;
     let by = root.authorize().unwrap();
-    house.app.delete_webhook(&by, &nobody(), id).await.unwrap();
+    house.app.delete_webhook(&by, &nobody(), id, None).await.unwrap();
     assert_eq!(house.app.purge_webhook_deliveries().await.unwrap(), 2, "its delivery, and it");
     let page = PageRequest { limit: 9, cursor: None };
     let gone = house.app.webhook_deliveries(&by, id, &DeliveryFilter::default(), &page).await;

@@ -20,6 +20,7 @@ use scaigrid_app as app;
 use scaigrid_scope::{ApiKeyId, Credential, Instant, PartnerId, Principal, TenantId, UserId};
 
 use crate::auth;
+use crate::request;
 use crate::server::{self, Edge};
 
 pub use settings::{InvalidRateLimits, RateLimits};
@@ -92,7 +93,9 @@ pub(crate) async fn limit(
     };
     let quotas = match auth::known(request.request()) {
         Some(principal) => quotas_of(&principal, &limits),
-        None => request.peer_addr().map(|peer| of_address(peer.ip(), &limits)).into_iter().collect(),
+        None => {
+            request::peer_of(request.peer_addr()).map(|peer| of_address(peer, &limits)).into_iter().collect()
+        }
     };
     let now = edge.clock.now();
     let Some(verdict) = edge.limiter.take(&quotas, now).await else {

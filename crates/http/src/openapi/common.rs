@@ -134,14 +134,18 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
             "1 to 255 visible ASCII characters; the same request with the same key runs once",
         );
     }
-    if method == "put" {
+    // A removal says by itself that it takes the condition; it is told of in one way.
+    let is_condition = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match");
+    let conditional = method == "put" || operation.parameters.iter().flatten().any(is_condition);
+    if conditional {
+        operation.parameters.get_or_insert_default().retain(|parameter| !is_condition(parameter));
         add_header(operation, "If-Match", "The entity tag that the resource must still have");
     }
     let answers = |name: &str| match name {
         "Unauthorized" | "Forbidden" => !public,
         "NotFound" => path.contains('{'),
         "Conflict" => posts,
-        "PreconditionFailed" => method == "put",
+        "PreconditionFailed" => conditional,
         "PayloadTooLarge" | "UnsupportedMediaType" => has_body,
         "Invalid" => has_body || has_query || posts,
         "TooManyRequests" | "Internal" | "Unavailable" => in_api,

@@ -263,17 +263,21 @@ async fn update_custom_role(
 #[utoipa::path(
     tag = "custom roles",
     operation_id = "delete_custom_role",
-    params(("id" = String, Path, example = "role_01JZ8QZ5T0000000000000000A")),
+    params(
+        ("id" = String, Path, example = "role_01JZ8QZ5T0000000000000000A"),
+        ("If-Match" = Option<String>, Header),
+    ),
     responses((status = 204), (status = 409, response = Conflict))
 )]
 #[delete("/v1/iam/custom-roles/{id}")]
 async fn delete_custom_role(
     caller: Allowed<perm::UsersManage>,
     id: PathId<CustomRoleId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.delete_custom_role(&caller, &origin.context(), id.0).await?;
+    app.delete_custom_role(&caller, &origin.context(), id.0, condition.revisions()).await?;
     Ok(NoContent)
 }
 

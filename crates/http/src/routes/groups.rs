@@ -215,17 +215,21 @@ async fn update_group(
 #[utoipa::path(
     tag = "groups",
     operation_id = "delete_group",
-    params(("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A")),
+    params(
+        ("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
+        ("If-Match" = Option<String>, Header),
+    ),
     responses((status = 204))
 )]
 #[delete("/v1/groups/{id}")]
 async fn delete_group(
     caller: Allowed<perm::UsersManage>,
     id: PathId<GroupId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.delete_group(&caller, &origin.context(), id.0).await?;
+    app.delete_group(&caller, &origin.context(), id.0, condition.revisions()).await?;
     Ok(NoContent)
 }
 
@@ -244,10 +248,13 @@ async fn add_group_member(
     caller: Allowed<perm::UsersManage>,
     id: PathId<GroupId>,
     user: PathId<UserId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<Reply<Group>, Error> {
-    Ok(shown(app.set_membership(&caller, &origin.context(), id.0, user.0, true).await?))
+    Ok(shown(
+        app.set_membership(&caller, &origin.context(), id.0, condition.revisions(), (user.0, true)).await?,
+    ))
 }
 
 /// Take a user out of a group. They are asked no more at once.
@@ -257,6 +264,7 @@ async fn add_group_member(
     params(
         ("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
         ("user_id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
+        ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))
 )]
@@ -265,10 +273,11 @@ async fn remove_group_member(
     caller: Allowed<perm::UsersManage>,
     id: PathId<GroupId>,
     user: PathId<UserId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.set_membership(&caller, &origin.context(), id.0, user.0, false).await?;
+    app.set_membership(&caller, &origin.context(), id.0, condition.revisions(), (user.0, false)).await?;
     Ok(NoContent)
 }
 

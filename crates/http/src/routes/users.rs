@@ -261,17 +261,21 @@ async fn update_user(
 #[utoipa::path(
     tag = "users",
     operation_id = "delete_user",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(
+        ("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
+        ("If-Match" = Option<String>, Header),
+    ),
     responses((status = 204), (status = 409, response = Conflict))
 )]
 #[delete("/v1/users/{id}")]
 async fn delete_user(
     caller: Allowed<perm::UsersManage>,
     id: PathId<UserId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.delete_user(&caller, &origin.context(), id.0).await?;
+    app.delete_user(&caller, &origin.context(), id.0, condition.revisions()).await?;
     Ok(NoContent)
 }
 

@@ -277,17 +277,21 @@ async fn update_webhook(
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "delete_webhook",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    params(
+        ("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A"),
+        ("If-Match" = Option<String>, Header),
+    ),
     responses((status = 204))
 )]
 #[delete("/v1/webhooks/{webhook_id}")]
 async fn delete_webhook(
     caller: Allowed<perm::WebhooksManage>,
     id: PathId<WebhookId>,
+    condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.delete_webhook(&caller, &origin.context(), id.0).await?;
+    app.delete_webhook(&caller, &origin.context(), id.0, condition.revisions()).await?;
     Ok(NoContent)
 }
 

@@ -7,7 +7,7 @@ use scaigrid_scope::{Instant, UserId};
 use serde_json::{Map, Value};
 
 use super::merge::{depth, merge_patch};
-use super::pointer::{child, replace};
+use super::pointer::{child, covering, parts, replace};
 use super::schema::ConfigSchema;
 use super::{Finding, MASK};
 
@@ -84,9 +84,12 @@ impl Layer {
 
     /// The layer after a merge patch. Values that stay the same keep their origin.
     ///
-    /// `"***"` in the place of a secret keeps the one that is there; where only a level above has one (`inherited`), it
-    /// changes nothing. In a list that holds for elements that are otherwise unchanged: a secret never moves to another
-    /// element.
+    /// `"***"` in the place of a secret keeps the one that is there; where only a level above has one (`inherited`: the
+    /// places of theirs), it changes nothing. In a list that holds for elements that are otherwise unchanged: a secret
+    /// never moves to another element, but moves with its own.
+    ///
+    /// What was kept as a secret stays one until the patch gives a whole new value in its place, whatever the schema says
+    /// by now.
     ///
     /// # Errors
     /// What is wrong, when the patch is no object, is too deep or large, or keeps a secret that is not there.
@@ -94,7 +97,7 @@ impl Layer {
         &self,
         schema: &ConfigSchema,
         patch: &Value,
-        inherited: &dyn Fn(&str) -> bool,
+        inherited: &BTreeSet<String>,
         origin: Origin,
     ) -> Result<Self, Vec<Finding>> {
         let whole = |message: String| vec![Finding::new("", message)];
@@ -105,32 +108,35 @@ impl Layer {
             return Err(whole(format!("must be at most {} levels deep", Self::MAX_DEPTH)));
         }
         let mut patch = patch.clone();
+        let before = self.secrets(schema);
         let mut secrets = schema.secrets_in(&patch);
-        secrets.extend(self.secrets.iter().cloned());
+        secrets.extend(before.iter().chain(inherited).cloned());
         let shown = self.shown(schema);
         let mut restoring = Restoring {
             values: &self.values,
             shown: &shown,
+            own: &before,
             secrets: &secrets,
             inherited,
+            kept: BTreeSet::new(),
             found: Vec::new(),
         };
         restoring.restore(&mut patch, "");
         if !restoring.found.is_empty() {
             return Err(restoring.found);
         }
+        let mut kept = restoring.kept;
         let mut values = self.values.clone();
         merge_patch(&mut values, &patch);
         if values.to_string().len() > Self::MAX_BYTES {
             return Err(whole(format!("would be larger than {} bytes", Self::MAX_BYTES)));
         }
-        let after = Self { values, secrets: BTreeSet::new(), origins: BTreeMap::new() };
-        // What was kept as a secret stays one until it is given anew, whatever the schema says by now.
-        let still = |place: &&String| self.values.pointer(place) == after.values.pointer(place);
-        let kept = self.secrets.iter().filter(still).cloned().collect();
-        let after = Self { secrets: kept, ..after };
+        let still = |place: &&String| {
+            !replaces(&patch, &self.values, place) || self.values.pointer(place) == values.pointer(place)
+        };
+        kept.extend(before.iter().filter(still).cloned());
+        let after = Self { values, secrets: kept, origins: BTreeMap::new() };
         let all = after.secrets(schema);
-        let before = self.secrets(schema);
         let old: BTreeMap<String, &Value> = leaves(&self.values, &before).collect();
         let origins: BTreeMap<String, Origin> = leaves(&after.values, &all)
             .map(|(place, value)| {
@@ -144,6 +150,17 @@ impl Layer {
         }
         Ok(Self { secrets: all, origins, ..after })
     }
+}
+
+/// Whether a patch puts a whole new value, or none, in a place. What is merged into an object there does not.
+fn replaces(patch: &Value, values: &Value, place: &str) -> bool {
+    let (mut change, mut was) = (patch, Some(values));
+    for name in parts(place) {
+        let (Value::Object(fields), Some(Value::Object(there))) = (change, was) else { return true };
+        let Some(field) = fields.get(&name) else { return false };
+        (change, was) = (field, there.get(&name));
+    }
+    !(change.is_object() && was.is_some_and(Value::is_object))
 }
 
 /// The values of a configuration that are told apart: what is no object with fields, and what is secret as a whole.
@@ -175,14 +192,19 @@ fn leaves<'a>(
 struct Restoring<'a> {
     values: &'a Value,
     shown: &'a Value,
+    /// The places of the stored secrets.
+    own: &'a BTreeSet<String>,
+    /// The places of all that is secret: stored, given by the patch, or by a level above.
     secrets: &'a BTreeSet<String>,
-    inherited: &'a dyn Fn(&str) -> bool,
+    inherited: &'a BTreeSet<String>,
+    /// Where secrets were put.
+    kept: BTreeSet<String>,
     found: Vec<Finding>,
 }
 
 impl Restoring<'_> {
     fn keeps(&self, given: &Value, at: &str) -> bool {
-        given == MASK && self.secrets.contains(at)
+        given == MASK && covering(self.secrets, at).is_some()
     }
 
     fn restore(&mut self, given: &mut Value, at: &str) {
@@ -195,7 +217,8 @@ impl Restoring<'_> {
                         self.restore(value, &at);
                     } else if let Some(stored) = self.values.pointer(&at) {
                         value.clone_from(stored);
-                    } else if (self.inherited)(&at) {
+                        self.kept.insert(at);
+                    } else if self.inherited.contains(&at) {
                         dropped.push(name.clone());
                     } else {
                         self.found.push(Finding::new(&at, "there is no value that *** could keep"));
@@ -203,27 +226,36 @@ impl Restoring<'_> {
                 }
                 fields.retain(|name, _| !dropped.contains(name));
             }
-            Value::Array(items) => {
-                let stored =
-                    |all: &Value| all.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
-                let (values, shown) = (stored(self.values), stored(self.shown));
-                for (index, item) in items.iter_mut().enumerate() {
-                    let at = child(at, &index.to_string());
-                    if !self.keeps_any(item, &at) {
-                        continue;
-                    }
-                    let is = |place: &usize| shown.get(*place) == Some(item);
-                    let found = Some(index).filter(is).or_else(|| (0..shown.len()).find(|place| is(place)));
-                    match found.and_then(|place| values.get(place)) {
-                        Some(value) => item.clone_from(value),
-                        None => self.found.push(Finding::new(
-                            &at,
-                            "*** keeps the secrets of an element that is otherwise unchanged; give them again",
-                        )),
-                    }
-                }
-            }
+            Value::Array(items) => self.restore_items(items, at),
             _ => {}
+        }
+    }
+
+    fn restore_items(&mut self, items: &mut [Value], at: &str) {
+        let stored = |all: &Value| all.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
+        let (values, shown) = (stored(self.values), stored(self.shown));
+        let below = format!("{at}/");
+        let holds_secrets = self.secrets.iter().any(|place| place.starts_with(&below));
+        for (index, item) in items.iter_mut().enumerate() {
+            let at = child(at, &index.to_string());
+            // Which element stars belong to is seen only when it is found: the schema may not say it of this place.
+            if !(self.keeps_any(item, &at) || holds_secrets && has_mask(item)) {
+                continue;
+            }
+            let is = |place: &usize| shown.get(*place) == Some(item);
+            let found = Some(index).filter(is).or_else(|| (0..shown.len()).find(|place| is(place)));
+            let Some((place, value)) = found.and_then(|place| Some((place, values.get(place)?))) else {
+                self.found.push(Finding::new(
+                    &at,
+                    "*** keeps the secrets of an element that is otherwise unchanged; give them again",
+                ));
+                continue;
+            };
+            item.clone_from(value);
+            let earlier = format!("{below}{place}");
+            let moved = self.own.iter().filter_map(|place| place.strip_prefix(&earlier));
+            let within = moved.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+            self.kept.extend(within.map(|rest| format!("{at}{rest}")));
         }
     }
 
@@ -239,6 +271,14 @@ impl Restoring<'_> {
                     .any(|(index, item)| self.keeps_any(item, &child(at, &index.to_string()))),
                 _ => false,
             }
+    }
+}
+
+fn has_mask(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.values().any(has_mask),
+        Value::Array(items) => items.iter().any(has_mask),
+        other => other == MASK,
     }
 }
 
@@ -262,7 +302,7 @@ mod tests {
     }
 
     fn put(layer: &Layer, patch: &Value, at: i64) -> Result<Layer, Vec<Finding>> {
-        layer.patched(&schema(), patch, &|place| place == "/key", origin(at))
+        layer.patched(&schema(), patch, &BTreeSet::from(["/key".to_owned()]), origin(at))
     }
 
     #[test]
@@ -305,11 +345,60 @@ mod tests {
         let one = put(&Layer::default(), &json!({"key": "hush"}), 1).unwrap();
         let open = ConfigSchema::parse(json!({})).unwrap();
         assert_eq!(one.shown(&open), json!({"key": "***"}));
-        let two = one.patched(&open, &json!({"a": 1, "key": "***"}), &|_| false, origin(2)).unwrap();
+        let two = one.patched(&open, &json!({"a": 1, "key": "***"}), &BTreeSet::new(), origin(2)).unwrap();
         assert_eq!(
             (two.shown(&open), two.values()["key"].as_str()),
             (json!({"a": 1, "key": "***"}), Some("hush"))
         );
+    }
+
+    #[test]
+    fn a_kept_object_stays_secret_when_something_is_merged_into_it() {
+        let marked = ConfigSchema::parse(json!({"properties": {"smtp": {"writeOnly": true}}})).unwrap();
+        let open = ConfigSchema::parse(json!({})).unwrap();
+        let none = BTreeSet::new();
+        let smtp = json!({"smtp": {"host": "hush", "password": "hush-2"}});
+        let one = Layer::default().patched(&marked, &smtp, &none, origin(1)).unwrap();
+        let two = one.patched(&open, &json!({"smtp": {"x": 1}}), &none, origin(2)).unwrap();
+        assert_eq!(two.shown(&open), json!({"smtp": "***"}));
+        assert_eq!(two.values()["smtp"], json!({"host": "hush", "password": "hush-2", "x": 1}));
+        // Stars within it keep what is there, and stand for nothing else.
+        let three = two.patched(&open, &json!({"smtp": {"x": 2, "host": "***"}}), &none, origin(3)).unwrap();
+        assert_eq!(three.values()["smtp"]["host"], "hush");
+        let found = three.patched(&open, &json!({"smtp": {"y": "***"}}), &none, origin(4)).unwrap_err();
+        assert_eq!(found[0].pointer, "/smtp/y");
+        // A whole new value is what it says that it is.
+        for new in [json!("new"), json!(["new"])] {
+            let given = three.patched(&open, &json!({"smtp": new}), &none, origin(4)).unwrap();
+            assert_eq!(given.shown(&open), json!({"smtp": new}));
+        }
+    }
+
+    #[test]
+    fn kept_secrets_move_with_their_elements() {
+        let open = ConfigSchema::parse(json!({})).unwrap();
+        let none = BTreeSet::new();
+        let hooks = json!({"hooks": [{"url": "a", "token": "hush-a"}, {"url": "b", "token": "hush-b"}]});
+        let one = put(&Layer::default(), &hooks, 1).unwrap();
+        let (a, b) = (json!({"url": "a", "token": "***"}), json!({"url": "b", "token": "***"}));
+        let fresh = json!({"url": "c", "token": "new"});
+        for list in [json!([b, a]), json!([b]), json!([fresh, a, b]), json!([a, b, a])] {
+            let two = one.patched(&open, &json!({"hooks": list}), &none, origin(2)).unwrap();
+            assert_eq!(two.shown(&open), json!({"hooks": list}));
+            assert!(!two.values().to_string().contains("***"));
+        }
+        let strange = json!({"hooks": [fresh, a, {"url": "d", "token": "***"}]});
+        assert_eq!(one.patched(&open, &strange, &none, origin(2)).unwrap_err()[0].pointer, "/hooks/2");
+    }
+
+    #[test]
+    fn stars_for_what_a_level_above_kept_change_nothing() {
+        let open = ConfigSchema::parse(json!({})).unwrap();
+        let above = BTreeSet::from(["/key".to_owned(), "/hooks/0/token".to_owned()]);
+        let patched = |patch: Value| Layer::default().patched(&open, &patch, &above, origin(1));
+        assert_eq!(patched(json!({"key": "***"})).unwrap(), Layer::default());
+        assert_eq!(patched(json!({"hooks": [{"token": "***"}]})).unwrap_err()[0].pointer, "/hooks/0");
+        assert!(patched(json!({"note": "***"})).is_ok());
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) fn child(parent: &str, name: &str) -> String {
 }
 
 /// The parts of a pointer, as they are called.
-fn parts(pointer: &str) -> impl Iterator<Item = String> {
+pub(crate) fn parts(pointer: &str) -> impl Iterator<Item = String> {
     pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"))
 }
 

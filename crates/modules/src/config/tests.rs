@@ -44,13 +44,96 @@ fn schema() -> ConfigSchema {
 
 fn layer(patches: &[Value]) -> Option<Layer> {
     patches.iter().enumerate().try_fold(Layer::default(), |layer, (index, patch)| {
-        layer.patched(&schema(), patch, &|_| false, origin(i64::try_from(index).unwrap())).ok()
+        layer.patched(&schema(), patch, &BTreeSet::new(), origin(i64::try_from(index).unwrap())).ok()
     })
 }
 
 fn secret_values(value: &Value) -> Vec<Value> {
     let secrets = schema().secrets_in(value);
     secrets.iter().filter_map(|place| value.pointer(place)).cloned().collect()
+}
+
+const SCHEMAS: usize = 6;
+
+/// Schemas that a module's manifest might have one after the other.
+fn schemas() -> [ConfigSchema; SCHEMAS] {
+    let secret = json!({"writeOnly": true});
+    let any = json!({"properties": {"a": secret, "b": secret}});
+    [
+        json!({}),
+        json!({"properties": {"a": secret, "b": {"items": secret}, "c": {"items": any}}}),
+        json!({"properties": {"a": any, "b": {"prefixItems": [secret]}, "c": secret}}),
+        json!({"properties": {"a": {"properties": {"c": any}}, "b": any, "c": {"items": {"items": secret}}}}),
+        json!({"properties": {"a": {"prefixItems": [any, {"items": any}]}}, "additionalProperties": any}),
+        json!({"additionalProperties": secret}),
+    ]
+    .map(|schema| ConfigSchema::parse(schema).unwrap())
+}
+
+/// A change of a configuration: something new, or what is shown with its lists turned about.
+#[derive(Debug, Clone)]
+enum Change {
+    New(Value),
+    Back { turn: usize, drop: bool, with: Value },
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        any_patch().prop_map(Change::New),
+        (0..3_usize, any::<bool>(), any_patch()).prop_map(|(turn, drop, with)| Change::Back {
+            turn,
+            drop,
+            with
+        }),
+    ]
+}
+
+impl Change {
+    /// The patch: what the schema calls secret is marked, and nothing else says the same.
+    fn patch(self, layer: &Layer, schema: &ConfigSchema) -> Value {
+        let (mut patch, new) = match self {
+            Self::New(new) => (json!({}), new),
+            Self::Back { turn, drop, with } => {
+                let mut shown = layer.shown(schema);
+                turn_lists(&mut shown, turn, drop);
+                (shown, with)
+            }
+        };
+        let mut new = new;
+        say(&mut new, "open");
+        for place in schema.secrets_in(&new) {
+            say(new.pointer_mut(&place).unwrap(), "hush");
+        }
+        merge_patch(&mut patch, &new);
+        patch
+    }
+}
+
+fn say(value: &mut Value, text: &str) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|value| say(value, text)),
+        Value::Array(items) => items.iter_mut().for_each(|value| say(value, text)),
+        Value::Null => {}
+        other => *other = text.into(),
+    }
+}
+
+fn turn_lists(value: &mut Value, turn: usize, drop: bool) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(|value| turn_lists(value, turn, drop)),
+        Value::Array(items) if !items.is_empty() => {
+            let turn = turn % items.len();
+            items.rotate_left(turn);
+            if drop {
+                items.pop();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn has_stars(value: &Value) -> bool {
+    value.to_string().contains("***")
 }
 
 #[test]
@@ -60,7 +143,8 @@ fn each_level_covers_those_above_it_and_says_so() {
         "smtp": {"properties": {"host": {}, "password": {"writeOnly": true}, "port": {"default": 25}}}
     }}))
     .unwrap();
-    let of = |patch: Value, at| Layer::default().patched(&schema, &patch, &|_| false, origin(at)).unwrap();
+    let of =
+        |patch: Value, at| Layer::default().patched(&schema, &patch, &BTreeSet::new(), origin(at)).unwrap();
     let platform = of(json!({"model": "m1", "smtp": {"host": "up", "password": "hush-1"}}), 1);
     let partner = of(json!({"smtp": {"password": "hush-2"}}), 2);
     let tenant = of(json!({"model": "m3", "smtp": {"host": "down"}}), 3);
@@ -123,8 +207,8 @@ proptest! {
     #[test]
     fn a_patch_sent_twice_changes_nothing_the_second_time(first in any_patch(), second in any_patch()) {
         let Some(one) = layer(&[first]) else { return Ok(()) };
-        let Ok(two) = one.patched(&schema(), &second, &|_| false, origin(8)) else { return Ok(()) };
-        let again = two.patched(&schema(), &second, &|_| false, origin(9));
+        let Ok(two) = one.patched(&schema(), &second, &BTreeSet::new(), origin(8)) else { return Ok(()) };
+        let again = two.patched(&schema(), &second, &BTreeSet::new(), origin(9));
         // Stars in a list stand for what was there before; what they stand for may be gone by then.
         if !second.to_string().contains("***") {
             prop_assert_eq!(again.unwrap(), two);
@@ -137,7 +221,7 @@ proptest! {
         let shown = layer.shown(&schema());
         // Merge patches cannot write null, which lists may hold.
         if !shown.to_string().contains("null") {
-            let again = layer.patched(&schema(), &shown, &|_| false, origin(9)).unwrap();
+            let again = layer.patched(&schema(), &shown, &BTreeSet::new(), origin(9)).unwrap();
             prop_assert_eq!(again, layer);
         }
     }
@@ -191,10 +275,30 @@ proptest! {
         };
         let before = effective(&upper, &lower);
         // Written over again in the other order, with other times.
-        let lower = lower.patched(&schema, &second, &|_| true, origin(20));
-        let upper = upper.patched(&schema, &first, &|_| true, origin(21));
+        let lower = lower.patched(&schema, &second, &BTreeSet::new(), origin(20));
+        let upper = upper.patched(&schema, &first, &BTreeSet::new(), origin(21));
         if let (Ok(upper), Ok(lower)) = (upper, lower) {
             prop_assert_eq!(effective(&upper, &lower), before);
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown_after_any_changes_of_it_and_of_the_schema(
+        changes in prop::collection::vec((0..SCHEMAS, any_change()), 1..7)
+    ) {
+        let schemas = schemas();
+        let mut layer = Layer::default();
+        for (at, (schema, change)) in changes.into_iter().enumerate() {
+            let patch = change.patch(&layer, &schemas[schema]);
+            let origin = origin(i64::try_from(at).unwrap());
+            let Ok(after) = layer.patched(&schemas[schema], &patch, &BTreeSet::new(), origin) else { continue };
+            for schema in &schemas {
+                let levels = Levels { schema, layers: &[(SettingLevel::Tenant, &after)] };
+                let told = format!("{} {} {:?}", after.shown(schema), levels.shown(), levels.explain());
+                prop_assert!(!told.contains("hush"), "{} by {}: {}", layer.shown(schema), patch, told);
+            }
+            prop_assert!(!has_stars(after.values()), "{} by {}", after.values(), patch);
+            layer = after;
         }
     }
 

@@ -37,6 +37,17 @@ impl Resolve for Here {
     }
 }
 
+/// Every name is this machine when it is first asked for, and later a private network.
+struct MovingIn(AtomicUsize);
+
+impl Resolve for MovingIn {
+    fn resolve<'a>(&'a self, _: &'a str) -> ResolveFuture<'a> {
+        let first = self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        let address = if first { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(10, 0, 0, 1) };
+        Box::pin(async move { Ok(vec![IpAddr::V4(address)]) })
+    }
+}
+
 /// A server that answers every connection with the same bytes, and counts them.
 async fn server(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,6 +115,40 @@ async fn a_name_is_judged_again_when_it_is_called() {
         "{refused:?}"
     );
     assert_eq!(visits.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn every_call_is_judged_also_where_a_connection_is_still_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&heard);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                // As long as the other side does not hang up, it may ask again.
+                while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                }
+            });
+        }
+    });
+    let guard = Guard::with_resolver("127.0.0.1".parse().unwrap(), MovingIn(AtomicUsize::new(0)));
+    let client = Client::new(guard).unwrap();
+    let url = format!("http://receiver.example:{port}/");
+    assert_eq!(post(&client, &url, LIMITS).await.unwrap().status, 200);
+    // Long enough for a connection to be put back where it could be taken from.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let refused = post(&client, &url, LIMITS).await;
+    assert!(
+        matches!(refused, Err(SendError::Refused(Refusal::Address(crate::Class::Private)))),
+        "{refused:?}"
+    );
+    assert_eq!(heard.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

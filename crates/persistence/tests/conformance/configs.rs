@@ -37,7 +37,7 @@ fn schema() -> ConfigSchema {
 
 fn layer(patch: &Value) -> Layer {
     let origin = Origin { at: at(1), by: Some(user_id(1)) };
-    Layer::default().patched(&schema(), patch, &|_| false, origin).unwrap()
+    Layer::default().patched(&schema(), patch, &BTreeSet::new(), origin).unwrap()
 }
 
 fn vault() -> Vault {
@@ -65,7 +65,8 @@ async fn a_configuration_comes_back_as_it_was(home: &Home) {
     let kept = of_platform(home, &vault).await;
     assert_eq!(kept, [ModuleConfig { level: Level::Platform, layer: given.clone(), revision: 1 }]);
     assert_eq!(kept[0].layer.secrets(&ConfigSchema::nothing()).len(), 2, "what is sealed stays secret");
-    let after = given.patched(&schema(), &json!({"key": null}), &|_| false, Origin { at: at(3), by: None });
+    let after =
+        given.patched(&schema(), &json!({"key": null}), &BTreeSet::new(), Origin { at: at(3), by: None });
     assert!(save(home, platform(), &after.clone().unwrap(), Some(1), &vault).await);
     let kept = of_platform(home, &vault).await;
     assert_eq!((kept[0].layer.clone(), kept[0].revision), (after.unwrap(), 2));

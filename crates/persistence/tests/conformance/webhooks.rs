@@ -270,13 +270,20 @@ async fn the_busy_and_the_suspended_are_passed_over(home: &Home) {
     happen(home, [6], 2).await;
     let due = async |now, busy: &Busy| {
         let mut c = home.read().await;
-        let due = webhook_deliveries::due(&mut c, &SYSTEM, now, busy, 9).await.unwrap();
+        let due = webhook_deliveries::due(&mut c, &SYSTEM, now, busy, None, 9).await.unwrap();
         due.into_iter().map(|(_, webhook)| webhook).collect::<Vec<_>>()
     };
     let nobody = Busy::default();
     assert!(due(at(4), &nobody).await.is_empty());
     assert_eq!(due(at(5), &nobody).await, [id(1), id(2)]);
     assert_eq!(due(at(6), &nobody).await, [id(1), id(2), id(3)]);
+    // Two at a time, round and round.
+    let mut c = home.read().await;
+    for (behind, expected) in [(None, [1, 2]), (Some(id(2)), [3, 1]), (Some(id(1)), [2, 3])] {
+        let due = webhook_deliveries::due(&mut c, &SYSTEM, at(6), &nobody, behind, 2).await.unwrap();
+        assert_eq!(due.into_iter().map(|(_, webhook)| webhook).collect::<Vec<_>>(), expected.map(id));
+    }
+    drop(c);
     let busy = Busy { webhooks: vec![id(1)], tenants: vec![tenant_id(2)] };
     assert_eq!(due(at(6), &busy).await, [id(2)]);
     let mut tx = home.begin().await;
@@ -347,7 +354,7 @@ async fn old_letters_and_those_of_the_deleted_go_in_steps(home: &Home) {
     happen(home, [20], 1).await;
     let mut tx = home.begin().await;
     assert_eq!(
-        webhook_deliveries::due(&mut tx, &SYSTEM, at(30), &Busy::default(), 9).await.unwrap().len(),
+        webhook_deliveries::due(&mut tx, &SYSTEM, at(30), &Busy::default(), None, 9).await.unwrap().len(),
         1
     );
     let mut gone = Vec::new();

@@ -2,8 +2,8 @@
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
-use actix_web::{HttpResponse, get, web};
-use futures_util::stream::try_unfold;
+use actix_web::{HttpResponse, HttpResponseBuilder, get, web};
+use futures_util::stream::{empty, try_unfold};
 use scaigrid_app::audit::AuditExport;
 use scaigrid_app::{self as app, App};
 use scaigrid_scope::perm;
@@ -15,7 +15,7 @@ use crate::auth::AllowedAtLevel;
 use crate::error::Error;
 use crate::export::{Format, Writer};
 use crate::filters::Filters;
-use crate::request::Origin;
+use crate::request::{HeadersOnly, Origin};
 
 /// How the file is written.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -71,12 +71,16 @@ async fn exported(
     origin: Origin,
     filters: Filters<AuditQuery>,
     format: Filters<FormatQuery>,
+    headers_only: HeadersOnly,
     app: &App,
 ) -> Result<HttpResponse, Error> {
     let filter = filters.read()?.read()?;
     let format = format.read()?.read()?;
+    if headers_only.0 {
+        // Nothing is read and nothing goes out, so there is nothing to record.
+        return Ok(file(format, app).streaming(empty::<Result<Bytes, app::Error>>()));
+    }
     let export = app.export_audit(&caller, &origin.context(), filter, format.as_str()).await?;
-    let name = format!("audit-{}.{format}", app.now().to_string().replace([':', '.'], "-"));
     let sending = Sending { export, writer: Writer::new(format), begun: false, ended: false };
     let pieces = try_unfold(sending, async |sending| {
         sending
@@ -84,11 +88,18 @@ async fn exported(
             .await
             .inspect_err(|error| tracing::warn!(%error, "an export of the audit log broke off"))
     });
-    Ok(HttpResponse::Ok()
+    Ok(file(format, app).streaming(Box::pin(pieces)))
+}
+
+/// The answer that a file goes out with.
+fn file(format: Format, app: &App) -> HttpResponseBuilder {
+    let name = format!("audit-{}.{format}", app.now().to_string().replace([':', '.'], "-"));
+    let mut answer = HttpResponse::Ok();
+    answer
         .content_type(format.media_type())
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .streaming(Box::pin(pieces)))
+        .insert_header((header::CACHE_CONTROL, "no-store"));
+    answer
 }
 
 /// Take audit records out as a file, newest first. That this was done is recorded.
@@ -108,9 +119,10 @@ pub(super) async fn export_audit_events(
     origin: Origin,
     filters: Filters<AuditQuery>,
     format: Filters<FormatQuery>,
+    headers_only: HeadersOnly,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
-    exported(caller, origin, filters, format, &app).await
+    exported(caller, origin, filters, format, headers_only, &app).await
 }
 
 /// Take audit records out as a file, by its other name.
@@ -130,7 +142,8 @@ pub(super) async fn export_audit_log(
     origin: Origin,
     filters: Filters<AuditQuery>,
     format: Filters<FormatQuery>,
+    headers_only: HeadersOnly,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
-    exported(caller, origin, filters, format, &app).await
+    exported(caller, origin, filters, format, headers_only, &app).await
 }

@@ -147,7 +147,7 @@ impl AuditQuery {
             resource_type: self.resource_type,
             resource_id: self.resource_id,
             status,
-            ip_address: self.ip_address,
+            ip_address: self.ip_address.map(|address| address.to_canonical()),
             module: self.module,
             since: self.since.max(self.start),
             until: [self.until, self.end].into_iter().flatten().min(),

@@ -360,7 +360,10 @@ pub(super) async fn replace(
 #[utoipa::path(
     tag = "cores",
     operation_id = "delete_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(
+        ("core_id" = String, Path, description = "The Core"),
+        ("If-Match" = Option<String>, Header),
+    ),
     responses((status = 204, description = "It is gone"))
 )]
 #[delete("/v1/modules/scaicore/cores/{core_id}")]
