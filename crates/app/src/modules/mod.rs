@@ -348,7 +348,7 @@ impl App {
     /// After a commit that moved Cores: tells every node.
     pub(crate) fn cores_moved(&self, cores: &[CoreId]) {
         for core in cores {
-            self.0.engine.core_changed(*core);
+            self.core_changed(*core);
         }
     }
 }

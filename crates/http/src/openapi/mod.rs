@@ -7,18 +7,53 @@ pub(crate) mod docs;
 pub(crate) mod table;
 
 mod common;
+mod routes;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use actix_web::App;
+use actix_web::web::Bytes;
+use scaigrid_app as app;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Info, License, OpenApi, PathItem};
-use utoipa_actix_web::AppExt as _;
-use utoipa_actix_web::service_config::ServiceConfig;
 
-/// The routes of a part of the API, documented where they are declared.
-pub type Routes = fn(&mut ServiceConfig<'_>);
+pub use routes::{Routes, ServiceConfig};
+
+use crate::error::Error;
+use table::RouteTable;
+
+/// The document as it is served, and the table of paths that is read from it. They are made when somebody first asks, which
+/// may never be.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    routes: Routes,
+    made: OnceLock<Result<(Bytes, RouteTable), DocumentError>>,
+}
+
+impl Reference {
+    pub(crate) const fn of(routes: Routes) -> Self {
+        Self { routes, made: OnceLock::new() }
+    }
+
+    fn made(&self) -> Result<&(Bytes, RouteTable), Error> {
+        let made = self.made.get_or_init(|| {
+            let document = document(self.routes)?;
+            Ok((Bytes::from(document.to_json().unwrap_or_default()), RouteTable::of(&document)))
+        });
+        made.as_ref().map_err(|error| app::Error::internal(error.to_string()).into())
+    }
+
+    /// The document as JSON.
+    pub(crate) fn written(&self) -> Result<Bytes, Error> {
+        Ok(self.made()?.0.clone())
+    }
+
+    /// The methods that each path has.
+    pub(crate) fn table(&self) -> Result<&RouteTable, Error> {
+        Ok(&self.made()?.1)
+    }
+}
 
 /// Why the routes make no document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +78,7 @@ pub enum DocumentError {
 
 /// The document of all routes: the given ones and those of this crate.
 pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
-    let app = App::new().into_utoipa_app().configure(crate::health::routes).configure(routes);
-    let (_, mut document) = app.split_for_parts();
+    let mut document = routes::describe(&[crate::health::routes, routes]);
     let mut info = Info::new("scaigrid", env!("CARGO_PKG_VERSION"));
     info.description =
         Some("A self-hosted, multi-tenant platform that hosts agent programs durably.".to_owned());

@@ -4,12 +4,12 @@ mod config;
 mod explain;
 mod texts;
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, web};
 use scaigrid_app::{App, modules};
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth::AllowedAtLevel;
 use crate::envelope::{DataOf, NoContent, Reply, Written};
@@ -133,7 +133,7 @@ async fn list_modules(
     app: web::Data<App>,
     texts: web::Data<Texts>,
 ) -> Result<Written, Error> {
-    Ok(Written(texts.list(app.modules(&caller).await?)?))
+    Ok(Written::ok(texts.list(app.modules(&caller).await?)?))
 }
 
 /// Get one module.
@@ -150,7 +150,7 @@ async fn get_module(
     app: web::Data<App>,
     texts: web::Data<Texts>,
 ) -> Result<Written, Error> {
-    Ok(Written(texts.one(app.module(&caller, &id).await?)?))
+    Ok(Written::ok(texts.one(app.module(&caller, &id).await?)?))
 }
 
 /// Enable a module at the caller's own level, or in the tenant that the request names.
