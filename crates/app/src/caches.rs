@@ -41,7 +41,7 @@ struct KnownCaller {
 }
 
 /// The states of all modules at one level.
-pub(crate) type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
+pub type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
 
 /// A Core as the edge writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

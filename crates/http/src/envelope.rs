@@ -184,7 +184,7 @@ fn tag(response: &mut HttpResponseBuilder, revision: u64, request: &HttpRequest)
 
 /// 200 with a value that was written as JSON before.
 #[derive(Debug)]
-pub(crate) struct Written<B = Vec<u8>> {
+pub(crate) struct Written<B> {
     text: B,
     revision: Option<u64>,
 }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::health::{self, Readiness, RenderMetrics};
 use crate::idempotency::{self, IdempotencyStore};
 use crate::limits::{self, RateLimiter, RateLimits};
-use crate::openapi::{Reference, Routes, ServiceConfig, docs};
+use crate::openapi::{self, Reference, RouteTable, Routes, ServiceConfig, docs};
 use crate::paging::CursorKey;
 use crate::request;
 
@@ -90,6 +90,7 @@ pub struct Router {
     routes: Routes,
     state: State,
     reference: Arc<Reference>,
+    table: web::Data<RouteTable>,
 }
 
 impl fmt::Debug for Router {
@@ -102,7 +103,8 @@ impl Router {
     /// A router of the domain's routes and the state that their handlers need.
     pub fn new(parts: Parts, routes: Routes, state: State) -> Self {
         let reference = Arc::new(Reference::of(routes));
-        Self { edge: web::Data::new(parts), routes, state, reference }
+        let table = web::Data::new(openapi::table(routes));
+        Self { edge: web::Data::new(parts), routes, state, reference, table }
     }
 
     /// The application of one worker.
@@ -117,20 +119,22 @@ impl Router {
             InitError = (),
         > + use<>,
     > {
-        let Self { edge, routes, state, reference } = self.clone();
-        let shown = Arc::clone(&reference);
+        let Self { edge, routes, state, reference, table } = self.clone();
+        let listed = web::Data::clone(&table);
         App::new()
             .configure(|config| {
                 let mut config = ServiceConfig::serving(config);
                 health::routes(&mut config);
                 routes(&mut config);
+                config.hand_over();
             })
             .app_data(edge)
+            .app_data(listed)
             .configure(|config| state(config))
-            .configure(|config| docs::mount(config, shown))
+            .configure(|config| docs::mount(config, reference))
             .default_service(web::to(move |request: HttpRequest| {
-                let reference = Arc::clone(&reference);
-                async move { Err::<HttpResponse, Error>(no_route(&reference, &request)) }
+                let table = web::Data::clone(&table);
+                async move { Err::<HttpResponse, Error>(no_route(&table, &request)) }
             }))
             // The last one is the outermost.
             .wrap(from_fn(idempotency::once))
@@ -141,10 +145,9 @@ impl Router {
     }
 }
 
-fn no_route(reference: &Reference, request: &HttpRequest) -> Error {
-    match reference.table().map(|table| table.allowed(request.path())) {
-        Ok(Some(allow)) => Error::MethodNotAllowed { allow },
-        Ok(None) => Error::not_found(app::Resource::Route),
-        Err(error) => error,
+fn no_route(table: &RouteTable, request: &HttpRequest) -> Error {
+    match table.allowed(request.path()) {
+        Some(allow) => Error::MethodNotAllowed { allow },
+        None => Error::not_found(app::Resource::Route),
     }
 }

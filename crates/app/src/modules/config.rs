@@ -4,7 +4,6 @@
 //! would count. Values of levels below are not looked at: they are checked when they are written.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_modules::config::{Finding, Layer, Levels, Origin, field_name};
@@ -16,9 +15,6 @@ use serde_json::{Map, Value};
 use super::Rules;
 use crate::transaction::{Expected, check_expected, ended};
 use crate::{App, Error, FieldError, Resource};
-
-/// How often a change is tried anew when somebody else's came between.
-const ATTEMPTS: usize = 8;
 
 /// A module's configuration as it stands at the caller's level. Secrets are masked.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,24 +132,45 @@ impl App {
         // Those who change the same on this node take turns, and need not try again because of each other.
         let turns = &self.0.config_turns;
         let _turn = turns.of(&(caller.level_scope().level(), &manifest.module_id)).lock().await;
-        for _ in 0..ATTEMPTS {
-            // Looked up before the transaction, which on SQLite is the only one there is. The write finds out whether it
-            // still is so.
-            let mut connection = self.0.database.read().await?;
-            let mut plan = self.plan(&mut connection, caller, &manifest, expected, &patch).await?;
-            drop(connection);
-            if let Some(before) = plan.before.take() {
-                let mut tx = self.0.database.begin().await?;
-                let kept =
-                    self.keep_config(&mut tx, caller, request, &manifest, &mut plan.bearing, &before).await;
-                if !ended(tx, kept).await? {
-                    // Somebody else was faster: what they wrote is what this must be checked against.
-                    continue;
-                }
+        // Looked up before the transaction, which on SQLite is the only one there is. The write finds out whether it still
+        // is so.
+        let mut connection = self.0.database.read().await?;
+        let mut plan = self.plan(&mut connection, caller, &manifest, expected, &patch).await?;
+        drop(connection);
+        if let Some(before) = plan.before.take() {
+            let mut tx = self.0.database.begin().await?;
+            let kept =
+                self.keep_config(&mut tx, caller, request, &manifest, &mut plan.bearing, &before).await;
+            if !ended(tx, kept).await? {
+                return self.configure_alone(caller, request, &manifest, expected, &patch).await;
             }
-            return Ok(plan.bearing.view(&manifest, self.rules(&manifest)?));
         }
-        Err(Error::Unavailable { retry_after: Duration::from_secs(1) })
+        Ok(plan.bearing.view(&manifest, self.rules(&manifest)?))
+    }
+
+    /// After another node was faster: looks up what it wrote, checks the change against that and writes it, while nobody
+    /// else can.
+    async fn configure_alone(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        manifest: &Arc<Manifest>,
+        expected: Expected<'_>,
+        patch: &Value,
+    ) -> Result<ConfigView, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let kept = async {
+            module_configs::lock(&mut tx, caller.level_scope(), &manifest.module_id).await?;
+            let mut plan = self.plan(&mut tx, caller, manifest, expected, patch).await?;
+            if let Some(before) = plan.before.take()
+                && !self.keep_config(&mut tx, caller, request, manifest, &mut plan.bearing, &before).await?
+            {
+                return Err(Error::internal("a locked configuration was changed by another"));
+            }
+            Ok(plan.bearing.view(manifest, self.rules(manifest)?))
+        };
+        let kept = kept.await;
+        ended(tx, kept).await
     }
 
     /// Writes what the caller's level gives now, with the record of it; false when somebody else has changed it since it was

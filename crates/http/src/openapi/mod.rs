@@ -3,11 +3,10 @@
 //! What is true of every operation of a kind is added here and not repeated beside each handler: security, the
 //! errors that it can answer, the headers that it takes. An operation that says something itself keeps it.
 
-pub(crate) mod docs;
-pub(crate) mod table;
-
 mod common;
+pub(crate) mod docs;
 mod routes;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -21,38 +20,33 @@ use utoipa::openapi::{Info, License, OpenApi, PathItem};
 pub use routes::{Routes, ServiceConfig};
 
 use crate::error::Error;
-use table::RouteTable;
+pub(crate) use table::RouteTable;
 
-/// The document as it is served, and the table of paths that is read from it. They are made when somebody first asks, which
-/// may never be.
+/// The document as it is served. It is made when somebody first asks, which may never be.
 #[derive(Debug)]
 pub(crate) struct Reference {
     routes: Routes,
-    made: OnceLock<Result<(Bytes, RouteTable), DocumentError>>,
+    written: OnceLock<Result<Bytes, DocumentError>>,
 }
 
 impl Reference {
     pub(crate) const fn of(routes: Routes) -> Self {
-        Self { routes, made: OnceLock::new() }
-    }
-
-    fn made(&self) -> Result<&(Bytes, RouteTable), Error> {
-        let made = self.made.get_or_init(|| {
-            let document = document(self.routes)?;
-            Ok((Bytes::from(document.to_json().unwrap_or_default()), RouteTable::of(&document)))
-        });
-        made.as_ref().map_err(|error| app::Error::internal(error.to_string()).into())
+        Self { routes, written: OnceLock::new() }
     }
 
     /// The document as JSON.
     pub(crate) fn written(&self) -> Result<Bytes, Error> {
-        Ok(self.made()?.0.clone())
+        let written = self.written.get_or_init(|| {
+            let document = document(self.routes)?;
+            Ok(Bytes::from(document.to_json().unwrap_or_default()))
+        });
+        written.clone().map_err(|error| app::Error::internal(error.to_string()).into())
     }
+}
 
-    /// The methods that each path has.
-    pub(crate) fn table(&self) -> Result<&RouteTable, Error> {
-        Ok(&self.made()?.1)
-    }
+/// The table of all routes: the given ones and those of this crate.
+pub(crate) fn table(routes: Routes) -> RouteTable {
+    routes::list(&[crate::health::routes, routes])
 }
 
 /// Why the routes make no document.
