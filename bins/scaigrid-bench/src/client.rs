@@ -35,7 +35,16 @@ impl Target {
 
     /// Puts a POST request with a JSON body into `request`.
     pub(crate) fn post(&self, request: &mut Vec<u8>, path: &str, body: &[u8]) {
-        self.begin(request, "POST", path);
+        self.send(request, "POST", path, body);
+    }
+
+    /// Puts a PUT request with a JSON body into `request`.
+    pub(crate) fn put(&self, request: &mut Vec<u8>, path: &str, body: &[u8]) {
+        self.send(request, "PUT", path, body);
+    }
+
+    fn send(&self, request: &mut Vec<u8>, method: &str, path: &str, body: &[u8]) {
+        self.begin(request, method, path);
         put(
             request,
             format_args!("content-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len()),

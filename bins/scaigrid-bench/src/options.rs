@@ -44,6 +44,12 @@ pub(crate) struct FloorCommit {
     /// Connections that commit on `PostgreSQL`; each takes all requests that wait at the time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) committers: u16,
+    /// Rows that every request's body is stored in
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) rows: u16,
+    /// A commit for each request, instead of one for all that wait
+    #[arg(long)]
+    pub(crate) apart: bool,
 }
 
 /// A group of measurements.
@@ -59,8 +65,16 @@ pub(crate) enum Scenario {
     ExpenseApproval,
     /// One Core by its id.
     CoreGet,
+    /// A page of fifty Cores.
+    CoreList,
     /// The list of modules.
     ModuleList,
+    /// One module by its id.
+    ModuleGet,
+    /// The same two where many tenants have settings and configurations of their own.
+    ManyTenants,
+    /// A change of a module's configuration, with its audit record.
+    ConfigPut,
     /// Memory with many suspended executions.
     SuspendedMemory,
 }
@@ -105,6 +119,9 @@ pub(crate) struct Measure {
     /// Suspended executions whose memory is measured [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     suspended: Option<u32>,
+    /// Tenants with settings and configurations of their own [default: 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tenants: Option<u32>,
     /// Short measurements, to see whether everything works; their figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
@@ -137,6 +154,11 @@ impl Measure {
     /// How many executions are suspended at once.
     pub(crate) fn suspended(&self) -> u32 {
         self.suspended.unwrap_or(if self.quick { 2_000 } else { 100_000 })
+    }
+
+    /// How many tenants there are where many are asked for.
+    pub(crate) fn tenants(&self) -> u32 {
+        self.tenants.unwrap_or(if self.quick { 500 } else { 10_000 })
     }
 
     /// How often a start is repeated.

@@ -15,7 +15,7 @@ use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
-use crate::scenario::{Bench, flows, reads, startup, suspended};
+use crate::scenario::{Bench, flows, reads, startup, suspended, tenants};
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
@@ -81,7 +81,14 @@ async fn measure(bench: &Bench<'_>, engines: &[Engine]) -> anyhow::Result<()> {
 
 async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     startup::measure(bench, engine).await?;
-    let shared = [Scenario::ApprovalFlow, Scenario::ExpenseApproval, Scenario::CoreGet, Scenario::ModuleList];
+    let shared = [
+        Scenario::ApprovalFlow,
+        Scenario::ExpenseApproval,
+        Scenario::CoreGet,
+        Scenario::CoreList,
+        Scenario::ModuleList,
+        Scenario::ModuleGet,
+    ];
     if shared.iter().any(|&scenario| bench.options.wants(scenario)) {
         let place = bench.databases.fresh(engine).await?;
         let host = Host::start(&bench.server, &place).await?;
@@ -95,6 +102,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         measured.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
         host.child.stop().await?;
     }
+    tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let state = Arc::new(move |config: &mut ServiceConfig| {
         config.app_data(web::Data::new(shared.clone()));
     });
-    let router = Router::new(edge, routes::all, state)?;
+    let router = Router::new(edge, routes::all, state);
     let server = HttpServer::new(move || router.app())
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .shutdown_timeout(FAREWELL_SECONDS)

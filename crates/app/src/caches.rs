@@ -1,4 +1,5 @@
-//! What every request needs and hardly ever changes: who a credential is, and which modules are on.
+//! What is asked for again and again and hardly ever changes: who a credential is, which modules are on, and how a Core
+//! is written.
 //!
 //! An entry is believed for a second at most, and only as long as nothing of its kind has been changed on this node or, as
 //! far as the bus has told, on another. Forgetting is counting: an entry remembers the count that it was looked up under,
@@ -11,13 +12,18 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use scaigrid_modules::{Effective, ModuleId};
-use scaigrid_scope::{Instant, Level, Principal};
+use scaigrid_scope::{CoreId, Instant, Level, Principal, TenantId};
 
 /// How long an entry is believed when nobody says that it has changed.
 const BELIEVED: Duration = Duration::from_secs(1);
 /// How many callers, and how many levels, are kept in mind.
 const CALLERS: u64 = 50_000;
 const LEVELS: u64 = 50_000;
+/// How many bytes of written Cores are kept in mind, and of one of them.
+const CORES: u64 = 8 << 20;
+const CORE: usize = 1 << 20;
+/// Changes of Cores are counted in so many places, so that those of one tenant do not make all others be forgotten.
+const CORE_COUNTS: usize = 64;
 
 /// What a caller is known by: the digest of their key, and where they say they want to act.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,13 +41,24 @@ struct KnownCaller {
 }
 
 /// The states of all modules at one level.
-pub(crate) type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
+pub type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
+
+/// A Core as the edge writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenCore {
+    /// The revision that it stood at.
+    pub revision: i64,
+    /// What the edge made of it.
+    pub text: Arc<[u8]>,
+}
 
 pub(crate) struct Caches {
     people: AtomicU64,
     modules: AtomicU64,
+    cores: [AtomicU64; CORE_COUNTS],
     callers: Cache<CallerKey, KnownCaller>,
     states: Cache<Level, (Begun, ModuleStates)>,
+    written: Cache<(TenantId, CoreId), (Begun, WrittenCore)>,
 }
 
 /// When a look-up began, and the count that it began under.
@@ -71,11 +88,16 @@ pub(crate) enum Remembered {
 
 impl Caches {
     pub(crate) fn new() -> Self {
+        let weight = |_: &(TenantId, CoreId), (_, core): &(Begun, WrittenCore)| {
+            u32::try_from(core.text.len()).unwrap_or(u32::MAX)
+        };
         Self {
             people: AtomicU64::new(0),
             modules: AtomicU64::new(0),
+            cores: [const { AtomicU64::new(0) }; CORE_COUNTS],
             callers: Cache::builder().max_capacity(CALLERS).time_to_live(BELIEVED).build(),
             states: Cache::builder().max_capacity(LEVELS).time_to_live(BELIEVED).build(),
+            written: Cache::builder().weigher(weight).max_capacity(CORES).time_to_live(BELIEVED).build(),
         }
     }
 
@@ -85,6 +107,21 @@ impl Caches {
 
     pub(crate) fn forget_modules(&self) {
         self.modules.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn forget_core(&self, core: CoreId) {
+        self.core_count(core).fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn forget_cores(&self) {
+        for count in &self.cores {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn core_count(&self, core: CoreId) -> &AtomicU64 {
+        // The last bits of an id are drawn.
+        &self.cores[core.ulid().0 as usize % CORE_COUNTS]
     }
 
     pub(crate) fn caller(&self, key: &CallerKey, now: Instant) -> Remembered {
@@ -129,6 +166,23 @@ impl Caches {
     pub(crate) fn keep_states(&self, begun: Begun, level: Level, states: &ModuleStates) {
         self.states.insert(level, (begun, Arc::clone(states)));
     }
+
+    pub(crate) fn written_core(&self, tenant: TenantId, core: CoreId) -> Option<WrittenCore> {
+        let (begun, written) = self.written.get(&(tenant, core))?;
+        begun.is_believed(self.core_count(core)).then_some(written)
+    }
+
+    /// To be called before the Core is looked up.
+    pub(crate) fn begin_core(&self, core: CoreId) -> Begun {
+        Begun::now(self.core_count(core))
+    }
+
+    /// Keeps how a Core is written, unless that is long.
+    pub(crate) fn keep_core(&self, begun: Begun, tenant: TenantId, core: CoreId, written: &WrittenCore) {
+        if written.text.len() <= CORE {
+            self.written.insert((tenant, core), (begun, written.clone()));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,5 +206,36 @@ mod tests {
         assert!(caches.states(tenant).is_none());
         caches.keep_states(caches.begin_states(), tenant, &states);
         assert!(caches.states(tenant).is_some());
+    }
+
+    #[test]
+    fn a_core_is_remembered_in_its_tenant_until_it_changes() {
+        let caches = Caches::new();
+        let draw = |at| scaigrid_engine::Ids::new().draw(Instant::from_micros(at));
+        let (tenant, other) = (TenantId::from_ulid(draw(1)), TenantId::from_ulid(draw(2)));
+        let (core, neighbour) = (CoreId::from_ulid(ulid::Ulid(1)), CoreId::from_ulid(ulid::Ulid(2)));
+        let written = WrittenCore { revision: 1, text: Arc::from(*b"{}") };
+        let begun = caches.begin_core(core);
+        caches.keep_core(begun, tenant, core, &written);
+        assert_eq!(caches.written_core(tenant, core), Some(written.clone()));
+        assert_eq!(caches.written_core(other, core), None);
+
+        caches.forget_core(neighbour);
+        assert_eq!(
+            caches.written_core(tenant, core),
+            Some(written.clone()),
+            "another one's change is no reason"
+        );
+        caches.forget_core(core);
+        assert_eq!(caches.written_core(tenant, core), None);
+        caches.keep_core(begun, tenant, core, &written);
+        assert_eq!(caches.written_core(tenant, core), None, "it was looked up before the change");
+
+        let long = WrittenCore { revision: 1, text: vec![b' '; CORE + 1].into() };
+        caches.keep_core(caches.begin_core(core), tenant, core, &long);
+        assert_eq!(caches.written_core(tenant, core), None);
+        caches.keep_core(caches.begin_core(core), tenant, core, &written);
+        caches.forget_cores();
+        assert_eq!(caches.written_core(tenant, core), None);
     }
 }

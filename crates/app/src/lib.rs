@@ -29,6 +29,7 @@ pub mod secrets;
 pub mod tenants;
 pub mod tokens;
 mod transaction;
+mod turns;
 pub mod users;
 pub mod webhooks;
 
@@ -39,7 +40,7 @@ use scaigrid_engine::{Engine, Ids};
 use scaigrid_outbound::Client;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Bell, Database};
-use scaigrid_scope::{AuditId, Clock, Instant, SystemScope};
+use scaigrid_scope::{AuditId, Clock, CoreId, Instant, SystemScope};
 
 pub use error::{Error, FieldError, Resource};
 pub use page::{Cursor, CursorPart, Page, PageRequest};
@@ -48,6 +49,7 @@ pub use transaction::Expected;
 
 use caches::Caches;
 use modules::{InvalidModules, Modules};
+use turns::Turns;
 
 /// What the application stands on.
 pub struct Parts {
@@ -90,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
     pub(crate) webhook_tests: webhooks::Tests,
+    pub(crate) config_turns: Turns,
 }
 
 impl std::fmt::Debug for App {
@@ -112,7 +115,6 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system } = parts;
         let mut listener = bus.listen();
-        let caches = Caches::new();
         let inner = Inner {
             database,
             bus,
@@ -124,8 +126,9 @@ impl App {
             tokens,
             outbound,
             system,
-            caches,
+            caches: Caches::new(),
             webhook_tests: webhooks::Tests::default(),
+            config_turns: Turns::new(),
         };
         let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.
@@ -137,10 +140,12 @@ impl App {
                 match heard {
                     Heard::Signal(Signal::PeopleChanged) => inner.caches.forget_people(),
                     Heard::Signal(Signal::ModulesChanged) => inner.caches.forget_modules(),
+                    Heard::Signal(Signal::CoreChanged(core)) => inner.caches.forget_core(core),
                     Heard::Signal(_) => {}
                     Heard::Missed => {
                         inner.caches.forget_people();
                         inner.caches.forget_modules();
+                        inner.caches.forget_cores();
                     }
                     Heard::Closed => return,
                 }
@@ -176,6 +181,12 @@ impl App {
         self.0.bus.publish(Signal::WebhooksChanged);
         // One that was switched on may have been waited for.
         self.0.database.ring(Bell::Outbox);
+    }
+
+    /// After a commit that made, changed, moved or removed a Core.
+    pub(crate) fn core_changed(&self, core: CoreId) {
+        self.0.caches.forget_core(core);
+        self.0.engine.core_changed(core);
     }
 
     /// After a commit that switched a module.

@@ -5,7 +5,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder};
 use scaigrid_app as app;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -159,13 +159,10 @@ impl<T: Serialize> Responder for Reply<T> {
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if let Some(revision) = self.revision {
-            response.insert_header((header::ETAG, conditional::etag(revision)));
-            response.insert_header((header::CACHE_CONTROL, "private, no-cache"));
-            let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-            if reads && IfNoneMatch::of(request.headers()).names(revision) {
-                return response.status(StatusCode::NOT_MODIFIED).finish();
-            }
+        if let Some(revision) = self.revision
+            && tag(&mut response, revision, request)
+        {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
         }
         if let Some(location) = self.location {
             response.insert_header((header::LOCATION, location));
@@ -177,15 +174,44 @@ impl<T: Serialize> Responder for Reply<T> {
     }
 }
 
+/// Says which revision an answer is; whether a GET has it already.
+fn tag(response: &mut HttpResponseBuilder, revision: u64, request: &HttpRequest) -> bool {
+    response.insert_header((header::ETAG, conditional::etag(revision)));
+    response.insert_header((header::CACHE_CONTROL, "private, no-cache"));
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    reads && IfNoneMatch::of(request.headers()).names(revision)
+}
+
 /// 200 with a value that was written as JSON before.
 #[derive(Debug)]
-pub(crate) struct Written(pub(crate) Vec<u8>);
+pub(crate) struct Written<B> {
+    text: B,
+    revision: Option<u64>,
+}
 
-impl Responder for Written {
+impl<B: AsRef<[u8]>> Written<B> {
+    pub(crate) const fn ok(text: B) -> Self {
+        Self { text, revision: None }
+    }
+
+    /// Says which revision this is, as [`Reply::with_etag`] does.
+    pub(crate) fn with_etag(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+}
+
+impl<B: AsRef<[u8]>> Responder for Written<B> {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         const HEAD: &[u8] = br#"{"status":"ok","data":"#;
+        let mut response = HttpResponse::Ok();
+        if let Some(revision) = self.revision
+            && tag(&mut response, revision, request)
+        {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
         let id = RequestId::of_request(request);
         let meta = match serde_json::to_vec(&Meta { request_id: id.as_str(), pagination: None }) {
             Ok(meta) => meta,
@@ -194,8 +220,8 @@ impl Responder for Written {
                 return crate::error::response(&error, Family::of_path(request.path()), id.as_str());
             }
         };
-        let body = [HEAD, &self.0, br#","meta":"#, &meta, b"}"].concat();
-        HttpResponse::Ok().content_type("application/json").body(body)
+        let body = [HEAD, self.text.as_ref(), br#","meta":"#, &meta, b"}"].concat();
+        response.content_type("application/json").body(body)
     }
 }
 
@@ -264,7 +290,7 @@ impl<T: Serialize> Responder for Listed<T> {
 }
 
 fn written<T: Serialize>(
-    mut response: actix_web::HttpResponseBuilder,
+    mut response: HttpResponseBuilder,
     envelope: &T,
     request: &HttpRequest,
     id: &RequestId,

@@ -15,12 +15,14 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use metrics::SharedString;
 use scaigrid_app::RequestContext;
 use scaigrid_scope as scope;
 use tracing::Instrument as _;
 
 use crate::error::{self, Error, Family};
+use crate::openapi::RouteTable;
 use crate::server::Edge;
 
 /// The header that carries the request id both ways.
@@ -141,9 +143,9 @@ pub(crate) async fn observe(
 
     let answered = next.call(request).instrument(span.clone()).await;
     let _entered = span.enter();
-    let note = |pattern: Option<String>, status: StatusCode| {
+    let note = |pattern: Option<Arc<str>>, status: StatusCode| {
         let latency = started.elapsed();
-        measure(&method, pattern.as_deref(), status, latency.as_secs_f64());
+        measure(&method, pattern, status, latency.as_secs_f64());
         tracing::info!(
             method = %method,
             path,
@@ -156,7 +158,10 @@ pub(crate) async fn observe(
         Ok(response) => {
             let mut response = dress(response.map_into_boxed_body(), &path, &id);
             add_headers(response.headers_mut(), &path, &id);
-            note(response.request().match_pattern(), response.status());
+            let request = response.request();
+            let table = request.app_data::<web::Data<RouteTable>>();
+            let pattern = table.and_then(|table| table.pattern(request.method().as_str(), &path));
+            note(pattern, response.status());
             Ok(response)
         }
         // The request is lost with the task that held it. The answer goes as the error's own.
@@ -228,8 +233,8 @@ fn add_headers(headers: &mut HeaderMap, path: &str, id: &RequestId) {
 }
 
 /// Counts the request. The labels are bounded: patterns of routes, known methods, classes of status.
-fn measure(method: &Method, pattern: Option<&str>, status: StatusCode, seconds: f64) {
-    let route = pattern.unwrap_or("unmatched").to_owned();
+fn measure(method: &Method, pattern: Option<Arc<str>>, status: StatusCode, seconds: f64) {
+    let route = pattern.map_or(SharedString::const_str("unmatched"), SharedString::from_shared);
     let method = match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

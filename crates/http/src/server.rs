@@ -9,20 +9,17 @@ use std::sync::Arc;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Bytes};
+use actix_web::web;
 use actix_web::{App, HttpRequest, HttpResponse};
 use scaigrid_app as app;
 use scaigrid_scope::Clock;
-use utoipa::openapi::OpenApi;
-use utoipa_actix_web::AppExt as _;
 
 use crate::auth::{self, Authenticator, ModuleGate};
 use crate::error::Error;
 use crate::health::{self, Readiness, RenderMetrics};
 use crate::idempotency::{self, IdempotencyStore};
 use crate::limits::{self, RateLimiter, RateLimits};
-use crate::openapi::table::RouteTable;
-use crate::openapi::{self, DocumentError, Routes, docs};
+use crate::openapi::{self, Reference, RouteTable, Routes, ServiceConfig, docs};
 use crate::paging::CursorKey;
 use crate::request;
 
@@ -92,9 +89,8 @@ pub struct Router {
     edge: web::Data<Edge>,
     routes: Routes,
     state: State,
-    document: Arc<OpenApi>,
-    written: Bytes,
-    table: Arc<RouteTable>,
+    reference: Arc<Reference>,
+    table: web::Data<RouteTable>,
 }
 
 impl fmt::Debug for Router {
@@ -105,16 +101,10 @@ impl fmt::Debug for Router {
 
 impl Router {
     /// A router of the domain's routes and the state that their handlers need.
-    pub fn new(parts: Parts, routes: Routes, state: State) -> Result<Self, DocumentError> {
-        let document = openapi::document(routes)?;
-        let table = Arc::new(RouteTable::of(&document));
-        let written = Bytes::from(document.to_json().unwrap_or_default());
-        Ok(Self { edge: web::Data::new(parts), routes, state, document: Arc::new(document), written, table })
-    }
-
-    /// The document of all routes.
-    pub fn document(&self) -> &OpenApi {
-        &self.document
+    pub fn new(parts: Parts, routes: Routes, state: State) -> Self {
+        let reference = Arc::new(Reference::of(routes));
+        let table = web::Data::new(openapi::table(routes));
+        Self { edge: web::Data::new(parts), routes, state, reference, table }
     }
 
     /// The application of one worker.
@@ -129,14 +119,21 @@ impl Router {
             InitError = (),
         > + use<>,
     > {
-        let Self { edge, routes, state, written, table, .. } = self.clone();
-        let (app, _) =
-            App::new().into_utoipa_app().configure(health::routes).configure(routes).split_for_parts();
-        app.app_data(edge)
+        let Self { edge, routes, state, reference, table } = self.clone();
+        let listed = web::Data::clone(&table);
+        App::new()
+            .configure(|config| {
+                let mut config = ServiceConfig::serving(config);
+                health::routes(&mut config);
+                routes(&mut config);
+                config.hand_over();
+            })
+            .app_data(edge)
+            .app_data(listed)
             .configure(|config| state(config))
-            .configure(|config| docs::mount(config, written))
+            .configure(|config| docs::mount(config, reference))
             .default_service(web::to(move |request: HttpRequest| {
-                let table = Arc::clone(&table);
+                let table = web::Data::clone(&table);
                 async move { Err::<HttpResponse, Error>(no_route(&table, &request)) }
             }))
             // The last one is the outermost.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use futures_util::TryFutureExt as _;
+use futures_util::future::try_join;
 use scaigrid_audit::chain::{Chain, Entry, RecordFields};
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Changes, Outcome, RequestContext};
 use scaigrid_scope::{AuditId, Instant, LevelScope};
@@ -18,7 +20,7 @@ use scaigrid_webhooks::Event;
 use serde_json::Value;
 use ulid::Ulid;
 
-use crate::database::{Bell, Connection, Transaction, with};
+use crate::database::{Bell, Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
@@ -188,10 +190,25 @@ pub async fn add(tx: &mut Transaction, record: &AuditRecord) -> Result<()> {
     let row = AuditRow::of(record)?;
     let waits = diesel::insert_into(audit_unsealed::table).values(row.unsealed());
     let insert = diesel::insert_into(audit_records::table).values(row);
-    with!(tx, c => insert.execute(c).await)?;
-    with!(tx, c => waits.execute(c).await)?;
+    let events = Vec::from_iter(Event::of_record(record));
+    let listening = match tx.engine()? {
+        // None of these needs another's answer: they make one journey.
+        Engine::Postgres(c) => {
+            let (mut inserting, mut queueing) = (&*c, &*c);
+            let written = try_join(insert.execute(&mut inserting), waits.execute(&mut queueing));
+            let (_, listening) =
+                try_join(written.map_err(Error::from), outbox::listeners(&*c, &events)).await?;
+            listening
+        }
+        Engine::Sqlite(c) => {
+            insert.execute(c).await?;
+            waits.execute(c).await?;
+            tx.note(Bell::Audit);
+            return outbox::write(tx, &events).await;
+        }
+    };
     tx.note(Bell::Audit);
-    outbox::write(tx, &Vec::from_iter(Event::of_record(record))).await
+    outbox::write_to(tx, &events, listening).await
 }
 
 /// By how much the clock of a node may be put back while it runs, without records being missed by a list that ends at an

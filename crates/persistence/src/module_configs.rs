@@ -138,6 +138,16 @@ pub async fn for_platform(
     of_levels(c, &[Level::Platform], module, vault).await
 }
 
+/// Has the transaction be the only one that changes what a level has configured of a module, if it has.
+pub async fn lock(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<()> {
+    let (level, scope_id) = place(scope.level());
+    // An update that changes nothing takes the row lock in both databases, by the same statement.
+    let update = diesel::update(module_configs::table.find((level.to_owned(), scope_id, module.to_string())))
+        .set(module_configs::revision.eq(module_configs::revision));
+    with!(tx, c => update.execute(c).await)?;
+    Ok(())
+}
+
 /// Keeps what a level has configured of a module, sealing what the schema calls secret, if what was there before still is
 /// what the caller saw: a revision, or nothing. False when somebody else was faster.
 #[expect(clippy::too_many_arguments, reason = "a row, what it must be now, and what it takes to write it")]

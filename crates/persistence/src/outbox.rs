@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use scaigrid_scope::WebhookId;
 use scaigrid_webhooks::{Event, delivery_id};
 
@@ -14,20 +14,41 @@ use crate::instant::Stamp;
 use crate::schema::{tenants, webhook_deliveries, webhooks};
 use crate::webhooks::decode_events;
 
+/// Who listens in a tenant: the tenant, its partner, the webhook, and what it wants.
+pub(crate) type Listener = (String, String, String, serde_json::Value);
+
+/// Who listens where events happened.
+macro_rules! listening {
+    ($events:expr) => {{
+        let tenants: BTreeSet<String> = $events.iter().map(|event| event.tenant_id.to_string()).collect();
+        webhooks::table
+            .inner_join(tenants::table.on(tenants::id.eq(webhooks::tenant_id)))
+            .filter(webhooks::tenant_id.eq_any(tenants))
+            .filter(webhooks::status.eq("active"))
+            .order(webhooks::id)
+            .select((webhooks::tenant_id, tenants::partner_id, webhooks::id, webhooks::events))
+    }};
+}
+
 /// Writes the letters that events give rise to. Where nobody listens that costs one look, and without events nothing.
 pub(crate) async fn write(tx: &mut Transaction, events: &[Event]) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    let tenants: BTreeSet<String> = events.iter().map(|event| event.tenant_id.to_string()).collect();
-    let listening = webhooks::table
-        .inner_join(tenants::table.on(tenants::id.eq(webhooks::tenant_id)))
-        .filter(webhooks::tenant_id.eq_any(tenants))
-        .filter(webhooks::status.eq("active"))
-        .order(webhooks::id)
-        .select((webhooks::tenant_id, tenants::partner_id, webhooks::id, webhooks::events));
-    let listening: Vec<(String, String, String, serde_json::Value)> =
-        with!(tx, c => listening.load(c).await)?;
+    let listening: Vec<Listener> = with!(tx, c => listening!(events).load(c).await)?;
+    write_to(tx, events, listening).await
+}
+
+/// Who listens to events, on a connection that sends other statements at the same time.
+pub(crate) async fn listeners(mut c: &AsyncPgConnection, events: &[Event]) -> Result<Vec<Listener>> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(listening!(events).load(&mut c).await?)
+}
+
+/// Writes the letters that events give rise to, to whom they concern of those that listen.
+pub(crate) async fn write_to(tx: &mut Transaction, events: &[Event], listening: Vec<Listener>) -> Result<()> {
     for (tenant, partner, id, wanted) in listening {
         let wanted = decode_events(&id, &wanted)?;
         let webhook: WebhookId = column("webhooks", "id", &id, &id)?;

@@ -13,6 +13,7 @@ on_both_databases!(
     a_forced_stop_cancels_what_runs,
     every_program_is_kept_and_can_be_had_back,
     a_change_on_top_of_another_one_is_refused,
+    a_core_is_shown_as_it_is_and_only_at_home,
     secrets_are_written_and_never_read,
     what_is_deleted_leaves_nothing_but_its_record,
     a_cancelled_execution_ends_and_asks_nobody,
@@ -276,6 +277,41 @@ fn a_change_on_top_of_another_one_is_refused(place: &Place) {
         let refusal = admin.put(&path, &json!({field: "x"})).refused(422, "VALIDATION_ERROR");
         assert_eq!(refusal.fields(), [field]);
     }
+    server.stop();
+}
+
+fn a_core_is_shown_as_it_is_and_only_at_home(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.host("Before", &programs::echo(1));
+    let path = format!("{CORES}/{core}");
+    let tag = |answer: &scaigrid_tests::Answer| answer.header("etag").unwrap().to_owned();
+    let first = admin.get(&path).answer(200);
+    assert_eq!(first.data()["source"]["flows"].as_array().map(Vec::len), Some(1));
+    // Again and again the same, but for the request's id; and not at all for those who have it.
+    let again = admin.get(&path).answer(200);
+    assert_eq!((again.data(), tag(&again)), (first.data(), tag(&first)));
+    admin.get(&path).header("if-none-match", &tag(&first)).answer(304);
+    // Another tenant sees none of it, also right after it was shown.
+    admin.tenant("elsewhere");
+    admin.in_tenant("elsewhere").get(&path).answer(404);
+    admin.get(&path).answer(200);
+    admin.in_tenant("elsewhere").get(&path).answer(404);
+    // Every change is seen at once.
+    admin.put(&path, &json!({"name": "After"})).answer(200);
+    let renamed = admin.get(&path).header("if-none-match", &tag(&first)).answer(200);
+    assert_eq!(renamed.data()["name"], "After");
+    assert_ne!(tag(&renamed), tag(&first));
+    for (action, status) in [("start", "running"), ("pause", "paused"), ("resume", "running")] {
+        admin.act(&core, action);
+        assert_eq!(admin.get(&path).answer(200).data()["status"], status);
+    }
+    admin.post("/v1/modules/scaicore/disable").answer(200);
+    admin.get(&path).refused(403, "MODULE_NOT_ENABLED");
+    admin.post("/v1/modules/scaicore/enable").answer(200);
+    assert_eq!(admin.get(&path).answer(200).data()["status"], "running");
+    admin.delete(&path).answer(204);
+    admin.get(&path).answer(404);
     server.stop();
 }
 

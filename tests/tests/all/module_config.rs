@@ -456,6 +456,42 @@ fn many_writers_lose_nothing(place: &Place) {
 }
 
 #[test]
+fn many_writers_on_two_nodes_are_all_heard() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), place.further_node("second").start());
+        let nodes = [first.admin(), second.admin()];
+        let rivals: Vec<_> = (0..8)
+            .map(|me| {
+                let node = nodes[me % 2].clone();
+                std::thread::spawn(move || {
+                    for turn in 0..6 {
+                        let body = json!({"default_model": format!("m{me}-{turn}")});
+                        node.put(BOT, &body).answer(200);
+                    }
+                })
+            })
+            .collect();
+        for rival in rivals {
+            rival.join().unwrap();
+        }
+        let configured = nodes[0].pages("/v1/audit/events?action=module.configure", "items");
+        assert_eq!(configured.len(), 8 * 6, "each change has its record");
+        // Each record tells what the one before it left behind: no change was made on top of something else.
+        let values = |record: &Value, side: &str| record["changes"]["default_model"][side].clone();
+        let mut left = std::collections::BTreeMap::new();
+        for record in &configured {
+            *left.entry(values(record, "after").to_string()).or_insert(0) += 1;
+            *left.entry(values(record, "before").to_string()).or_insert(0) -= 1;
+        }
+        left.retain(|_, count| *count != 0);
+        let last = nodes[1].get(BOT).answer(200).data()["global_config"]["default_model"].to_string();
+        assert_eq!(left, [(last, 1), ("null".to_owned(), -1)].into());
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
 fn another_node_knows_within_a_second_without_a_bus() {
     on(Db::Postgres, |place| {
         let (first, second) = (place.start(), place.further_node("second").start());

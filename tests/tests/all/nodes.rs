@@ -115,6 +115,25 @@ fn what_one_node_changes_counts_on_the_other() {
 }
 
 #[test]
+fn a_core_changed_on_one_node_is_shown_changed_on_the_other_within_a_second() {
+    on(Db::Postgres, |place| {
+        let (first, second) = (place.start(), second_node(place, None));
+        let (one, two) = (first.admin(), second.admin());
+        let path = format!("{CORES}/{}", one.host("Before", &programs::echo(1)));
+        assert_eq!(two.get(&path).answer(200).data()["name"], "Before");
+        one.put(&path, &json!({"name": "After"})).answer(200);
+        assert_eq!(one.get(&path).answer(200).data()["name"], "After", "at once where it was changed");
+        let begun = Instant::now();
+        eventually("the other node shows it", Duration::from_secs(3), || {
+            (two.get(&path).answer(200).data()["name"] == "After").then_some(())
+        });
+        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        first.stop();
+        second.stop();
+    });
+}
+
+#[test]
 fn many_resolvers_on_two_nodes_have_one_winner() {
     on(Db::Postgres, |place| {
         let (first, second) = (place.start(), second_node(place, None));

@@ -1,4 +1,5 @@
-//! A bare program that makes one durable insert of every request's body, in commits that many requests share.
+//! A bare program that makes durable inserts of every request's body, in commits that many requests share, or each has to
+//! itself.
 
 use std::sync::Arc;
 
@@ -26,6 +27,15 @@ diesel::table! {
     }
 }
 
+/// What goes into one commit.
+#[derive(Debug, Clone, Copy)]
+struct Amount {
+    /// Requests at most.
+    requests: usize,
+    /// Rows of each.
+    rows: usize,
+}
+
 /// A body that waits for its commit, and who is told of it.
 struct Waiting {
     body: Bytes,
@@ -35,11 +45,13 @@ struct Waiting {
 /// Serves until it is told to end.
 pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
     let (queue, waiting) = mpsc::channel(QUEUE);
+    let amount =
+        Amount { requests: if arguments.apart { 1 } else { BATCH }, rows: usize::from(arguments.rows) };
     let queue = web::Data::new(queue);
     actix_web::rt::System::new().block_on(async move {
         match arguments.database.strip_prefix("sqlite://") {
-            Some(path) => commit_to_sqlite(path, waiting)?,
-            None => commit_to_postgres(&arguments.database, arguments.committers, waiting).await?,
+            Some(path) => commit_to_sqlite(path, amount, waiting)?,
+            None => commit_to_postgres(&arguments.database, arguments.committers, amount, waiting).await?,
         }
         let server =
             HttpServer::new(move || App::new().app_data(queue.clone()).default_service(web::to(store)))
@@ -59,9 +71,9 @@ async fn store(queue: web::Data<mpsc::Sender<Waiting>>, body: Bytes) -> HttpResp
 }
 
 /// Takes what else waits behind the first.
-fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
+fn gather(most: usize, first: Waiting, waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
     batch.push(first);
-    while batch.len() < BATCH
+    while batch.len() < most
         && let Ok(next) = waiting.try_recv()
     {
         batch.push(next);
@@ -69,7 +81,7 @@ fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec
 }
 
 /// One thread is the writer, as `SQLite` has only one. The pragmas are the server's.
-fn commit_to_sqlite(path: &str, mut waiting: mpsc::Receiver<Waiting>) -> anyhow::Result<()> {
+fn commit_to_sqlite(path: &str, amount: Amount, mut waiting: mpsc::Receiver<Waiting>) -> anyhow::Result<()> {
     let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
     connection.batch_execute(
         "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -79,9 +91,10 @@ fn commit_to_sqlite(path: &str, mut waiting: mpsc::Receiver<Waiting>) -> anyhow:
     std::thread::spawn(move || {
         let mut batch = Vec::with_capacity(BATCH);
         while let Some(first) = waiting.blocking_recv() {
-            gather(first, &mut waiting, &mut batch);
+            gather(amount.requests, first, &mut waiting, &mut batch);
             let committed = connection.immediate_transaction(|connection| {
-                for Waiting { body, .. } in &batch {
+                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.body, amount.rows));
+                for body in bodies {
                     let row = bench_floor::body.eq(body.as_ref());
                     diesel::RunQueryDsl::execute(
                         diesel::insert_into(bench_floor::table).values(row),
@@ -99,6 +112,7 @@ fn commit_to_sqlite(path: &str, mut waiting: mpsc::Receiver<Waiting>) -> anyhow:
 async fn commit_to_postgres(
     url: &str,
     committers: u16,
+    amount: Amount,
     waiting: mpsc::Receiver<Waiting>,
 ) -> anyhow::Result<()> {
     let waiting = Arc::new(Mutex::new(waiting));
@@ -116,9 +130,10 @@ async fn commit_to_postgres(
                 {
                     let mut waiting = waiting.lock().await;
                     let Some(first) = waiting.recv().await else { return };
-                    gather(first, &mut waiting, &mut batch);
+                    gather(amount.requests, first, &mut waiting, &mut batch);
                 }
-                let bodies: Vec<&[u8]> = batch.iter().map(|waiting| waiting.body.as_ref()).collect();
+                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.body[..], amount.rows));
+                let bodies: Vec<&[u8]> = bodies.collect();
                 let insert = diesel::sql_query("INSERT INTO bench_floor (body) SELECT * FROM UNNEST($1)")
                     .bind::<Array<Binary>, _>(bodies);
                 let committed = RunQueryDsl::execute(insert, &mut connection).await.map(drop);

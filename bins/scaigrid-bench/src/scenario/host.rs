@@ -59,12 +59,17 @@ impl Host {
         connections(&self.target, count).await
     }
 
-    /// Makes a Core of a program and starts it; its id.
-    pub(crate) async fn host(&self, name: &str, program: &str) -> anyhow::Result<String> {
+    /// Makes a Core of a program; its id.
+    pub(crate) async fn keep(&self, name: &str, program: &str) -> anyhow::Result<String> {
         let source: Value = serde_json::from_str(program)?;
         let core =
             self.post("/v1/modules/scaicore/cores", &json!({ "name": name, "source": source })).await?;
-        let id = core["id"].as_str().context("a Core without an id")?.to_owned();
+        Ok(core["id"].as_str().context("a Core without an id")?.to_owned())
+    }
+
+    /// Makes a Core of a program and starts it; its id.
+    pub(crate) async fn host(&self, name: &str, program: &str) -> anyhow::Result<String> {
+        let id = self.keep(name, program).await?;
         let path = format!("/v1/modules/scaicore/cores/{id}");
         self.post(&format!("{path}/start"), &json!({})).await?;
         let begun = Instant::now();
@@ -80,17 +85,26 @@ impl Host {
         }
     }
 
-    /// The bytes that a path answers with.
-    pub(crate) async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+    /// The ids of the modules that there are.
+    pub(crate) async fn modules(&self) -> anyhow::Result<Vec<String>> {
+        let modules = self.get("/v1/modules").await?;
+        let ids = modules.as_array().context("no list of modules")?.iter();
+        ids.map(|module| Ok(module["module_id"].as_str().context("a module without an id")?.to_owned()))
+            .collect()
+    }
+
+    /// The bytes that a path answers a caller with.
+    pub(crate) async fn bytes_for(&self, key: &str, path: &str) -> anyhow::Result<Vec<u8>> {
         let mut request = Vec::new();
-        self.target.get(&mut request, path);
+        Target { key: key.to_owned(), ..self.target.clone() }.get(&mut request, path);
         let mut connection = Connection::open(self.target.address).await?;
         let answer = connection.exchange(&request).await?.expect(200).with_context(|| path.to_owned())?;
         Ok(answer.body.to_vec())
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let mut answer: Value = serde_json::from_slice(&self.bytes(path).await?)?;
+        let bytes = self.bytes_for(&self.target.key, path).await?;
+        let mut answer: Value = serde_json::from_slice(&bytes)?;
         Ok(answer["data"].take())
     }
 

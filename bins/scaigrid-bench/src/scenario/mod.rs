@@ -1,10 +1,13 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
+pub(crate) mod crowd;
 pub(crate) mod flows;
 pub(crate) mod host;
 pub(crate) mod reads;
 pub(crate) mod startup;
 pub(crate) mod suspended;
+pub(crate) mod tenants;
+pub(crate) mod writes;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};

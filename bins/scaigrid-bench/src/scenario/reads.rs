@@ -1,5 +1,8 @@
 //! Authorised reads, and their floor: the same bytes from a bare actix-web.
 
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
 use anyhow::ensure;
 
 use super::Bench;
@@ -11,22 +14,39 @@ use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
 use crate::scratch::Place;
 
-/// A client that reads one path.
+/// Cores on a page.
+const PAGE: usize = 50;
+
+/// What is read: one path, by one caller or by many.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    /// What it is called in the report.
+    pub(super) name: String,
+    /// The path.
+    pub(super) path: String,
+    /// The callers' keys.
+    pub(super) keys: Rc<[String]>,
+}
+
+/// A client that reads.
 struct Read {
     connection: Connection,
-    request: Vec<u8>,
-    /// How long the body is. Request ids differ from answer to answer, but not in length.
-    length: usize,
+    /// One request per caller.
+    requests: Rc<[Vec<u8>]>,
+    dice: Dice,
+    /// How long the body may be. Request ids differ from answer to answer, but not in length.
+    length: RangeInclusive<usize>,
 }
 
 impl Work for Read {
     const PHASES: &'static [&'static str] = &[];
 
     async fn once(&mut self, _: &mut Laps) -> anyhow::Result<()> {
-        let answer = self.connection.exchange(&self.request).await?.expect(200)?;
+        let request = &self.requests[self.dice.roll(self.requests.len())];
+        let answer = self.connection.exchange(request).await?.expect(200)?;
         ensure!(
-            answer.body.len() == self.length && answer.body.starts_with(br#"{"status":"ok""#),
-            "expected {} bytes, got {}: {}",
+            self.length.contains(&answer.body.len()) && answer.body.starts_with(br#"{"status":"ok""#),
+            "expected {:?} bytes, got {}: {}",
             self.length,
             answer.body.len(),
             answer.excerpt()
@@ -35,11 +55,45 @@ impl Work for Read {
     }
 }
 
-async fn clients(target: &Target, path: &str, length: usize, count: usize) -> anyhow::Result<Vec<Read>> {
-    let mut request = Vec::new();
-    target.get(&mut request, path);
-    let connections = connections(target, count).await?.into_iter();
-    Ok(connections.map(|connection| Read { connection, request: request.clone(), length }).collect())
+/// Numbers that look drawn and are the same in every run: xorshift.
+#[derive(Debug, Clone)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    /// The dice of one client.
+    pub(super) fn of(client: usize) -> Self {
+        Self((client as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// A number below `sides`, each as likely as the others.
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides.max(1) as u64).unwrap_or_default()
+    }
+}
+
+async fn clients(
+    target: &Target,
+    reading: &Reading,
+    length: &RangeInclusive<usize>,
+    count: usize,
+) -> anyhow::Result<Vec<Read>> {
+    let requests = reading.keys.iter().map(|key| {
+        let mut request = Vec::new();
+        Target { key: key.clone(), ..target.clone() }.get(&mut request, &reading.path);
+        request
+    });
+    let requests: Rc<[Vec<u8>]> = requests.collect();
+    let connections = connections(target, count).await?.into_iter().enumerate();
+    let clients = connections.map(|(number, connection)| Read {
+        connection,
+        requests: Rc::clone(&requests),
+        dice: Dice::of(number),
+        length: length.clone(),
+    });
+    Ok(clients.collect())
 }
 
 /// Measures the reads that were asked for.
@@ -49,41 +103,78 @@ pub(crate) async fn measure(
     host: &Host,
     place: &Place,
 ) -> anyhow::Result<()> {
-    if bench.options.wants(Scenario::CoreGet) {
+    let wants = |scenario| bench.options.wants(scenario);
+    let mut readings = Vec::new();
+    if wants(Scenario::CoreGet) {
         let core = host.host("read", Program::Expense.document()).await?;
-        let path = format!("/v1/modules/scaicore/cores/{core}");
-        one(bench, engine, host, place, "core_get", &path).await?;
+        readings.push(("core_get", format!("/v1/modules/scaicore/cores/{core}")));
     }
-    if bench.options.wants(Scenario::ModuleList) {
-        one(bench, engine, host, place, "module_list", "/v1/modules").await?;
+    if wants(Scenario::CoreList) {
+        for number in 0..PAGE {
+            host.keep(&format!("listed {number}"), Program::Expense.document()).await?;
+        }
+        readings.push(("core_list", format!("/v1/modules/scaicore/cores?limit={PAGE}")));
+    }
+    if wants(Scenario::ModuleList) {
+        readings.push(("module_list", "/v1/modules".to_owned()));
+    }
+    if wants(Scenario::ModuleGet) {
+        readings.push(("module_get", "/v1/modules/scaicore".to_owned()));
+    }
+    for (name, path) in readings {
+        let keys = Rc::from([host.target.key.clone()]);
+        one(bench, engine, host, place, &Reading { name: name.to_owned(), path, keys }).await?;
     }
     Ok(())
 }
 
-async fn one(
+/// Measures a reading and its floor at each number of clients, one right after the other.
+pub(super) async fn one(
     bench: &Bench<'_>,
     engine: Engine,
     host: &Host,
     place: &Place,
-    name: &str,
-    path: &str,
+    reading: &Reading,
 ) -> anyhow::Result<()> {
-    let body = host.bytes(path).await?;
-    let file = place.folder().join(format!("{name}.json"));
-    std::fs::write(&file, &body)?;
+    // Tenants may differ in the word for a module's status. A sample of the callers shows how long an answer is.
+    let mut bodies = Vec::new();
+    for key in reading.keys.iter().take(PAGE) {
+        bodies.push(host.bytes_for(key, &reading.path).await?);
+    }
+    let lengths = || bodies.iter().map(Vec::len);
+    let (shortest, longest) = (lengths().min().unwrap_or_default(), lengths().max().unwrap_or_default());
+    let length = shortest..=longest;
+    let file = place.folder().join("floor.json");
+    std::fs::write(&file, bodies.first().map(Vec::as_slice).unwrap_or_default())?;
     let file = file.display().to_string();
     let floor = super::floor(place.folder(), &["floor-http", "--body", &file], Vec::new()).await?;
-    let target = Target { address: floor.address, key: host.target.key.clone() };
-    let floor_name = format!("floor_http/{name}");
+    let target = Target { address: floor.address, key: String::new() };
+    let floor_name = format!("floor_http/{}", reading.name);
     let probe = host.probe(place).await?;
     let floor_probe = Probe::new(floor.pid, None);
     for &count in &bench.options.clients {
         let count = usize::from(count);
-        let readers = clients(&host.target, path, body.len(), count).await?;
-        let load = bench.measure(name, Some(engine), readers, &probe).await?;
-        let readers = clients(&target, path, body.len(), count).await?;
+        let readers = clients(&host.target, reading, &length, count).await?;
+        let load = bench.measure(&reading.name, Some(engine), readers, &probe).await?;
+        let readers = clients(&target, reading, &length, count).await?;
         let floor = bench.measure(&floor_name, None, readers, &floor_probe).await?;
         bench.keep(load, floor);
     }
     floor.stop().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_caller_is_as_likely_as_the_others() {
+        let mut counts = [0_u32; 10];
+        let mut dice = Dice::of(3);
+        for _ in 0..10_000 {
+            counts[dice.roll(counts.len())] += 1;
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        assert_ne!(Dice::of(0).roll(1 << 20), Dice::of(1).roll(1 << 20));
+    }
 }

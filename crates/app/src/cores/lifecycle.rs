@@ -40,7 +40,7 @@ impl App {
             let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else {
                 continue;
             };
-            self.0.engine.core_changed(id);
+            self.core_changed(id);
             if let Some(findings) = refusal {
                 return Err(Error::InvalidSource(findings));
             }
@@ -154,7 +154,7 @@ impl App {
                 cores::save(&mut transaction, scope, &stopped, found.revision, &self.0.vault).await?;
             if written == Written::Done {
                 transaction.commit().await?;
-                self.0.engine.core_changed(id);
+                self.core_changed(id);
                 return Ok(true);
             }
         }
@@ -197,7 +197,7 @@ impl App {
         let written = cores::save(&mut transaction, scope, &core, found.revision, &self.0.vault).await?;
         if written == Written::Done {
             transaction.commit().await?;
-            self.0.engine.core_changed(id);
+            self.core_changed(id);
         }
         Ok(())
     }

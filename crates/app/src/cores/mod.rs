@@ -12,6 +12,7 @@ use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
 
+pub use crate::caches::WrittenCore;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The module that Cores are the affairs of.
@@ -103,6 +104,27 @@ impl App {
         Ok(ShownCore { core, revision, diagnostics: Vec::new() })
     }
 
+    /// One Core as `write` writes it; as it was a second ago at most.
+    ///
+    /// # Errors
+    /// There is none of that id in the tenant, or it cannot be written.
+    pub async fn written_core(
+        &self,
+        by: &Authorized<perm::CoresView>,
+        id: CoreId,
+        write: impl FnOnce(ShownCore) -> Result<Vec<u8>, Error>,
+    ) -> Result<WrittenCore, Error> {
+        let (caches, tenant) = (&self.0.caches, by.tenant_scope().tenant_id());
+        if let Some(written) = caches.written_core(tenant, id) {
+            return Ok(written);
+        }
+        let begun = caches.begin_core(id);
+        let shown = self.core(by, id).await?;
+        let written = WrittenCore { revision: shown.revision, text: write(shown)?.into() };
+        caches.keep_core(begun, tenant, id, &written);
+        Ok(written)
+    }
+
     pub(crate) async fn find_core(&self, scope: TenantScope, id: CoreId) -> Result<Revised<Core>, Error> {
         let mut connection = self.0.database.read().await?;
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
@@ -191,7 +213,7 @@ impl App {
         }
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
-        self.0.engine.core_changed(after.id);
+        self.core_changed(after.id);
         Ok(ShownCore { core: after, revision: before.revision + 1, diagnostics })
     }
 
@@ -217,7 +239,7 @@ impl App {
         }
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
-        self.0.engine.core_changed(id);
+        self.core_changed(id);
         Ok(())
     }
 

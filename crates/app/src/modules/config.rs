@@ -4,7 +4,6 @@
 //! would count. Values of levels below are not looked at: they are checked when they are written.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_modules::config::{Finding, Layer, Levels, Origin, field_name};
@@ -17,9 +16,6 @@ use sha2::{Digest as _, Sha256};
 use super::Rules;
 use crate::transaction::{Expected, check_expected, ended};
 use crate::{App, Error, FieldError, Resource};
-
-/// How often a change is tried anew when somebody else's came between.
-const ATTEMPTS: usize = 8;
 
 /// A module's configuration as it stands at the caller's level. Secrets are masked.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,51 +133,77 @@ impl App {
             let plan = self.plan(&mut connection, caller, &manifest, expected, &patch).await?;
             return Ok(plan.bearing.view(&manifest, self.rules(&manifest)?));
         }
-        let mut tx = self.0.database.begin().await?;
-        let kept = self.keep_config(&mut tx, caller, request, &manifest, expected, &patch).await;
-        ended(tx, kept).await
+        // Those who change the same on this node take turns, and need not try again because of each other.
+        let turns = &self.0.config_turns;
+        let _turn = turns.of(&(caller.level_scope().level(), &manifest.module_id)).lock().await;
+        // Looked up before the transaction, which on SQLite is the only one there is. The write finds out whether it still
+        // is so.
+        let mut connection = self.0.database.read().await?;
+        let mut plan = self.plan(&mut connection, caller, &manifest, expected, &patch).await?;
+        drop(connection);
+        if let Some(before) = plan.before.take() {
+            let mut tx = self.0.database.begin().await?;
+            let kept =
+                self.keep_config(&mut tx, caller, request, &manifest, &mut plan.bearing, &before).await;
+            if !ended(tx, kept).await? {
+                return self.configure_alone(caller, request, &manifest, expected, &patch).await;
+            }
+        }
+        Ok(plan.bearing.view(&manifest, self.rules(&manifest)?))
     }
 
-    async fn keep_config(
+    /// After another node was faster: looks up what it wrote, checks the change against that and writes it, while nobody
+    /// else can.
+    async fn configure_alone(
         &self,
-        tx: &mut Transaction,
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
         request: &RequestContext,
         manifest: &Arc<Manifest>,
         expected: Expected<'_>,
         patch: &Value,
     ) -> Result<ConfigView, Error> {
-        let (schema, id, vault) = (&manifest.config_schema, &manifest.module_id, &self.0.vault);
-        for _ in 0..ATTEMPTS {
-            let Plan { mut bearing, before } = self.plan(tx, caller, manifest, expected, patch).await?;
-            let (Some(before), Some(own)) = (before, bearing.layers.last_mut()) else {
-                return Ok(bearing.view(manifest, self.rules(manifest)?));
-            };
-            let (now, seen) = (self.now(), own.revision);
-            let scope = caller.level_scope();
-            if !module_configs::save(tx, scope, id, schema, &own.layer, seen, now, vault).await? {
-                // Somebody else was faster: what they wrote is what this must be checked against.
-                continue;
+        let mut tx = self.0.database.begin().await?;
+        let kept = async {
+            module_configs::lock(&mut tx, caller.level_scope(), &manifest.module_id).await?;
+            let mut plan = self.plan(&mut tx, caller, manifest, expected, patch).await?;
+            if let Some(before) = plan.before.take()
+                && !self.keep_config(&mut tx, caller, request, manifest, &mut plan.bearing, &before).await?
+            {
+                return Err(Error::internal("a locked configuration was changed by another"));
             }
-            own.revision = Some(seen.unwrap_or(0) + 1);
-            let secrets: Vec<String> =
-                before.secrets(schema).into_iter().chain(own.layer.secrets(schema)).collect();
-            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-            let changes = diff(before.values(), own.layer.values(), &secrets);
-            let action = AuditAction::ModuleConfigure;
-            let record = AuditRecord::at_level(
-                self.audit_stamp(now),
-                caller,
-                request,
-                action,
-                id.to_string(),
-                changes,
-            )
-            .of_module(id.as_str());
-            audit::add(tx, &record).await?;
-            return Ok(bearing.view(manifest, self.rules(manifest)?));
+            Ok(plan.bearing.view(manifest, self.rules(manifest)?))
+        };
+        let kept = kept.await;
+        ended(tx, kept).await
+    }
+
+    /// Writes what the caller's level gives now, with the record of it; false when somebody else has changed it since it was
+    /// looked up, and nothing is written then.
+    async fn keep_config(
+        &self,
+        tx: &mut Transaction,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        request: &RequestContext,
+        manifest: &Manifest,
+        bearing: &mut Bearing,
+        before: &Layer,
+    ) -> Result<bool, Error> {
+        let (schema, id, vault) = (&manifest.config_schema, &manifest.module_id, &self.0.vault);
+        let own = bearing.layers.last_mut().ok_or_else(|| Error::internal("no level bears on the caller"))?;
+        let (now, seen) = (self.now(), own.revision);
+        let scope = caller.level_scope();
+        if !module_configs::save(tx, scope, id, schema, &own.layer, seen, now, vault).await? {
+            return Ok(false);
         }
-        Err(Error::Unavailable { retry_after: Duration::from_secs(1) })
+        own.revision = Some(seen.unwrap_or(0) + 1);
+        let secrets: Vec<String> =
+            before.secrets(schema).into_iter().chain(own.layer.secrets(schema)).collect();
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        let changes = diff(before.values(), own.layer.values(), &secrets);
+        let (stamp, action) = (self.audit_stamp(now), AuditAction::ModuleConfigure);
+        let record = AuditRecord::at_level(stamp, caller, request, action, id.to_string(), changes);
+        audit::add(tx, &record.of_module(id.as_str())).await?;
+        Ok(true)
     }
 
     async fn plan(

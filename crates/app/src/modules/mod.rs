@@ -22,7 +22,7 @@ use scaigrid_scope::{
 use serde_json::{Value, json};
 
 use crate::bootstrap::SET_UP_BY;
-use crate::caches::ModuleStates;
+pub use crate::caches::ModuleStates;
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
 
@@ -91,9 +91,20 @@ impl App {
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
     ) -> Result<Vec<ModuleView>, Error> {
-        let states = self.known_states(caller, caller.level_scope()).await?;
-        let views = self.0.catalogue.iter().filter_map(|manifest| self.view(manifest, &states));
-        Ok(views.collect())
+        Ok(self.views(&self.module_states(caller).await?))
+    }
+
+    /// The states of all modules at the level that the caller acts at, as they were a second ago at most.
+    pub async fn module_states(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesUse>,
+    ) -> Result<ModuleStates, Error> {
+        self.known_states(caller, caller.level_scope()).await
+    }
+
+    /// All modules in these states.
+    pub fn views(&self, states: &ModuleStates) -> Vec<ModuleView> {
+        self.0.catalogue.iter().filter_map(|manifest| self.view(manifest, states)).collect()
     }
 
     /// One module.
@@ -377,7 +388,7 @@ impl App {
     /// After a commit that moved Cores: tells every node.
     pub(crate) fn cores_moved(&self, cores: &[CoreId]) {
         for core in cores {
-            self.0.engine.core_changed(*core);
+            self.core_changed(*core);
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::http::header;
-use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use scaigrid_app as app;
 use utoipa_swagger_ui::Config;
 
+use super::Reference;
 use crate::error::Error;
 
 /// The reference's pages load only what comes from here; its styles are partly inline.
@@ -15,8 +16,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Mounts `/openapi.json` and `/docs/`. The document comes written: it is the same for every request.
-pub(crate) fn mount(config: &mut ServiceConfig, document: Bytes) {
+/// Mounts `/openapi.json` and `/docs/`.
+pub(crate) fn mount(config: &mut ServiceConfig, reference: Arc<Reference>) {
     let pages = Arc::new(
         // The outside validator of the specification is never asked.
         Config::from("/openapi.json").validator_url("none").try_it_out_enabled(true).deep_linking(true),
@@ -26,8 +27,8 @@ pub(crate) fn mount(config: &mut ServiceConfig, document: Bytes) {
         .route(
             "/openapi.json",
             web::get().to(move || {
-                let document = document.clone();
-                async move { HttpResponse::Ok().content_type("application/json").body(document) }
+                let document = reference.written();
+                async move { Ok::<_, Error>(HttpResponse::Ok().content_type("application/json").body(document?)) }
             }),
         )
         .route(

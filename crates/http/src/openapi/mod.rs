@@ -3,22 +3,51 @@
 //! What is true of every operation of a kind is added here and not repeated beside each handler: security, the
 //! errors that it can answer, the headers that it takes. An operation that says something itself keeps it.
 
-pub(crate) mod docs;
-pub(crate) mod table;
-
 mod common;
+pub(crate) mod docs;
+mod routes;
+mod table;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
-use actix_web::App;
+use actix_web::web::Bytes;
+use scaigrid_app as app;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Info, License, OpenApi, PathItem};
-use utoipa_actix_web::AppExt as _;
-use utoipa_actix_web::service_config::ServiceConfig;
 
-/// The routes of a part of the API, documented where they are declared.
-pub type Routes = fn(&mut ServiceConfig<'_>);
+pub use routes::{Routes, ServiceConfig};
+
+use crate::error::Error;
+pub(crate) use table::RouteTable;
+
+/// The document as it is served. It is made when somebody first asks, which may never be.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    routes: Routes,
+    written: OnceLock<Result<Bytes, DocumentError>>,
+}
+
+impl Reference {
+    pub(crate) const fn of(routes: Routes) -> Self {
+        Self { routes, written: OnceLock::new() }
+    }
+
+    /// The document as JSON.
+    pub(crate) fn written(&self) -> Result<Bytes, Error> {
+        let written = self.written.get_or_init(|| {
+            let document = document(self.routes)?;
+            Ok(Bytes::from(document.to_json().unwrap_or_default()))
+        });
+        written.clone().map_err(|error| app::Error::internal(error.to_string()).into())
+    }
+}
+
+/// The table of all routes: the given ones and those of this crate.
+pub(crate) fn table(routes: Routes) -> RouteTable {
+    routes::list(&[crate::health::routes, routes])
+}
 
 /// Why the routes make no document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +72,7 @@ pub enum DocumentError {
 
 /// The document of all routes: the given ones and those of this crate.
 pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
-    let app = App::new().into_utoipa_app().configure(crate::health::routes).configure(routes);
-    let (_, mut document) = app.split_for_parts();
+    let mut document = routes::describe(&[crate::health::routes, routes]);
     let mut info = Info::new("scaigrid", env!("CARGO_PKG_VERSION"));
     info.description =
         Some("A self-hosted, multi-tenant platform that hosts agent programs durably.".to_owned());

@@ -1,12 +1,12 @@
 //! Custom roles of the tenant that the caller acts in.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::custom_roles::{self, CustomRoleEdits};
 use scaigrid_scope::{CustomRoleId, Description, Instant, PermissionKey, Permissions, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::given::{Conflict, Problems, given, nullable};

@@ -1,12 +1,12 @@
 //! What became of what webhooks were told.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, post, web};
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{DeliveryId, Instant, WebhookId, perm};
 use scaigrid_webhooks::DeliveryState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Problems;
 use crate::auth::Allowed;

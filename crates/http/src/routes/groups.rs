@@ -1,11 +1,11 @@
 //! Groups of the tenant that the caller acts in.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::{App, groups};
 use scaigrid_scope::{GroupId, Instant, UserId, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::given::{Conflict, Problems};

@@ -1,11 +1,11 @@
 //! API keys.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, web};
 use scaigrid_app::{App, api_keys};
 use scaigrid_scope::{ApiKeyId, Instant, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::Problems;

@@ -1,11 +1,11 @@
 //! Who the caller is.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, web};
 use scaigrid_app::{App, me};
 use scaigrid_scope::{Credential, Level};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth::Caller;
 use crate::envelope::{DataOf, Reply};

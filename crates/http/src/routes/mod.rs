@@ -17,7 +17,7 @@ mod tenants;
 mod users;
 mod webhooks;
 
-use utoipa_actix_web::service_config::ServiceConfig;
+use crate::openapi::ServiceConfig;
 
 pub(crate) use audit::AuditRecord;
 pub(crate) use given::Problems;

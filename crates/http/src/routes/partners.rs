@@ -3,12 +3,12 @@
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, partners};
 use scaigrid_scope::{Instant, PartnerChanges, PartnerId, PartnerStatus, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::given::{Problems, StatusQuery, given, nullable};

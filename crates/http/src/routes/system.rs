@@ -1,11 +1,11 @@
 //! How the node does, for those who look after it.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, web};
 use scaigrid_app::App;
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Reply};

@@ -3,13 +3,13 @@
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, tenants};
 use scaigrid_scope::{Features, Instant, Name, TenantChanges, TenantId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::given::{Problems, StatusQuery, given, nullable};

@@ -1,12 +1,12 @@
 //! Users of the tenant that the caller acts in.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::rights::{DirectGrants, RoleChanges};
 use scaigrid_app::{App, users};
 use scaigrid_scope::{Instant, Role, UserChanges, UserId, UserKind, UserStatus, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::given::{Conflict, Problems, given, nullable};

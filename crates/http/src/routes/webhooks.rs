@@ -1,5 +1,6 @@
 //! Outgoing webhooks, and trying them out.
 
+use crate::openapi::ServiceConfig;
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{Instant, WebhookId, perm};
@@ -8,7 +9,6 @@ use scaigrid_webhooks::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 use super::Problems;

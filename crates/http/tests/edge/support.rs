@@ -23,6 +23,7 @@ use scaigrid_http::envelope::{DataOf, Listed, NoContent, PageOf, Reply, Workspac
 use scaigrid_http::health::{Condition, Readiness};
 use scaigrid_http::idempotency::{Answer, Begun, Claim, IdempotencyStore};
 use scaigrid_http::limits::{RateLimits, Windows};
+use scaigrid_http::openapi::ServiceConfig;
 use scaigrid_http::paging::{Bounds, CursorKey, PageParams, Paging};
 use scaigrid_http::path::PathId;
 use scaigrid_http::server::{Parts, Router};
@@ -34,7 +35,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ulid::Ulid;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 use validator::Validate;
 
 /// How often the handler that counts has run.
@@ -314,7 +314,7 @@ pub(crate) fn house(limits: Option<RateLimits>, database: Condition) -> House {
     let state = Arc::new(move |config: &mut web::ServiceConfig| {
         config.app_data(state.clone());
     });
-    House { router: Router::new(parts, routes, state).unwrap(), runs, claims, clock }
+    House { router: Router::new(parts, routes, state), runs, claims, clock }
 }
 
 /// An answer, read.

@@ -5,13 +5,13 @@ mod verify;
 
 use std::net::IpAddr;
 
+use crate::openapi::ServiceConfig;
 use actix_web::{get, web};
 use scaigrid_app::{App, audit};
 use scaigrid_scope::{Instant, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::Problems;
 use crate::auth::AllowedAtLevel;

@@ -4,12 +4,14 @@ mod config;
 mod explain;
 mod texts;
 
+use crate::openapi::ServiceConfig;
+use std::rc::Rc;
+
 use actix_web::{delete, get, post, web};
 use scaigrid_app::{App, modules};
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::auth::AllowedAtLevel;
 use crate::envelope::{DataOf, NoContent, Reply, Written};
@@ -132,8 +134,12 @@ async fn list_modules(
     caller: AllowedAtLevel<perm::ModulesUse>,
     app: web::Data<App>,
     texts: web::Data<Texts>,
-) -> Result<Written, Error> {
-    Ok(Written(texts.list(app.modules(&caller).await?)?))
+) -> Result<Written<Rc<[u8]>>, Error> {
+    let states = app.module_states(&caller).await?;
+    if let Some(text) = texts.known_list(&states) {
+        return Ok(Written::ok(text));
+    }
+    Ok(Written::ok(texts.list(&states, app.views(&states))?))
 }
 
 /// Get one module.
@@ -149,8 +155,8 @@ async fn get_module(
     id: web::Path<String>,
     app: web::Data<App>,
     texts: web::Data<Texts>,
-) -> Result<Written, Error> {
-    Ok(Written(texts.one(app.module(&caller, &id).await?)?))
+) -> Result<Written<Rc<[u8]>>, Error> {
+    Ok(Written::ok(texts.one(app.module(&caller, &id).await?)?))
 }
 
 /// Enable a module at the caller's own level, or in the tenant that the request names.

@@ -1,5 +1,7 @@
 //! Cores: parse a bundle, create, list, get, replace, delete.
 
+use std::sync::Arc;
+
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::cores::CoreFilter;
@@ -18,7 +20,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::conditional::IfMatch;
-use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
+use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply, Written};
 use crate::filters::Filters;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
@@ -264,10 +266,10 @@ pub(super) async fn get(
     caller: Allowed<perm::CoresView>,
     id: PathId<CoreId>,
     app: web::Data<App>,
-) -> Result<Reply<CoreView>, Error> {
-    let shown = app.core(&caller, id.0).await?;
-    let revision = shown.revision.cast_unsigned();
-    Ok(Reply::ok(CoreView::whole(shown)).with_etag(revision))
+) -> Result<Written<Arc<[u8]>>, Error> {
+    let write = |shown| serde_json::to_vec(&CoreView::whole(shown)).map_err(scaigrid_app::Error::internal);
+    let written = app.written_core(&caller, id.0, write).await?;
+    Ok(Written::ok(written.text).with_etag(written.revision.cast_unsigned()))
 }
 
 /// What of a Core is to be replaced; what is left out stays.

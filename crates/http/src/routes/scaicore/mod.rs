@@ -8,7 +8,7 @@ mod lifecycle;
 mod versions;
 mod wire;
 
-use utoipa_actix_web::service_config::ServiceConfig;
+use crate::openapi::ServiceConfig;
 
 /// Every route of the module.
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
