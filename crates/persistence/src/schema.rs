@@ -92,6 +92,7 @@ diesel::table! {
         user_id -> Text,
         heard_at -> Moment,
         created_at -> Moment,
+        groups_heard_at -> Moment,
     }
 }
 
@@ -149,6 +150,7 @@ diesel::table! {
         tenant_id -> Text,
         group_id -> Text,
         user_id -> Text,
+        issuer -> Nullable<Text>,
     }
 }
 

@@ -1,0 +1,4 @@
+-- Memberships that a trusted issuer of tokens made: only the same issuer takes them back.
+ALTER TABLE group_members ADD COLUMN issuer TEXT;
+-- The youngest token whose word about groups was taken.
+ALTER TABLE external_identities ADD COLUMN groups_heard_at TIMESTAMPTZ NOT NULL DEFAULT 'epoch';
