@@ -26,9 +26,8 @@ pub struct Claim<'a> {
     pub fingerprint: [u8; 32],
 }
 
-/// What a kept answer is sealed for.
 fn place(claim: &Claim<'_>) -> String {
-    format!("idempotency/{}/{}", claim.endpoint, claim.key)
+    idempotency::sealing_place(claim.endpoint, claim.key)
 }
 
 impl App {

@@ -492,6 +492,8 @@ diesel::table! {
         revision -> BigInt,
         created_at -> Moment,
         updated_at -> Moment,
+        previous_secret -> Nullable<Text>,
+        previous_until -> Nullable<Moment>,
     }
 }
 

@@ -103,13 +103,13 @@ impl NamedGroups {
     pub fn read<'a>(names: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let mut read = Self::default();
         for name in names {
-            let named = name.and_then(|name| {
+            let group = name.and_then(|name| {
                 let name = Name::parse(name).ok()?;
                 Some(NamedGroup { slug: Slug::from_name(name.as_str())?, name })
             });
-            match named {
-                Some(named) if read.contains(&named.slug) => {}
-                Some(named) if read.groups.len() < Group::MAX_OF_USER => read.groups.push(named),
+            match group {
+                Some(group) if read.contains(&group.slug) => {}
+                Some(group) if read.groups.len() < Group::MAX_OF_USER => read.groups.push(group),
                 _ => read.left_out += 1,
             }
         }
