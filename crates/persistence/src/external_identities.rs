@@ -78,6 +78,19 @@ pub async fn add(
     Ok(())
 }
 
+/// Notes in a column when the youngest word was issued, if it is younger than what stands there.
+macro_rules! hear {
+    ($column:ident, $tx:expr, $scope:expr, $subject:expr, $at:expr) => {{
+        let update = diesel::update(external_identities::table)
+            .filter(external_identities::tenant_id.eq($scope.tenant_id().to_string()))
+            .filter(external_identities::issuer.eq($subject.issuer.to_owned()))
+            .filter(external_identities::subject.eq($subject.name.to_owned()))
+            .filter(external_identities::$column.lt(Stamp($at)))
+            .set(external_identities::$column.eq(Stamp($at)));
+        Ok(with!($tx, c => update.execute(c).await)? > 0)
+    }};
+}
+
 /// Takes an issuer's word about roles of an instant. False when a younger one has been taken already.
 pub async fn hear(
     tx: &mut Transaction,
@@ -85,14 +98,7 @@ pub async fn hear(
     subject: Subject<'_>,
     at: Instant,
 ) -> Result<bool> {
-    let update = diesel::update(external_identities::table)
-        .filter(external_identities::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(external_identities::issuer.eq(subject.issuer.to_owned()))
-        .filter(external_identities::subject.eq(subject.name.to_owned()))
-        .filter(external_identities::heard_at.lt(Stamp(at)))
-        .set(external_identities::heard_at.eq(Stamp(at)));
-    let rows = with!(tx, c => update.execute(c).await)?;
-    Ok(rows > 0)
+    hear!(heard_at, tx, scope, subject, at)
 }
 
 /// Takes an issuer's word about groups of an instant. False when a younger one has been taken already.
@@ -102,12 +108,5 @@ pub async fn hear_groups(
     subject: Subject<'_>,
     at: Instant,
 ) -> Result<bool> {
-    let update = diesel::update(external_identities::table)
-        .filter(external_identities::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(external_identities::issuer.eq(subject.issuer.to_owned()))
-        .filter(external_identities::subject.eq(subject.name.to_owned()))
-        .filter(external_identities::groups_heard_at.lt(Stamp(at)))
-        .set(external_identities::groups_heard_at.eq(Stamp(at)));
-    let rows = with!(tx, c => update.execute(c).await)?;
-    Ok(rows > 0)
+    hear!(groups_heard_at, tx, scope, subject, at)
 }

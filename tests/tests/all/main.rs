@@ -32,4 +32,5 @@ mod story;
 mod strangers;
 mod suspension;
 mod tokens;
+mod webhook_secrets;
 mod webhooks;
