@@ -19,6 +19,7 @@ mod provider;
 mod proxy;
 mod receiver;
 mod scaicore;
+mod sealing;
 mod server;
 
 pub use client::{Answer, Client, Request};
@@ -28,7 +29,8 @@ pub use provider::Provider;
 pub use proxy::Proxy;
 pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
-pub use server::{Launch, Server, run, server_binary};
+pub use sealing::seal_as_before;
+pub use server::{Launch, Server, run, server_binary, spawn};
 
 use std::time::{Duration, Instant};
 

@@ -52,6 +52,13 @@ fn command() -> Command {
     command
 }
 
+/// Starts the program; its output goes nowhere.
+pub fn spawn(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
+    let mut command = command();
+    command.current_dir(folder).args(arguments).envs(variables.iter().copied());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// Runs the program to its end, which must come within a minute.
 pub fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut child = command()

@@ -22,12 +22,15 @@ use settings::{Command, Invocation};
 /// Does what the command line asks for; the exit code is 2 for what the operator must put right before a start, and 1 for
 /// what went wrong while running.
 pub fn run(invocation: Invocation) -> ExitCode {
-    let Invocation { command, settings } = invocation;
+    let Invocation { command, settings, warnings } = invocation;
     let outcome = match command {
         Command::Openapi => print_document(),
         Command::Migrate => in_runtime(compose::migrate(&settings)),
         Command::Serve => {
             logging::start(&settings);
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
             in_runtime(serve::serve(&settings))
         }
         Command::Admin { json, key, task } => in_runtime(admin::administer(&settings, key, json, task)),

@@ -53,12 +53,12 @@ pub struct Counted {
 }
 
 /// A group as the audit log tells of it.
-fn state(group: &Group) -> Value {
+pub(crate) fn state(group: &Group) -> Value {
     json!({"name": group.name.as_str(), "slug": group.slug.as_str()})
 }
 
 /// The members that were put in or taken out: who stayed is no news, and a thousand of them would hide it.
-fn membership(state: &mut Value, users: &BTreeSet<UserId>) {
+pub(crate) fn membership(state: &mut Value, users: &BTreeSet<UserId>) {
     let users: Map<String, Value> = users.iter().map(|user| (user.to_string(), true.into())).collect();
     state["members"] = Value::Object(users);
 }

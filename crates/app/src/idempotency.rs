@@ -28,9 +28,8 @@ pub struct Claim<'a> {
     pub begun_at: Instant,
 }
 
-/// What a kept answer is sealed for.
 fn place(claim: &Claim<'_>) -> String {
-    format!("idempotency/{}/{}", claim.endpoint, claim.key)
+    idempotency::sealing_place(claim.endpoint, claim.key)
 }
 
 impl App {

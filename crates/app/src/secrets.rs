@@ -1,29 +1,34 @@
 //! Changing the keys of the secrets at rest, beside running servers.
 //!
 //! It is done in small transactions, each of which leaves everything readable, so it can be broken off anywhere and begun
-//! again: what is done is left alone, and a run that finds nothing to do changes nothing. The record in the audit log,
+//! again: what is done is left alone, and a run that finds nothing to do changes nothing. Those who write meanwhile seal
+//! under the youngest data key themselves, so one pass is enough. The record in the audit log,
 //! with what the run did, is written at its end.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::cores::{self, Resealed};
 use scaigrid_persistence::partners::PartnerFilter;
+use scaigrid_persistence::sealed::{self, Position};
 use scaigrid_persistence::tenants::TenantFilter;
 use scaigrid_persistence::{Transaction, audit, data_keys, partners, platform_facts, tenants};
-use scaigrid_scope::{
-    AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, PartnerId, Permission, TenantId, TenantScope, perm,
-};
+use scaigrid_scope::{AuthorizedAtLevel, Instant, Level, LevelScope, PartnerId, Permission, TenantId, perm};
 use serde_json::json;
 
 use crate::bootstrap::MASTER_KEY;
 use crate::transaction::ended;
 use crate::{App, Error};
 
+pub use scaigrid_persistence::sealed::Store;
+
 /// The fact that tells when a run began that gives every tenant a younger data key, so that it can be gone on with.
 const RENEWING_SINCE: &str = "data_keys_renewed_since";
 /// How many rows are looked at, and keys wrapped, at once.
 const PAGE: i64 = 100;
-/// How often it is tried to seal a Core's secrets anew that is changed all the time. Whoever changes it does the same.
-const TRIES: u32 = 5;
+/// How long a reader may take between a sealed text and its key. Who takes longer is told of a fault, and tries again.
+const READERS: Duration = Duration::from_secs(1);
 
 /// What a run has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +36,17 @@ pub struct Rotation {
     /// Tenants, partners and the platform as far as they got a younger data key.
     pub renewed: u64,
     /// Cores whose secrets were sealed anew.
-    pub resealed: u64,
+    pub cores: u64,
+    /// Configurations of modules whose secrets were.
+    pub module_configs: u64,
+    /// Outgoing webhooks whose secrets were.
+    pub webhooks: u64,
+    /// Answers kept for idempotency keys that were.
+    pub answers: u64,
+    /// Data keys that were removed, since nothing lay under them any more.
+    pub removed: u64,
+    /// Data keys that are not the youngest of their owner and stay, since something still lies under them.
+    pub left: u64,
     /// Data keys that were wrapped by the first master key.
     pub wrapped: u64,
     /// Whether the database names another master key now, without which no server starts.
@@ -43,8 +58,8 @@ pub struct Rotation {
 pub enum Progress {
     /// So many tenants have been looked at for a younger data key.
     Tenants(u64),
-    /// So many Cores have been looked at.
-    Cores(u64),
+    /// So many things of a kind have been looked at.
+    Rows(Store, u64),
     /// So many data keys have been wrapped.
     Keys(u64),
 }
@@ -52,7 +67,8 @@ pub enum Progress {
 impl App {
     /// Brings everything under the first master key: wraps the data keys by it, and seals anew what is not sealed under its
     /// tenant's youngest data key, as texts of earlier versions. With `renew` every tenant that has a data key gets a
-    /// younger one before. Afterwards the other master keys are needed no more.
+    /// younger one before. Data keys under which nothing lies any more are removed. Afterwards the other master keys are
+    /// needed no more.
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] for all but super admins at the platform's level. A secret that does not open is
@@ -71,7 +87,16 @@ impl App {
         if renew {
             done.renewed = self.renew_data_keys(progress).await?;
         }
-        done.resealed = self.reseal_cores(progress).await?;
+        for store in Store::ALL {
+            let resealed = self.reseal(store, progress).await?;
+            match store {
+                Store::Environments => done.cores = resealed,
+                Store::ModuleConfigs => done.module_configs = resealed,
+                Store::Webhooks => done.webhooks = resealed,
+                Store::Answers => done.answers = resealed,
+            }
+        }
+        (done.removed, done.left) = self.remove_data_keys().await?;
         done.wrapped = self.wrap_data_keys(progress).await?;
         let mut tx = self.0.database.begin().await?;
         let closed = self.close_rotation(&mut tx, caller, request, renew, &mut done).await;
@@ -125,59 +150,90 @@ impl App {
         Ok(made)
     }
 
-    async fn reseal_cores(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<u64, Error> {
+    /// Seals anew what is not sealed under the youngest data key of its owner; each row in a transaction of its own, so that
+    /// nobody waits for long.
+    async fn reseal(&self, store: Store, progress: &(dyn Fn(Progress) + Sync)) -> Result<u64, Error> {
         let (mut resealed, mut seen) = (0, 0);
-        let mut after: Option<CoreId> = None;
+        let mut after: Option<Position> = None;
         loop {
             let mut connection = self.0.database.read().await?;
-            let page = cores::environments(&mut connection, &self.0.system, after, PAGE).await?;
-            drop(connection);
+            let system = &self.0.system;
+            let page = sealed::page(&mut connection, system, store, None, after.as_ref(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(resealed) };
-            let first = after;
-            after = Some(last.core);
-            for environment in &page {
-                seen += 1;
-                if !environment.has_secrets() {
+            after = Some(last.position.clone());
+            seen += page.len() as u64;
+            let mut youngest: HashMap<Level, Option<String>> = HashMap::new();
+            for level in page.iter().map(|found| found.level) {
+                if let Entry::Vacant(unknown) = youngest.entry(level) {
+                    unknown.insert(data_keys::youngest_id(&mut connection, self.scope_of(level)).await?);
+                }
+            }
+            drop(connection);
+            let of = |level: Level| youngest.get(&level).and_then(Option::as_deref);
+            for found in page.iter().filter(|found| !found.is_under(of(found.level))) {
+                let scope = self.scope_of(found.level);
+                let mut tx = self.0.database.begin().await?;
+                let vault = &self.0.vault;
+                let done = sealed::reseal(&mut tx, scope, store, &found.position, vault, self.now()).await;
+                resealed += u64::from(ended(tx, done.map_err(Error::from)).await?);
+            }
+            progress(Progress::Rows(store, seen));
+        }
+    }
+
+    fn scope_of(&self, level: Level) -> LevelScope {
+        match level {
+            Level::Platform => LevelScope::Platform(self.0.system.platform()),
+            Level::Partner(id) => LevelScope::Partner(self.0.system.partner(id)),
+            Level::Tenant(id) => LevelScope::Tenant(self.0.system.tenant(id)),
+        }
+    }
+
+    /// Removes the data keys that are not the youngest of their owner, as far as nothing lies under them any more; and
+    /// counts those that stay.
+    async fn remove_data_keys(&self) -> Result<(u64, u64), Error> {
+        let (mut removed, mut left) = (0, 0);
+        let mut after: Option<Level> = None;
+        loop {
+            let mut connection = self.0.database.read().await?;
+            let page = data_keys::old(&mut connection, &self.0.system, after, PAGE).await?;
+            drop(connection);
+            if after.is_none() && !page.is_empty() {
+                // Whoever has read a text that has been sealed anew since is about to look for its key.
+                tokio::time::sleep(READERS).await;
+            }
+            let Some(last) = page.last() else { return Ok((removed, left)) };
+            after = Some(last.level);
+            for old in &page {
+                let needed = self.needed(old.level).await?;
+                let (still, gone): (Vec<_>, Vec<_>) =
+                    old.ids.iter().cloned().partition(|id| needed.contains(id));
+                left += still.len() as u64;
+                if gone.is_empty() {
                     continue;
                 }
-                let scope = self.0.system.tenant(environment.tenant);
-                let mut outcome = self.reseal(scope, environment).await?;
-                for _ in 1..TRIES {
-                    if outcome != Resealed::Changed {
-                        break;
-                    }
-                    outcome = self.reseal_again(scope, first, environment.core).await?;
-                }
-                resealed += u64::from(outcome == Resealed::Done);
+                let mut tx = self.0.database.begin().await?;
+                let count = data_keys::remove(&mut tx, self.scope_of(old.level), &gone).await;
+                removed += ended(tx, count.map_err(Error::from)).await? as u64;
             }
-            progress(Progress::Cores(seen));
         }
     }
 
-    async fn reseal(
-        &self,
-        scope: TenantScope,
-        environment: &cores::SealedEnvironment,
-    ) -> Result<Resealed, Error> {
-        let mut tx = self.0.database.begin().await?;
-        let outcome = cores::reseal(&mut tx, scope, environment, &self.0.vault, self.now()).await;
-        ended(tx, outcome.map_err(Error::from)).await
-    }
-
-    /// Looks again at a Core that was changed meanwhile.
-    async fn reseal_again(
-        &self,
-        scope: TenantScope,
-        before: Option<CoreId>,
-        core: CoreId,
-    ) -> Result<Resealed, Error> {
-        let mut connection = self.0.database.read().await?;
-        let page = cores::environments(&mut connection, &self.0.system, before, PAGE).await?;
-        drop(connection);
-        match page.iter().find(|environment| environment.core == core) {
-            Some(environment) => self.reseal(scope, environment).await,
-            None => Ok(Resealed::Needless),
+    /// The data keys that something of a level lies under.
+    async fn needed(&self, level: Level) -> Result<HashSet<String>, Error> {
+        let mut needed = HashSet::new();
+        for store in Store::ALL {
+            let mut after: Option<Position> = None;
+            loop {
+                let mut connection = self.0.database.read().await?;
+                let (system, of) = (&self.0.system, Some(level));
+                let page = sealed::page(&mut connection, system, store, of, after.as_ref(), PAGE).await?;
+                needed.extend(page.iter().flat_map(sealed::Found::keys).map(str::to_owned));
+                let Some(last) = page.into_iter().next_back() else { break };
+                after = Some(last.position);
+            }
         }
+        Ok(needed)
     }
 
     async fn wrap_data_keys(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<u64, Error> {
@@ -213,12 +269,13 @@ impl App {
         if renew {
             platform_facts::remove(tx, RENEWING_SINCE).await?;
         }
-        if *done == Rotation::default() {
+        if (Rotation { left: 0, ..*done }) == Rotation::default() {
             return Ok(());
         }
         let before = json!({"master_key": named});
         let after = json!({
-            "master_key": own, "renewed": done.renewed, "resealed": done.resealed, "wrapped": done.wrapped,
+            "master_key": own, "renewed": done.renewed, "wrapped": done.wrapped, "removed": done.removed,
+            "resealed": done.cores + done.module_configs + done.webhooks + done.answers,
         });
         let changes = diff(&before, &after, &[]);
         let stamp = self.audit_stamp(now);

@@ -2,7 +2,10 @@
 //!
 //! Someone whom an issuer names for the first time is made a user of the tenant that the token, or the issuer's setting,
 //! names. From then on issuer and subject say who they are, whatever else changes. Where tokens carry roles, the youngest
-//! token decides about those that its issuer may give; the others are left alone. The claim `groups` is not read.
+//! token decides about those that its issuer may give; the others are left alone. With groups it is the same; see
+//! [`groups`](self::groups).
+
+mod groups;
 
 use std::time::Duration;
 
@@ -13,11 +16,11 @@ use scaigrid_oidc::{Issuers, TokenRefused};
 use scaigrid_persistence::external_identities::{self, KnownSubject, Subject};
 use scaigrid_persistence::users::UserFilter;
 use scaigrid_persistence::{
-    self as persistence, Connection, Transaction, api_keys, audit, grants, groups, partners, tenants, users,
+    self as persistence, Connection, Transaction, api_keys, audit, grants, partners, tenants, users,
 };
 use scaigrid_scope::token::{BearerToken, TokenClaims, VerifiedToken};
 use scaigrid_scope::{
-    Credential, Email, Identity, Instant, Role, TenantRef, TenantStatus, User, UserChanges, UserId,
+    Credential, Email, Identity, Instant, Role, Tenant, TenantRef, TenantStatus, User, UserChanges, UserId,
     UserStatus,
 };
 use serde_json::Value;
@@ -77,13 +80,13 @@ impl App {
         let user = match known {
             // Someone new gets no place in a tenant that stands still.
             None if home.status == TenantStatus::Suspended => return Err(Error::TenantSuspended),
-            Some(known) if !has_news(&known, claims) => known.user,
+            Some(known) if !has_news(&known, &verified, &home) => known.user,
             _ => self.receive(&verified, &home, now).await?,
         };
         let (groups, grants) = {
             let mut connection = self.0.database.read().await?;
             let scope = self.0.system.tenant(home.id);
-            let groups = groups::of_user(&mut connection, scope, user.id).await?;
+            let groups = persistence::groups::of_user(&mut connection, scope, user.id).await?;
             (groups, grants::held(&mut connection, scope, user.id).await?)
         };
         let identity = Identity {
@@ -150,7 +153,7 @@ impl App {
         Ok(if found.len() == 1 { found.pop() } else { None })
     }
 
-    /// Takes in what a token says that is new: somebody, or their roles.
+    /// Takes in what a token says that is new: somebody, their roles, or their groups.
     async fn receive(&self, verified: &VerifiedToken, home: &TenantRef, now: Instant) -> Result<User, Error> {
         let mut tx = self.0.database.begin().await?;
         let received = self.take_in(&mut tx, verified, home, now).await;
@@ -169,12 +172,27 @@ impl App {
         home: &TenantRef,
         now: Instant,
     ) -> Result<(User, bool), Error> {
-        let (claims, scope) = (&verified.claims, self.0.system.tenant(home.id));
+        let scope = self.0.system.tenant(home.id);
         // Whoever adds a user holds the tenant meanwhile: of two requests that bring somebody new, the second finds them.
         let tenant = tenants::lock(tx, scope).await?.ok_or(Error::TokenInvalid)?;
-        if let Some(known) = external_identities::find(tx, scope, subject(claims)).await? {
-            return self.heed(tx, verified, home, known.user.id, now).await;
-        }
+        let known = external_identities::find(tx, scope, subject(&verified.claims)).await?;
+        let (user, changed) = match known {
+            Some(known) => self.heed(tx, verified, home, known.user.id, now).await?,
+            None => self.welcome(tx, verified, (home, &tenant), now).await?,
+        };
+        let moved = self.follow_groups(tx, verified, home, &user, now).await?;
+        Ok((user, changed || moved))
+    }
+
+    /// Finds out who somebody is whom an issuer names for the first time: somebody new, or a user whom it may link.
+    async fn welcome(
+        &self,
+        tx: &mut Transaction,
+        verified: &VerifiedToken,
+        (home, tenant): (&TenantRef, &Tenant),
+        now: Instant,
+    ) -> Result<(User, bool), Error> {
+        let (claims, scope) = (&verified.claims, self.0.system.tenant(home.id));
         let email = claims.email.clone().map_or_else(|| stand_in(claims), Ok)?;
         if let Some(user) = users::find_by_email(tx, scope, &email).await? {
             let granted = grants::held(tx, scope, user.id).await?;
@@ -287,9 +305,11 @@ fn subject(claims: &TokenClaims) -> Subject<'_> {
     Subject { issuer: &claims.issuer, name: &claims.subject }
 }
 
-/// Whether a token is younger than what was heard of its subject's roles.
-fn has_news(known: &KnownSubject, claims: &TokenClaims) -> bool {
+/// Whether a token is younger than what was heard of its subject's roles or groups.
+fn has_news(known: &KnownSubject, verified: &VerifiedToken, home: &TenantRef) -> bool {
+    let claims = &verified.claims;
     claims.roles.is_some() && claims.issued_at > known.heard_at
+        || groups::heard(verified, &known.user, home).is_some() && claims.issued_at > known.groups_heard_at
 }
 
 /// An address for those who have none: no mail can be sent there (RFC 2606), and no two subjects have the same.

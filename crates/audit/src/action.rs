@@ -57,6 +57,8 @@ text_enum! {
         WebhookDisable => "webhook.disable",
         /// An outgoing webhook was tried out.
         WebhookTest => "webhook.test",
+        /// An outgoing webhook was given another secret, beside which the one before counts for a while.
+        WebhookRotateSecret => "webhook.rotate_secret",
         /// A delivery to a webhook was asked for once more.
         WebhookRedeliver => "webhook.redeliver",
         /// A Core was made.

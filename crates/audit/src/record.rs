@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use scaigrid_scope::{AuditId, Instant, Level, PartnerId, Principal, TenantId, UserId, UserKind, text_enum};
+use scaigrid_scope::{
+    AuditId, Instant, Level, PartnerId, Principal, TenantId, User, UserId, UserKind, text_enum,
+};
 
 use crate::action::AuditAction;
 use crate::diff::Changes;
@@ -39,11 +41,24 @@ impl Actor {
     /// A principal.
     pub fn of(principal: &Principal) -> Self {
         let user: UserId = principal.user_id();
-        let kind = match principal.identity().kind {
+        let kind = Self::kind(principal.identity().kind);
+        Self { kind, id: Some(user.to_string()), email: Some(principal.email().to_string()) }
+    }
+
+    /// A user by whose word it was done, before they could act.
+    pub fn user(user: &User) -> Self {
+        Self {
+            kind: Self::kind(user.kind),
+            id: Some(user.id.to_string()),
+            email: Some(user.email.to_string()),
+        }
+    }
+
+    const fn kind(kind: UserKind) -> ActorKind {
+        match kind {
             UserKind::Human => ActorKind::User,
             UserKind::Service => ActorKind::Service,
-        };
-        Self { kind, id: Some(user.to_string()), email: Some(principal.email().to_string()) }
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError};
-use scaigrid_persistence::checkpoints;
-use scaigrid_scope::{AuditId, CheckpointId, Instant, TenantScope};
+use scaigrid_persistence::{checkpoints, tenants};
+use scaigrid_scope::{AuditId, CheckpointId, Instant, PartnerId, TenantScope};
 use serde_json::json;
 
 use crate::decide::Decider;
@@ -16,7 +16,8 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Overdue checkpoints that are taken up at once.
 const AT_ONCE: i64 = 100;
 
-struct TimeIsUp<'a>(&'a Engine);
+/// The clock's word, and whose tenant it is said in.
+struct TimeIsUp<'a>(&'a Engine, Option<PartnerId>);
 
 impl Decider for TimeIsUp<'_> {
     fn decide(&self, checkpoint: Checkpoint, now: Instant) -> Result<Change, CheckpointError> {
@@ -33,7 +34,7 @@ impl Decider for TimeIsUp<'_> {
         };
         let id = AuditId::from_ulid(engine.ids.draw(now));
         let changes = diff(&shown(before), &shown(after), &[]);
-        let tenant = (after.tenant_id, None);
+        let tenant = (after.tenant_id, self.1);
         Some(
             AuditRecord::by_the_system((id, now), tenant, action, after.id.to_string(), changes)
                 .of_module("scaicore"),
@@ -44,7 +45,12 @@ impl Decider for TimeIsUp<'_> {
 impl Engine {
     /// Carries out what follows from a checkpoint's time being up, if it is.
     pub(crate) async fn expire(&self, scope: TenantScope, id: CheckpointId) -> Result<(), Error> {
-        match Box::pin(self.decide(scope, id, &TimeIsUp(self), None)).await {
+        let partner = {
+            let mut connection = self.0.database.read().await?;
+            let tenant = tenants::lookup(&mut connection, scope.into(), scope.tenant_id()).await?;
+            tenant.map(|tenant| tenant.partner_id)
+        };
+        match Box::pin(self.decide(scope, id, &TimeIsUp(self, partner), None)).await {
             // Another node, or a person a moment before the deadline, may have been faster.
             Ok(_) | Err(Error::Checkpoint(CheckpointError::NotPending { .. } | CheckpointError::NotDue)) => {
                 Ok(())

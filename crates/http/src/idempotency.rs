@@ -17,6 +17,7 @@ use actix_web::web::Bytes;
 use futures_util::future::BoxFuture;
 use scaigrid_app as app;
 use scaigrid_scope::{Instant, Permissions, Principal, TenantId};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
@@ -105,7 +106,10 @@ pub(crate) async fn once(
     };
     let refusal = match edge.idempotency.begin(&claim).await {
         Ok(Begun::Fresh) => None,
-        Ok(Begun::Replay(answer)) => return Ok(server::answer(request, replay(answer))),
+        Ok(Begun::Replay(answer)) => {
+            let response = replay(answer, RequestId::of_request(request.request()).as_str());
+            return Ok(server::answer(request, response));
+        }
         Ok(Begun::Reused) => Some(app::Error::IdempotencyKeyReused),
         Ok(Begun::InUse) => Some(app::Error::IdempotencyKeyInUse),
         Err(error) => Some(error),
@@ -258,7 +262,25 @@ async fn settle(edge: &Edge, claim: &Claim, answer: Option<Answer>) {
     });
 }
 
-fn replay(answer: Answer) -> HttpResponse {
+/// An answer as the present request gets it: under its own id, which its line in the log has, not under that of the first.
+fn under_id(body: Vec<u8>, id: &str) -> Vec<u8> {
+    #[derive(Deserialize)]
+    struct Enveloped {
+        meta: Meta,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        request_id: String,
+    }
+    let Ok(Enveloped { meta }) = serde_json::from_slice(&body) else { return body };
+    let Ok(text) = std::str::from_utf8(&body) else { return body };
+    // The envelope writes `meta` behind the data, which may well quote the same words.
+    let first = format!("\"request_id\":\"{}\"", meta.request_id);
+    let Some((before, after)) = text.rsplit_once(&first) else { return body };
+    format!("{before}\"request_id\":\"{id}\"{after}").into_bytes()
+}
+
+fn replay(answer: Answer, id: &str) -> HttpResponse {
     let Some(body) = answer.body else {
         let error = app::Error::Conflict("The request was done; its answer was too large to keep".to_owned());
         return HttpResponse::from_error(Error::from(error));
@@ -269,5 +291,22 @@ fn replay(answer: Answer) -> HttpResponse {
         response.insert_header((name, value));
     }
     response.insert_header((REPLAYED, "true"));
-    if body.is_empty() { response.finish() } else { response.body(Bytes::from(body)) }
+    if body.is_empty() { response.finish() } else { response.body(Bytes::from(under_id(body, id))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_given_again_under_the_present_id() {
+        let given = |body: &str| String::from_utf8(under_id(body.as_bytes().to_vec(), "req_new")).unwrap();
+        assert_eq!(
+            given(r#"{"data":{"request_id":"req_old"},"meta":{"request_id":"req_old","has_more":false}}"#),
+            r#"{"data":{"request_id":"req_old"},"meta":{"request_id":"req_new","has_more":false}}"#
+        );
+        for other in ["", "text", "[]", r#"{"id":1}"#, r#"{"meta":{}}"#, r#"{"meta":{"request_id":7}}"#] {
+            assert_eq!(given(other), other);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scaigrid_scope::token::{TokenClaims, scopes};
+use scaigrid_scope::token::{NamedGroups, TokenClaims, scopes};
 use scaigrid_scope::{Email, Instant, Name, UserKind};
 use serde::Deserialize;
 
@@ -26,6 +26,7 @@ pub(crate) struct RawClaims {
     partner_id: Option<String>,
     role: Option<OneOrMany>,
     scope: Option<OneOrMany>,
+    groups: Option<Groups>,
     email: Option<String>,
     email_verified: Option<Flag>,
     name: Option<String>,
@@ -50,6 +51,34 @@ impl OneOrMany {
         }
         .iter()
         .map(String::as_str)
+    }
+}
+
+/// Names of groups, or one. What else stands in a list, such as the objects of SCIM (RFC 7643), is no name, but does not
+/// make the token malformed.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Groups {
+    One(String),
+    Many(Vec<GroupName>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum GroupName {
+    Name(String),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Groups {
+    fn read(&self) -> NamedGroups {
+        match self {
+            Self::One(name) => NamedGroups::read([Some(name.as_str())]),
+            Self::Many(names) => NamedGroups::read(names.iter().map(|name| match name {
+                GroupName::Name(name) => Some(name.as_str()),
+                GroupName::Other(_) => None,
+            })),
+        }
     }
 }
 
@@ -115,6 +144,7 @@ impl RawClaims {
                 .and_then(|scope| scopes(scope.iter().flat_map(str::split_ascii_whitespace))),
             email: self.email.filter(|_| verified != Some(false)).and_then(|email| Email::parse(&email).ok()),
             email_verified: verified == Some(true),
+            groups: self.groups.as_ref().map(Groups::read),
             name: self.name.and_then(|name| Name::parse(&name).ok()),
             kind: if by_itself { UserKind::Service } else { UserKind::Human },
             actor: self.act.map(|act| text(act.sub)).transpose()?,

@@ -39,7 +39,9 @@ pub enum InvalidIssuers {
     #[error("the issuer {0} needs audience=NAME")]
     NoAudience(String),
     /// A word that means nothing here.
-    #[error("expected audience=, jwks=, tenant=, roles=, default_role= or link=, each once, not `{0}`")]
+    #[error(
+        "expected audience=, jwks=, tenant=, roles=, default_role=, link= or groups=, each once, not `{0}`"
+    )]
     Word(String),
     /// A value that means nothing here.
     #[error("{name}= must be {rule}")]
@@ -87,6 +89,7 @@ impl IssuerSettings {
                 default_role: Some(Role::TenantUser),
                 tenant: None,
                 links_by_email: false,
+                names_groups: true,
             },
         };
         let mut seen = Vec::new();
@@ -104,6 +107,7 @@ impl IssuerSettings {
                 "roles" => settings.trust.roles = roles(value)?,
                 "default_role" => settings.trust.default_role = default_role(value)?,
                 "link" => settings.trust.links_by_email = link(value)?,
+                "groups" => settings.trust.names_groups = groups(value)?,
                 _ => return Err(unknown()),
             }
         }
@@ -146,6 +150,14 @@ fn link(value: &str) -> Result<bool, InvalidIssuers> {
     }
 }
 
+fn groups(value: &str) -> Result<bool, InvalidIssuers> {
+    match value {
+        "follow" => Ok(true),
+        "ignore" => Ok(false),
+        _ => Err(InvalidIssuers::Value { name: "groups", rule: "follow or ignore" }),
+    }
+}
+
 fn fit_url(text: &str) -> Result<Url, InvalidIssuers> {
     let invalid = || InvalidIssuers::Url(text.to_owned());
     let url = Url::parse(text).map_err(|_| invalid())?;
@@ -175,7 +187,7 @@ mod tests {
     fn issuers_are_read() {
         let text = "https://id.example/realms/a audience=scaigrid ;\n\
                     http://127.0.0.1:9/ audience=a,b jwks=https://k.example/keys tenant=acme \
-                    roles=super_admin,tenant_user default_role=none link=email;";
+                    roles=super_admin,tenant_user default_role=none link=email groups=ignore;";
         let found = IssuerSettings::parse_list(text).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].trust.roles, IssuerTrust::USUAL_ROLES);
@@ -190,6 +202,7 @@ mod tests {
         assert_eq!(found[1].jwks.as_ref().map(Url::as_str), Some("https://k.example/keys"));
         assert_eq!(found[1].trust.tenant.as_deref(), Some("acme"));
         assert_eq!(found[1].trust.roles, [Role::SuperAdmin, Role::TenantUser].into_iter().collect());
+        assert!(found[0].trust.names_groups && !found[1].trust.names_groups);
         assert!(found[1].trust.links_by_email && found[1].trust.default_role.is_none());
     }
 
@@ -206,6 +219,7 @@ mod tests {
             "https://id.example audience=a roles=king",
             "https://id.example audience=a default_role=king",
             "https://id.example audience=a link=yes",
+            "https://id.example audience=a groups=yes",
             "https://id.example audience=a tenant=A_B",
             "https://id.example audience=a jwks=http://k.example/keys",
             "https://id.example audience=a; https://id.example audience=b",

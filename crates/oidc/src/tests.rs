@@ -6,6 +6,7 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
+use scaigrid_scope::token::TokenClaims;
 use scaigrid_scope::{Role, Roles, UserKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -172,6 +173,20 @@ async fn a_good_token_says_what_it_says() {
         assert_eq!((said.kind, said.actor.as_deref()), (UserKind::Human, Some("agent")));
         assert_eq!(said.expires_at.micros(), (NOW + 3600) * 1_000_000);
     }
+    let named = |said: &TokenClaims| {
+        let groups = said.groups.as_ref().unwrap();
+        let slugs: Vec<_> = groups.iter().map(|group| group.slug.to_string()).collect();
+        (slugs, groups.left_out())
+    };
+    for (groups, slugs, left_out) in [
+        (json!(["Sales", "/ops/night", {"value": "x"}, 7, null, ""]), vec!["sales", "ops-night"], 4),
+        (json!("Sales"), vec!["sales"], 0),
+        (json!([]), vec![], 0),
+    ] {
+        let said = verify(&issuers, &ec.sign(&provider.with("groups", groups))).await.unwrap().claims;
+        assert_eq!(named(&said), (slugs.into_iter().map(str::to_owned).collect(), left_out));
+    }
+    assert_eq!(verify(&issuers, &ec.sign(&claims)).await.unwrap().claims.groups, None);
     claims.as_object_mut().unwrap().remove("email_verified");
     let said = verify(&issuers, &ec.sign(&claims)).await.unwrap().claims;
     assert_eq!((said.email.is_some(), said.email_verified), (true, false), "nothing said is not said so");
@@ -256,6 +271,8 @@ async fn a_token_that_was_changed_or_is_not_for_us_is_refused() {
         ("exp", json!(1e300)),
         ("iat", Value::Null),
         ("role", json!({"a": 1})),
+        ("groups", json!({"a": 1})),
+        ("groups", json!(7)),
         ("act", json!("agent")),
     ] {
         let refused = verify(&issuers, &ec.sign(&provider.with(name, value.clone()))).await;

@@ -27,9 +27,8 @@ use crate::{Revised, Written};
 
 mod environment;
 
-pub use environment::{Resealed, SealedEnvironment, environments, reseal};
-
-use environment::{open, seal, sealed};
+use environment::{open, seal};
+pub(crate) use environment::{sealed, sealing_place};
 
 const TABLE: &str = "cores";
 

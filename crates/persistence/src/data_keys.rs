@@ -5,6 +5,9 @@
 //! sealed text names its key. So a master key is changed by wrapping the keys anew, without touching what they sealed.
 //! What has been unwrapped is remembered in memory by the key's own name, which is never used twice: a key that was drawn
 //! in a transaction that came to nothing is remembered in vain, and does no harm.
+//!
+//! Whoever seals holds the choice of the key until their transaction ends, together with others; whoever makes a younger
+//! key holds it alone. So nothing new lies under a key that is not the youngest, and once nothing old does, it can go.
 
 use std::sync::Arc;
 
@@ -14,9 +17,10 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{Instant, Level, LevelScope, SystemScope};
 
-use crate::database::{Connection, Transaction, with};
-use crate::error::{Error, Result};
+use crate::database::{Connection, Engine, Transaction, with};
+use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::postgres;
 use crate::schema::data_keys;
 use crate::sealing::{DataKey, SealingError, Vault, open_under, seal_under};
 
@@ -59,6 +63,15 @@ fn owner(level: Level) -> String {
     }
 }
 
+/// Reads what [`owner`] wrote.
+fn level(owner: &str) -> Result<Level> {
+    if owner == "platform" {
+        return Ok(Level::Platform);
+    }
+    let partner = owner.parse().map(Level::Partner);
+    partner.or_else(|_| column(TABLE, "owner", owner, owner).map(Level::Tenant))
+}
+
 /// What a wrapped key is bound to.
 fn bound(owner: &str, id: &str) -> String {
     format!("{owner}\n{id}")
@@ -98,6 +111,11 @@ impl Sealer {
     }
 }
 
+/// The name of the data key that a text is sealed under; none for texts that name a master key.
+pub(crate) fn key_of(text: &str) -> Option<&str> {
+    named(text).map(|(id, _)| id)
+}
+
 /// The key that a text is sealed under, and the rest of the text; none for texts that name a master key.
 fn named(text: &str) -> Option<(&str, &str)> {
     text.strip_prefix(VERSION)?.strip_prefix('.')?.split_once('.')
@@ -114,6 +132,7 @@ pub async fn sealer(
     at: Instant,
 ) -> Result<Sealer> {
     let owner = owner(scope.into().level());
+    hold(tx, &owner, false).await?;
     let row = if let Some(row) = youngest(tx, &owner).await? {
         row
     } else {
@@ -212,8 +231,79 @@ async fn insert(tx: &mut Transaction, row: &KeyRow) -> Result<bool> {
     Ok(with!(tx, c => insert.execute(c).await)? == 1)
 }
 
+/// Holds the choice of an owner's key until the transaction ends. On SQLite transactions come one after the other anyway.
+async fn hold(tx: &mut Transaction, owner: &str, alone: bool) -> Result<()> {
+    match tx.engine()? {
+        Engine::Postgres(c) => postgres::hold_sealing(c, owner, alone).await,
+        Engine::Sqlite(_) => Ok(()),
+    }
+}
+
+/// The name of the key that seals at a level, if there is one yet.
+pub async fn youngest_id(c: &mut Connection, scope: impl Into<LevelScope>) -> Result<Option<String>> {
+    Ok(youngest(c, &owner(scope.into().level())).await?.map(|row| row.id))
+}
+
+/// Keys that do not seal any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldKeys {
+    /// Whose they are.
+    pub level: Level,
+    /// Their names.
+    pub ids: Vec<String>,
+}
+
+/// Of some owners that have more than one key all but the youngest; by owner, after one.
+pub async fn old(
+    c: &mut Connection,
+    _: &SystemScope,
+    after: Option<Level>,
+    rows: i64,
+) -> Result<Vec<OldKeys>> {
+    let owners = data_keys::table
+        .group_by(data_keys::owner)
+        .filter(data_keys::owner.gt(after.map(owner).unwrap_or_default()))
+        .having(diesel::dsl::count_star().gt(1))
+        .order(data_keys::owner)
+        .limit(rows)
+        .select(data_keys::owner);
+    let owners: Vec<String> = with!(c, c => owners.load(c).await)?;
+    let keys = data_keys::table
+        .filter(data_keys::owner.eq_any(owners))
+        .order((data_keys::owner, data_keys::generation))
+        .select((data_keys::owner, data_keys::id));
+    let keys: Vec<(String, String)> = with!(c, c => keys.load(c).await)?;
+    let mut found: Vec<OldKeys> = Vec::new();
+    for (owner, id) in keys {
+        let level = level(&owner)?;
+        match found.last_mut() {
+            Some(last) if last.level == level => last.ids.push(id),
+            _ => found.push(OldKeys { level, ids: vec![id] }),
+        }
+    }
+    for old in &mut found {
+        old.ids.pop();
+    }
+    Ok(found)
+}
+
+/// Removes keys of an owner under which nothing lies any more: that has been looked up after they were the youngest. The
+/// youngest is never removed. How many were.
+pub async fn remove(tx: &mut Transaction, scope: impl Into<LevelScope>, ids: &[String]) -> Result<usize> {
+    let owner = owner(scope.into().level());
+    let Some(youngest) = youngest(tx, &owner).await? else { return Ok(0) };
+    let delete = diesel::delete(data_keys::table)
+        .filter(data_keys::owner.eq(owner))
+        .filter(data_keys::id.eq_any(ids.to_vec()))
+        .filter(data_keys::generation.lt(youngest.generation));
+    Ok(with!(tx, c => delete.execute(c).await)?)
+}
+
 /// Gives an owner a younger key, if its youngest was made before an instant. False when there is nothing to do: no key
 /// at all, or a young one.
+///
+/// Whoever is sealing under the youngest so far is waited for. Once the transaction is there, nothing is sealed under an
+/// older one ever again.
 pub async fn renew(
     tx: &mut Transaction,
     scope: impl Into<LevelScope>,
@@ -222,6 +312,7 @@ pub async fn renew(
     at: Instant,
 ) -> Result<bool> {
     let owner = owner(scope.into().level());
+    hold(tx, &owner, true).await?;
     let Some(row) = youngest(tx, &owner).await? else { return Ok(false) };
     if Instant::from(row.created_at) >= before {
         return Ok(false);

@@ -26,6 +26,8 @@ pub struct KnownSubject {
     pub user: User,
     /// When the youngest token was issued whose word about roles was taken.
     pub heard_at: Instant,
+    /// When the youngest token was issued whose word about groups was taken.
+    pub groups_heard_at: Instant,
 }
 
 /// The user that an issuer's subject is in a tenant.
@@ -43,9 +45,12 @@ pub async fn find(
         .filter(external_identities::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(external_identities::issuer.eq(subject.issuer.to_owned()))
         .filter(external_identities::subject.eq(subject.name.to_owned()));
-    let found: Option<(UserRow, Stamp)> = with!(c, c => query.select((UserRow::as_select(), external_identities::heard_at)).get_result(c).await.optional())?;
-    let known =
-        |(user, at): (UserRow, Stamp)| Ok(KnownSubject { user: user.try_into()?, heard_at: at.into() });
+    let heard = (external_identities::heard_at, external_identities::groups_heard_at);
+    let found: Option<(UserRow, (Stamp, Stamp))> =
+        with!(c, c => query.select((UserRow::as_select(), heard)).get_result(c).await.optional())?;
+    let known = |(user, (heard, groups)): (UserRow, (Stamp, Stamp))| {
+        Ok(KnownSubject { user: user.try_into()?, heard_at: heard.into(), groups_heard_at: groups.into() })
+    };
     found.map(known).transpose()
 }
 
@@ -73,19 +78,35 @@ pub async fn add(
     Ok(())
 }
 
-/// Takes an issuer's word of an instant. False when a younger one has been taken already.
+/// Notes in a column when the youngest word was issued, if it is younger than what stands there.
+macro_rules! hear {
+    ($column:ident, $tx:expr, $scope:expr, $subject:expr, $at:expr) => {{
+        let update = diesel::update(external_identities::table)
+            .filter(external_identities::tenant_id.eq($scope.tenant_id().to_string()))
+            .filter(external_identities::issuer.eq($subject.issuer.to_owned()))
+            .filter(external_identities::subject.eq($subject.name.to_owned()))
+            .filter(external_identities::$column.lt(Stamp($at)))
+            .set(external_identities::$column.eq(Stamp($at)));
+        Ok(with!($tx, c => update.execute(c).await)? > 0)
+    }};
+}
+
+/// Takes an issuer's word about roles of an instant. False when a younger one has been taken already.
 pub async fn hear(
     tx: &mut Transaction,
     scope: TenantScope,
     subject: Subject<'_>,
     at: Instant,
 ) -> Result<bool> {
-    let update = diesel::update(external_identities::table)
-        .filter(external_identities::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(external_identities::issuer.eq(subject.issuer.to_owned()))
-        .filter(external_identities::subject.eq(subject.name.to_owned()))
-        .filter(external_identities::heard_at.lt(Stamp(at)))
-        .set(external_identities::heard_at.eq(Stamp(at)));
-    let rows = with!(tx, c => update.execute(c).await)?;
-    Ok(rows > 0)
+    hear!(heard_at, tx, scope, subject, at)
+}
+
+/// Takes an issuer's word about groups of an instant. False when a younger one has been taken already.
+pub async fn hear_groups(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    subject: Subject<'_>,
+    at: Instant,
+) -> Result<bool> {
+    hear!(groups_heard_at, tx, scope, subject, at)
 }

@@ -150,6 +150,27 @@ pub async fn of_user(c: &mut Connection, scope: TenantScope, user: UserId) -> Re
     each.collect()
 }
 
+/// A membership of a user, and by whose word it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The group.
+    pub group: Group,
+    /// The issuer of tokens that made the membership; none where it was made here.
+    pub issuer: Option<String>,
+}
+
+/// The groups that a user is in, by id, with whose word it is by.
+pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Result<Vec<Held>> {
+    let query = group_members::table
+        .inner_join(user_groups::table.on(user_groups::id.eq(group_members::group_id)))
+        .filter(group_members::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(group_members::user_id.eq(user.to_string()))
+        .order(group_members::group_id);
+    let found: Vec<(GroupRow, Option<String>)> =
+        with!(c, c => query.select((GroupRow::as_select(), group_members::issuer)).load(c).await)?;
+    found.into_iter().map(|(row, issuer)| Ok(Held { group: row.try_into()?, issuer })).collect()
+}
+
 /// Adds a group to the scope's tenant, without members.
 ///
 /// # Errors
@@ -204,6 +225,27 @@ pub async fn add_members(
             .on_conflict_do_nothing();
         with!(tx, c => insert.execute(c).await)?;
     }
+    Ok(())
+}
+
+/// Puts a user into a group by the word of an issuer of tokens; who is in it already stays, by the word that it was. The
+/// group and the user are of the scope's tenant: that has been looked up in this transaction.
+pub async fn add_member_of_issuer(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    id: GroupId,
+    user: UserId,
+    issuer: &str,
+) -> Result<()> {
+    let insert = diesel::insert_into(group_members::table)
+        .values((
+            group_members::tenant_id.eq(scope.tenant_id().to_string()),
+            group_members::group_id.eq(id.to_string()),
+            group_members::user_id.eq(user.to_string()),
+            group_members::issuer.eq(issuer.to_owned()),
+        ))
+        .on_conflict_do_nothing();
+    with!(tx, c => insert.execute(c).await)?;
     Ok(())
 }
 

@@ -23,6 +23,11 @@ pub const KEPT: Duration = Duration::from_hours(24);
 /// How often [`begin`] looks again when a key changes hands while it looks.
 const ATTEMPTS: u32 = 4;
 
+/// What a kept answer is sealed for.
+pub fn sealing_place(endpoint: &str, key: &str) -> String {
+    format!("idempotency/{endpoint}/{key}")
+}
+
 /// A request that carries an idempotency key.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyedRequest<'a> {

@@ -34,6 +34,7 @@ pub mod partners;
 pub mod platform_facts;
 mod postgres;
 mod schema;
+pub mod sealed;
 pub mod sealing;
 mod sqlite;
 pub mod tenants;

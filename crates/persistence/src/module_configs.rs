@@ -46,7 +46,7 @@ struct ConfigRow {
 }
 
 /// What a sealed value is bound to, beside its level.
-fn sealing_place(module: &str, pointer: &str) -> String {
+pub(crate) fn sealing_place(module: &str, pointer: &str) -> String {
     format!("modules/{module}/config{pointer}")
 }
 

@@ -139,7 +139,19 @@ pub async fn lookup(
     row.map(ModuleSetting::try_from).transpose()
 }
 
-/// Keeps a level's word on a module, in place of an earlier one.
+/// What became of a level's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It is what the level has said before.
+    Before,
+    /// It stands in place of what the level has said before, if anything.
+    Instead(Option<Enablement>),
+}
+
+/// How often [`set`] looks again when a word is said and taken back while it looks.
+const ATTEMPTS: u32 = 4;
+
+/// Keeps a level's word on a module, in place of an earlier one. Of several who say the same at once, one says it first.
 pub async fn set(
     tx: &mut Transaction,
     scope: LevelScope,
@@ -147,7 +159,7 @@ pub async fn set(
     enablement: Enablement,
     by: Option<UserId>,
     at: Instant,
-) -> Result<()> {
+) -> Result<Said> {
     let (level, scope_id) = place(scope.level());
     let row = SettingRow {
         level: level.to_owned(),
@@ -157,24 +169,49 @@ pub async fn set(
         changed_by: author_text(by),
         changed_at: at.into(),
     };
-    let newer = (
-        module_settings::enablement.eq(row.enablement.clone()),
-        module_settings::changed_by.eq(row.changed_by.clone()),
-        module_settings::changed_at.eq(row.changed_at),
-    );
-    let insert = diesel::insert_into(module_settings::table)
-        .values(row)
-        .on_conflict((module_settings::level, module_settings::scope_id, module_settings::module_id))
-        .do_update()
-        .set(newer);
-    with!(tx, c => insert.execute(c).await)?;
-    Ok(())
+    let key = (row.level.clone(), row.scope_id.clone(), row.module_id.clone());
+    for _ in 0..ATTEMPTS {
+        // An update that changes nothing takes the row lock in both databases, by the same statement.
+        let held = diesel::update(module_settings::table.find(key.clone()))
+            .set(module_settings::changed_at.eq(module_settings::changed_at))
+            .returning(module_settings::enablement);
+        let held: Option<String> = with!(tx, c => held.get_result(c).await.optional())?;
+        let Some(before) = held else {
+            let insert = diesel::insert_into(module_settings::table)
+                .values((
+                    module_settings::level.eq(row.level.clone()),
+                    module_settings::scope_id.eq(row.scope_id.clone()),
+                    module_settings::module_id.eq(row.module_id.clone()),
+                    module_settings::enablement.eq(row.enablement.clone()),
+                    module_settings::changed_by.eq(row.changed_by.clone()),
+                    module_settings::changed_at.eq(row.changed_at),
+                ))
+                .on_conflict_do_nothing();
+            if with!(tx, c => insert.execute(c).await)? == 1 {
+                return Ok(Said::Instead(None));
+            }
+            continue;
+        };
+        let before: Enablement = column(TABLE, "enablement", &key.2, &before)?;
+        if before == enablement {
+            return Ok(Said::Before);
+        }
+        let update = diesel::update(module_settings::table.find(key)).set((
+            module_settings::enablement.eq(row.enablement),
+            module_settings::changed_by.eq(row.changed_by),
+            module_settings::changed_at.eq(row.changed_at),
+        ));
+        with!(tx, c => update.execute(c).await)?;
+        return Ok(Said::Instead(Some(before)));
+    }
+    Err(Error::Unavailable("what is said of the module changes all the time".into()))
 }
 
-/// Takes back a level's word on a module. False when there was none.
-pub async fn clear(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<bool> {
+/// Takes back a level's word on a module, and gives it, if there was one.
+pub async fn clear(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<Option<Enablement>> {
     let (level, id) = place(scope.level());
-    let delete = diesel::delete(module_settings::table.find((level, id, module.to_string())));
-    let rows = with!(tx, c => delete.execute(c).await)?;
-    Ok(rows > 0)
+    let delete = diesel::delete(module_settings::table.find((level, id, module.to_string())))
+        .returning(module_settings::enablement);
+    let said: Option<String> = with!(tx, c => delete.get_result(c).await.optional())?;
+    said.map(|said| column(TABLE, "enablement", &module.to_string(), &said)).transpose()
 }

@@ -13,6 +13,9 @@ pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migra
 /// The advisory lock that a process holds while it migrates ("scaigrid" as a number).
 const MIGRATION_LOCK: i64 = 0x7363_6169_6772_6964;
 
+/// The first of the two numbers of the locks on who seals under which data key ("seal" as a number).
+const SEALING_LOCK: i32 = 0x7365_616c;
+
 /// How every session is set up.
 ///
 /// No statement of ours takes as long as the time-outs; one that does is stuck, and every wait has an end.
@@ -64,4 +67,16 @@ pub(crate) async fn require_migrated(url: &str) -> Result<()> {
         Ok(true) => Err(Error::Setup("the database lacks migrations of this version".into())),
         Err(error) => Err(Error::Setup(error.to_string())),
     }
+}
+
+/// Holds the choice of an owner's data key until the transaction ends: together with all others who seal under it, or alone.
+/// In memory, so that sealing writes nothing but what is sealed. Two owners that share a number wait for each other in vain.
+pub(crate) async fn hold_sealing(c: &mut AsyncPgConnection, owner: &str, alone: bool) -> Result<()> {
+    let shared = if alone { "" } else { "_shared" };
+    let statement = format!("SELECT pg_advisory_xact_lock{shared}($1, hashtext($2))");
+    let query = diesel::sql_query(statement)
+        .bind::<diesel::sql_types::Integer, _>(SEALING_LOCK)
+        .bind::<diesel::sql_types::Text, _>(owner.to_owned());
+    diesel_async::RunQueryDsl::execute(query, c).await?;
+    Ok(())
 }

@@ -92,6 +92,7 @@ diesel::table! {
         user_id -> Text,
         heard_at -> Moment,
         created_at -> Moment,
+        groups_heard_at -> Moment,
     }
 }
 
@@ -150,6 +151,7 @@ diesel::table! {
         tenant_id -> Text,
         group_id -> Text,
         user_id -> Text,
+        issuer -> Nullable<Text>,
     }
 }
 
@@ -491,6 +493,8 @@ diesel::table! {
         revision -> BigInt,
         created_at -> Moment,
         updated_at -> Moment,
+        previous_secret -> Nullable<Text>,
+        previous_until -> Nullable<Moment>,
     }
 }
 

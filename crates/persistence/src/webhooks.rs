@@ -15,6 +15,16 @@ const TABLE: &str = "webhooks";
 /// What stands where a status stands, of a webhook that waits for its deliveries to be removed.
 const DELETED: &str = "deleted";
 
+/// What a webhook's secret is sealed for; the webhook by its id.
+pub fn sealing_place(id: &str) -> String {
+    format!("webhooks/{id}/secret")
+}
+
+/// What the secret that a webhook had before is sealed for.
+pub fn previous_place(id: &str) -> String {
+    format!("webhooks/{id}/previous_secret")
+}
+
 /// A row without its secret, which only deliveries need.
 #[derive(Debug, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = webhooks)]
@@ -127,6 +137,24 @@ pub async fn secret(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Re
     Ok(with!(c, c => query.get_result(c).await.optional())?)
 }
 
+/// The sealed secret of a webhook, and the one that it had before.
+pub async fn secrets(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: WebhookId,
+) -> Result<Option<(String, Option<PreviousSecret>)>> {
+    let query = webhooks::table
+        .find(id.to_string())
+        .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(webhooks::status.ne(DELETED))
+        .select((webhooks::secret, webhooks::previous_secret, webhooks::previous_until));
+    let found: Option<(String, Option<String>, Option<Stamp>)> =
+        with!(c, c => query.get_result(c).await.optional())?;
+    Ok(found.map(|(sealed, previous, until)| {
+        (sealed, previous.zip(until).map(|(sealed, Stamp(until))| PreviousSecret { sealed, until }))
+    }))
+}
+
 /// The webhooks of the tenant, newest first, after the one that the last page ended with.
 pub async fn list(
     c: &mut Connection,
@@ -191,7 +219,7 @@ pub async fn lock(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> Re
     row.map(Webhook::try_from).transpose()
 }
 
-/// Writes a webhook that is held, and a new secret if there is one; its revision included.
+/// Writes a webhook that is held, and a new secret if there is one, beside which no other counts; its revision included.
 pub async fn save(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -207,12 +235,50 @@ pub async fn save(
         };
     }
     if let Some(sealed) = sealed {
-        let set = target!().set(webhooks::secret.eq(sealed));
+        let none = (webhooks::previous_secret.eq(None::<String>), webhooks::previous_until.eq(None::<Stamp>));
+        let set = target!().set((webhooks::secret.eq(sealed), none));
         with!(tx, c => set.execute(c).await)?;
     }
     let set = target!().set(row);
     with!(tx, c => set.execute(c).await)?;
     Ok(())
+}
+
+/// The secret that a webhook had before, sealed, while deliveries are signed by it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// Sealed for [`previous_place`].
+    pub sealed: String,
+    /// Until when it counts.
+    pub until: Instant,
+}
+
+/// Gives a webhook that is held another secret, and keeps the one before for a while. Whichever was kept so far goes.
+pub async fn rotate_secret(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    webhook: &Webhook,
+    sealed: &str,
+    previous: &PreviousSecret,
+) -> Result<()> {
+    save(tx, scope, webhook, Some(sealed)).await?;
+    let set = diesel::update(webhooks::table.find(webhook.id.to_string()))
+        .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(webhooks::status.ne(DELETED))
+        .set((
+            webhooks::previous_secret.eq(Some(previous.sealed.clone())),
+            webhooks::previous_until.eq(Some(Stamp(previous.until))),
+        ));
+    with!(tx, c => set.execute(c).await)?;
+    Ok(())
+}
+
+/// Removes secrets that do not count any more. How many.
+pub async fn forget_secrets(tx: &mut Transaction, _system: &SystemScope, now: Instant) -> Result<usize> {
+    let set = diesel::update(webhooks::table)
+        .filter(webhooks::previous_until.le(Stamp(now)))
+        .set((webhooks::previous_secret.eq(None::<String>), webhooks::previous_until.eq(None::<Stamp>)));
+    Ok(with!(tx, c => set.execute(c).await)?)
 }
 
 /// Removes a webhook, its secret at once. Nobody sees its deliveries from now on; [`sweep`] removes them.
@@ -221,7 +287,13 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> 
     let update = diesel::update(webhooks::table.find(id.to_string()))
         .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(webhooks::status.ne(DELETED))
-        .set((webhooks::status.eq(DELETED), webhooks::secret.eq(""), webhooks::url.eq("")));
+        .set((
+            webhooks::status.eq(DELETED),
+            webhooks::secret.eq(""),
+            webhooks::previous_secret.eq(None::<String>),
+            webhooks::previous_until.eq(None::<Stamp>),
+            webhooks::url.eq(""),
+        ));
     Ok(with!(tx, c => update.execute(c).await)? > 0)
 }
 
@@ -258,6 +330,8 @@ pub struct Addressee {
     pub webhook: Webhook,
     /// Its sealed secret.
     pub sealed: String,
+    /// The secret that it had before, which may count still.
+    pub previous: Option<PreviousSecret>,
     /// The tenant that it is sealed for.
     pub tenant_id: TenantId,
 }
@@ -268,6 +342,6 @@ pub async fn addressee(c: &mut Connection, scope: TenantScope, id: WebhookId) ->
     if !matches!(webhook.standing, Standing::Active { .. }) {
         return Ok(None);
     }
-    let Some(sealed) = secret(c, scope, id).await? else { return Ok(None) };
-    Ok(Some(Addressee { webhook, sealed, tenant_id: scope.tenant_id() }))
+    let Some((sealed, previous)) = secrets(c, scope, id).await? else { return Ok(None) };
+    Ok(Some(Addressee { webhook, sealed, previous, tenant_id: scope.tenant_id() }))
 }

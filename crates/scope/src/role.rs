@@ -1,6 +1,6 @@
 //! The six built-in roles and what each of them bundles.
 
-use crate::permission::{Permission, Permissions};
+use crate::permission::{Permission, PermissionKey, Permissions};
 use crate::text_enum;
 
 text_enum! {
@@ -53,6 +53,20 @@ const PARTNER_RUN: &[Permission] = &[
     Permission::WebhooksManage,
 ];
 
+/// What a viewer may look at in the modules of the catalogue, beside Cores.
+const VIEWER_OF_MODULES: [&str; 10] = [
+    "scaibot:bots:read",
+    "scaibot:conversations:read",
+    "scaiecho:transcribe",
+    "scaimatrix:view",
+    "scaimatrix:search",
+    "scaimind:view",
+    "scaipersona:view",
+    "scaiqueue:view",
+    "scaiskills:view",
+    "scaispeak:voice.read",
+];
+
 impl Role {
     /// How far the role reaches.
     pub const fn level(self) -> RoleLevel {
@@ -83,7 +97,15 @@ impl Role {
             Self::TenantViewer => &[VIEW, &[Permission::ScaicoreView]],
         };
         let permissions: Permissions = bundles.iter().copied().flatten().copied().collect();
-        if self.holds_every_module_permission() { permissions.with_every_module() } else { permissions }
+        if self.holds_every_module_permission() {
+            permissions.with_every_module()
+        } else if matches!(self, Self::TenantViewer) {
+            permissions.union(
+                &VIEWER_OF_MODULES.iter().filter_map(|key| key.parse::<PermissionKey>().ok()).collect(),
+            )
+        } else {
+            permissions
+        }
     }
 }
 
@@ -147,6 +169,12 @@ mod tests {
     fn the_bundles_are_as_documented() {
         assert_eq!(keys(Role::SuperAdmin).len(), 15);
         assert_eq!(keys(Role::TenantViewer), ["accounting:view_own", "models:list"]);
+        let viewer = Role::TenantViewer.permissions();
+        for key in VIEWER_OF_MODULES {
+            assert!(viewer.contains_key(&key.parse().unwrap()), "{key}");
+            assert!(!Role::TenantUser.permissions().contains_key(&key.parse().unwrap()), "{key}");
+        }
+        assert!(!viewer.contains_key(&"scaibot:bots:create".parse().unwrap()));
         let user = ["accounting:view_own", "api_keys:manage", "models:list", "models:use", "modules:use"];
         assert_eq!(keys(Role::TenantUser), user);
         assert_eq!(
@@ -195,7 +223,7 @@ mod tests {
             let permissions = role.permissions();
             let admin = role.holds_every_module_permission();
             assert_eq!(permissions.contains(Permission::ScaicoreManage), admin, "{role}");
-            assert_eq!(permissions.contains_key(&"scaibot:bots:read".parse().unwrap()), admin, "{role}");
+            assert_eq!(permissions.contains_key(&"scaibot:bots:create".parse().unwrap()), admin, "{role}");
             let view = admin || *role == Role::TenantViewer;
             assert_eq!(permissions.contains(Permission::ScaicoreView), view, "{role}");
         }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::permission::{PermissionKey, Permissions};
 use crate::role::{Role, Roles};
-use crate::{Email, Instant, Name, User, UserKind};
+use crate::{Email, Group, Instant, Name, Slug, User, UserKind};
 
 /// A text that has the form of a signed token in compact serialisation (RFC 7515 section 7.1): three parts of
 /// base64url, of which none is empty. Nothing of it has been judged.
@@ -65,6 +65,8 @@ pub struct TokenClaims {
     pub roles: Option<Roles>,
     /// What it is limited to: the permissions in `scope`; see [`scopes`].
     pub scopes: Option<Permissions>,
+    /// The groups that it names: `groups`; `None` where the claim is absent, which says nothing about groups.
+    pub groups: Option<NamedGroups>,
     /// Their address: `email`, unless `email_verified` is false.
     pub email: Option<Email>,
     /// Whether the issuer says that the address is theirs; not so where it says nothing of that.
@@ -81,6 +83,57 @@ pub struct TokenClaims {
     pub expires_at: Instant,
 }
 
+/// A group that a token names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedGroup {
+    /// What it is called here by programs: what its name suggests.
+    pub slug: Slug,
+    /// What the issuer calls it.
+    pub name: Name,
+}
+
+/// The groups that a token names, each slug once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamedGroups {
+    groups: Vec<NamedGroup>,
+    left_out: usize,
+}
+
+impl NamedGroups {
+    /// Reads names in their order. Left out are those that are no names, or suggest no slug, and whatever comes after as
+    /// many as a user can be in. Of two that suggest one slug, the first counts.
+    pub fn read<'a>(names: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let mut read = Self::default();
+        for name in names {
+            let group = name.and_then(|name| {
+                let name = Name::parse(name).ok()?;
+                Some(NamedGroup { slug: Slug::from_name(name.as_str())?, name })
+            });
+            match group {
+                Some(group) if read.contains(&group.slug) => {}
+                Some(group) if read.groups.len() < Group::MAX_OF_USER => read.groups.push(group),
+                _ => read.left_out += 1,
+            }
+        }
+        read
+    }
+
+    /// The groups.
+    pub fn iter(&self) -> impl Iterator<Item = &NamedGroup> {
+        self.groups.iter()
+    }
+
+    /// Whether a group is among them.
+    pub fn contains(&self, slug: &Slug) -> bool {
+        self.groups.iter().any(|group| group.slug == *slug)
+    }
+
+    /// How many names were left out.
+    pub const fn left_out(&self) -> usize {
+        self.left_out
+    }
+}
+
 /// How far an issuer is trusted, by the operator's setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerTrust {
@@ -92,6 +145,8 @@ pub struct IssuerTrust {
     pub tenant: Option<Box<str>>,
     /// Whether someone whom it names for the first time may be the user who has their address already.
     pub links_by_email: bool,
+    /// Whether its tokens decide about groups.
+    pub names_groups: bool,
 }
 
 impl IssuerTrust {
@@ -137,6 +192,13 @@ pub struct VerifiedToken {
     pub trust: IssuerTrust,
 }
 
+impl VerifiedToken {
+    /// The groups that its subject is to be in, if it says so and its issuer may.
+    pub fn groups(&self) -> Option<&NamedGroups> {
+        self.claims.groups.as_ref().filter(|_| self.trust.names_groups)
+    }
+}
+
 /// The permissions that a `scope` (RFC 6749 section 3.3) limits a token to; `None` when it names none.
 ///
 /// Words with a colon are permissions, the others (`openid`, `profile`) say nothing about what may be done here, nor
@@ -163,6 +225,7 @@ mod tests {
             default_role: Some(Role::TenantUser),
             tenant: None,
             links_by_email: true,
+            names_groups: true,
         }
     }
 
@@ -215,6 +278,23 @@ mod tests {
         assert!(trust().may_link(&user(&[]), &manager));
         let narrow = IssuerTrust { roles: roles(&[Role::TenantUser]), ..trust() };
         assert!(!narrow.may_link(&user(&[Role::TenantUser]), &manager), "a custom role counts too");
+    }
+
+    #[test]
+    fn groups_are_named_by_what_can_be_a_name() {
+        let long = "x".repeat(Name::MAX_CHARS + 1);
+        let names = ["/Sales/EMEA", "sales emea", " Ops ", "", "!?", &long, "a\u{7}b"];
+        let read = NamedGroups::read(names.into_iter().map(Some).chain([None]));
+        let found: Vec<_> = read.iter().map(|group| (group.slug.as_str(), group.name.as_str())).collect();
+        assert_eq!(found, [("sales-emea", "/Sales/EMEA"), ("ops", "Ops")]);
+        assert_eq!(read.left_out(), 5);
+        assert!(
+            read.contains(&Slug::parse("ops").unwrap()) && !read.contains(&Slug::parse("sales").unwrap())
+        );
+
+        let many: Vec<String> = (0..300).map(|number| format!("g{number}")).collect();
+        let read = NamedGroups::read(many.iter().map(|name| Some(name.as_str())));
+        assert_eq!((read.iter().count(), read.left_out()), (Group::MAX_OF_USER, 100));
     }
 
     #[test]

@@ -144,6 +144,12 @@ impl Event {
     /// What a record of the audit tells webhooks. Its id is the record's, so it is the same event however often it is made.
     pub fn of_record(record: &AuditRecord) -> Option<Self> {
         let event_type = EventType::of_action(record.action)?;
+        // A stop has two records: that it was asked for, and that all is still. The second is the news.
+        let mut changes = record.changes.iter();
+        let draining = changes.any(|(field, change)| field == "status" && change.after == "stopping");
+        if event_type == EventType::CoreStopped && draining {
+            return None;
+        }
         let actor = &record.actor;
         Some(Self {
             id: EventId::from_ulid(record.id.ulid()),
@@ -234,6 +240,9 @@ mod tests {
         );
         assert!(!event.body(PARTNER).contains("old") && !event.body(PARTNER).contains("new"));
         assert_eq!(Event::of_record(&record(AuditAction::ExecutionCancel, Changes::default())), None);
+        let moved = |from: &str, to: &str| diff(&json!({"status": from}), &json!({"status": to}), &[]);
+        assert_eq!(Event::of_record(&record(AuditAction::CoreStop, moved("running", "stopping"))), None);
+        assert!(Event::of_record(&record(AuditAction::CoreStop, moved("stopping", "stopped"))).is_some());
         let above = AuditRecord { tenant_id: None, ..record(AuditAction::ModuleEnable, Changes::default()) };
         assert_eq!(Event::of_record(&above), None, "no tenant has a webhook for it");
     }

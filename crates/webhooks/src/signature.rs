@@ -28,6 +28,18 @@ pub fn sign(secret: &Secret, id: &str, seconds: i64, body: &[u8]) -> Signed {
     Signed { timestamp, standard: format!("v1,{}", STANDARD.encode(standard)), own: format!("sha256={hex}") }
 }
 
+impl Signed {
+    /// The same, signed by another secret too: Standard Webhooks allows several signatures, separated by spaces, for the
+    /// time in which receivers change secrets. The platform's own header has room for one.
+    #[must_use]
+    pub fn and_by(mut self, secret: &Secret, id: &str, body: &[u8]) -> Self {
+        let parts = [id.as_bytes(), b".", self.timestamp.as_bytes(), b".", body];
+        let standard = STANDARD.encode(mac(&secret.key(), &parts));
+        self.standard = format!("{} v1,{standard}", self.standard);
+        self
+    }
+}
+
 /// HMAC-SHA256 (RFC 2104). A key longer than the block is hashed first.
 fn mac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     // Keys of any length are taken.
@@ -51,6 +63,11 @@ mod tests {
         let body = br#"{"test": 2432232314}"#;
         let signed = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
         assert_eq!(signed.standard, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let other = Secret::parse("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap();
+        let both = signed.clone().and_by(&other, "msg_p5jXN8AQM9LWM0D4loKWxJek", body);
+        let alone = sign(&other, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body);
+        assert_eq!(both.standard, format!("{} {}", signed.standard, alone.standard));
+        assert_eq!(both.own, signed.own);
         // RFC 4231, test case 6: a key that is longer than the block.
         let bytes = mac(&[0xaa; 131], &[b"Test Using Larger Than Block-Size Key - Hash Key First"]);
         assert_eq!(bytes[..4], [0x60, 0xe4, 0x31, 0x59]);

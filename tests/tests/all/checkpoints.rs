@@ -265,7 +265,17 @@ fn what_expires_can_be_caught(place: &Place) {
     assert_eq!(execution["output"], "nobody: CHECKPOINT_EXPIRED");
     assert_eq!(checkpoint["status"], "expired");
     assert_eq!(checkpoint["resolved_by"], Value::Null);
-    assert_eq!(history(&admin, checkpoint["id"].as_str().unwrap()), ["created", "expired"]);
+    let id = checkpoint["id"].as_str().unwrap();
+    assert_eq!(history(&admin, id), ["created", "expired"]);
+    // What the clock decides has its record where the tenant's partner finds it.
+    let records =
+        admin.pages(&format!("/v1/audit/events?action=checkpoint.expire&resource_id={id}"), "items");
+    let me = admin.get("/v1/me").answer(200).data();
+    assert_eq!(records.len(), 1);
+    assert_eq!(
+        (&records[0]["tenant_id"], &records[0]["partner_id"]),
+        (&me["tenant"]["id"], &me["partner"]["id"])
+    );
     server.stop();
 }
 

@@ -178,6 +178,16 @@ fn a_stop_waits_for_what_runs_and_not_for_people(place: &Place) {
         (admin.status(&core) == "stopped").then(|| admin.execution(&running))
     });
     assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(40_000)));
+    // Each of the two moves has its record: that of the caller, and that of the platform.
+    let records = admin.pages(&format!("/v1/audit/events?action=core.stop&resource_id={core}"), "items");
+    let moves: Vec<_> =
+        records.iter().map(|record| (&record["actor_type"], &record["changes"]["status"])).collect();
+    let (by_itself, by_admin) = (json!("system"), records[1]["actor_type"].clone());
+    let to = |before: &str, after: &str| json!({"before": before, "after": after});
+    let (second, first) = (to("stopping", "stopped"), to("running", "stopping"));
+    assert_eq!(moves, [(&by_itself, &second), (&by_admin, &first)]);
+    assert_ne!(by_admin, by_itself);
+    assert_eq!(records[0]["partner_id"], records[1]["partner_id"]);
 
     // A decision that is made while it is stopped is kept, and counts after the next start.
     assert_eq!(admin.execution(&waiting)["status"], "suspended");

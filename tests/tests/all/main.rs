@@ -33,4 +33,5 @@ mod strangers;
 mod suspension;
 mod tokens;
 mod webhook_room;
+mod webhook_secrets;
 mod webhooks;

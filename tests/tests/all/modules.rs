@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 on_both_databases!(
     the_catalogue_ships,
     a_module_that_is_off_answers_nothing_and_runs_nothing,
+    many_who_switch_at_once_leave_one_record,
     the_level_above_has_the_last_word,
     a_level_takes_its_word_back,
 );
@@ -126,6 +127,29 @@ fn a_module_that_is_off_answers_nothing_and_runs_nothing(place: &Place) {
     assert_eq!(actions(&boss, &runs), ["core.resume", "core.suspend", "core.start", "core.create"]);
     assert_eq!(boss.execution(&execution)["status"], "suspended");
     assert_eq!(boss.resolve(&checkpoint, "ok")["execution"]["status"], "completed");
+    server.stop();
+}
+
+fn many_who_switch_at_once_leave_one_record(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let records = || root.pages("/v1/audit/events?resource_id=scaicore", "items").len();
+    for (round, word) in ["disable", "enable", "disable"].iter().enumerate() {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| root.post(&format!("/v1/modules/scaicore/{word}")).answer(200));
+            }
+        });
+        assert_eq!(records(), round + 1, "{word}");
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| root.delete("/v1/modules/scaicore/enablement").answer(204));
+        }
+    });
+    let all = root.pages("/v1/audit/events?resource_id=scaicore", "items");
+    assert_eq!(all.len(), 4);
+    assert_eq!(all[0]["changes"]["enablement"], json!({"before": "disabled", "after": null}));
     server.stop();
 }
 

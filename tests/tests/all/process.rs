@@ -11,9 +11,22 @@ on_both_databases!(
     a_second_start_changes_nothing,
     an_end_that_is_asked_for_waits_for_requests,
     another_master_key_is_refused,
+    a_variable_that_is_no_setting_is_named,
     migrations_run_alone_too,
     a_key_of_the_operators_own_is_the_first_admins,
 );
+
+fn a_variable_that_is_no_setting_is_named(place: &Place) {
+    let server = place.launch().set("SCAIGRID_RATE_LIMIT", "hush").set("SCAIGRID_COLOUR", "hush").start();
+    let log = server.log();
+    assert!(
+        log.contains("SCAIGRID_RATE_LIMIT: there is no such setting; did you mean SCAIGRID_RATE_LIMITS?"),
+        "{log}"
+    );
+    assert!(log.contains("SCAIGRID_COLOUR: there is no such setting"), "{log}");
+    assert!(!log.contains("hush") && log.matches("no such setting").count() == 2, "{log}");
+    server.stop();
+}
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().to_owned()

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{CORES, Client, Place, Provider, Server, eventually, on_both_databases};
+use scaigrid_tests::{CORES, Client, Db, Place, Provider, Server, eventually, on_both_databases};
 use serde_json::{Value, json};
 
 on_both_databases!(
     somebody_new_becomes_a_user,
     somebody_who_comes_twice_at_once_is_one,
     roles_follow_the_youngest_token,
+    groups_follow_the_youngest_token,
+    groups_made_by_many_at_once_are_made_once,
+    only_a_good_token_makes_groups,
     a_token_does_no_more_than_its_scope,
     a_token_counts_no_longer_than_its_user,
     an_issuer_speaks_for_its_own_tenant,
@@ -141,6 +144,164 @@ fn roles_follow_the_youngest_token(place: &Place) {
     assert_eq!(me(&server, &root)["level"], "platform");
     provider.subject("plain", "RS256", &json!({"tenant_id": "acme"}));
     assert_eq!(me(&server, &provider.token("plain", ""))["roles"], json!([]));
+    server.stop();
+}
+
+/// The groups of `acme` by slug, each with its name and revision, and how many are in it.
+fn groups(admin: &Client) -> Value {
+    let all = admin.in_tenant("acme").pages("/v1/groups", "items");
+    let each = all.iter().map(|group| {
+        let slug = group["slug"].as_str().unwrap().to_owned();
+        (slug, json!([group["name"], group["member_count"]]))
+    });
+    Value::Object(each.collect())
+}
+
+/// The slugs of the groups that somebody is told they are in.
+fn slugs(admin: &Client, me: &Value) -> Vec<String> {
+    let all = admin.in_tenant("acme").pages("/v1/groups", "items");
+    let mine = all.iter().filter(|group| me["groups"].as_array().unwrap().contains(&group["id"]));
+    let mut slugs: Vec<String> = mine.map(|group| group["slug"].as_str().unwrap().to_owned()).collect();
+    slugs.sort();
+    slugs
+}
+
+/// The records about groups, the oldest first.
+fn told(admin: &Client) -> Vec<Value> {
+    let mut records = admin.in_tenant("acme").pages("/v1/audit/events?resource_type=group", "items");
+    records.reverse();
+    records
+}
+
+fn groups_follow_the_youngest_token(place: &Place) {
+    let Some(provider) = Provider::start() else { return };
+    let (server, admin) = trusting(place, &provider, "");
+    let acme = admin.in_tenant("acme");
+    let token = |groups: &Value| {
+        // Tokens are issued in whole seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        provider.subject("ada", "RS256", &json!({"tenant_id": "acme", "groups": groups}));
+        provider.token("ada", "")
+    };
+    let by_hand = acme.post("/v1/groups").json(&json!({"name": "By Hand"})).answer(201).data();
+    let first = token(&json!(["/Sales/EMEA", "Ops", "ops", "!?"]));
+    let shown = me(&server, &first);
+    assert_eq!(slugs(&admin, &shown), ["ops", "sales-emea"]);
+    let id = shown["user"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        groups(&admin),
+        json!({"by-hand": ["By Hand", 0], "sales-emea": ["/Sales/EMEA", 1], "ops": ["Ops", 1]})
+    );
+    let records = told(&admin);
+    assert_eq!(records.len(), 3, "{records:?}");
+    for (record, slug) in records[1..].iter().zip(["sales-emea", "ops"]) {
+        assert_eq!((&record["action"], &record["actor_type"]), (&json!("group.create"), &json!("service")));
+        assert_eq!(record["actor_id"], json!(id));
+        assert_eq!(record["changes"]["slug"]["after"], slug);
+        assert_eq!(record["changes"]["issuer"]["after"], json!(provider.issuer));
+        assert_eq!(record["changes"]["members"]["after"], json!({id.clone(): true}));
+    }
+    assert!(place.log().contains("groups of a token were left out"), "of !?");
+
+    // Seen again, here and on a token of the same words, it changes nothing.
+    let again = token(&json!(["Ops", "/Sales/EMEA"]));
+    for token in [&first, &again, &again] {
+        assert_eq!(slugs(&admin, &me(&server, token)), ["ops", "sales-emea"]);
+    }
+    assert_eq!(told(&admin).len(), 3);
+
+    // Made by hand, a membership is not the issuer's to take, whether it names the group or not.
+    acme.put(&format!("/v1/groups/{}/members/{id}", by_hand["id"].as_str().unwrap()), &json!({})).answer(200);
+    let all = token(&json!(["Ops", "By Hand"]));
+    assert_eq!(slugs(&admin, &me(&server, &all)), ["by-hand", "ops"]);
+    let records = told(&admin);
+    assert_eq!(records.len(), 5, "{records:?}");
+    let left = records.last().unwrap();
+    assert_eq!((&left["action"], &left["actor_id"]), (&json!("group.update"), &json!(id)));
+    assert_eq!(left["changes"]["members"], json!({"before": {id.clone(): true}, "after": {}}));
+    assert_eq!(left["changes"]["issuer"]["before"], json!(provider.issuer));
+    assert_eq!(groups(&admin)["sales-emea"], json!(["/Sales/EMEA", 0]), "what was made stays");
+    // The older token is good still, but what it says of groups is old.
+    assert_eq!(slugs(&admin, &me(&server, &first)), ["by-hand", "ops"]);
+    // A token that says nothing about groups says nothing about groups.
+    provider.subject("ada", "RS256", &json!({"tenant_id": "acme"}));
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(slugs(&admin, &me(&server, &provider.token("ada", ""))), ["by-hand", "ops"]);
+    assert_eq!(slugs(&admin, &me(&server, &token(&json!([])))), ["by-hand"]);
+    assert_eq!(told(&admin).len(), 6);
+    server.stop();
+
+    let (server, admin) = trusting(place, &provider, "groups=ignore");
+    assert_eq!(slugs(&admin, &me(&server, &token(&json!(["Ops", "New"])))), ["by-hand"]);
+    server.stop();
+}
+
+fn groups_made_by_many_at_once_are_made_once(place: &Place) {
+    let Some(provider) = Provider::start() else { return };
+    let (server, admin) = trusting(place, &provider, "");
+    // Two nodes where that can be.
+    let setting = format!("{} audience=grid", provider.issuer);
+    let further = (place.db() == Db::Postgres)
+        .then(|| place.further_node("second").set("SCAIGRID_OIDC_ISSUERS", &setting).start());
+    let second = further.as_ref().unwrap_or(&server);
+    let tokens: Vec<String> = (0..8)
+        .map(|number| {
+            let name = format!("user-{}", number / 2);
+            provider.subject(&name, "ES256", &json!({"tenant_id": "acme", "groups": ["Sales", "Ops"]}));
+            provider.token(&name, "")
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (number, token) in tokens.iter().enumerate() {
+            let (server, admin) = (if number % 2 == 0 { &server } else { second }, &admin);
+            scope.spawn(move || assert_eq!(slugs(admin, &me(server, token)), ["ops", "sales"]));
+        }
+    });
+    assert_eq!(groups(&admin), json!({"sales": ["Sales", 4], "ops": ["Ops", 4]}));
+    let actions: Vec<_> = told(&admin).iter().map(|record| record["action"].clone()).collect();
+    let made = actions.iter().filter(|action| **action == json!("group.create")).count();
+    assert_eq!((made, actions.len()), (2, 8), "{actions:?}");
+    if let Some(further) = further {
+        further.stop();
+    }
+    server.stop();
+}
+
+fn only_a_good_token_makes_groups(place: &Place) {
+    let Some(provider) = Provider::start() else { return };
+    let (server, admin) = trusting(place, &provider, "");
+    let with = |more: Value| {
+        let mut claims = json!({"tenant_id": "acme", "groups": ["Sales"]});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        provider.subject("ada", "RS256", &claims);
+        provider.token("ada", "")
+    };
+    let good = with(json!({}));
+    let parts: Vec<&str> = good.split('.').collect();
+    let forged = format!("{}.{}.{}", parts[0], parts[1], "A".repeat(parts[2].len()));
+    let expired = with(json!({"exp": 1_700_000_000}));
+    let odd = with(json!({"groups": {"sales": true}}));
+    for token in [&forged, &expired, &odd] {
+        server.client(token).get("/v1/me").refused(401, "AUTH_TOKEN_INVALID");
+    }
+    assert_eq!((groups(&admin), told(&admin).len()), (json!({}), 0));
+    // Nor does one of a suspended tenant or user; they are heard as soon as they are let in again.
+    let tenant = admin.in_tenant("acme").get("/v1/me").answer(200).data()["tenant"]["id"].clone();
+    provider.subject("eve", "RS256", &json!({"tenant_id": "acme"}));
+    let id = me(&server, &provider.token("eve", ""))["user"]["id"].as_str().unwrap().to_owned();
+    std::thread::sleep(Duration::from_millis(1100));
+    provider.subject("eve", "RS256", &json!({"tenant_id": "acme", "groups": ["Ops"]}));
+    let eve = provider.token("eve", "");
+    let tenant = format!("/v1/admin/tenants/{}", tenant.as_str().unwrap());
+    admin.put(&tenant, &json!({"status": "suspended"})).answer(200);
+    server.client(&eve).get("/v1/me").refused(403, "TENANT_SUSPENDED");
+    admin.put(&tenant, &json!({"status": "active"})).answer(200);
+    let user = format!("/v1/users/{id}");
+    admin.in_tenant("acme").put(&user, &json!({"status": "suspended"})).answer(200);
+    server.client(&eve).get("/v1/me").refused(401, "AUTH_TOKEN_INVALID");
+    assert_eq!(groups(&admin), json!({}));
+    admin.in_tenant("acme").put(&user, &json!({"status": "active"})).answer(200);
+    assert_eq!(slugs(&admin, &me(&server, &eve)), ["ops"]);
     server.stop();
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use scaigrid_app::secrets::{Progress, Rotation};
+use scaigrid_app::secrets::{Progress, Store};
 use scaigrid_scope::perm;
 use serde_json::json;
 
@@ -10,7 +10,17 @@ use super::Desk;
 use super::answer::{Answer, Columns};
 use crate::settings::SecretsTask;
 
-const COLUMNS: Columns = &["renewed_data_keys", "resealed_cores", "wrapped_data_keys", "master_key_changed"];
+const COLUMNS: Columns = &[
+    "renewed_data_keys",
+    "resealed_cores",
+    "resealed_module_configs",
+    "resealed_webhooks",
+    "resealed_answers",
+    "removed_data_keys",
+    "left_data_keys",
+    "wrapped_data_keys",
+    "master_key_changed",
+];
 
 impl Desk {
     pub(super) async fn secrets(&self, task: SecretsTask) -> anyhow::Result<Answer> {
@@ -26,12 +36,17 @@ impl Desk {
         if watched {
             eprint!("\r\x1b[K");
         }
-        let Rotation { renewed, resealed, wrapped, master_key_changed } = done?;
+        let done = done?;
         let item = json!({
-            "renewed_data_keys": renewed,
-            "resealed_cores": resealed,
-            "wrapped_data_keys": wrapped,
-            "master_key_changed": master_key_changed,
+            "renewed_data_keys": done.renewed,
+            "resealed_cores": done.cores,
+            "resealed_module_configs": done.module_configs,
+            "resealed_webhooks": done.webhooks,
+            "resealed_answers": done.answers,
+            "removed_data_keys": done.removed,
+            "left_data_keys": done.left,
+            "wrapped_data_keys": done.wrapped,
+            "master_key_changed": done.master_key_changed,
         });
         let remark = "Everything stands under the first master key; the others can be taken off the list.";
         Ok(Answer::one(item, COLUMNS).with_remarks([remark.to_owned()]))
@@ -42,7 +57,15 @@ impl Desk {
 fn tell(progress: Progress) {
     let text = match progress {
         Progress::Tenants(count) => format!("{count} tenants looked at"),
-        Progress::Cores(count) => format!("{count} Cores looked at"),
+        Progress::Rows(store, count) => {
+            let what = match store {
+                Store::Environments => "Cores",
+                Store::ModuleConfigs => "configurations of modules",
+                Store::Webhooks => "webhooks",
+                Store::Answers => "kept answers",
+            };
+            format!("{count} {what} looked at")
+        }
         Progress::Keys(count) => format!("{count} data keys wrapped"),
     };
     eprint!("\r\x1b[K{text}");

@@ -23,9 +23,12 @@ impl Setting {
     }
 }
 
+/// What the names of all our variables begin with.
+pub(super) const PREFIX: &str = "SCAIGRID_";
+
 /// The variable of a key.
 pub(super) fn variable(key: &str) -> String {
-    format!("SCAIGRID_{}", key.to_uppercase())
+    format!("{PREFIX}{}", key.to_uppercase())
 }
 
 const fn plain(
@@ -134,6 +137,9 @@ pub(super) const SETTINGS: [&Setting; 14] = [
 
 /// The key of the flag and the variable that name the file itself.
 pub(super) const CONFIG: &str = "config";
+
+/// The key of the variable that names the API key of administrative tasks.
+pub(super) const ADMIN_KEY: &str = "admin_key";
 
 /// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
 /// that it works would be worse off than one who is told.

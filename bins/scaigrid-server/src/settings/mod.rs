@@ -75,6 +75,8 @@ pub struct Invocation {
     pub command: Command,
     /// With what.
     pub settings: Settings,
+    /// What looks like a setting and is none, a line each: to be said once there is a log.
+    pub warnings: Vec<String>,
 }
 
 /// Why the program ends before it has begun.
@@ -112,6 +114,8 @@ impl From<Refusal> for Stop {
 pub struct Surroundings<'a> {
     /// The value of a variable.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The names of all variables.
+    pub names: &'a dyn Fn() -> Vec<OsString>,
     /// The text of a file; relative paths start at the working folder.
     pub file: &'a dyn Fn(&Path) -> io::Result<String>,
 }
@@ -119,7 +123,11 @@ pub struct Surroundings<'a> {
 impl Surroundings<'static> {
     /// Those of this process.
     pub fn of_process() -> Self {
-        Self { variable: &|name| std::env::var_os(name), file: &|path| std::fs::read_to_string(path) }
+        Self {
+            variable: &|name| std::env::var_os(name),
+            names: &|| std::env::vars_os().map(|(name, _)| name).collect(),
+            file: &|path| std::fs::read_to_string(path),
+        }
     }
 }
 
@@ -133,7 +141,8 @@ pub fn load(
         *key = admin::key(key.take(), surroundings)?;
     }
     let sources = Sources::gather(flags, surroundings)?;
-    Ok(Invocation { command, settings: Settings::read(&sources)? })
+    let settings = Settings::read(&sources)?;
+    Ok(Invocation { command, settings, warnings: sources::unknown_variables(surroundings) })
 }
 
 impl Settings {

@@ -13,6 +13,9 @@ use super::refusal::Refusal;
 /// The file that is read when it is there and no other was named.
 const FILE: &str = "scaigrid.toml";
 
+/// How many letters a name may be away from the one that was meant.
+const NEAR: usize = 3;
+
 /// A setting's text and where it stands.
 #[derive(Debug)]
 pub(super) struct Given {
@@ -50,7 +53,8 @@ impl Sources {
                 return Err(unsupported(origin));
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-                return Err(Refusal::new(origin, "there is no such setting"));
+                let known = SETTINGS.iter().map(|setting| setting.key.to_owned());
+                return Err(Refusal::new(origin, no_such_setting(&key, known)));
             };
             let Value::String(text) = value else {
                 return Err(Refusal::new(origin, "expected a string"));
@@ -89,6 +93,38 @@ impl Sources {
                 .map_err(|rule| Refusal::new(setting.variable(), rule)),
         }
     }
+}
+
+/// What is said of a name that is no setting's: with the one that is nearest to it, if one is near.
+fn no_such_setting(name: &str, known: impl Iterator<Item = String>) -> String {
+    let near = known.map(|known| (strsim::damerau_levenshtein(name, &known), known));
+    match near.min() {
+        Some((distance, known)) if distance <= NEAR => {
+            format!("there is no such setting; did you mean {known}?")
+        }
+        _ => "there is no such setting".to_owned(),
+    }
+}
+
+/// The variables that look like settings and are none. They are not refused: others may have set them, for other programs.
+pub(super) fn unknown_variables(surroundings: &Surroundings<'_>) -> Vec<String> {
+    let settings = SETTINGS.iter().map(|setting| setting.variable());
+    let more = [catalog::CONFIG, catalog::ADMIN_KEY].map(catalog::variable);
+    let known: Vec<String> = settings.chain(more).collect();
+    let is_unknown = |name: &String| {
+        let unsupported = UNSUPPORTED.iter().any(|key| catalog::variable(key) == *name);
+        name.starts_with(catalog::PREFIX) && !known.contains(name) && !unsupported
+    };
+    let mut unknown: Vec<String> = (surroundings.names)()
+        .iter()
+        .filter_map(|name| name.to_str().map(str::to_owned))
+        .filter(is_unknown)
+        .collect();
+    unknown.sort();
+    unknown
+        .into_iter()
+        .map(|name| format!("{name}: {}", no_such_setting(&name, known.iter().cloned())))
+        .collect()
 }
 
 fn unsupported(origin: String) -> Refusal {

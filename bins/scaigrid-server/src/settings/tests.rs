@@ -8,6 +8,7 @@ fn start(arguments: &[&str], variables: &[(&str, &str)], files: &[(&str, &str)])
     let files: BTreeMap<&str, &str> = files.iter().copied().collect();
     let surroundings = Surroundings {
         variable: &|name| variables.get(name).map(OsString::from),
+        names: &|| variables.keys().map(OsString::from).collect(),
         file: &|path| {
             let text = path.to_str().and_then(|path| files.get(path));
             text.map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -97,9 +98,26 @@ fn a_file_that_is_named_must_be_there() {
 }
 
 #[test]
+fn variables_that_are_no_settings_are_named() {
+    let warnings = |variables: &[(&str, &str)]| start(&[], variables, &[]).unwrap().warnings;
+    let key = format!("sgk_{}", "a".repeat(32));
+    let known = [("SCAIGRID_BIND", "127.0.0.1:1"), ("SCAIGRID_ADMIN_KEY", key.as_str()), ("PATH", "x")];
+    assert_eq!(warnings(&known), [""; 0]);
+    let unknown = [("SCAIGRID_RATE_LIMIT", "hush"), ("SCAIGRID_COLOUR", "hush"), ("SCAIGRIDS", "x")];
+    assert_eq!(
+        warnings(&unknown),
+        [
+            "SCAIGRID_COLOUR: there is no such setting",
+            "SCAIGRID_RATE_LIMIT: there is no such setting; did you mean SCAIGRID_RATE_LIMITS?",
+        ]
+    );
+}
+
+#[test]
 fn a_file_says_nothing_unknown() {
     let file = |text| refusal(&[], &[], &[("scaigrid.toml", text)]);
-    assert_eq!(file("bnid = 'x'"), "bnid in scaigrid.toml: there is no such setting");
+    assert_eq!(file("bnid = 'x'"), "bnid in scaigrid.toml: there is no such setting; did you mean bind?");
+    assert_eq!(file("colour = 'x'"), "colour in scaigrid.toml: there is no such setting");
     assert_eq!(file("config = 'x'"), "config in scaigrid.toml: there is no such setting");
     assert_eq!(file("bind = 8080"), "bind in scaigrid.toml: expected a string");
     assert!(file("log = 'info'\nbootstrap_key = sgk_secret").starts_with("scaigrid.toml line 2: "));

@@ -7,7 +7,8 @@ use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, d
 use scaigrid_persistence::audit::heads::{self, ChainScope};
 use scaigrid_persistence::audit::purge::{self, Purged};
 use scaigrid_persistence::audit::{self, links};
-use scaigrid_scope::{Instant, LevelScope};
+use scaigrid_persistence::{self as persistence, Transaction, tenants};
+use scaigrid_scope::{Instant, LevelScope, PartnerId, TenantId};
 use serde_json::{Value, json};
 
 use crate::transaction::ended;
@@ -60,10 +61,13 @@ impl App {
         let outcome =
             purge::purge(&mut tx, &self.0.system, chain, (&keys, nonce), (now, before), AT_ONCE).await;
         let recorded = match outcome {
-            Ok(Purged::Records { removed, through }) => {
-                let record = self.purge_record(chain.chain(), now, before, removed, through);
-                audit::add(&mut tx, &record).await.map(|()| Some(removed))
-            }
+            Ok(Purged::Records { removed, through }) => match self.place_of(&mut tx, chain.chain()).await {
+                Ok(place) => {
+                    let record = self.purge_record((chain.chain(), place), now, before, removed, through);
+                    audit::add(&mut tx, &record).await.map(|()| Some(removed))
+                }
+                Err(error) => Err(error),
+            },
             Ok(Purged::Nothing) => Ok(None),
             Ok(Purged::Refused) => {
                 tracing::error!(chain = %chain.chain(), "the audit chain does not verify, so its oldest records stay");
@@ -74,9 +78,25 @@ impl App {
         ended(tx, recorded.map_err(Error::from)).await
     }
 
+    /// The tenant and the partner that a chain is about.
+    async fn place_of(
+        &self,
+        tx: &mut Transaction,
+        chain: Chain,
+    ) -> Result<(Option<TenantId>, Option<PartnerId>), persistence::Error> {
+        Ok(match chain {
+            Chain::Platform => (None, None),
+            Chain::Partner(partner) => (None, Some(partner)),
+            Chain::Tenant(id) => {
+                let tenant = tenants::reference(tx, &self.0.system, id).await?;
+                (Some(id), tenant.map(|tenant| tenant.partner_id))
+            }
+        })
+    }
+
     fn purge_record(
         &self,
-        chain: Chain,
+        (chain, (tenant_id, partner_id)): (Chain, (Option<TenantId>, Option<PartnerId>)),
         now: Instant,
         before: Instant,
         removed: u64,
@@ -84,11 +104,6 @@ impl App {
     ) -> AuditRecord {
         let (id, at) = self.audit_stamp(now);
         let what = json!({"records": removed, "through": through, "older_than": before});
-        let (tenant_id, partner_id) = match chain {
-            Chain::Platform => (None, None),
-            Chain::Partner(partner) => (None, Some(partner)),
-            Chain::Tenant(tenant) => (Some(tenant), None),
-        };
         AuditRecord {
             id,
             at,

@@ -1,14 +1,14 @@
 //! Starting, stopping, holding and resuming Cores.
 
-use scaigrid_audit::{AuditAction, RequestContext, diff};
+use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{Action, Core, FollowUp, LastError, Outcome, Status, Transition};
 use scaigrid_engine::{Engine, Refusal};
 use scaigrid_ir::Diagnostic;
-use scaigrid_persistence::{Revised, Written, cores, executions};
-use scaigrid_scope::{Authorized, CoreId, TenantScope, perm};
+use scaigrid_persistence::{Revised, Transaction, Written, audit, cores, executions, tenants};
+use scaigrid_scope::{Authorized, CoreId, Instant, TenantScope, perm};
 use serde_json::json;
 
-use super::ShownCore;
+use super::{MODULE, ShownCore};
 use crate::{App, Error, Resource};
 
 /// How often a change is tried again because somebody else changed the same Core in between.
@@ -83,7 +83,7 @@ impl App {
             Written::Missing => return Err(Error::NotFound(Resource::Core)),
             Written::Stale => return Ok(None),
         }
-        scaigrid_persistence::audit::add(&mut transaction, &record).await?;
+        audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
         Ok(Some(before.revision + 1))
     }
@@ -149,16 +149,37 @@ impl App {
             if executions::count_active(&mut transaction, scope, id).await? > 0 {
                 return Ok(false);
             }
-            let (stopped, _) = found.value.apply(Action::Stopped, self.now())?;
+            let (stopped, _) = found.value.clone().apply(Action::Stopped, self.now())?;
             let written =
                 cores::save(&mut transaction, scope, &stopped, found.revision, &self.0.vault).await?;
             if written == Written::Done {
+                let now = self.now();
+                self.record_move(&mut transaction, AuditAction::CoreStop, &found.value, &stopped, now)
+                    .await?;
                 transaction.commit().await?;
                 self.core_changed(id);
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The record of a move that the platform made by itself.
+    async fn record_move(
+        &self,
+        tx: &mut Transaction,
+        action: AuditAction,
+        before: &Core,
+        after: &Core,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let tenant = tenants::reference(tx, &self.0.system, after.tenant_id).await?;
+        let place = (after.tenant_id, tenant.map(|tenant| tenant.partner_id));
+        let side = |core: &Core| json!({"status": core.status.as_str()});
+        let changes = diff(&side(before), &side(after), &[]);
+        let id = after.id.to_string();
+        let record = AuditRecord::by_the_system(self.audit_stamp(now), place, action, id, changes);
+        Ok(audit::add(tx, &record.of_module(MODULE)).await?)
     }
 
     /// Sees Cores through that a process left in a passing state: a stop is ended when all is still, a start that nobody
@@ -181,8 +202,8 @@ impl App {
         let found = self.find_core(scope, id).await?;
         let core = match found.value.status {
             Status::Stopping => return self.finish_stop(scope, id).await.map(drop),
-            Status::Crashed => found.value.apply(Action::Recover, self.now())?.0,
-            Status::Starting | Status::Restarting => found.value,
+            Status::Crashed => found.value.clone().apply(Action::Recover, self.now())?.0,
+            Status::Starting | Status::Restarting => found.value.clone(),
             _ => return Ok(()),
         };
         let (core, _) = check_and_start(core, self.now()).await?;
@@ -196,6 +217,9 @@ impl App {
         }
         let written = cores::save(&mut transaction, scope, &core, found.revision, &self.0.vault).await?;
         if written == Written::Done {
+            let runs = core.status == Status::Running;
+            let action = if runs { AuditAction::CoreStart } else { AuditAction::CoreFail };
+            self.record_move(&mut transaction, action, &found.value, &core, self.now()).await?;
             transaction.commit().await?;
             self.core_changed(id);
         }
@@ -204,10 +228,7 @@ impl App {
 }
 
 /// Checks a Core that is starting: it runs then, or is in error, with what was found.
-async fn check_and_start(
-    core: Core,
-    now: scaigrid_scope::Instant,
-) -> Result<(Core, Option<Vec<serde_json::Value>>), Error> {
+async fn check_and_start(core: Core, now: Instant) -> Result<(Core, Option<Vec<serde_json::Value>>), Error> {
     let program = std::sync::Arc::clone(&core.source.program);
     let checked =
         tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;

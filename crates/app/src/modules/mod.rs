@@ -13,7 +13,7 @@ use std::sync::Arc;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{LastError, Status};
 use scaigrid_modules::{CannotEnable, Effective, Enablement, Health, Manifest, ModuleId, Reason, Settings};
-use scaigrid_persistence::module_settings::{self, ModuleSetting};
+use scaigrid_persistence::module_settings::{self, ModuleSetting, Said};
 use scaigrid_persistence::{Connection, Transaction, audit, holds, platform_facts, tenants};
 use scaigrid_scope::{
     AuthorizedAtLevel, CoreId, Instant, Level, LevelScope, PartnerId, Principal, TenantScope, TenantStatus,
@@ -271,21 +271,24 @@ impl App {
                 }
             }
         }
-        let before = module_settings::lookup(tx, level, id).await?.map(|setting| setting.enablement);
-        if before == wanted {
+        // The word is held from here on: of several who say the same at once, the others find it said.
+        let before = match wanted {
+            Some(wanted) => {
+                match module_settings::set(tx, level, id, wanted, Some(caller.user_id()), now).await? {
+                    Said::Before => None,
+                    Said::Instead(before) => Some(before),
+                }
+            }
+            None => module_settings::clear(tx, level, id).await?.map(Some),
+        };
+        let Some(before) = before else {
             return Ok((self.view(manifest, &states).ok_or_else(unseen)?, Vec::new()));
-        }
+        };
         let action = match wanted {
             Some(Enablement::Enabled) => AuditAction::ModuleEnable,
             Some(Enablement::Disabled) => AuditAction::ModuleDisable,
             None => AuditAction::ModuleReset,
         };
-        match wanted {
-            Some(wanted) => module_settings::set(tx, level, id, wanted, Some(caller.user_id()), now).await?,
-            None if module_settings::clear(tx, level, id).await? => {}
-            // Somebody else has taken it back since it was looked at.
-            None => return Ok((self.view(manifest, &states).ok_or_else(unseen)?, Vec::new())),
-        }
         let side = |said: Option<Enablement>| json!({"enablement": said.map(Enablement::as_str)});
         let changes = diff(&side(before), &side(wanted), &[]);
         let record =

@@ -131,7 +131,7 @@ impl App {
         let (now, scope) = (self.now(), caller.tenant_scope());
         let missing = || Error::NotFound(Resource::Webhook);
         let webhook: Webhook = webhooks::lookup(tx, scope, id).await?.ok_or_else(missing)?;
-        let sealed = webhooks::secret(tx, scope, id).await?.ok_or_else(missing)?;
+        let (sealed, previous) = webhooks::secrets(tx, scope, id).await?.ok_or_else(missing)?;
         let event = Event {
             id: EventId::from_ulid(self.0.ids.draw(now)),
             event_type: EventType::WebhookTest,
@@ -144,7 +144,7 @@ impl App {
         let (node, until) = (self.0.engine.node(), now.plus(CLAIM));
         let claimed = webhook_deliveries::add_claimed(tx, scope, id, (&event, body), node, until).await?;
         self.record_of(tx, caller, request, AuditAction::WebhookTest, id).await?;
-        Ok((Addressee { webhook, sealed, tenant_id: scope.tenant_id() }, claimed))
+        Ok((Addressee { webhook, sealed, previous, tenant_id: scope.tenant_id() }, claimed))
     }
 
     async fn record_of(

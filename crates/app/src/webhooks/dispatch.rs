@@ -216,7 +216,8 @@ impl App {
         Ok(())
     }
 
-    /// Removes deliveries that are old, and those of webhooks that are no more, in small steps. How many rows went.
+    /// Removes deliveries that are old, those of webhooks that are no more, and secrets that count no more, in small steps.
+    /// How many rows went.
     ///
     /// # Errors
     /// The database's.
@@ -228,6 +229,7 @@ impl App {
             let mut tx = self.0.database.begin().await?;
             let mut gone = webhook_deliveries::purge(&mut tx, &self.0.system, before, BATCH).await?;
             gone += webhooks::sweep(&mut tx, &self.0.system, BATCH).await?;
+            gone += webhooks::forget_secrets(&mut tx, &self.0.system, self.now()).await?;
             tx.commit().await?;
             all += gone;
             if gone == 0 {

@@ -6,10 +6,13 @@ mod dispatch;
 mod post;
 mod turns;
 
+use std::time::Duration;
+
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
+use scaigrid_persistence::webhooks::PreviousSecret;
 use scaigrid_persistence::{Transaction, audit, data_keys, tenants, webhooks};
-use scaigrid_scope::{Authorized, TenantScope, WebhookId, perm};
+use scaigrid_scope::{Authorized, Instant, TenantScope, WebhookId, perm};
 use scaigrid_webhooks::{
     Retries, Secret, Standing, Subscriptions, Webhook, WebhookChanges, WebhookStatus, WebhookUrl,
 };
@@ -51,6 +54,20 @@ pub struct CreatedWebhook {
     pub secret: Secret,
 }
 
+/// A webhook that was just given another secret: the only time that it is seen.
+#[derive(Debug, Clone)]
+pub struct RotatedSecret {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// What its receiver verifies with from now on.
+    pub secret: Secret,
+    /// Until when the one before counts beside it.
+    pub previous_until: Instant,
+}
+
+/// How long the secret before counts beside a new one.
+const OVERLAP: Duration = Duration::from_hours(24);
+
 /// A webhook as the audit log tells of it.
 fn state(webhook: &Webhook) -> Value {
     let reason = match webhook.standing {
@@ -68,7 +85,11 @@ fn state(webhook: &Webhook) -> Value {
 
 /// Where a webhook's secret is sealed for.
 fn place(id: WebhookId) -> String {
-    format!("webhooks/{id}/secret")
+    webhooks::sealing_place(&id.to_string())
+}
+
+fn previous_place(id: WebhookId) -> String {
+    webhooks::previous_place(&id.to_string())
 }
 
 fn denied(refusal: Refusal, calling: bool) -> Error {
@@ -230,6 +251,64 @@ impl App {
         let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
         audit::add(tx, &record).await?;
         Ok(after)
+    }
+
+    /// Gives a webhook another secret. For a day deliveries are signed by both, so that its receiver can change secrets without
+    /// missing one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::PreconditionFailed`]; [`Error::Conflict`] when it is the secret that the webhook has.
+    pub async fn rotate_webhook_secret(
+        &self,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        id: WebhookId,
+        expected: Expected<'_>,
+        secret: Option<Secret>,
+    ) -> Result<RotatedSecret, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let rotated = self.exchange_secret(&mut tx, caller, request, id, expected, secret).await;
+        let rotated = ended(tx, rotated).await?;
+        self.webhooks_changed();
+        Ok(rotated)
+    }
+
+    async fn exchange_secret(
+        &self,
+        tx: &mut Transaction,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        id: WebhookId,
+        expected: Expected<'_>,
+        secret: Option<Secret>,
+    ) -> Result<RotatedSecret, Error> {
+        let (now, scope) = (self.now(), caller.tenant_scope());
+        let before = webhooks::lock(tx, scope, id).await?.ok_or(Error::NotFound(Resource::Webhook))?;
+        check_expected(expected, before.revision)?;
+        let secret = secret.unwrap_or_else(|| Secret::of_bytes(&rand::random()));
+        let webhook = Webhook { revision: before.revision + 1, updated_at: now, ..before };
+        let previous_until = now.plus(OVERLAP);
+        let text = self.seal(tx, scope, id, &secret).await?;
+        match self.open(tx, scope, id).await? {
+            Some(previous) if previous == secret => {
+                return Err(Error::Conflict("The webhook has this secret already".to_owned()));
+            }
+            Some(previous) => {
+                let sealer = data_keys::sealer(tx, scope, &self.0.vault, now).await?;
+                let before = sealer.seal(&previous_place(id), previous.reveal()).map_err(Error::internal)?;
+                let previous = PreviousSecret { sealed: before, until: previous_until };
+                webhooks::rotate_secret(tx, scope, &webhook, &text, &previous).await?;
+            }
+            // What cannot be opened signs nothing in any case.
+            None => webhooks::save(tx, scope, &webhook, Some(&text)).await?,
+        }
+        // The audit shows that it changed, and neither of the two.
+        let changes = diff(&json!({"secret": "old"}), &json!({"secret": "new"}), &[]);
+        let stamp = self.audit_stamp(now);
+        let action = AuditAction::WebhookRotateSecret;
+        let record = AuditRecord::in_tenant(stamp, caller, request, action, id.to_string(), changes);
+        audit::add(tx, &record).await?;
+        Ok(RotatedSecret { webhook, secret, previous_until })
     }
 
     /// The secret of a webhook, if it can still be opened: one whose master key is lost can be replaced.

@@ -16,7 +16,7 @@ use scaigrid_webhooks::{Attempt, Next, Secret, Standing, Verdict, sign};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::{place, state};
+use super::{place, previous_place, state};
 use crate::transaction::ended;
 use crate::{App, Error};
 
@@ -72,11 +72,14 @@ impl App {
         claimed: &Claimed,
         now: Instant,
     ) -> Result<Request<Bytes>, String> {
-        let secret = self.secret(to).await.map_err(|error| error.to_string())?;
+        let (secret, previous) = self.secrets(to, now).await.map_err(|error| error.to_string())?;
         let delivery = &claimed.delivery;
         let id = delivery.event_id.to_string();
         let seconds = now.micros().div_euclid(1_000_000);
-        let signed = sign(&secret, &id, seconds, claimed.body.as_bytes());
+        let mut signed = sign(&secret, &id, seconds, claimed.body.as_bytes());
+        if let Some(previous) = previous {
+            signed = signed.and_by(&previous, &id, claimed.body.as_bytes());
+        }
         Request::builder()
             .method(Method::POST)
             .header(CONTENT_TYPE, "application/json")
@@ -91,12 +94,21 @@ impl App {
             .map_err(|error| error.to_string())
     }
 
-    async fn secret(&self, to: &Addressee) -> Result<Secret, Error> {
+    /// The secret of a webhook, and the one before it, if that counts still.
+    async fn secrets(&self, to: &Addressee, now: Instant) -> Result<(Secret, Option<Secret>), Error> {
         let scope = self.0.system.tenant(to.tenant_id);
         let mut connection = self.0.database.read().await?;
-        let opener = data_keys::opener(&mut connection, scope, &self.0.vault, [to.sealed.as_str()]).await?;
-        let text = opener.open(&place(to.webhook.id), &to.sealed).map_err(Error::internal)?;
-        Secret::parse(&text).map_err(Error::internal)
+        let previous = to.previous.as_ref().filter(|previous| previous.until > now);
+        let texts = [Some(to.sealed.as_str()), previous.map(|previous| previous.sealed.as_str())];
+        let texts = texts.into_iter().flatten();
+        let opener = data_keys::opener(&mut connection, scope, &self.0.vault, texts).await?;
+        let open = |place: &str, sealed: &str| {
+            let text = opener.open(place, sealed).map_err(Error::internal)?;
+            Secret::parse(&text).map_err(Error::internal)
+        };
+        let id = to.webhook.id;
+        let previous = previous.map(|previous| open(&previous_place(id), &previous.sealed)).transpose()?;
+        Ok((open(&place(id), &to.sealed)?, previous))
     }
 
     /// Writes down what became of a delivery, and what follows for its webhook.

@@ -8,7 +8,7 @@ use scaigrid_app::audit::{AuditFilter, AuditReport, Fault};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Principal, Role};
 
-use crate::house::{House, application, house, nobody};
+use crate::house::{FULL, House, application, house, nobody};
 
 const DAY: i64 = 24 * 3600;
 const MONTH: Duration = Duration::from_hours(30 * 24);
@@ -41,6 +41,15 @@ async fn records_are_kept_for_their_time_and_no_longer() {
     let shown = house.audit(&root).await;
     assert_eq!(shown.len(), 31);
     assert_eq!(shown[0], "audit.purge");
+    let token = root.authorize_at_level().unwrap();
+    let newest = house.app.audit_records(&token, &AuditFilter::default(), &FULL).await.unwrap();
+    let record = &newest.items[0];
+    assert_eq!(record.tenant_id, Some(root.tenant().id));
+    assert_eq!(
+        record.partner_id,
+        Some(root.tenant().partner_id),
+        "a tenant's record is its partner's to see"
+    );
     seal(&house.app).await;
     let report = verified(&house.app, &root).await;
     assert!(report.is_valid(), "{report:?}");

@@ -88,6 +88,27 @@ struct CreatedWebhook {
     secret: String,
 }
 
+/// The secret that a webhook shall have.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[schema(example = json!({}))]
+struct NewSecret {
+    /// As when a webhook is made; drawn when left out.
+    secret: Option<String>,
+}
+
+/// A webhook that was just given another secret: it is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+struct RotatedSecret {
+    #[schema(example = "whk_01JZ8QZ5T0000000000000000A")]
+    id: String,
+    /// What the receiver verifies deliveries with.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")]
+    secret: String,
+    /// Until when deliveries are signed by the secret before, too.
+    #[schema(value_type = String, format = DateTime)]
+    previous_until: Instant,
+}
+
 /// What came of trying a webhook out.
 #[derive(Debug, Serialize, ToSchema)]
 struct TriedWebhook {
@@ -295,6 +316,41 @@ async fn delete_webhook(
     Ok(NoContent)
 }
 
+/// Give a webhook another secret. For a day deliveries are signed by both, in one `webhook-signature`; the new one is in
+/// this answer and nowhere else.
+#[utoipa::path(
+    tag = "webhooks",
+    operation_id = "rotate_webhook_secret",
+    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    request_body = NewSecret,
+    responses((status = 200, body = DataOf<RotatedSecret>))
+)]
+#[post("/v1/webhooks/{webhook_id}/secret")]
+async fn rotate_webhook_secret(
+    caller: Allowed<perm::WebhooksManage>,
+    id: PathId<WebhookId>,
+    condition: IfMatch,
+    origin: Origin,
+    body: Body<NewSecret>,
+    app: web::Data<App>,
+) -> Result<Reply<RotatedSecret>, Error> {
+    // What is not there is told before what is wrong with the body.
+    app.webhook(&caller, id.0).await?;
+    let new = body.read().await?;
+    let mut problems = Problems::default();
+    let secret = read_secret(&mut problems, new.secret.as_deref());
+    problems.check()?;
+    let (request, expected) = (origin.context(), condition.revisions());
+    let rotated = app.rotate_webhook_secret(&caller, &request, id.0, expected, secret).await?;
+    let revision = rotated.webhook.revision.unsigned_abs();
+    let shown = RotatedSecret {
+        id: rotated.webhook.id.to_string(),
+        secret: rotated.secret.reveal().to_owned(),
+        previous_until: rotated.previous_until,
+    };
+    Ok(Reply::ok(shown).with_etag(revision))
+}
+
 /// Post an event `webhook.test` to a webhook, once and at once, and wait for what comes of it.
 #[utoipa::path(
     tag = "webhooks",
@@ -325,5 +381,6 @@ pub(super) fn routes(config: &mut ServiceConfig<'_>) {
         .service(get_webhook)
         .service(update_webhook)
         .service(delete_webhook)
+        .service(rotate_webhook_secret)
         .service(test_webhook);
 }

@@ -65,6 +65,15 @@ async fn only_a_younger_word_is_taken(home: &Home) {
     assert!(!external_identities::hear(&mut tx, of_tenant(2), ADA, Instant::MAX).await.unwrap());
     let found = external_identities::find(&mut tx, of_tenant(1), ADA).await.unwrap().unwrap();
     assert_eq!(found.heard_at, at(20));
+    // What was heard of groups is another matter.
+    assert!(found.groups_heard_at < at(0));
+    for (instant, taken) in [(at(5), true), (at(5), false), (at(4), false), (at(6), true)] {
+        let heard = external_identities::hear_groups(&mut tx, of_tenant(1), ADA, instant).await.unwrap();
+        assert_eq!(heard, taken, "{instant:?}");
+    }
+    assert!(!external_identities::hear_groups(&mut tx, of_tenant(2), ADA, Instant::MAX).await.unwrap());
+    let found = external_identities::find(&mut tx, of_tenant(1), ADA).await.unwrap().unwrap();
+    assert_eq!((found.heard_at, found.groups_heard_at), (at(20), at(6)));
     tx.commit().await.unwrap();
 }
 

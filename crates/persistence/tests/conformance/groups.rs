@@ -10,6 +10,7 @@ crate::on_both_databases! {
     a_group_is_kept_as_it_is,
     a_slug_is_one_groups_in_its_tenant,
     members_come_and_go,
+    a_membership_tells_by_whose_word_it_is,
     a_user_leaves_all_groups_at_once,
     another_tenants_groups_are_not_there,
     groups_are_listed_newest_first,
@@ -106,6 +107,34 @@ async fn members_come_and_go(home: &Home) {
     let left = groups::of_user(&mut tx, of_tenant(1), user_id(1)).await.unwrap();
     assert_eq!(left, [Membership { id: group_id(3), slug: slug("group-3") }]);
     tx.commit().await.unwrap();
+}
+
+async fn a_membership_tells_by_whose_word_it_is(home: &Home) {
+    settle(home, &[(1, &[1]), (2, &[]), (3, &[3])]).await;
+    let mut tx = home.begin().await;
+    for number in [1, 2] {
+        // Who is in it already is so by the word that it was.
+        groups::add_member_of_issuer(
+            &mut tx,
+            of_tenant(1),
+            group_id(number),
+            user_id(1),
+            "https://id.example",
+        )
+        .await
+        .unwrap();
+    }
+    groups::add_members(&mut tx, of_tenant(1), group_id(2), &[user_id(1)]).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut c = home.read().await;
+    let held: Vec<_> = groups::held(&mut c, of_tenant(1), user_id(1))
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|held| (held.group.id, held.issuer))
+        .collect();
+    assert_eq!(held, [(group_id(1), None), (group_id(2), Some("https://id.example".to_owned()))]);
+    assert_eq!(groups::held(&mut c, of_tenant(2), user_id(1)).await.unwrap(), []);
 }
 
 async fn a_user_leaves_all_groups_at_once(home: &Home) {

@@ -1,7 +1,7 @@
 //! Module settings and the facts of the platform.
 
 use scaigrid_modules::{Enablement, ModuleId};
-use scaigrid_persistence::module_settings::{self, ModuleSetting};
+use scaigrid_persistence::module_settings::{self, ModuleSetting, Said};
 use scaigrid_persistence::platform_facts;
 use scaigrid_scope::{Level, LevelScope};
 
@@ -11,6 +11,7 @@ use crate::values::{SYSTEM, at, of_partner, of_tenant, partner_id, platform, ten
 crate::on_both_databases! {
     a_tenant_is_told_all_that_bears_on_it_and_nothing_else,
     a_later_word_replaces_an_earlier_one,
+    of_many_who_say_the_same_one_says_it,
     a_word_is_taken_back_once,
     a_fact_is_settled_once,
     of_many_who_settle_a_fact_one_wins,
@@ -83,14 +84,38 @@ async fn a_later_word_replaces_an_earlier_one(home: &Home) {
     }
 }
 
+async fn of_many_who_say_the_same_one_says_it(home: &Home) {
+    for (round, enablement) in [Enablement::Enabled, Enablement::Disabled].into_iter().enumerate() {
+        let mut saying = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let database = home.database.clone();
+            saying.spawn(async move {
+                let (mut tx, module) = (database.begin().await.unwrap(), module("scaicore"));
+                let said = module_settings::set(&mut tx, platform(), &module, enablement, None, at(3));
+                let said = said.await.unwrap();
+                tx.commit().await.unwrap();
+                said
+            });
+        }
+        let before = (round > 0).then_some(Enablement::Enabled);
+        let mut said = saying.join_all().await;
+        said.retain(|said| *said != Said::Before);
+        assert_eq!(said, [Said::Instead(before)]);
+    }
+}
+
 async fn a_word_is_taken_back_once(home: &Home) {
     let (first, second) = (LevelScope::Tenant(of_tenant(1)), LevelScope::Tenant(of_tenant(2)));
     set(home, first, "scaicore", Enablement::Disabled).await;
     let mut tx = home.begin().await;
-    assert!(!module_settings::clear(&mut tx, second, &module("scaicore")).await.unwrap());
-    assert!(!module_settings::clear(&mut tx, first, &module("scaibot")).await.unwrap());
-    assert!(module_settings::clear(&mut tx, first, &module("scaicore")).await.unwrap());
-    assert!(!module_settings::clear(&mut tx, first, &module("scaicore")).await.unwrap());
+    for (scope, id, said) in [
+        (second, "scaicore", None),
+        (first, "scaibot", None),
+        (first, "scaicore", Some(Enablement::Disabled)),
+        (first, "scaicore", None),
+    ] {
+        assert_eq!(module_settings::clear(&mut tx, scope, &module(id)).await.unwrap(), said, "{id}");
+    }
     assert_eq!(module_settings::lookup(&mut tx, first, &module("scaicore")).await.unwrap(), None);
     tx.commit().await.unwrap();
 }

@@ -1,0 +1,385 @@
+//! Whatever is kept sealed, wherever that is: for sealing it anew under a younger key, and for telling which keys are
+//! still needed. Every column that holds sealed texts is a [`Store`] here.
+
+use std::collections::BTreeSet;
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{Binary, Bool, Nullable, Text};
+use diesel_async::RunQueryDsl;
+use scaigrid_scope::{Instant, Level, LevelScope, SystemScope};
+use serde_json::{Map, Value};
+
+use crate::data_keys;
+use crate::database::{Connection, Transaction, with};
+use crate::error::{Error, Result, column};
+use crate::module_settings::{level_at, place};
+use crate::schema::{cores, idempotency_keys, module_configs, webhooks};
+use crate::sealing::Vault;
+use crate::{cores as core_rows, idempotency, module_configs as config_rows, webhooks as webhook_rows};
+
+/// A kind of things with secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// The environments of Cores.
+    Environments,
+    /// What levels have configured of modules.
+    ModuleConfigs,
+    /// The secrets of outgoing webhooks.
+    Webhooks,
+    /// Answers that are kept for idempotency keys.
+    Answers,
+}
+
+impl Store {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Environments, Self::ModuleConfigs, Self::Webhooks, Self::Answers];
+
+    const fn column(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Environments => ("cores", "environment"),
+            Self::ModuleConfigs => ("module_configs", "secrets"),
+            Self::Webhooks => ("webhooks", "secret"),
+            Self::Answers => ("idempotency_keys", "body"),
+        }
+    }
+}
+
+/// The key of a row. Those of one part leave the others empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position([String; 3]);
+
+impl Position {
+    fn of_id(id: String) -> Self {
+        Self([id, String::new(), String::new()])
+    }
+}
+
+/// A row that may hold sealed texts, and what they are sealed under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it is.
+    pub level: Level,
+    /// Which it is.
+    pub position: Position,
+    keys: BTreeSet<Option<String>>,
+}
+
+impl Found {
+    fn new<'a>(level: Level, position: Position, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let key = |text: &str| data_keys::key_of(text).map(str::to_owned);
+        Self { level, position, keys: texts.into_iter().map(key).collect() }
+    }
+
+    /// The data keys that its texts are sealed under.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().flatten().map(String::as_str)
+    }
+
+    /// Whether there is nothing to be done once a data key is the youngest: all texts are sealed under it, or there are
+    /// none.
+    pub fn is_under(&self, youngest: Option<&str>) -> bool {
+        self.keys.iter().all(|key| key.is_some() && key.as_deref() == youngest)
+    }
+}
+
+fn texts_of(secrets: &Value) -> impl Iterator<Item = &str> {
+    secrets.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str)
+}
+
+/// That a row, whose key has three parts, comes after another: a comparison that both databases look up in an index.
+macro_rules! after_three {
+    ($columns:literal, $first:expr, $second:expr, $third:expr) => {
+        sql::<Bool>(concat!("(", $columns, ") > ("))
+            .bind::<Text, _>($first)
+            .sql(", ")
+            .bind::<Text, _>($second)
+            .sql(", ")
+            .bind::<Text, _>($third)
+            .sql(")")
+    };
+}
+
+/// What a sealed text begins with, as far as its key is concerned; the rest of an answer may be long.
+const HEAD_OF_ANSWER: &str = "substr(body, 1, 64)";
+
+/// Some of the rows of a store by their keys, after one; of one level, or of all. Rows without secrets too, where no index
+/// tells them apart.
+pub async fn page(
+    c: &mut Connection,
+    _: &SystemScope,
+    store: Store,
+    of: Option<Level>,
+    after: Option<&Position>,
+    rows: i64,
+) -> Result<Vec<Found>> {
+    let tenant = match of {
+        Some(Level::Tenant(tenant)) => Some(tenant.to_string()),
+        Some(_) if store != Store::ModuleConfigs => return Ok(Vec::new()),
+        _ => None,
+    };
+    let tenant_level =
+        |table, id: &str, tenant: &str| column(table, "tenant_id", id, tenant).map(Level::Tenant);
+    let [first, second, third] = after.map(|after| after.0.clone()).unwrap_or_default();
+    match store {
+        Store::Environments => {
+            let query = cores::table.filter(cores::id.gt(first)).order(cores::id).limit(rows);
+            let columns = (cores::id, cores::tenant_id, cores::environment);
+            let found: Vec<(String, String, Value)> = match tenant {
+                Some(tenant) => {
+                    let query = query.filter(cores::tenant_id.eq(tenant)).select(columns);
+                    with!(c, c => query.load(c).await)?
+                }
+                None => with!(c, c => query.select(columns).load(c).await)?,
+            };
+            let each = found.into_iter().map(|(id, tenant, stored)| {
+                let level = tenant_level("cores", &id, &tenant)?;
+                Ok(Found::new(level, Position::of_id(id), core_rows::sealed(&stored)))
+            });
+            each.collect()
+        }
+        Store::ModuleConfigs => {
+            let query = module_configs::table
+                .filter(after_three!("level, scope_id, module_id", first, second, third))
+                .order((module_configs::level, module_configs::scope_id, module_configs::module_id))
+                .limit(rows);
+            let columns = (
+                module_configs::level,
+                module_configs::scope_id,
+                module_configs::module_id,
+                module_configs::secrets,
+            );
+            let found: Vec<(String, String, String, Value)> = match of.map(place) {
+                Some((level, scope)) => {
+                    let of = module_configs::level.eq(level).and(module_configs::scope_id.eq(scope));
+                    let query = query.filter(of).select(columns);
+                    with!(c, c => query.load(c).await)?
+                }
+                None => with!(c, c => query.select(columns).load(c).await)?,
+            };
+            let each = found.into_iter().map(|(level, scope, module, secrets)| {
+                let at = level_at("module_configs", &module, &level, &scope)?;
+                Ok(Found::new(at, Position([level, scope, module]), texts_of(&secrets)))
+            });
+            each.collect()
+        }
+        Store::Webhooks => {
+            let query = webhooks::table.filter(webhooks::id.gt(first)).order(webhooks::id).limit(rows);
+            let columns = (webhooks::id, webhooks::tenant_id, webhooks::secret, webhooks::previous_secret);
+            let found: Vec<(String, String, String, Option<String>)> = match tenant {
+                Some(tenant) => {
+                    let query = query.filter(webhooks::tenant_id.eq(tenant)).select(columns);
+                    with!(c, c => query.load(c).await)?
+                }
+                None => with!(c, c => query.select(columns).load(c).await)?,
+            };
+            let each = found.into_iter().map(|(id, tenant, secret, previous)| {
+                let level = tenant_level("webhooks", &id, &tenant)?;
+                let texts = [Some(secret), previous].into_iter().flatten().filter(|text| !text.is_empty());
+                let texts: Vec<String> = texts.collect();
+                Ok(Found::new(level, Position::of_id(id), texts.iter().map(String::as_str)))
+            });
+            each.collect()
+        }
+        Store::Answers => {
+            let query = idempotency_keys::table
+                .filter(after_three!("tenant_id, endpoint, key", first, second, third))
+                .order((idempotency_keys::tenant_id, idempotency_keys::endpoint, idempotency_keys::key))
+                .limit(rows);
+            let columns = (
+                idempotency_keys::tenant_id,
+                idempotency_keys::endpoint,
+                idempotency_keys::key,
+                sql::<Nullable<Binary>>(HEAD_OF_ANSWER),
+            );
+            let found: Vec<(String, String, String, Option<Vec<u8>>)> = match tenant {
+                Some(tenant) => {
+                    let query = query.filter(idempotency_keys::tenant_id.eq(tenant)).select(columns);
+                    with!(c, c => query.load(c).await)?
+                }
+                None => with!(c, c => query.select(columns).load(c).await)?,
+            };
+            let each = found.into_iter().map(|(tenant, endpoint, key, head)| {
+                let level = tenant_level("idempotency_keys", &key, &tenant)?;
+                let head = head.map(|head| String::from_utf8_lossy(&head).into_owned());
+                Ok(Found::new(level, Position([tenant, endpoint, key]), head.as_deref()))
+            });
+            each.collect()
+        }
+    }
+}
+
+/// What a row holds, while it is held.
+enum Kept {
+    Environment(Value),
+    Config(Value),
+    Webhook(String, Option<String>),
+    Answer(Vec<u8>),
+}
+
+/// The place that a sealed text is bound to, and the text.
+type Bound = (String, String);
+
+impl Kept {
+    /// Reads a row of a level, and holds it until the transaction ends.
+    async fn lock(
+        tx: &mut Transaction,
+        scope: LevelScope,
+        store: Store,
+        Position([first, second, third]): &Position,
+    ) -> Result<Option<Self>> {
+        let (level, owner) = place(scope.level());
+        // Updates that change nothing take the row lock in both databases, by the same statement.
+        Ok(match store {
+            Store::Environments => {
+                let held = diesel::update(cores::table.find(first))
+                    .filter(cores::tenant_id.eq(owner))
+                    .set(cores::revision.eq(cores::revision))
+                    .returning(cores::environment);
+                with!(tx, c => held.get_result(c).await.optional())?.map(Self::Environment)
+            }
+            Store::ModuleConfigs => {
+                let held = diesel::update(module_configs::table.find((first, second, third)))
+                    .filter(module_configs::level.eq(level).and(module_configs::scope_id.eq(owner)))
+                    .set(module_configs::revision.eq(module_configs::revision))
+                    .returning(module_configs::secrets);
+                with!(tx, c => held.get_result(c).await.optional())?.map(Self::Config)
+            }
+            Store::Webhooks => {
+                let held = diesel::update(webhooks::table.find(first))
+                    .filter(webhooks::tenant_id.eq(owner))
+                    .filter(webhooks::secret.ne(""))
+                    .set(webhooks::revision.eq(webhooks::revision))
+                    .returning((webhooks::secret, webhooks::previous_secret));
+                let held: Option<(String, Option<String>)> =
+                    with!(tx, c => held.get_result(c).await.optional())?;
+                held.map(|(secret, previous)| Self::Webhook(secret, previous))
+            }
+            Store::Answers => {
+                let held = diesel::update(idempotency_keys::table.find((first, second, third)))
+                    .filter(idempotency_keys::tenant_id.eq(owner))
+                    .filter(idempotency_keys::body.is_not_null())
+                    .set(idempotency_keys::status.eq(idempotency_keys::status))
+                    .returning(idempotency_keys::body);
+                let held: Option<Option<Vec<u8>>> = with!(tx, c => held.get_result(c).await.optional())?;
+                held.flatten().map(Self::Answer)
+            }
+        })
+    }
+
+    /// The sealed texts, each with its place.
+    fn texts(&self, Position([first, second, third]): &Position) -> Vec<Bound> {
+        let texts = |value: &Value, place: &dyn Fn(&str) -> String, inner: Option<&str>| -> Vec<Bound> {
+            let fields = value.as_object().into_iter().flatten();
+            let sealed = fields.filter_map(|(name, value)| {
+                let text = inner.map_or(Some(value), |inner| value.get(inner))?.as_str()?;
+                Some((place(name), text.to_owned()))
+            });
+            sealed.collect()
+        };
+        match self {
+            Self::Environment(stored) => {
+                texts(stored, &|name| core_rows::sealing_place(first, name), Some("sealed"))
+            }
+            Self::Config(secrets) => {
+                texts(secrets, &|pointer| config_rows::sealing_place(third, pointer), None)
+            }
+            Self::Webhook(secret, previous) => {
+                let previous =
+                    previous.iter().map(|text| (webhook_rows::previous_place(first), text.clone()));
+                [(webhook_rows::sealing_place(first), secret.clone())].into_iter().chain(previous).collect()
+            }
+            Self::Answer(body) => {
+                vec![(idempotency::sealing_place(second, third), String::from_utf8_lossy(body).into_owned())]
+            }
+        }
+    }
+
+    /// The same with other texts, in the order of [`Kept::texts`].
+    fn with(self, texts: Vec<String>) -> Self {
+        let mut texts = texts.into_iter();
+        match self {
+            Self::Environment(mut stored) => {
+                for value in stored.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                    if let Some(text) = value.get_mut("sealed").filter(|text| text.is_string()) {
+                        *text = texts.next().into();
+                    }
+                }
+                Self::Environment(stored)
+            }
+            Self::Config(mut secrets) => {
+                for text in secrets.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                    if text.is_string() {
+                        *text = texts.next().into();
+                    }
+                }
+                Self::Config(secrets)
+            }
+            Self::Webhook(secret, previous) => {
+                let secret = texts.next().unwrap_or(secret);
+                Self::Webhook(secret, previous.and_then(|_| texts.next()))
+            }
+            Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
+        }
+    }
+
+    /// Writes a row that is held. For those who use it nothing is different, so its revision stays.
+    async fn write(self, tx: &mut Transaction, Position([first, second, third]): &Position) -> Result<()> {
+        match self {
+            Self::Environment(stored) => {
+                let set = diesel::update(cores::table.find(first)).set(cores::environment.eq(stored));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Config(secrets) => {
+                let set = diesel::update(module_configs::table.find((first, second, third)))
+                    .set(module_configs::secrets.eq(secrets));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Webhook(secret, previous) => {
+                let set = diesel::update(webhooks::table.find(first))
+                    .set((webhooks::secret.eq(secret), webhooks::previous_secret.eq(previous)));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Answer(body) => {
+                let set = diesel::update(idempotency_keys::table.find((first, second, third)))
+                    .set(idempotency_keys::body.eq(Some(body)));
+                with!(tx, c => set.execute(c).await)?
+            }
+        };
+        Ok(())
+    }
+}
+
+/// Seals what a row of a level holds under the level's youngest key. False when there is nothing to do, or no such row any
+/// more. The row is held meanwhile, so whoever changes it does so before or after, and seals under that key themselves.
+///
+/// # Errors
+/// [`Error::Inconsistent`] when a text does not open.
+pub async fn reseal(
+    tx: &mut Transaction,
+    scope: LevelScope,
+    store: Store,
+    position: &Position,
+    vault: &Vault,
+    at: Instant,
+) -> Result<bool> {
+    let Some(kept) = Kept::lock(tx, scope, store, position).await? else { return Ok(false) };
+    let texts = kept.texts(position);
+    if texts.is_empty() {
+        return Ok(false);
+    }
+    let sealer = data_keys::sealer(tx, scope, vault, at).await?;
+    if texts.iter().all(|(_, text)| sealer.has_sealed(text)) {
+        return Ok(false);
+    }
+    let opener = data_keys::opener(tx, scope, vault, texts.iter().map(|(_, text)| text.as_str())).await?;
+    let anew = texts.iter().map(|(place, text)| {
+        opener.open(place, text).and_then(|secret| sealer.seal(place, &secret)).map_err(|reason| {
+            let (table, column) = store.column();
+            Error::inconsistent(table, column, position.0.join(" ").trim_end(), reason)
+        })
+    });
+    let anew = anew.collect::<Result<Vec<_>>>()?;
+    kept.with(anew).write(tx, position).await?;
+    Ok(true)
+}
