@@ -252,7 +252,7 @@ async fn what_is_sealed_is_found_and_sealed_anew(home: &Home) {
     for (tenant, key) in [(1, "a"), (1, "b"), (1, "open"), (2, "a")] {
         let mut tx = home.begin().await;
         let (scope, request) = (of_tenant(tenant), keyed(key));
-        assert_eq!(idempotency::begin(&mut tx, scope, &request, at(1)).await.unwrap(), Begun::Fresh);
+        assert_eq!(idempotency::begin(&mut tx, scope, &request).await.unwrap(), Begun::Fresh);
         if key != "open" {
             let place = idempotency::sealing_place(request.endpoint, key);
             let sealer = data_keys::sealer(&mut tx, scope, &vault, at(1)).await.unwrap();
