@@ -18,7 +18,8 @@ const ROUNDS: usize = 3;
 /// encoded `/` for a `/`, or cuts it at `;`; when the path begins with another `/`, which could be taken for the name of a
 /// host; and when there is anything in it that no URL can hold.
 pub fn below(endpoint: &Url, path: &str, query: Option<&str>) -> Result<String, OutsideEndpoint> {
-    let in_url = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}#".contains(&byte));
+    let in_url =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}#".contains(&byte));
     // Query parsers are lenient, and so are those who write queries.
     let in_query = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if path.starts_with('/') || path.contains('?') || !in_url(path) || !query.is_none_or(in_query) {
@@ -84,7 +85,11 @@ mod tests {
             ("", None, "https://weather.example/api/"),
             ("a/b", None, "https://weather.example/api/a/b"),
             ("a//b/", Some(""), "https://weather.example/api/a//b/?"),
-            ("a%2Fb%20c/%C3%A9", Some("q=%zz&r={}|/../"), "https://weather.example/api/a%2Fb%20c/%C3%A9?q=%zz&r={}|/../"),
+            (
+                "a%2Fb%20c/%C3%A9",
+                Some("q=%zz&r={}|/../"),
+                "https://weather.example/api/a%2Fb%20c/%C3%A9?q=%zz&r={}|/../",
+            ),
             ("...", None, "https://weather.example/api/..."),
             ("a..b/.well-known/x;v=1", None, "https://weather.example/api/a..b/.well-known/x;v=1"),
             ("http://elsewhere.example/", None, "https://weather.example/api/http://elsewhere.example/"),

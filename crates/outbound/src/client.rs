@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::RootCertStore;
 use url::Url;
 
 use crate::connect::{ConnectError, Connector};
+use crate::forward::{BodyError, Outgoing};
 use crate::guard::{Guard, Refusal};
 use crate::target::Target;
 use crate::tls;
@@ -23,8 +24,8 @@ const HEADERS: usize = 100;
 const HEADER_BYTES: usize = 64 * 1024;
 /// How long a connection may wait for its next use. A name that has moved is looked up again after that.
 const IDLE: Duration = Duration::from_secs(30);
-/// Connections that wait for their next use, per host.
-const IDLE_PER_HOST: usize = 4;
+/// Connections that wait for their next use, per host. Remote modules are asked by many at once.
+const IDLE_PER_HOST: usize = 32;
 
 /// How much an answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +59,16 @@ pub enum SendError {
     /// There was no connection, or it broke, or what came was no HTTP.
     #[error("{0}")]
     Failed(String),
+    /// The body of the request that was to be passed on did not come to its end.
+    #[error(transparent)]
+    Body(BodyError),
 }
 
 /// An HTTP/1.1 client that goes only where the guard lets it. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     guard: Guard,
-    http: legacy::Client<Connector, Full<Bytes>>,
+    pub(crate) http: legacy::Client<Connector, Outgoing>,
 }
 
 impl std::fmt::Debug for Client {
@@ -113,7 +117,7 @@ impl Client {
         // What cannot be right is told before anything is looked up.
         Target::of(url).map_err(SendError::Refused)?;
         *request.uri_mut() = url.as_str().parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
-        let asked = timeout_at(until, self.http.request(request.map(Full::new))).await;
+        let asked = timeout_at(until, self.http.request(request.map(Outgoing::whole))).await;
         let answer = asked.map_err(|_| SendError::TimedOut)?.map_err(|error| failed(&error))?;
         let (head, body) = answer.into_parts();
         let body = read(body, limits.body, until).await;
@@ -135,7 +139,7 @@ async fn read(mut body: Incoming, most: usize, until: Instant) -> Bytes {
 }
 
 /// What lies behind an error of the HTTP library.
-fn failed(error: &legacy::Error) -> SendError {
+pub(crate) fn failed(error: &legacy::Error) -> SendError {
     let mut cause = error.source();
     let mut deepest = error.to_string();
     while let Some(inner) = cause {
