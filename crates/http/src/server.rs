@@ -94,7 +94,7 @@ pub struct Router {
     state: State,
     document: Arc<OpenApi>,
     written: Bytes,
-    table: Arc<RouteTable>,
+    table: web::Data<RouteTable>,
 }
 
 impl fmt::Debug for Router {
@@ -107,7 +107,7 @@ impl Router {
     /// A router of the domain's routes and the state that their handlers need.
     pub fn new(parts: Parts, routes: Routes, state: State) -> Result<Self, DocumentError> {
         let document = openapi::document(routes)?;
-        let table = Arc::new(RouteTable::of(&document));
+        let table = web::Data::new(RouteTable::of(&document));
         let written = Bytes::from(document.to_json().unwrap_or_default());
         Ok(Self { edge: web::Data::new(parts), routes, state, document: Arc::new(document), written, table })
     }
@@ -133,10 +133,11 @@ impl Router {
         let (app, _) =
             App::new().into_utoipa_app().configure(health::routes).configure(routes).split_for_parts();
         app.app_data(edge)
+            .app_data(table.clone())
             .configure(|config| state(config))
             .configure(|config| docs::mount(config, written))
             .default_service(web::to(move |request: HttpRequest| {
-                let table = Arc::clone(&table);
+                let table = table.clone();
                 async move { Err::<HttpResponse, Error>(no_route(&table, &request)) }
             }))
             // The last one is the outermost.

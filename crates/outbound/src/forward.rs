@@ -275,6 +275,11 @@ fn failed(error: &hyper_util::client::legacy::Error) -> SendError {
     crate::client::failed(error)
 }
 
+/// Whether a request asks for a WebSocket (RFC 6455 section 4.1).
+pub fn wants_websocket(headers: &HeaderMap) -> bool {
+    websocket_key(headers).is_some()
+}
+
 /// The key of a request that asks for a WebSocket.
 fn websocket_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let asked = holds(headers, &CONNECTION, "upgrade") && holds(headers, &UPGRADE, "websocket");

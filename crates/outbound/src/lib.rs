@@ -24,6 +24,7 @@ pub use allow::{AllowList, InvalidEntry};
 pub use client::{Answer, Client, Limits, SendError};
 pub use forward::{
     BodyError, Forwarded, Passing, Patience, Pieces, Received, Tunnel, TunnelWriter, content_length,
+    wants_websocket,
 };
 pub use guard::{Guard, Refusal};
 pub use headers::{for_caller, for_module};

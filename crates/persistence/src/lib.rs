@@ -35,6 +35,7 @@ pub mod platform_facts;
 mod postgres;
 mod schema;
 pub mod sealing;
+pub mod signing_keys;
 mod sqlite;
 pub mod tenants;
 pub mod users;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use utoipa::openapi::OpenApi;
 
+use crate::routes::modules::call::PASSED_ON;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
     Literal(String),
@@ -29,7 +31,8 @@ pub(crate) struct RouteTable {
 impl RouteTable {
     pub(crate) fn of(document: &OpenApi) -> Self {
         let mut routes: BTreeMap<usize, Vec<Route>> = BTreeMap::new();
-        for (path, item) in document.paths.paths.clone() {
+        // What is passed on to modules is whatever is no route of ours.
+        for (path, item) in document.paths.paths.clone().into_iter().filter(|(path, _)| path != PASSED_ON) {
             let mut item = item;
             let methods = super::operations_mut(&mut item).map(|(method, _)| upper(method)).collect();
             let segments: Vec<_> = split(&path).map(segment).collect();
