@@ -20,6 +20,7 @@ mod proxy;
 mod receiver;
 mod scaicore;
 mod server;
+mod upstream;
 
 pub use client::{Answer, Client, Request};
 pub use database::Db;
@@ -29,6 +30,8 @@ pub use proxy::Proxy;
 pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
 pub use server::{Launch, Server, run, server_binary};
+
+pub use upstream::{Seen, Upstream};
 
 use std::time::{Duration, Instant};
 

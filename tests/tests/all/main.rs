@@ -26,6 +26,7 @@ mod nodes;
 mod people;
 mod process;
 mod readme;
+mod remote;
 mod running;
 mod secrets;
 mod story;

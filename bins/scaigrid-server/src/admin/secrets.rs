@@ -10,11 +10,12 @@ use super::Desk;
 use super::answer::{Answer, Columns};
 use crate::settings::SecretsTask;
 
-const COLUMNS: Columns = &["renewed_data_keys", "resealed_cores", "wrapped_data_keys", "master_key_changed"];
+const COLUMNS: Columns =
+    &["renewed_data_keys", "resealed_cores", "wrapped_data_keys", "master_key_changed", "new_signing_key"];
 
 impl Desk {
     pub(super) async fn secrets(&self, task: SecretsTask) -> anyhow::Result<Answer> {
-        let SecretsTask::Rotate { data_keys } = task;
+        let SecretsTask::Rotate { data_keys, signing_keys } = task;
         let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
         let watched = std::io::stderr().is_terminal();
         let progress = |progress| {
@@ -26,13 +27,20 @@ impl Desk {
         if watched {
             eprint!("\r\x1b[K");
         }
+        let signing_key = match (&done, signing_keys) {
+            (Ok(_), true) => Some(self.app.rotate_signing_keys(&caller, &self.request).await?),
+            _ => None,
+        };
         let Rotation { renewed, resealed, wrapped, master_key_changed } = done?;
-        let item = json!({
+        let mut item = json!({
             "renewed_data_keys": renewed,
             "resealed_cores": resealed,
             "wrapped_data_keys": wrapped,
             "master_key_changed": master_key_changed,
         });
+        if let Some(key) = signing_key {
+            item["new_signing_key"] = key.into();
+        }
         let remark = "Everything stands under the first master key; the others can be taken off the list.";
         Ok(Answer::one(item, COLUMNS).with_remarks([remark.to_owned()]))
     }

@@ -155,8 +155,8 @@ fn a_setting_that_would_do_nothing_is_refused() {
         "SCAIGRID_OBJECT_STORE: not supported by this version; leave it unset"
     );
     assert_eq!(
-        refusal(&[], &[], &[("scaigrid.toml", "module_probe_interval = '5'")]),
-        "module_probe_interval in scaigrid.toml: not supported by this version; leave it unset"
+        refusal(&[], &[], &[("scaigrid.toml", "s3_region = 'x'")]),
+        "s3_region in scaigrid.toml: not supported by this version; leave it unset"
     );
     assert!(start(&[], &[("SCAIGRID_OBJECT_STORE", "")], &[]).is_ok());
 }
