@@ -1,7 +1,7 @@
 //! A remote module: an HTTP server on this machine that keeps what it is asked, and answers as its paths say.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,8 +28,8 @@ pub struct Seen {
 struct State {
     seen: Mutex<Vec<Seen>>,
     health: AtomicU16,
-    /// Connections that are open.
-    open: AtomicUsize,
+    /// Requests that are under way.
+    busy: AtomicUsize,
     /// Connections that there have been.
     connections: AtomicUsize,
     go_on: Mutex<Receiver<()>>,
@@ -37,7 +37,7 @@ struct State {
 
 /// A running upstream, at the path `/base`. It has:
 ///
-/// - `/health`, which answers as it is told;
+/// - `/health`, which answers as it is told, and `/alive`, which is always well;
 /// - `/echo`, which tells what was asked;
 /// - `/pieces`, whose second piece comes once it is let go on;
 /// - `/silent`, which answers nothing; `/stall`, `/half` and `/garbage`, which do not answer well;
@@ -59,7 +59,7 @@ impl Upstream {
         let state = Arc::new(State {
             seen: Mutex::default(),
             health: AtomicU16::new(200),
-            open: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             go_on: Mutex::new(go_on),
         });
@@ -68,11 +68,9 @@ impl Upstream {
             for stream in listener.incoming().map_while(Result::ok) {
                 let state = Arc::clone(&kept);
                 std::thread::spawn(move || {
-                    state.open.fetch_add(1, Ordering::SeqCst);
                     state.connections.fetch_add(1, Ordering::SeqCst);
                     // An error is a peer that went away.
                     let _ = serve(stream, &state);
-                    state.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -99,9 +97,9 @@ impl Upstream {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
-        self.state.open.load(Ordering::SeqCst)
+    /// How many requests are under way.
+    pub fn busy(&self) -> usize {
+        self.state.busy.load(Ordering::SeqCst)
     }
 
     /// What its health path answers from now on; 0 is nothing.
@@ -117,15 +115,15 @@ impl Upstream {
 
 fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut first = [0; 64];
-    let count = stream.peek(&mut first)?;
-    if first[..count].starts_with(b"GET /base/socket") {
-        socket(stream, state);
-        return Ok(());
-    }
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
-    while let Some(mut seen) = head(&mut reader)? {
+    loop {
+        if reader.fill_buf()?.starts_with(b"GET /base/socket") {
+            let _busy = Busy::with(state);
+            socket(Both { reader, writer }, state);
+            return Ok(());
+        }
+        let Some(mut seen) = head(&mut reader)? else { return Ok(()) };
         let path = seen.target.split('?').next().unwrap_or_default().to_owned();
         if path == "/base/health" {
             match state.health.load(Ordering::SeqCst) {
@@ -134,6 +132,11 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
             }
             continue;
         }
+        if path == "/base/alive" {
+            write!(writer, "HTTP/1.1 200 X\r\nContent-Length: 0\r\n\r\n")?;
+            continue;
+        }
+        let _busy = Busy::with(state);
         if path == "/base/silent" {
             state.seen.lock().unwrap().push(seen);
             // Until whoever asked has gone.
@@ -149,7 +152,44 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
             return Ok(());
         }
     }
-    Ok(())
+}
+
+/// A request under way.
+struct Busy<'a>(&'a State);
+
+impl<'a> Busy<'a> {
+    fn with(state: &'a State) -> Self {
+        state.busy.fetch_add(1, Ordering::SeqCst);
+        Self(state)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Both halves of a connection, of which something may have been read already.
+struct Both {
+    reader: BufReader<TcpStream>,
+    writer: TcpStream,
+}
+
+impl Read for Both {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl Write for Both {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 fn head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
@@ -172,7 +212,7 @@ fn head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Seen>> {
 fn body(seen: &Seen, reader: &mut BufReader<TcpStream>) -> io::Result<(usize, String)> {
     let mut small = Vec::new();
     let mut take = |reader: &mut BufReader<TcpStream>, mut left: usize| -> io::Result<()> {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         while left > 0 {
             let most = left.min(buffer.len());
             let count = reader.read(&mut buffer[..most])?;
@@ -267,7 +307,7 @@ fn answer(writer: &mut TcpStream, seen: &Seen, path: &str, body: &str, state: &S
 
 /// A WebSocket, by somebody else's code.
 #[expect(clippy::result_large_err, reason = "the library wants it so")]
-fn socket(stream: TcpStream, state: &State) {
+fn socket(stream: Both, state: &State) {
     let note = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
         let line = |(name, value): (&tungstenite::http::HeaderName, &tungstenite::http::HeaderValue)| {
             (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())

@@ -169,8 +169,10 @@ impl CallerTokens {
         if keys.is_empty() {
             drop(connection);
             let mut tx = inner.database.begin().await?;
-            // Of several nodes that make the first one, one does.
-            self.renew(&mut tx).await?;
+            // Of several nodes that make the first one, one does: the others find it here, or cannot add theirs.
+            if signing_keys::list(&mut tx, &inner.system).await?.is_empty() {
+                self.renew(&mut tx).await?;
+            }
             tx.commit().await?;
             connection = inner.database.read().await?;
             keys = signing_keys::list(&mut connection, &inner.system).await?;

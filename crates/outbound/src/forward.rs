@@ -233,20 +233,22 @@ impl Client {
         // The text itself: the URL that was read from it may be spelt in another way.
         head.uri = url.parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
         let websocket = websocket_key(&head.headers);
+        // A connection that waited for its next use may be closed by the module in the moment that it is used. What can be
+        // asked twice is asked once more then, on another one.
+        let again = (head.method.is_safe() && length == Some(0) && websocket.is_none()).then(|| head.clone());
         let body = if length == Some(0) {
             Outgoing::whole(Bytes::new())
         } else {
             Outgoing::Streamed { pieces, left: length, moved: moved.clone() }
         };
-        let mut asked = std::pin::pin!(self.http.request(Request::from_parts(head, body)));
-        let mut answer = loop {
-            let until = moved.last() + patience.answer;
-            match timeout_at(until, &mut asked).await {
-                Ok(answer) => break answer.map_err(|error| failed(&error))?,
-                Err(_) if moved.last() + patience.answer > Instant::now() => {}
-                Err(_) => return Err(SendError::TimedOut),
+        let asked = self.ask(Request::from_parts(head, body), &moved, patience.answer).await;
+        let mut answer = match (asked, again) {
+            (Err(Unanswered::ClosedOn), Some(head)) => {
+                self.ask(Request::from_parts(head, Outgoing::whole(Bytes::new())), &moved, patience.answer)
+                    .await
             }
-        };
+            (asked, _) => asked,
+        }?;
         let tunnel = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let key = websocket.ok_or_else(|| failure("it switches protocols unasked"))?;
             Some(tunnel(&mut answer, &key).await?)
@@ -257,6 +259,45 @@ impl Client {
         let body = received(body, patience.piece);
         Ok(Forwarded { status: head.status, headers: head.headers, body, tunnel })
     }
+
+    /// Sends a request, and waits for the beginning of the answer for as long as that after something last went out.
+    async fn ask(
+        &self,
+        request: Request<Outgoing>,
+        moved: &Moved,
+        wait: Duration,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let mut asked = std::pin::pin!(self.http.request(request));
+        loop {
+            match timeout_at(moved.last() + wait, &mut asked).await {
+                Ok(answer) => return answer.map_err(|error| failed(&error)),
+                Err(_) if moved.last() + wait > Instant::now() => {}
+                Err(_) => return Err(SendError::TimedOut.into()),
+            }
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The connection was closed before the answer began.
+    ClosedOn,
+    Other(SendError),
+}
+
+impl From<SendError> for Unanswered {
+    fn from(error: SendError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Unanswered> for SendError {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::ClosedOn => failure("the connection was closed before the answer"),
+            Unanswered::Other(error) => error,
+        }
+    }
 }
 
 fn failure(text: &str) -> SendError {
@@ -264,15 +305,18 @@ fn failure(text: &str) -> SendError {
 }
 
 /// As the client tells it; a body that failed is the fault of whoever sends it.
-fn failed(error: &hyper_util::client::legacy::Error) -> SendError {
+fn failed(error: &hyper_util::client::legacy::Error) -> Unanswered {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(body) = inner.downcast_ref::<BodyError>() {
-            return SendError::Body(*body);
+            return SendError::Body(*body).into();
+        }
+        if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return Unanswered::ClosedOn;
         }
         cause = inner.source();
     }
-    crate::client::failed(error)
+    crate::client::failed(error).into()
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455 section 4.1).

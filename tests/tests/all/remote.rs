@@ -35,7 +35,7 @@ fn settle(place: &Place, upstream: &Upstream) -> (Server, Client) {
     let manifest = |id: &str, dependencies: &[&str]| {
         let manifest = json!({
             "module_id": id, "display_name": id, "version": "1.0.0", "endpoint": upstream.endpoint(),
-            "dependencies": dependencies, "permissions": [{"key": format!("{id}:read")}]
+            "health_path": if id == "weather" { "/health" } else { "/alive" }, "dependencies": dependencies, "permissions": [{"key": format!("{id}:read")}]
         });
         std::fs::write(folder.join(format!("{id}.json")), manifest.to_string()).unwrap();
     };
@@ -380,17 +380,26 @@ fn pieces_come_as_they_are_sent(place: &Place) {
     let answer = read_until(&mut stream, "\"target\"");
     assert!(answer.contains("\"body\":\"onetwo\"") && !answer.contains("\"expect\""), "{answer}");
 
-    // Whoever goes away takes the module's work with them: while it is silent, while an answer goes on, in mid-body.
+    // Whoever goes away takes the module's work with them: while an answer goes on, and in mid-body.
     drop(stream);
-    eventually("nothing is open", SOON, || (upstream.open() <= 2).then_some(()));
-    let idle = upstream.open();
-    for (path, body) in [("pieces", ""), ("pieces", "Content-Length: 100\r\n")] {
-        let request = format!("POST {WEATHER}/{path} HTTP/1.1\r\nHost: grid\r\n{body}{credentials}\r\nhalf");
-        let stream = sent(server.address(), &request);
-        std::thread::sleep(Duration::from_millis(300));
-        drop(stream);
-    }
-    eventually("what was begun has ended", SOON, || (upstream.open() <= idle).then_some(()));
+    eventually("nothing is under way", SOON, || (upstream.busy() == 0).then_some(()));
+    let request = format!("GET {WEATHER}/stall HTTP/1.1\r\nHost: grid\r\n{credentials}\r\n");
+    let mut stream = sent(server.address(), &request);
+    read_until(&mut stream, "one");
+    assert_eq!(upstream.busy(), 1);
+    drop(stream);
+    // The platform's own patience is five seconds.
+    eventually("it has ended with its caller", Duration::from_secs(3), || {
+        (upstream.busy() == 0).then_some(())
+    });
+    let before = upstream.count();
+    let body = "Content-Length: 100\r\n";
+    let request = format!("POST {WEATHER}/x HTTP/1.1\r\nHost: grid\r\n{body}{credentials}\r\nhalf");
+    let stream = sent(server.address(), &request);
+    eventually("it has begun", SOON, || (upstream.busy() == 1).then_some(()));
+    drop(stream);
+    eventually("it has ended", SOON, || (upstream.count() > before && upstream.busy() == 0).then_some(()));
+    assert_eq!(upstream.last().body, None, "what broke off does not look whole");
     server.stop();
 }
 
@@ -481,7 +490,7 @@ fn a_socket_is_open_as_long_as_it_may_be(place: &Place) {
         }
     };
     assert_eq!(end, Some(farewell));
-    eventually("the module's end is closed", SOON, || (upstream.open() <= 2).then_some(()));
+    eventually("the module's end is closed", SOON, || (upstream.busy() == 0).then_some(()));
 
     // Not for strangers, and not where it is off.
     let mut request = format!("ws://{}{WEATHER}/socket", server.address()).into_client_request().unwrap();

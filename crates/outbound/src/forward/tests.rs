@@ -127,6 +127,28 @@ async fn the_senders_faults_are_told_from_the_modules() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_on_the_question_is_no_answer() {
+    let (listener, url) = place().await;
+    let url = Arc::new(url);
+    // What changes nothing is asked again, once.
+    let asking = Arc::clone(&url);
+    let sent = tokio::spawn(async move { client().forward(&asking, empty(&[]), PATIENCE).await });
+    drop(head(&listener).await);
+    let (mut stream, _) = head(&listener).await;
+    stream.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
+    assert_eq!(sent.await.unwrap().unwrap().status, 204);
+    // What may change something is not.
+    let sent = tokio::spawn(async move {
+        let mut request = empty(&[]);
+        *request.method_mut() = http::Method::POST;
+        client().forward(&url, request, PATIENCE).await
+    });
+    drop(head(&listener).await);
+    let sent = sent.await.unwrap();
+    assert!(matches!(sent, Err(SendError::Failed(_))), "{sent:?}");
+}
+
+#[tokio::test]
 async fn a_tunnel_is_what_rfc_6455_says() {
     let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
     assert_eq!(accept(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "the example of RFC 6455 section 1.3");
