@@ -62,7 +62,7 @@ impl App {
         tokio::time::sleep(every.mul_f64(rand::random_range(0.0..0.5))).await;
         loop {
             let found = self.look_at(url).await;
-            self.seen(id, found.as_ref().map(|()| ()).map_err(String::as_str));
+            self.seen(id, found.as_ref().copied().map_err(String::as_str));
             tokio::time::sleep(every.mul_f64(rand::random_range(0.9..1.1))).await;
         }
     }
@@ -89,7 +89,7 @@ impl App {
             let watch = seen.entry(id.clone()).or_default();
             let changed = watch.see(found, self.now());
             gauge!("scaigrid_module_up", "module" => id.to_string())
-                .set(if *watch.health() == Health::Well { 1 } else { 0 });
+                .set(i32::from(*watch.health() == Health::Well));
             changed
         };
         if !changed {

@@ -6,6 +6,7 @@ mod body;
 use actix_web::body::{BodyStream, SizedStream};
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::uri::Authority;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, delete, get, guard, patch, post, put, web};
 use scaigrid_app::modules::{Arrival, BodyError, CallFailed, ModuleAnswer, ModuleRequest, Passing};
@@ -124,7 +125,7 @@ fn too_large() -> Error {
 
 fn host(request: &HttpRequest) -> Option<String> {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    named.or_else(|| request.uri().authority().map(|authority| authority.as_str())).map(str::to_owned)
+    named.or_else(|| request.uri().authority().map(Authority::as_str)).map(str::to_owned)
 }
 
 /// The module's answer as ours. How it is framed is decided anew.
