@@ -27,6 +27,7 @@ mod people;
 mod process;
 mod readme;
 mod remote;
+mod remote_life;
 mod running;
 mod secrets;
 mod story;

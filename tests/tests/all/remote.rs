@@ -1,5 +1,4 @@
-//! Remote modules: what is passed on to them and back, who they are told is calling, and what becomes of it when they, or
-//! their callers, are not well.
+//! Remote modules: what is passed on to them and back, and who they are told is calling.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,12 +6,8 @@ use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use scaigrid_tests::{Client, Db, Place, Server, Upstream, eventually, on, on_both_databases, run};
+use scaigrid_tests::{Client, Place, Server, Upstream, eventually, on_both_databases, run};
 use serde_json::{Value, json};
-use tungstenite::client::IntoClientRequest as _;
-use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Message, WebSocket};
 
 on_both_databases!(
     a_request_is_passed_on_and_the_answer_back,
@@ -21,15 +16,13 @@ on_both_databases!(
     keys_change_and_tokens_stay_good,
     pieces_come_as_they_are_sent,
     what_the_module_does_wrong_is_told,
-    a_socket_is_open_as_long_as_it_may_be,
-    health_is_seen_and_recovery_too,
 );
 
-const WEATHER: &str = "/v1/modules/weather";
-const SOON: Duration = Duration::from_secs(15);
+pub(crate) const WEATHER: &str = "/v1/modules/weather";
+pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// A server that knows the module `weather`, and `travel`, which depends on it; and a tenant's admin.
-fn settle(place: &Place, upstream: &Upstream) -> (Server, Client) {
+pub(crate) fn settle(place: &Place, upstream: &Upstream) -> (Server, Client) {
     let folder = place.folder().join("modules");
     std::fs::create_dir_all(&folder).unwrap();
     let manifest = |id: &str, dependencies: &[&str]| {
@@ -217,7 +210,7 @@ fn own_routes_come_first(place: &Place) {
     server.stop();
 }
 
-fn key_set(client: &Client) -> JwkSet {
+pub(crate) fn key_set(client: &Client) -> JwkSet {
     let answer = client.get("/.well-known/jwks.json").answer(200);
     assert_eq!(answer.header("content-type"), Some("application/jwk-set+json"));
     assert_eq!(answer.header("cache-control"), Some("public, max-age=60"));
@@ -226,7 +219,7 @@ fn key_set(client: &Client) -> JwkSet {
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-fn verified(keys: &JwkSet, token: &str, audience: &str) -> Value {
+pub(crate) fn verified(keys: &JwkSet, token: &str, audience: &str) -> Value {
     let kid = decode_header(token).unwrap().kid.unwrap();
     let key = DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap();
     let mut validation = Validation::new(Algorithm::EdDSA);
@@ -322,7 +315,7 @@ fn keys_change_and_tokens_stay_good(place: &Place) {
 }
 
 /// A connection to the server on which a request was sent.
-fn sent(address: SocketAddr, text: &str) -> TcpStream {
+pub(crate) fn sent(address: SocketAddr, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -331,7 +324,7 @@ fn sent(address: SocketAddr, text: &str) -> TcpStream {
 }
 
 /// Reads until a text has come.
-fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+pub(crate) fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut read = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -345,7 +338,7 @@ fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
     }
 }
 
-fn authorization(place: &Place) -> String {
+pub(crate) fn authorization(place: &Place) -> String {
     format!("Authorization: Bearer {}\r\nX-Scaigrid-Tenant: acme\r\n", place.admin_key())
 }
 
@@ -429,173 +422,4 @@ fn what_the_module_does_wrong_is_told(place: &Place) {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert_eq!(upstream.count(), before);
     server.stop();
-}
-
-type Socket = WebSocket<TcpStream>;
-
-/// A WebSocket through the server to the module, by somebody else's client.
-fn socket(server: &Server, key: &str) -> (Socket, tungstenite::handshake::client::Response) {
-    let mut request =
-        format!("ws://{}{WEATHER}/socket?room=1", server.address()).into_client_request().unwrap();
-    let headers = request.headers_mut();
-    headers.insert("authorization", format!("Bearer {key}").parse().unwrap());
-    headers.insert("sec-websocket-protocol", "chat.v2, chat.v1".parse().unwrap());
-    let stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_read_timeout(Some(SOON)).unwrap();
-    tungstenite::client(request, stream).unwrap()
-}
-
-fn heard(socket: &mut Socket, text: &str) {
-    socket.send(Message::text(text)).unwrap();
-    assert_eq!(socket.read().unwrap(), Message::text(text));
-}
-
-/// The socket is closed by the server, within seconds.
-fn is_closed(socket: &mut Socket) {
-    let begun = Instant::now();
-    let end = socket.read();
-    assert!(end.is_err() || end.as_ref().is_ok_and(Message::is_close), "{end:?}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-}
-
-fn a_socket_is_open_as_long_as_it_may_be(place: &Place) {
-    let upstream = Upstream::start();
-    let (server, boss) = settle(place, &upstream);
-    let acme = server.admin().in_tenant("acme");
-    let (user, key) = acme.user("ada@acme.example", &["tenant_user"]);
-    let (mut one, answer) = socket(&server, &key);
-    assert_eq!(answer.status(), 101);
-    assert_eq!(answer.headers()["sec-websocket-protocol"], "chat.v2");
-    let seen = upstream.last();
-    assert_eq!(
-        (seen.target.as_str(), seen.headers["x-scaigrid-user"].as_str()),
-        ("/base/socket?room=1", &*user)
-    );
-    assert!(!seen.headers.contains_key("authorization"));
-    verified(&key_set(&server.anyone()), &seen.headers["x-scaigrid-identity"], "weather");
-    heard(&mut one, "hello");
-    let long = "x".repeat(300_000);
-    heard(&mut one, &long);
-    // Quiet for longer than an answer may take.
-    std::thread::sleep(Duration::from_secs(2));
-    heard(&mut one, "still there");
-    // It ends as it is ended: with the code that was said.
-    let farewell = CloseFrame { code: CloseCode::Library(4321), reason: "enough".into() };
-    one.close(Some(farewell.clone())).unwrap();
-    let end = loop {
-        match one.read() {
-            Ok(Message::Close(end)) => break end,
-            Ok(_) => {}
-            Err(error) => panic!("no farewell: {error}"),
-        }
-    };
-    assert_eq!(end, Some(farewell));
-    eventually("the module's end is closed", SOON, || (upstream.busy() == 0).then_some(()));
-
-    // Not for strangers, and not where it is off.
-    let mut request = format!("ws://{}{WEATHER}/socket", server.address()).into_client_request().unwrap();
-    request.headers_mut().insert("authorization", "Bearer wrong".parse().unwrap());
-    let refused = tungstenite::client(request, TcpStream::connect(server.address()).unwrap());
-    assert!(refused.unwrap_err().to_string().contains("401"));
-
-    // Somebody who is suspended, a module that is switched off, a node that ends.
-    let (mut two, _) = socket(&server, &key);
-    heard(&mut two, "a");
-    acme.put(&format!("/v1/users/{user}"), &json!({"status": "suspended"})).answer(200);
-    is_closed(&mut two);
-    let (_, other) = acme.user("eve@acme.example", &["tenant_user"]);
-    let (mut three, _) = socket(&server, &other);
-    heard(&mut three, "b");
-    boss.post(&format!("{WEATHER}/disable")).answer(200);
-    is_closed(&mut three);
-    boss.post(&format!("{WEATHER}/enable")).answer(200);
-    let (mut four, _) = socket(&server, &other);
-    heard(&mut four, "c");
-    let begun = Instant::now();
-    server.terminate();
-    is_closed(&mut four);
-    drop(four);
-    assert!(server.ended().success());
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-}
-
-fn health_is_seen_and_recovery_too(place: &Place) {
-    let upstream = Upstream::start();
-    let (server, boss) = settle(place, &upstream);
-    let module = |id: &str| boss.get(&format!("/v1/modules/{id}")).answer(200).data();
-    let becomes = |id: &str, status: &str| {
-        eventually(&format!("{id} is {status}"), SOON, || {
-            let module = module(id);
-            (module["status"] == status).then_some(module)
-        })
-    };
-    let ready = || server.anyone().get("/health/ready").answer(200).json();
-    assert_eq!(ready()["checks"]["modules"], "ok");
-    upstream.set_health(503);
-    let failed = becomes("weather", "error");
-    assert_eq!(failed["last_error"]["message"], "Its health check was answered with 503");
-    let depends = becomes("travel", "error");
-    assert_eq!(depends["last_error"]["timestamp"], failed["last_error"]["timestamp"]);
-    assert!(depends["last_error"]["message"].as_str().unwrap().contains("weather"));
-    assert_eq!(ready()["checks"]["modules"], "degraded");
-    let metrics = server.anyone().get("/metrics").answer(200).text();
-    assert!(metrics.contains("scaigrid_module_up{module=\"weather\"} 0"), "{metrics}");
-    let told = boss.get(&format!("{WEATHER}/explain")).answer(200).data();
-    assert_eq!(
-        (&told["state"]["reason"], &told["state"]["last_error"]),
-        (&json!("failed"), &failed["last_error"])
-    );
-    let refusal = boss.get(&format!("{WEATHER}/x")).refused(503, "MODULE_ERROR");
-    assert!(refusal.header("retry-after").is_some());
-    boss.get("/v1/modules/travel/x").refused(503, "MODULE_DEPENDENCY_UNAVAILABLE");
-    let refusal = boss.post("/v1/modules/travel/enable").refused(409, "MODULE_DEPENDENCY_UNAVAILABLE");
-    assert_eq!(refusal.json()["error"]["details"][0]["message"], "weather");
-    // What is wrong may change; since when it is wrong does not.
-    upstream.set_health(500);
-    let other = eventually("another message", SOON, || {
-        let module = module("weather");
-        (module["last_error"]["message"] == "Its health check was answered with 500").then_some(module)
-    });
-    assert_eq!(other["last_error"]["timestamp"], failed["last_error"]["timestamp"]);
-    upstream.set_health(204);
-    assert!(becomes("weather", "active").get("last_error").is_none());
-    becomes("travel", "active");
-    boss.get(&format!("{WEATHER}/x")).answer(200);
-    assert_eq!(ready()["checks"]["modules"], "ok");
-    assert!(!module("weather").to_string().contains("127.0.0.1"));
-    server.stop();
-}
-
-/// The most memory that a process has held, in kilobytes.
-fn peak(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
-}
-
-#[test]
-fn a_big_body_needs_no_memory() {
-    const PIECES: usize = 200;
-    on(Db::Sqlite, |place| {
-        let upstream = Upstream::start();
-        let (server, boss) = settle(place, &upstream);
-        boss.get(&format!("{WEATHER}/x")).answer(200);
-        let before = peak(&server);
-        let request = format!(
-            "POST {WEATHER}/x HTTP/1.1\r\nHost: grid\r\nTransfer-Encoding: chunked\r\n{}\r\n",
-            authorization(place)
-        );
-        let mut stream = sent(server.address(), &request);
-        let piece = vec![b'x'; 1 << 20];
-        for _ in 0..PIECES {
-            stream.write_all(b"100000\r\n").unwrap();
-            stream.write_all(&piece).unwrap();
-            stream.write_all(b"\r\n").unwrap();
-        }
-        stream.write_all(b"0\r\n\r\n").unwrap();
-        read_until(&mut stream, &format!("\"length\":{}", PIECES << 20));
-        let grown = peak(&server).saturating_sub(before);
-        assert!(grown < 20 * 1024, "{grown} kB for {PIECES} MB");
-        server.stop();
-    });
 }
