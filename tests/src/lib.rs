@@ -21,6 +21,7 @@ mod receiver;
 mod scaicore;
 mod sealing;
 mod server;
+mod upstream;
 
 pub use client::{Answer, Client, Request};
 pub use database::Db;
@@ -31,6 +32,8 @@ pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
 pub use sealing::seal_as_before;
 pub use server::{Launch, Server, run, server_binary, spawn};
+
+pub use upstream::{Seen, Upstream};
 
 use std::time::{Duration, Instant};
 

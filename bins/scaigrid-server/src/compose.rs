@@ -132,7 +132,9 @@ fn application(
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
-    let parts = AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system };
+    let remote = settings.remote.clone();
+    let parts =
+        AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system };
     Ok(App::new(parts))
 }
 

@@ -74,7 +74,12 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         .context("the server cannot listen")?
         .run();
     say_where(address);
-    run_until_told(server, app, settings.audit_retention).await
+    let probing = app.clone();
+    let every = settings.module_probe_interval;
+    let probing = tokio::spawn(async move { probing.probe_modules(every).await });
+    let ended = run_until_told(server, app, settings.audit_retention).await;
+    probing.abort();
+    ended
 }
 
 /// Tells where the server listens; with port 0 nobody else knows.
@@ -119,6 +124,8 @@ async fn run_until_told(
         anyhow::bail!("the server ended by itself");
     }
     tracing::info!("stopping: no new connections; requests under way are finished");
+    // They would hold the server up until its patience is at its end.
+    sealer.end_tunnels();
     handle.stop(true).await;
     housekeeping.shutdown().await;
     // While this node's lease still holds: without it, others take for dead what it is posting.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use scaigrid_modules::{Effective, ModuleId};
+use scaigrid_modules::{Effective, ModuleId, Reason};
 use scaigrid_scope::{CoreId, Instant, Level, Principal, TenantId};
 
 /// How long an entry is believed when nobody says that it has changed.
@@ -41,7 +41,29 @@ struct KnownCaller {
 }
 
 /// The states of all modules at one level.
-pub type ModuleStates = Arc<BTreeMap<ModuleId, Effective>>;
+pub type ModuleStates = Arc<States>;
+
+/// The states of all modules, and what else is to be told of them.
+#[derive(Debug, Default)]
+pub struct States {
+    /// By module.
+    pub effective: BTreeMap<ModuleId, Effective>,
+    /// When those were disabled that are.
+    pub(crate) disabled: BTreeMap<ModuleId, Instant>,
+}
+
+impl States {
+    /// Since when a module has not been active: since it failed or was disabled, or since the module that it depends on
+    /// was not. Unknown for one that nobody has ever enabled.
+    pub(crate) fn since(&self, id: &ModuleId) -> Option<Instant> {
+        match &self.effective.get(id)?.reason {
+            Reason::Failed(failure) => Some(failure.at),
+            // Dependencies are in no circle: the catalogue sees to that.
+            Reason::DependencyNotActive(dependency) => self.since(dependency),
+            _ => self.disabled.get(id).copied(),
+        }
+    }
+}
 
 /// A Core as the edge writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -175,6 +175,26 @@ pub enum Error {
         /// Whether the caller tried to enable the module, rather than to use it.
         enabling: bool,
     },
+    /// The module is known to be ill: it has not answered its last probes.
+    #[error("The module {module} does not work at present")]
+    ModuleFailed {
+        /// The module's id.
+        module: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The module gave no answer that could be passed on.
+    #[error("The module {module} cannot be reached, or gives no answer")]
+    ModuleUnreachable {
+        /// The module's id.
+        module: String,
+    },
+    /// The module gave no answer in time.
+    #[error("The module {module} does not answer in time")]
+    ModuleTimeout {
+        /// The module's id.
+        module: String,
+    },
     /// The catalogue knows the module, but nothing here can run it.
     #[error("The module is not installed")]
     ModuleNotInstalled,

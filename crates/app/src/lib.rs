@@ -48,7 +48,7 @@ pub use scaigrid_audit::RequestContext;
 pub use transaction::Expected;
 
 use caches::Caches;
-use modules::{InvalidModules, Modules};
+use modules::{InvalidModules, ModuleHealth, Modules, RemoteSettings, Tunnels};
 use turns::Turns;
 
 /// What the application stands on.
@@ -71,6 +71,8 @@ pub struct Parts {
     pub tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     /// The way out, to whatever a tenant can name.
     pub outbound: Client,
+    /// How remote modules are called.
+    pub remote: RemoteSettings,
     /// The right to find out who is calling, and to do what the process does by itself.
     pub system: SystemScope,
 }
@@ -89,10 +91,14 @@ pub(crate) struct Inner {
     pub(crate) catalogue: Modules,
     pub(crate) tokens: Option<Arc<dyn tokens::TokenVerifier>>,
     pub(crate) outbound: Client,
+    pub(crate) remote: RemoteSettings,
     pub(crate) system: SystemScope,
     pub(crate) caches: Caches,
     pub(crate) webhook_tests: webhooks::Tests,
     pub(crate) config_turns: Turns,
+    pub(crate) health: ModuleHealth,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) started: Instant,
 }
 
 impl std::fmt::Debug for App {
@@ -113,8 +119,10 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, system } = parts;
+        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system } =
+            parts;
         let mut listener = bus.listen();
+        let (health, tunnels, started) = (ModuleHealth::default(), Tunnels::new(), clock.now());
         let inner = Inner {
             database,
             bus,
@@ -125,10 +133,14 @@ impl App {
             catalogue,
             tokens,
             outbound,
+            remote,
             system,
             caches: Caches::new(),
             webhook_tests: webhooks::Tests::default(),
             config_turns: Turns::new(),
+            health,
+            tunnels,
+            started,
         };
         let app = Self(Arc::new(inner));
         // The listener must not keep alive what it listens for.

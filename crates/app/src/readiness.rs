@@ -18,6 +18,8 @@ pub struct Standing {
     pub bus: bool,
     /// How many modules there are.
     pub modules: usize,
+    /// How many of them do not answer their probes.
+    pub failing_modules: usize,
 }
 
 /// The same for those who look after the node.
@@ -43,6 +45,7 @@ impl App {
             database: matches!(ping, Ok(Ok(()))),
             bus: self.0.bus.is_connected(),
             modules: self.0.catalogue.iter().count(),
+            failing_modules: self.0.health.failing(),
         }
     }
 

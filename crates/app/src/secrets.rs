@@ -43,6 +43,8 @@ pub struct Rotation {
     pub webhooks: u64,
     /// Answers kept for idempotency keys that were.
     pub answers: u64,
+    /// Signing keys whose private halves were.
+    pub signing_keys: u64,
     /// Data keys that were removed, since nothing lay under them any more.
     pub removed: u64,
     /// Data keys that are not the youngest of their owner and stay, since something still lies under them.
@@ -94,6 +96,7 @@ impl App {
                 Store::ModuleConfigs => done.module_configs = resealed,
                 Store::Webhooks => done.webhooks = resealed,
                 Store::Answers => done.answers = resealed,
+                Store::SigningKeys => done.signing_keys = resealed,
             }
         }
         (done.removed, done.left) = self.remove_data_keys().await?;
@@ -102,6 +105,51 @@ impl App {
         let closed = self.close_rotation(&mut tx, caller, request, renew, &mut done).await;
         ended(tx, closed).await?;
         Ok(done)
+    }
+
+    /// Has the tokens that remote modules get signed by a new key, from a minute later on, and gives its name. What the old
+    /// key has signed stays good for as long as it would have been.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] for all but super admins at the platform's level; [`Error::Conflict`] when somebody else
+    /// does the same in this moment.
+    pub async fn rotate_signing_keys(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        request: &RequestContext,
+    ) -> Result<String, Error> {
+        if caller.level() != Level::Platform {
+            return Err(Error::PermissionDenied { permission: Permission::AdminAccess.as_str().into() });
+        }
+        let mut tx = self.0.database.begin().await?;
+        let renewed = self.renew_signing_key(&mut tx, caller, request).await;
+        let key = ended(tx, renewed).await?;
+        self.0.engine.caller_tokens().forget();
+        Ok(key)
+    }
+
+    async fn renew_signing_key(
+        &self,
+        tx: &mut Transaction,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        request: &RequestContext,
+    ) -> Result<String, Error> {
+        let made = self.0.engine.caller_tokens().renew(tx).await?;
+        let key =
+            made.ok_or_else(|| Error::Conflict("Somebody else makes a signing key just now".to_owned()))?;
+        let changes = diff(&json!({"signing_key": null}), &json!({"signing_key": key}), &[]);
+        let (stamp, action) = (self.audit_stamp(self.now()), AuditAction::SecretsRotate);
+        let record = AuditRecord::at_level(stamp, caller, request, action, key.clone(), changes);
+        audit::add(tx, &record).await?;
+        Ok(key)
+    }
+
+    /// The public keys by which modules and plugins know the platform's word, as a JWK set (RFC 7517).
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn key_set(&self) -> Result<serde_json::Value, Error> {
+        Ok(self.0.engine.caller_tokens().key_set().await?)
     }
 
     async fn renew_data_keys(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<u64, Error> {
@@ -275,7 +323,7 @@ impl App {
         let before = json!({"master_key": named});
         let after = json!({
             "master_key": own, "renewed": done.renewed, "wrapped": done.wrapped, "removed": done.removed,
-            "resealed": done.cores + done.module_configs + done.webhooks + done.answers,
+            "resealed": done.cores + done.module_configs + done.webhooks + done.answers + done.signing_keys,
         });
         let changes = diff(&before, &after, &[]);
         let stamp = self.audit_stamp(now);

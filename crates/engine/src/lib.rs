@@ -8,6 +8,7 @@
 //! Who may do what is decided above this room, and what a program means below it. The engine knows neither HTTP nor
 //! permissions.
 
+mod caller_tokens;
 mod committer;
 mod cores;
 mod deadlines;
@@ -32,6 +33,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
+pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
 pub use error::Error;
@@ -78,6 +80,7 @@ struct Inner {
     committer: Committer,
     hosted: Hosted,
     listeners: Listeners,
+    caller_tokens: CallerTokens,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -100,6 +103,12 @@ impl Engine {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
             listeners: Listeners::new(),
+            caller_tokens: CallerTokens::new(
+                database.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&vault),
+                system.clone(),
+            ),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
@@ -113,6 +122,11 @@ impl Engine {
             system,
             node,
         }))
+    }
+
+    /// What tells those who are called for whom they are.
+    pub fn caller_tokens(&self) -> &CallerTokens {
+        &self.0.caller_tokens
     }
 
     /// This node's name.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::BoxFuture;
@@ -114,6 +114,30 @@ fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, app::Error> {
         tenant: named("x-scaigrid-tenant", app::Resource::Tenant)?,
         partner: named("x-scaigrid-partner", app::Resource::Partner)?,
     })
+}
+
+/// What a request has said of its caller, to be asked again while a long answer goes on.
+pub(crate) struct Standing {
+    headers: HeaderMap,
+}
+
+impl Standing {
+    /// What a request says.
+    pub(crate) fn of_request(request: &HttpRequest) -> Self {
+        let mut headers = HeaderMap::with_capacity(3);
+        for name in ["authorization", "x-scaigrid-tenant", "x-scaigrid-partner"].map(HeaderName::from_static)
+        {
+            if let Some(value) = request.headers().get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        Self { headers }
+    }
+
+    /// The caller, as they are now.
+    pub(crate) async fn principal(&self, edge: &Edge) -> Result<Arc<Principal>, app::Error> {
+        edge.authenticator.authenticate(credentials(&self.headers)?).await
+    }
 }
 
 /// Closes the routes of a module where it is off.

@@ -13,7 +13,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::web::Bytes;
+use actix_web::web::{self, Bytes};
 use futures_util::future::BoxFuture;
 use scaigrid_app as app;
 use scaigrid_scope::{Instant, Permissions, Principal, TenantId};
@@ -24,7 +24,9 @@ use tracing::Instrument as _;
 use crate::auth;
 use crate::body::{self, JSON_LIMIT};
 use crate::error::Error;
+use crate::openapi::RouteTable;
 use crate::request::{self, RequestId};
+use crate::routes::modules::call::is_passed_on;
 use crate::server::{self, Edge};
 use crate::upload::Upload;
 
@@ -94,6 +96,11 @@ pub(crate) async fn once(
     let Some(header) = request.headers().get(IDEMPOTENCY_KEY).cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
+    // What is passed on to a module is the module's to do once, and may be too long to be kept.
+    let table = request.app_data::<web::Data<RouteTable>>();
+    if table.is_some_and(|table| is_passed_on(table, request.path())) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
     // Who is not known is refused behind this, or uses a public route, which has its own protection.
     let caller = auth::known(request.request()).filter(|_| *request.method() == Method::POST);
     let Some(principal) = caller else {

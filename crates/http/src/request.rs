@@ -63,6 +63,20 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// The method that a request was asked with, where it is treated as another one: HEAD as GET.
+pub(crate) struct AskedWith(Method);
+
+impl AskedWith {
+    /// The method of a request as it came.
+    pub(crate) fn of_request(request: &HttpRequest) -> Method {
+        let asked = request.extensions().get::<Self>().map(|asked| asked.0.clone());
+        asked.unwrap_or_else(|| request.method().clone())
+    }
+}
+
+/// Marks an answer that is passed back as it is, even if it tells of an error and has no body.
+pub(crate) struct Verbatim;
+
 /// Where a request comes from, as audit records keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -135,6 +149,7 @@ pub(crate) async fn observe(
     let method = request.method().clone();
     if method == Method::HEAD {
         // HEAD is GET without the body (RFC 9110, 9.3.2); the protocol layer leaves the body out.
+        request.extensions_mut().insert(AskedWith(Method::HEAD));
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadersOnly(true));
     }
@@ -184,7 +199,8 @@ fn error_of(raised: &actix_web::Error, family: Family, id: &RequestId) -> HttpRe
 /// Writes the answer of an error, ours or the framework's; leaves every other answer as it is.
 pub(crate) fn dress(response: ServiceResponse, path: &str, id: &RequestId) -> ServiceResponse {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let verbatim = response.response().extensions().contains::<Verbatim>();
+    if verbatim || !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let family = Family::of_path(path);

@@ -93,11 +93,13 @@ impl Readiness for App {
             let standing = self.standing().await;
             let needed = |well| if well { Condition::Ok } else { Condition::Failing };
             let bus = if standing.bus { Condition::Ok } else { Condition::Degraded };
-            vec![
-                ("database", needed(standing.database)),
-                ("bus", bus),
-                ("modules", needed(standing.modules > 0)),
-            ]
+            // A module that is ill is one that the others work without.
+            let modules = match (standing.modules, standing.failing_modules) {
+                (0, _) => Condition::Failing,
+                (_, 0) => Condition::Ok,
+                _ => Condition::Degraded,
+            };
+            vec![("database", needed(standing.database)), ("bus", bus), ("modules", modules)]
         }
         .boxed()
     }

@@ -1,14 +1,18 @@
 //! Modules: what they declare of themselves, and whether they are at work for a tenant.
 //!
 //! A manifest says what a module is; settings at three levels, its health and its dependencies decide its state.
-//! Probing, proxying and storing settings are done elsewhere; configuration has no part in the state.
+//! What is made of probes and where requests are passed on to are decided here; probing, proxying and storing settings
+//! are done elsewhere; configuration has no part in the state.
 
+mod below;
 mod catalogue;
 pub mod config;
 mod manifest;
 mod shipped;
 mod state;
+mod watch;
 
+pub use below::{OutsideEndpoint, below};
 pub use catalogue::{Catalogue, InvalidCatalogue};
 pub use manifest::{
     AdminPage, DeclaredPermission, InvalidManifest, InvalidModuleId, Manifest, ModuleId, ModuleKind,
@@ -18,3 +22,4 @@ pub use state::{
     CannotEnable, Effective, Enablement, Failure, Health, ModuleStatus, Reason, SettingLevel, Settings,
     effective_state,
 };
+pub use watch::{FAILURES, Watch};

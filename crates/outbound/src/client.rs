@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::RootCertStore;
 use url::Url;
 
 use crate::connect::{ConnectError, Connector};
+use crate::forward::{BodyError, Outgoing};
 use crate::guard::{Guard, Refusal};
 use crate::target::Target;
 use crate::tls;
@@ -21,9 +22,14 @@ use crate::tls;
 /// The most header lines of an answer, and the most bytes of them.
 const HEADERS: usize = 100;
 const HEADER_BYTES: usize = 64 * 1024;
-/// Connections that wait for their next use, per host: none. Addresses are judged when a connection is made, so that each
-/// call needs one of its own; a name that has moved to where nobody may call must not be called by an old one.
+/// Connections that wait for their next use, per host, where a tenant names it: none. Addresses are judged when a connection
+/// is made, so that each call needs one of its own; a name that has moved to where nobody may call must not be called by an
+/// old one.
 const IDLE_PER_HOST: usize = 0;
+/// The same where the operator names it: remote modules are asked by many at once.
+const KEPT_PER_HOST: usize = 32;
+/// How long such a connection may wait. A name that has moved is looked up again after that.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// How much an answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +63,18 @@ pub enum SendError {
     /// There was no connection, or it broke, or what came was no HTTP.
     #[error("{0}")]
     Failed(String),
+    /// The body of the request that was to be passed on did not come to its end.
+    #[error(transparent)]
+    Body(BodyError),
 }
 
 /// An HTTP/1.1 client that goes only where the guard lets it. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     guard: Guard,
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Outgoing>,
+    /// For endpoints of the operator's, whose connections are used again.
+    pub(crate) kept: legacy::Client<Connector, Outgoing>,
 }
 
 impl std::fmt::Debug for Client {
@@ -83,12 +94,17 @@ impl Client {
 
     fn trusting(guard: Guard, roots: RootCertStore) -> Result<Self, SendError> {
         let tls = tls::connector(roots).map_err(|error| SendError::Failed(error.to_string()))?;
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .http1_max_headers(HEADERS)
-            .http1_max_buf_size(HEADER_BYTES)
-            .build(Connector { guard: guard.clone(), tls });
-        Ok(Self { guard, http: client })
+        let connector = Connector { guard: guard.clone(), tls };
+        let client = |idle_per_host: usize| {
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(KEPT)
+                .pool_max_idle_per_host(idle_per_host)
+                .http1_max_headers(HEADERS)
+                .http1_max_buf_size(HEADER_BYTES)
+                .build(connector.clone())
+        };
+        Ok(Self { guard, http: client(IDLE_PER_HOST), kept: client(KEPT_PER_HOST) })
     }
 
     /// The guard that it stands behind.
@@ -110,7 +126,7 @@ impl Client {
         // What cannot be right is told before anything is looked up.
         Target::of(url).map_err(SendError::Refused)?;
         *request.uri_mut() = url.as_str().parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
-        let asked = timeout_at(until, self.http.request(request.map(Full::new))).await;
+        let asked = timeout_at(until, self.http.request(request.map(Outgoing::whole))).await;
         let answer = asked.map_err(|_| SendError::TimedOut)?.map_err(|error| failed(&error))?;
         let (head, body) = answer.into_parts();
         let body = read(body, limits.body, until).await;
@@ -132,7 +148,7 @@ async fn read(mut body: Incoming, most: usize, until: Instant) -> Bytes {
 }
 
 /// What lies behind an error of the HTTP library.
-fn failed(error: &legacy::Error) -> SendError {
+pub(crate) fn failed(error: &legacy::Error) -> SendError {
     let mut cause = error.source();
     let mut deepest = error.to_string();
     while let Some(inner) = cause {

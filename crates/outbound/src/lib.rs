@@ -11,7 +11,9 @@ mod address;
 mod allow;
 mod client;
 mod connect;
+mod forward;
 mod guard;
+mod headers;
 mod resolve;
 mod stream;
 mod target;
@@ -20,6 +22,11 @@ mod tls;
 pub use address::{Class, classify};
 pub use allow::{AllowList, InvalidEntry};
 pub use client::{Answer, Client, Limits, SendError};
+pub use forward::{
+    BodyError, Forwarded, Passing, Patience, Pieces, Received, Tunnel, TunnelWriter, content_length,
+    wants_websocket,
+};
 pub use guard::{Guard, Refusal};
+pub use headers::{for_caller, for_module};
 pub use resolve::{Resolve, ResolveFuture, SystemResolver};
 pub use target::{Scheme, Target};

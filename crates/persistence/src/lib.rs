@@ -36,6 +36,7 @@ mod postgres;
 mod schema;
 pub mod sealed;
 pub mod sealing;
+pub mod signing_keys;
 mod sqlite;
 pub mod tenants;
 pub mod users;

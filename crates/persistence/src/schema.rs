@@ -114,6 +114,19 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    signing_keys (generation) {
+        generation -> Integer,
+        id -> Text,
+        public_key -> Binary,
+        sealed -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     api_keys (id) {
         id -> Text,
         tenant_id -> Text,

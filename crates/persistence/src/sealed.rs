@@ -14,9 +14,12 @@ use crate::data_keys;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::module_settings::{level_at, place};
-use crate::schema::{cores, idempotency_keys, module_configs, webhooks};
+use crate::schema::{cores, idempotency_keys, module_configs, signing_keys, webhooks};
 use crate::sealing::Vault;
-use crate::{cores as core_rows, idempotency, module_configs as config_rows, webhooks as webhook_rows};
+use crate::{
+    cores as core_rows, idempotency, module_configs as config_rows, signing_keys as signing_rows,
+    webhooks as webhook_rows,
+};
 
 /// A kind of things with secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,11 +32,22 @@ pub enum Store {
     Webhooks,
     /// Answers that are kept for idempotency keys.
     Answers,
+    /// The private halves of the platform's signing keys.
+    SigningKeys,
 }
 
 impl Store {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Environments, Self::ModuleConfigs, Self::Webhooks, Self::Answers];
+    pub const ALL: [Self; 5] =
+        [Self::Environments, Self::ModuleConfigs, Self::Webhooks, Self::Answers, Self::SigningKeys];
+
+    const fn is_kept_at(self, level: Level) -> bool {
+        match self {
+            Self::ModuleConfigs => true,
+            Self::SigningKeys => matches!(level, Level::Platform),
+            _ => matches!(level, Level::Tenant(_)),
+        }
+    }
 
     const fn column(self) -> (&'static str, &'static str) {
         match self {
@@ -41,6 +55,7 @@ impl Store {
             Self::ModuleConfigs => ("module_configs", "secrets"),
             Self::Webhooks => ("webhooks", "secret"),
             Self::Answers => ("idempotency_keys", "body"),
+            Self::SigningKeys => ("signing_keys", "sealed"),
         }
     }
 }
@@ -114,8 +129,8 @@ pub async fn page(
     rows: i64,
 ) -> Result<Vec<Found>> {
     let tenant = match of {
+        Some(level) if !store.is_kept_at(level) => return Ok(Vec::new()),
         Some(Level::Tenant(tenant)) => Some(tenant.to_string()),
-        Some(_) if store != Store::ModuleConfigs => return Ok(Vec::new()),
         _ => None,
     };
     let tenant_level =
@@ -206,7 +221,20 @@ pub async fn page(
             });
             each.collect()
         }
+        Store::SigningKeys => signing_keys_after(c, first, rows).await,
     }
+}
+
+async fn signing_keys_after(c: &mut Connection, first: String, rows: i64) -> Result<Vec<Found>> {
+    let query = signing_keys::table
+        .filter(signing_keys::id.gt(first))
+        .order(signing_keys::id)
+        .limit(rows)
+        .select((signing_keys::id, signing_keys::sealed));
+    let found: Vec<(String, String)> = with!(c, c => query.load(c).await)?;
+    let each =
+        found.into_iter().map(|(id, text)| Found::new(Level::Platform, Position::of_id(id), [text.as_str()]));
+    Ok(each.collect())
 }
 
 /// What a row holds, while it is held.
@@ -215,6 +243,7 @@ enum Kept {
     Config(Value),
     Webhook(String, Option<String>),
     Answer(Vec<u8>),
+    SigningKey(String),
 }
 
 /// The place that a sealed text is bound to, and the text.
@@ -264,6 +293,13 @@ impl Kept {
                 let held: Option<Option<Vec<u8>>> = with!(tx, c => held.get_result(c).await.optional())?;
                 held.flatten().map(Self::Answer)
             }
+            Store::SigningKeys if scope.level() != Level::Platform => None,
+            Store::SigningKeys => {
+                let held = diesel::update(signing_keys::table.filter(signing_keys::id.eq(first)))
+                    .set(signing_keys::generation.eq(signing_keys::generation))
+                    .returning(signing_keys::sealed);
+                with!(tx, c => held.get_result(c).await.optional())?.map(Self::SigningKey)
+            }
         })
     }
 
@@ -292,6 +328,7 @@ impl Kept {
             Self::Answer(body) => {
                 vec![(idempotency::sealing_place(second, third), String::from_utf8_lossy(body).into_owned())]
             }
+            Self::SigningKey(text) => vec![(signing_rows::sealing_place(first), text.clone())],
         }
     }
 
@@ -320,6 +357,7 @@ impl Kept {
                 Self::Webhook(secret, previous.and_then(|_| texts.next()))
             }
             Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
+            Self::SigningKey(text) => Self::SigningKey(texts.next().unwrap_or(text)),
         }
     }
 
@@ -343,6 +381,11 @@ impl Kept {
             Self::Answer(body) => {
                 let set = diesel::update(idempotency_keys::table.find((first, second, third)))
                     .set(idempotency_keys::body.eq(Some(body)));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::SigningKey(text) => {
+                let set = diesel::update(signing_keys::table.filter(signing_keys::id.eq(first)))
+                    .set(signing_keys::sealed.eq(text));
                 with!(tx, c => set.execute(c).await)?
             }
         };

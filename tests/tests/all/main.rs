@@ -26,6 +26,8 @@ mod nodes;
 mod people;
 mod process;
 mod readme;
+mod remote;
+mod remote_life;
 mod running;
 mod secrets;
 mod story;

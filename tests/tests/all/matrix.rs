@@ -8,13 +8,17 @@ use std::fmt::Write as _;
 
 use scaigrid_tests::{Db, on};
 
-use crate::strangers::{Existing, operations, plausible};
+use crate::strangers::{Existing, PASSED_ON, operations, plausible};
 
 const ROLES: [&str; 7] =
     ["super_admin", "partner_admin", "partner_viewer", "tenant_admin", "tenant_user", "tenant_viewer", ""];
 
 /// A path with ids in it that nothing has.
 fn to_nothing(template: &str) -> String {
+    // That a module does not exist is told before the right to call one.
+    if template == PASSED_ON {
+        return "/v1/modules/scaicore/nothing".to_owned();
+    }
     let ids = [
         ("{core_id}", "core_01J00000000000000000000000"),
         ("{execution_id}", "exec_01J00000000000000000000000"),

@@ -16,15 +16,17 @@ const COLUMNS: Columns = &[
     "resealed_module_configs",
     "resealed_webhooks",
     "resealed_answers",
+    "resealed_signing_keys",
     "removed_data_keys",
     "left_data_keys",
     "wrapped_data_keys",
     "master_key_changed",
+    "new_signing_key",
 ];
 
 impl Desk {
     pub(super) async fn secrets(&self, task: SecretsTask) -> anyhow::Result<Answer> {
-        let SecretsTask::Rotate { data_keys } = task;
+        let SecretsTask::Rotate { data_keys, signing_keys } = task;
         let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
         let watched = std::io::stderr().is_terminal();
         let progress = |progress| {
@@ -36,18 +38,26 @@ impl Desk {
         if watched {
             eprint!("\r\x1b[K");
         }
+        let signing_key = match (&done, signing_keys) {
+            (Ok(_), true) => Some(self.app.rotate_signing_keys(&caller, &self.request).await?),
+            _ => None,
+        };
         let done = done?;
-        let item = json!({
+        let mut item = json!({
             "renewed_data_keys": done.renewed,
             "resealed_cores": done.cores,
             "resealed_module_configs": done.module_configs,
             "resealed_webhooks": done.webhooks,
             "resealed_answers": done.answers,
+            "resealed_signing_keys": done.signing_keys,
             "removed_data_keys": done.removed,
             "left_data_keys": done.left,
             "wrapped_data_keys": done.wrapped,
             "master_key_changed": done.master_key_changed,
         });
+        if let Some(key) = signing_key {
+            item["new_signing_key"] = key.into();
+        }
         let remark = "Everything stands under the first master key; the others can be taken off the list.";
         Ok(Answer::one(item, COLUMNS).with_remarks([remark.to_owned()]))
     }
@@ -63,6 +73,7 @@ fn tell(progress: Progress) {
                 Store::ModuleConfigs => "configurations of modules",
                 Store::Webhooks => "webhooks",
                 Store::Answers => "kept answers",
+                Store::SigningKeys => "signing keys",
             };
             format!("{count} {what} looked at")
         }

@@ -102,6 +102,9 @@ pub enum SecretsTask {
         /// Also give every tenant a new data key, and seal its secrets under that
         #[arg(long)]
         data_keys: bool,
+        /// Also have the tokens that remote modules get signed by a new key
+        #[arg(long)]
+        signing_keys: bool,
     },
 }
 

@@ -83,6 +83,24 @@ pub(super) const MODULES_DIR: Setting = derived(
     "none",
     "Folder of further modules' manifests: <module_id>.json or .toml",
 );
+pub(super) const MODULE_PROBE_INTERVAL: Setting = plain(
+    "module_probe_interval",
+    "module-probe-interval",
+    "5",
+    "How often a remote module is asked how it is, in seconds: 1 to 3600",
+);
+pub(super) const MODULE_TIMEOUT: Setting = plain(
+    "module_timeout",
+    "module-timeout",
+    "60",
+    "How long a remote module may take to begin its answer, in seconds: 1 to 3600; five times that between two pieces",
+);
+pub(super) const PUBLIC_URL: Setting = derived(
+    "public_url",
+    "public-url",
+    "none: tokens are signed as scaigrid",
+    "Address at which people and modules find the platform: https://…",
+);
 pub(super) const OIDC_ISSUERS: Setting = derived(
     "oidc_issuers",
     "oidc-issuers",
@@ -118,7 +136,7 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 14] = [
+pub(super) const SETTINGS: [&Setting; 17] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -126,6 +144,9 @@ pub(super) const SETTINGS: [&Setting; 14] = [
     &MASTER_KEY,
     &BOOTSTRAP_KEY,
     &MODULES_DIR,
+    &MODULE_PROBE_INTERVAL,
+    &MODULE_TIMEOUT,
+    &PUBLIC_URL,
     &OIDC_ISSUERS,
     &RATE_LIMITS,
     &EGRESS_ALLOW,
@@ -143,11 +164,5 @@ pub(super) const ADMIN_KEY: &str = "admin_key";
 
 /// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
 /// that it works would be worse off than one who is told.
-pub(super) const UNSUPPORTED: [&str; 6] = [
-    "module_probe_interval",
-    "object_store",
-    "s3_access_key_id",
-    "s3_endpoint",
-    "s3_region",
-    "s3_secret_access_key",
-];
+pub(super) const UNSUPPORTED: [&str; 5] =
+    ["object_store", "s3_access_key_id", "s3_endpoint", "s3_region", "s3_secret_access_key"];

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use scaigrid_app::modules::RemoteSettings;
 use scaigrid_http::limits::RateLimits;
 use scaigrid_oidc::IssuerSettings;
 use scaigrid_outbound::AllowList;
@@ -54,6 +55,10 @@ pub struct Settings {
     pub bootstrap_key: Option<Secret>,
     /// Where further modules' manifests are.
     pub modules_dir: Option<PathBuf>,
+    /// How often remote modules are asked how they are.
+    pub module_probe_interval: Duration,
+    /// How remote modules are called.
+    pub remote: RemoteSettings,
     /// The issuers whose tokens are believed.
     pub oidc_issuers: Vec<IssuerSettings>,
     /// Requests per minute; none switches the limits off.
@@ -160,6 +165,11 @@ impl Settings {
             master_key: sources.optional(&catalog::MASTER_KEY, values::master_keys)?,
             bootstrap_key: sources.optional(&catalog::BOOTSTRAP_KEY, values::api_key)?,
             modules_dir: sources.optional(&catalog::MODULES_DIR, values::folder)?,
+            module_probe_interval: sources.required(&catalog::MODULE_PROBE_INTERVAL, values::seconds)?,
+            remote: RemoteSettings {
+                patience: sources.required(&catalog::MODULE_TIMEOUT, values::seconds)?,
+                public_url: sources.optional(&catalog::PUBLIC_URL, values::public_url)?,
+            },
             oidc_issuers: sources.optional(&catalog::OIDC_ISSUERS, values::issuers)?.unwrap_or_default(),
             rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
                 RateLimits::parse(text).map_err(|error| error.to_string())

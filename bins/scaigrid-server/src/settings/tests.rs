@@ -46,6 +46,8 @@ fn a_bare_start_serves_on_the_defaults() {
             master_key: None,
             bootstrap_key: None,
             modules_dir: None,
+            module_probe_interval: Duration::from_secs(5),
+            remote: RemoteSettings::default(),
             oidc_issuers: Vec::new(),
             rate_limits: Some(RateLimits::default()),
             egress_allow: AllowList::default(),
@@ -173,8 +175,8 @@ fn a_setting_that_would_do_nothing_is_refused() {
         "SCAIGRID_OBJECT_STORE: not supported by this version; leave it unset"
     );
     assert_eq!(
-        refusal(&[], &[], &[("scaigrid.toml", "module_probe_interval = '5'")]),
-        "module_probe_interval in scaigrid.toml: not supported by this version; leave it unset"
+        refusal(&[], &[], &[("scaigrid.toml", "s3_region = 'x'")]),
+        "s3_region in scaigrid.toml: not supported by this version; leave it unset"
     );
     assert!(start(&[], &[("SCAIGRID_OBJECT_STORE", "")], &[]).is_ok());
 }
@@ -199,6 +201,19 @@ fn every_form_of_a_good_value_is_taken() {
         assert_eq!(found, DatabaseUrl::Postgres(url.to_owned()), "{url}");
     }
     assert_eq!(with("SCAIGRID_MODULES_DIR", "/etc/modules").modules_dir, Some("/etc/modules".into()));
+    assert_eq!(with("SCAIGRID_MODULE_PROBE_INTERVAL", "3600").module_probe_interval, Duration::from_hours(1));
+    assert_eq!(with("SCAIGRID_MODULE_TIMEOUT", "1").remote.patience, Duration::from_secs(1));
+    let public = with("SCAIGRID_PUBLIC_URL", "https://grid.example/api").remote.public_url;
+    assert_eq!(public.unwrap().as_str(), "https://grid.example/api");
+    for (name, value) in [
+        ("SCAIGRID_MODULE_PROBE_INTERVAL", "0"),
+        ("SCAIGRID_MODULE_TIMEOUT", "3601"),
+        ("SCAIGRID_PUBLIC_URL", "grid.example"),
+        ("SCAIGRID_PUBLIC_URL", "https://u:p@grid.example"),
+        ("SCAIGRID_PUBLIC_URL", "https://grid.example/?a"),
+    ] {
+        assert!(refusal(&[], &[(name, value)], &[]).starts_with(name), "{value}");
+    }
     let issuers = "https://id.example/a audience=grid; https://id.example/b audience=grid tenant=acme";
     let issuers = with("SCAIGRID_OIDC_ISSUERS", issuers).oidc_issuers;
     assert_eq!((issuers.len(), issuers[1].trust.tenant.as_deref()), (2, Some("acme")));

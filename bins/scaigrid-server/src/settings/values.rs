@@ -8,6 +8,7 @@ use scaigrid_oidc::IssuerSettings;
 use scaigrid_persistence::sealing::Vault;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use url::Url;
 
 use super::secret::Secret;
 
@@ -92,6 +93,26 @@ pub(super) fn days(text: &str) -> Result<Duration, String> {
         Ok(days @ 1..=36500) => Ok(Duration::from_hours(days * 24)),
         _ => Err(format!("expected a number of days from 1 to 36500, got {text:?}")),
     }
+}
+
+/// A number of seconds, up to an hour.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("expected a number of seconds from 1 to 3600, got {text:?}")),
+    }
+}
+
+/// An `https://` or `http://` URL of a server, perhaps with a path.
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
+    let rule = || "expected an http or https URL without credentials, query and fragment".to_owned();
+    let url = Url::parse(text).map_err(|_| rule())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if plain { Ok(url) } else { Err(rule()) }
 }
 
 /// Directives of a log filter.

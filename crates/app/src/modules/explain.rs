@@ -134,8 +134,10 @@ impl App {
                 by: row.and_then(|row| author((*level).into(), row.changed_by)),
             }
         });
-        let dependencies =
-            manifest.dependencies.iter().filter_map(|id| Some((id.clone(), states.get(id)?.status)));
+        let dependencies = manifest
+            .dependencies
+            .iter()
+            .filter_map(|id| Some((id.clone(), states.effective.get(id)?.status)));
         Ok(Explanation {
             levels: levels.collect(),
             dependencies: dependencies.collect(),

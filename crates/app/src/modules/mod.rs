@@ -3,16 +3,23 @@
 //! What is said of a module at each level is stored; what follows from it is worked out here, by the domain's rule, and
 //! kept in mind for a moment, since every call of a module's routes asks for it.
 
+mod call;
 mod config;
 mod explain;
+mod probe;
 mod rules;
+mod trace;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{LastError, Status};
-use scaigrid_modules::{CannotEnable, Effective, Enablement, Health, Manifest, ModuleId, Reason, Settings};
+use scaigrid_modules::{
+    CannotEnable, Effective, Enablement, Manifest, ModuleId, Reason, SettingLevel, Settings,
+};
 use scaigrid_persistence::module_settings::{self, ModuleSetting, Said};
 use scaigrid_persistence::{Connection, Transaction, audit, holds, platform_facts, tenants};
 use scaigrid_scope::{
@@ -22,14 +29,19 @@ use scaigrid_scope::{
 use serde_json::{Value, json};
 
 use crate::bootstrap::SET_UP_BY;
-pub use crate::caches::ModuleStates;
+pub use crate::caches::{ModuleStates, States};
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
 
+pub use call::{Arrival, CallFailed, ModuleAnswer, ModuleRequest, RemoteSettings};
 pub use config::ConfigView;
 pub use explain::{Author, ExplainedValue, Explanation, LevelWord, SourcedValue};
+pub(crate) use probe::ModuleHealth;
 pub(crate) use rules::Rules;
 pub use rules::{InvalidModules, Modules};
+pub use scaigrid_outbound::{BodyError, Passing, Pieces, Received, Tunnel, TunnelWriter};
+pub use tunnels::TunnelPlace;
+pub(crate) use tunnels::Tunnels;
 
 /// What a held Core's last error is called when its module is off.
 const MODULE_DISABLED: &str = "MODULE_DISABLED";
@@ -55,6 +67,9 @@ pub struct ModuleFailure {
     /// When it was noticed.
     pub at: Instant,
 }
+
+/// How long is waited before a module that has failed is worth another try.
+const ILL: Duration = Duration::from_secs(5);
 
 /// What is said of each module, put together from the rows of all levels that bear on someone.
 fn said(rows: Vec<ModuleSetting>) -> BTreeMap<ModuleId, Settings> {
@@ -162,11 +177,11 @@ impl App {
     /// Whether a module's routes are open to a caller, in the tenant that they act in.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleDependencyUnavailable`].
+    /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleFailed`], [`Error::ModuleDependencyUnavailable`].
     pub async fn check_module(&self, caller: &Principal, id: &str) -> Result<(), Error> {
         let states = self.known_states(caller, LevelScope::Tenant(caller.tenant_scope())).await?;
         // A dozen modules or so: looking is cheaper than making a key to look with.
-        let found = states.iter().find(|(module, _)| module.as_str() == id);
+        let found = states.effective.iter().find(|(module, _)| module.as_str() == id);
         let (_, effective) = found.ok_or(Error::NotFound(Resource::Module))?;
         if effective.is_active() {
             return Ok(());
@@ -177,6 +192,7 @@ impl App {
                 dependency: dependency.to_string(),
                 enabling: false,
             },
+            Reason::Failed(_) => Error::ModuleFailed { module: id.to_owned(), retry_after: ILL },
             _ => Error::ModuleNotEnabled { module: id.to_owned() },
         })
     }
@@ -188,14 +204,14 @@ impl App {
     }
 
     fn view(&self, manifest: &Arc<Manifest>, states: &ModuleStates) -> Option<ModuleView> {
-        let effective = states.get(&manifest.module_id)?.clone();
+        let effective = states.effective.get(&manifest.module_id)?.clone();
         let last_error = match &effective.reason {
             Reason::Failed(failure) => {
                 Some(ModuleFailure { message: failure.message.clone(), at: failure.at })
             }
             Reason::DependencyNotActive(dependency) => Some(ModuleFailure {
                 message: format!("The module depends on {dependency}, which is not active"),
-                at: self.now(),
+                at: states.since(dependency).unwrap_or(self.0.started),
             }),
             _ => None,
         };
@@ -203,9 +219,21 @@ impl App {
     }
 
     fn states_of(&self, rows: Vec<ModuleSetting>) -> ModuleStates {
+        let changed: Vec<(ModuleId, SettingLevel, Instant)> = rows
+            .iter()
+            .map(|row| (row.module_id.clone(), config::setting_level(row.level), row.changed_at))
+            .collect();
         let said = said(rows);
         let settings = |id: &ModuleId| said.get(id).copied().unwrap_or_default();
-        Arc::new(self.0.catalogue.effective_states(settings, |_| Health::Well))
+        let effective = self.0.catalogue.effective_states(settings, |id| self.0.health.of(id));
+        let disabled_at = |id: &ModuleId, level: SettingLevel| {
+            changed.iter().find(|(module, at, _)| module == id && *at == level).map(|(_, _, at)| *at)
+        };
+        let disabled = effective.iter().filter_map(|(id, state)| match state.reason {
+            Reason::DisabledAt(level) => Some((id.clone(), disabled_at(id, level)?)),
+            _ => None,
+        });
+        Arc::new(States { disabled: disabled.collect(), effective })
     }
 
     /// The states at a level as they are in mind, which they are for a second at most, or else as they are.
@@ -258,7 +286,7 @@ impl App {
         let unseen = || Error::NotFound(Resource::Module);
         let states = self.states_at(tx, caller, level).await?;
         if wanted == Some(Enablement::Enabled) {
-            match self.0.catalogue.can_enable(id, &states).ok_or_else(unseen)? {
+            match self.0.catalogue.can_enable(id, &states.effective).ok_or_else(unseen)? {
                 Ok(()) => {}
                 Err(CannotEnable::NotInstalled) => return Err(Error::ModuleNotInstalled),
                 Err(CannotEnable::DependenciesNotActive { modules }) => {
@@ -368,7 +396,7 @@ impl App {
             return Ok(Some((TENANT_SUSPENDED, "The tenant is suspended")));
         }
         let modules = self.states_of(module_settings::for_tenant(tx, scope, partner).await?);
-        let on = modules.get(&ModuleId::scaicore()).is_some_and(Effective::is_active);
+        let on = modules.effective.get(&ModuleId::scaicore()).is_some_and(Effective::is_active);
         Ok((!on).then_some((MODULE_DISABLED, "The module scaicore is not enabled")))
     }
 

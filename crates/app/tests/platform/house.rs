@@ -65,6 +65,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         catalogue: built_in_modules().unwrap(),
         tokens: None,
         outbound: Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap(),
+        remote: scaigrid_app::modules::RemoteSettings::default(),
         system,
     })
 }

@@ -7,5 +7,6 @@ mod house;
 mod modules;
 mod people;
 mod rights;
+mod signing;
 mod starting;
 mod webhooks;

@@ -88,7 +88,11 @@ const fn mime_json() -> header::HeaderValue {
 
 /// Whole seconds, at least one: a client that waits that long is not early.
 fn retry_after(error: &Error) -> Option<u64> {
-    let Error::App(app::Error::RateLimited { retry_after } | app::Error::Unavailable { retry_after }) = error
+    let Error::App(
+        app::Error::RateLimited { retry_after }
+        | app::Error::Unavailable { retry_after }
+        | app::Error::ModuleFailed { retry_after, .. },
+    ) = error
     else {
         return None;
     };

@@ -103,6 +103,9 @@ const fn row_of_app(error: &app::Error) -> Row {
             let status = if *enabling { S::CONFLICT } else { S::SERVICE_UNAVAILABLE };
             entry(status, "MODULE_DEPENDENCY_UNAVAILABLE", "SW_MODULE_DEPENDENCY_UNAVAILABLE")
         }
+        E::ModuleFailed { .. } => entry(S::SERVICE_UNAVAILABLE, "MODULE_ERROR", "SW_MODULE_ERROR"),
+        E::ModuleUnreachable { .. } => entry(S::BAD_GATEWAY, "MODULE_ERROR", "SW_MODULE_ERROR"),
+        E::ModuleTimeout { .. } => entry(S::GATEWAY_TIMEOUT, "MODULE_TIMEOUT", "SW_MODULE_TIMEOUT"),
         E::ModuleNotInstalled => entry(S::CONFLICT, "MODULE_NOT_INSTALLED", "SW_CONFLICT"),
         E::FileTooLarge { .. } => entry(S::BAD_REQUEST, "FILE_TOO_LARGE", "SW_CONTENT_TOO_LARGE"),
         E::EgressDenied { calling, .. } => {

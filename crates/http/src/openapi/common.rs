@@ -12,6 +12,7 @@ use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Required, Response, Sc
 
 use crate::body::JSON_LIMIT;
 use crate::error::{Error, Family, body_of, table};
+use crate::routes::modules::call::PASSED_ON;
 
 /// The errors that many operations share, and the names of their components.
 fn shared() -> Vec<(&'static str, &'static str, Error)> {
@@ -59,6 +60,16 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "TooManyRequests",
             "The caller asks too often; see `Retry-After`",
             app_error(app::Error::RateLimited { retry_after: later }),
+        ),
+        (
+            "ModuleError",
+            "The module cannot be reached, or what it answers is no HTTP",
+            app_error(app::Error::ModuleUnreachable { module: "weather".to_owned() }),
+        ),
+        (
+            "ModuleTimeout",
+            "The module does not answer in time",
+            app_error(app::Error::ModuleTimeout { module: "weather".to_owned() }),
         ),
         ("Internal", "Something went wrong inside", app_error(app::Error::internal("unseen"))),
         (
@@ -126,7 +137,9 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query),
     );
     let has_body = operation.request_body.is_some();
-    let posts = method == "post" && !public;
+    // What a module makes of such headers, and which kinds of body it takes, is its own affair.
+    let passed_on = path == PASSED_ON;
+    let posts = method == "post" && !public && !passed_on;
     if posts {
         add_header(
             operation,
@@ -136,7 +149,8 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     }
     // A removal says by itself that it takes the condition; it is told of in one way.
     let is_condition = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match");
-    let conditional = method == "put" || operation.parameters.iter().flatten().any(is_condition);
+    let conditional =
+        method == "put" && !passed_on || operation.parameters.iter().flatten().any(is_condition);
     if conditional {
         operation.parameters.get_or_insert_default().retain(|parameter| !is_condition(parameter));
         add_header(operation, "If-Match", "The entity tag that the resource must still have");
@@ -146,7 +160,9 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         "NotFound" => path.contains('{'),
         "Conflict" => posts,
         "PreconditionFailed" => conditional,
-        "PayloadTooLarge" | "UnsupportedMediaType" => has_body,
+        "PayloadTooLarge" => has_body,
+        "UnsupportedMediaType" => has_body && !passed_on,
+        "ModuleError" | "ModuleTimeout" => passed_on,
         "Invalid" => has_body || has_query || posts,
         "TooManyRequests" | "Internal" | "Unavailable" => in_api,
         _ => false,

@@ -10,6 +10,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_actix_web::OpenApiFactory;
 
 use super::table::{Route, RouteTable, split};
+use crate::routes::modules::call::PASSED_ON;
 
 /// The routes of a part of the API, documented where they are declared.
 pub type Routes = fn(&mut ServiceConfig<'_>);
@@ -100,12 +101,15 @@ impl<'a> ServiceConfig<'a> {
             described.paths.merge(handler.paths());
             handler.schemas(&mut described.schemas);
         }
-        if let Some(listed) = &mut self.listed {
+        // What is passed on to modules is whatever is no route of ours.
+        let passed_on = F::path() == PASSED_ON;
+        if let Some(listed) = self.listed.as_mut().filter(|_| !passed_on) {
             for method in &F::methods() {
                 listed.add(method_name(method), &F::path());
             }
         }
-        let Some((name, method, segments)) = place(&F::path(), &F::methods()) else {
+        let place = if passed_on { None } else { place(&F::path(), &F::methods()) };
+        let Some((name, method, segments)) = place else {
             // Behind those that came before it, as it was written.
             self.hand_over();
             self.served.service(handler);
@@ -124,6 +128,13 @@ impl<'a> ServiceConfig<'a> {
         };
         drawer.routes.push(Route::new(method, &F::path()));
         drawers.push((drawer, scope.service(handler)));
+        self
+    }
+
+    /// Adds a route that the document does not tell of, behind those that came before it.
+    pub(crate) fn route(&mut self, path: &str, route: actix_web::Route) -> &mut Self {
+        self.hand_over();
+        self.served.route(path, route);
         self
     }
 

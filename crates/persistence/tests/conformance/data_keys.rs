@@ -248,6 +248,7 @@ async fn what_is_sealed_is_found_and_sealed_anew(home: &Home) {
         key,
         body_hash: [1; 32],
         node: node_id(1),
+        begun_at: at(1),
     };
     for (tenant, key) in [(1, "a"), (1, "b"), (1, "open"), (2, "a")] {
         let mut tx = home.begin().await;
@@ -291,7 +292,9 @@ async fn what_is_sealed_is_found_and_sealed_anew(home: &Home) {
     assert!(after.iter().flat_map(sealed::Found::keys).all(|key| Some(key) == young.as_deref()));
     let mut tx = home.begin().await;
     let Begun::Answered(answer) =
-        idempotency::begin(&mut tx, of_tenant(1), &keyed("b"), at(4)).await.unwrap()
+        idempotency::begin(&mut tx, of_tenant(1), &KeyedRequest { begun_at: at(4), ..keyed("b") })
+            .await
+            .unwrap()
     else {
         panic!("it was answered")
     };
@@ -331,6 +334,7 @@ fn all_who_seal_are_known() {
         "persistence/src/cores/environment.rs",
         "persistence/src/module_configs.rs",
         "persistence/src/sealed.rs",
+        "persistence/src/signing_keys.rs",
     ];
     assert_eq!(sealing, known);
 }

@@ -24,6 +24,7 @@ mod idempotency;
 mod partners;
 mod rights;
 mod settings;
+mod signing_keys;
 mod tenants;
 mod transactions;
 mod users;

@@ -1,5 +1,6 @@
 //! Modules: which there are, how they stand for the caller, and switching them on and off.
 
+pub(crate) mod call;
 mod config;
 mod explain;
 mod texts;

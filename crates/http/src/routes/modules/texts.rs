@@ -82,7 +82,7 @@ fn shape(states: &ModuleStates) -> Option<Box<[u8]>> {
         ModuleStatus::Disabled => Some(b'd'),
         ModuleStatus::Error => None,
     };
-    states.values().map(letter).collect()
+    states.effective.values().map(letter).collect()
 }
 
 fn written(view: ModuleView) -> Result<Rc<[u8]>, Error> {
