@@ -10,6 +10,7 @@ mod people;
 mod programs;
 mod refusal;
 mod secrets;
+mod tenancy;
 mod view;
 
 use std::sync::Arc;
@@ -83,6 +84,9 @@ impl Desk {
             AdminTask::Partner(task) => self.partners(task).await,
             AdminTask::Tenant(task) => self.tenants(task).await,
             AdminTask::User { tenant, task } => self.users(tenant.as_deref(), task).await,
+            AdminTask::Group { tenant, task } => self.groups(tenant.as_deref(), task).await,
+            AdminTask::Role { tenant, task } => self.roles(tenant.as_deref(), task).await,
+            AdminTask::Webhook { tenant, task } => self.webhooks(tenant.as_deref(), task).await,
             AdminTask::Key { tenant, task } => self.keys(tenant.as_deref(), task).await,
             AdminTask::Module { tenant, partner, task } => {
                 self.modules(tenant.as_deref(), partner.as_deref(), task).await

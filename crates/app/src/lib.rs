@@ -15,6 +15,7 @@ mod caches;
 pub mod checkpoints;
 pub mod cores;
 pub mod custom_roles;
+pub mod desired;
 pub mod error;
 pub mod executions;
 pub mod groups;

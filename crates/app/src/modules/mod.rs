@@ -22,7 +22,7 @@ use crate::caches::ModuleStates;
 use crate::transaction::ended;
 use crate::{App, Error, Resource};
 
-pub use config::ConfigView;
+pub use config::{ConfigView, TriedConfig};
 pub use explain::{Author, ExplainedValue, Explanation, LevelWord, SourcedValue};
 pub(crate) use rules::Rules;
 pub use rules::{InvalidModules, Modules};

@@ -7,7 +7,7 @@ mod post;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
-use scaigrid_persistence::{Transaction, audit, data_keys, tenants, webhooks};
+use scaigrid_persistence::{Connection, Transaction, audit, data_keys, tenants, webhooks};
 use scaigrid_scope::{Authorized, TenantScope, WebhookId, perm};
 use scaigrid_webhooks::{
     Retries, Secret, Standing, Subscriptions, Webhook, WebhookChanges, WebhookStatus, WebhookUrl,
@@ -230,10 +230,24 @@ impl App {
         Ok(after)
     }
 
+    /// Whether a webhook's deliveries are signed with this secret.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn webhook_has_secret(
+        &self,
+        caller: &Authorized<perm::WebhooksManage>,
+        id: WebhookId,
+        secret: &Secret,
+    ) -> Result<bool, Error> {
+        let mut connection = self.0.database.read().await?;
+        Ok(self.open(&mut connection, caller.tenant_scope(), id).await?.as_ref() == Some(secret))
+    }
+
     /// The secret of a webhook, if it can still be opened: one whose master key is lost can be replaced.
     async fn open(
         &self,
-        tx: &mut Transaction,
+        tx: &mut Connection,
         scope: TenantScope,
         id: WebhookId,
     ) -> Result<Option<Secret>, Error> {
