@@ -5,7 +5,9 @@
 //! left to be done afterwards, as draining a Core that stops, is seen through by the servers.
 
 mod answer;
+mod apply;
 mod audit;
+mod backup;
 mod people;
 mod programs;
 mod refusal;
@@ -47,6 +49,11 @@ async fn carry_out(
     json: bool,
     task: AdminTask,
 ) -> anyhow::Result<()> {
+    if let AdminTask::Restore { file } = task {
+        let answer = backup::restore(settings, &file).await?;
+        answer.print(json).context("the answer cannot be written")?;
+        return answer.outcome();
+    }
     let app = compose::beside_servers(settings, Arc::new(SystemClock)).await?;
     let key = match key {
         Some(key) => key,
@@ -97,6 +104,10 @@ impl Desk {
             }
             AdminTask::Checkpoint { tenant, task } => self.checkpoints(tenant.as_deref(), task).await,
             AdminTask::Secrets(task) => self.secrets(task).await,
+            AdminTask::Apply { files, dry_run } => self.apply(&files, dry_run).await,
+            AdminTask::Backup { output } => self.back_up(&output).await,
+            // Nobody has a key to an empty database: it is dealt with before a key is asked for.
+            AdminTask::Restore { .. } => anyhow::bail!("a restore takes no key"),
         }
     }
 

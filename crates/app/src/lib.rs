@@ -10,6 +10,7 @@
 pub mod api_keys;
 pub mod audit;
 mod auth;
+pub mod backup;
 pub mod bootstrap;
 mod caches;
 pub mod checkpoints;

@@ -7,9 +7,9 @@ use scaigrid_app::tenants::{NewTenant, TenantFilter};
 use scaigrid_app::users::{Account, NewUser, UserFilter};
 use scaigrid_app::{Error, Page, PageRequest, Resource};
 use scaigrid_scope::{
-    ApiKey, Authorized, AuthorizedAtLevel, CustomRole, CustomRoleId, Features, Name, PartnerChanges, PartnerId, PartnerLimits,
-    PartnerStatus, Slug, TenantChanges, TenantId, TenantLimits, TenantStatus, UserChanges, UserId,
-    UserStatus, perm,
+    ApiKey, Authorized, AuthorizedAtLevel, CustomRole, CustomRoleId, Features, Name, PartnerChanges,
+    PartnerId, PartnerLimits, PartnerStatus, Slug, TenantChanges, TenantId, TenantLimits, TenantStatus,
+    UserChanges, UserId, UserStatus, perm,
 };
 use serde_json::json;
 

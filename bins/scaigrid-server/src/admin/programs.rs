@@ -149,12 +149,7 @@ impl Desk {
         Ok(Answer::one(item, view::CORE).with_remarks(findings))
     }
 
-    async fn export(
-        &self,
-        tenant: Option<&str>,
-        id: &str,
-        output: Option<&Path>,
-    ) -> anyhow::Result<Answer> {
+    async fn export(&self, tenant: Option<&str>, id: &str, output: Option<&Path>) -> anyhow::Result<Answer> {
         let caller = self.in_module::<perm::CoresView>(tenant).await?;
         let id = self.core_id(tenant, id).await?;
         let core = self.app.core(&caller, id).await?.core;

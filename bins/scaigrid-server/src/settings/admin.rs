@@ -9,9 +9,7 @@ use scaigrid_app::audit::AuditAction;
 use scaigrid_checkpoints::CheckpointStatus;
 use scaigrid_cores::{ConcurrencyMode, RuntimeMode, Status};
 use scaigrid_http::export::Format;
-use scaigrid_scope::{
-    ApiKeyId, CheckpointId, Email, Instant, Name, PermissionKey, Role, Slug, UserKind,
-};
+use scaigrid_scope::{ApiKeyId, CheckpointId, Email, Instant, Name, PermissionKey, Role, Slug, UserKind};
 use serde_json::Value;
 
 use super::refusal::Refusal;
@@ -123,6 +121,26 @@ pub enum AdminTask {
     /// The keys of the secrets at rest
     #[command(subcommand)]
     Secrets(SecretsTask),
+    /// Make things as documents say: partners, tenants, roles, users, groups, modules, webhooks, Cores
+    Apply {
+        /// A document in YAML, JSON or TOML, or a folder of them; - is standard input; may be given several times
+        #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Show what would be done, without doing it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write all that the platform keeps to a file, beside running servers
+    Backup {
+        /// The file; must not be there yet
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Fill an empty database with what a backup holds; no server may be running on it
+    Restore {
+        /// The file that a backup was written to
+        file: PathBuf,
+    },
 }
 
 /// What to do about the keys of the secrets at rest.

@@ -8,11 +8,10 @@ use scaigrid_scope::{
 use scaigrid_webhooks::{Retries, WebhookChanges, WebhookStatus};
 
 use super::Desk;
-use super::plan::Step;
-use super::thing::{
-    CoreSpec, CoreState, GroupSpec, Level, PartnerSpec, RoleSpec, Spec, TenantSpec, Thing, UserSpec,
-    WebhookSpec,
+use super::spec::{
+    CoreSpec, CoreState, GroupSpec, Level, PartnerSpec, RoleSpec, Spec, TenantSpec, UserSpec, WebhookSpec,
 };
+use super::thing::Thing;
 use crate::custom_roles::{CustomRoleEdits, NewCustomRole};
 use crate::groups::{GroupEdits, NewGroup};
 use crate::partners::NewPartner;
@@ -28,7 +27,7 @@ fn named(name: Option<&Name>, slug: &Slug) -> Result<Name, Error> {
 }
 
 impl Desk<'_> {
-    pub(super) async fn carry_out(&self, thing: &Thing, _step: &Step) -> Result<(), Error> {
+    pub(super) async fn carry_out(&self, thing: &Thing) -> Result<(), Error> {
         match &thing.spec {
             Spec::Partner(spec) => self.make_partner(spec).await,
             Spec::PartnerStatus(slug, status) => self.set_partner_status(slug, *status).await,
@@ -220,7 +219,7 @@ impl Desk<'_> {
             status: spec.status.unwrap_or(WebhookStatus::Active),
             max_retries: spec.max_retries.unwrap_or_else(Retries::default),
         };
-        self.app.create_webhook(&caller, self.request, new).await.map(drop)
+        self.app.create_webhook_once(&caller, self.request, new).await.map(drop)
     }
 
     async fn make_core(&self, tenant: &Slug, spec: &CoreSpec) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod carry_out;
 pub mod document;
 mod observe;
 pub mod plan;
+mod spec;
 mod thing;
 
 use std::collections::BTreeSet;
@@ -23,10 +24,13 @@ pub use plan::{Change, Key, Kind, Step, Verdict};
 pub use thing::Desired;
 
 use observe::Seen;
-use thing::{Level, Thing};
+use spec::Level;
+use thing::Thing;
 
 /// How often a thing is looked at and dealt with anew when somebody else has changed it in between.
 const ATTEMPTS: u32 = 4;
+/// How long is waited before the first of these times, and so much longer before each further one.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What could not be planned or done, and where the document speaks of it.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +129,10 @@ impl App {
                     // Who is not known is not known for the next thing either.
                     let hopeless = matches!(
                         error,
-                        Error::TokenInvalid | Error::TokenExpired | Error::Unavailable { .. } | Error::Internal(_)
+                        Error::TokenInvalid
+                            | Error::TokenExpired
+                            | Error::Unavailable { .. }
+                            | Error::Internal(_)
                     );
                     refused.push(Refused { place: thing.place.clone(), key: thing.key.clone(), error });
                     if hopeless {
@@ -176,7 +183,7 @@ impl Desk<'_> {
             if step.verdict == Verdict::Unchanged {
                 return Ok(step);
             }
-            match self.carry_out(thing, &step).await {
+            match self.carry_out(thing).await {
                 Ok(()) => return Ok(step),
                 // Somebody else was faster, perhaps with the same.
                 Err(
@@ -184,7 +191,10 @@ impl Desk<'_> {
                     | Error::Conflict(_)
                     | Error::PreconditionFailed
                     | Error::InvalidTransition { .. },
-                ) if attempt < ATTEMPTS => attempt += 1,
+                ) if attempt < ATTEMPTS => {
+                    tokio::time::sleep(PAUSE * attempt).await;
+                    attempt += 1;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -1,19 +1,17 @@
 //! What is there, put beside what is wanted of it. Secrets are compared here and never leave.
 
+use std::collections::BTreeSet;
+
 use scaigrid_cores::{EnvValue, Environment, Status};
-use scaigrid_modules::Enablement;
+use scaigrid_modules::{Enablement, ModuleId};
 use scaigrid_persistence::{custom_roles, groups, module_settings, partners, tenants, users};
-use scaigrid_scope::{
-    Authorized, Email, LevelScope, Name, Partner, Slug, Tenant, TenantStatus, perm,
-};
+use scaigrid_scope::{Authorized, Email, LevelScope, Name, Partner, Slug, Tenant, TenantStatus, perm};
 use scaigrid_webhooks::Webhook;
 use serde_json::{Value, json};
 
 use super::plan::{Fields, Kind, Step, Verdict};
-use super::thing::{
-    CoreSpec, CoreState, GroupSpec, Level, MASK, Spec, Thing, UserSpec, WebhookSpec, digest, events,
-    partner_limits, permissions, roles, strings, tenant_limits,
-};
+use super::spec::{CoreSpec, CoreState, GroupSpec, Level, Spec, UserSpec, WebhookSpec};
+use super::thing::{MASK, Thing, digest, events, partner_limits, permissions, roles, strings, tenant_limits};
 use super::{Desk, thing};
 use crate::users::{Account, account};
 use crate::{Error, PageRequest, Resource};
@@ -42,7 +40,9 @@ impl Desk<'_> {
     pub(super) async fn observe(&self, thing: &Thing) -> Result<Seen, Error> {
         match self.observed(thing).await {
             // It is to be made by these documents, and what is in it afterwards.
-            Err(Error::NotFound(Resource::Tenant)) if self.is_coming(Kind::Tenant, &thing.spec) => Ok(Seen::Nothing),
+            Err(Error::NotFound(Resource::Tenant)) if self.is_coming(Kind::Tenant, &thing.spec) => {
+                Ok(Seen::Nothing)
+            }
             Err(Error::NotFound(Resource::Partner)) if self.is_coming(Kind::Partner, &thing.spec) => {
                 Ok(Seen::Nothing)
             }
@@ -56,9 +56,10 @@ impl Desk<'_> {
         let place = match (spec, kind) {
             (Spec::Partner(spec), Kind::Partner) => Some(&spec.slug),
             (Spec::PartnerStatus(slug, _), Kind::Partner) => Some(slug),
-            (Spec::Module(Level::Partner(slug), ..) | Spec::ModuleConfig(Level::Partner(slug), ..), Kind::Partner) => {
-                Some(slug)
-            }
+            (
+                Spec::Module(Level::Partner(slug), ..) | Spec::ModuleConfig(Level::Partner(slug), ..),
+                Kind::Partner,
+            ) => Some(slug),
             (Spec::Tenant(spec), Kind::Partner) => spec.partner.as_ref(),
             (Spec::Tenant(spec), Kind::Tenant) => Some(&spec.slug),
             (Spec::TenantStatus(slug, _), Kind::Tenant) => Some(slug),
@@ -105,28 +106,8 @@ impl Desk<'_> {
                 let tenant = self.tenant(slug).await?.ok_or(Error::NotFound(Resource::Tenant))?;
                 Seen::There(fields([("status", tenant.status.as_str().into())]))
             }
-            Spec::Module(level, id, _) => {
-                let caller = self.at_level::<perm::ModulesManage>(level).await?;
-                self.app.require_module(id.as_str())?;
-                let mut c = self.app.0.database.read().await?;
-                let said = module_settings::lookup(&mut c, caller.level_scope(), id).await?;
-                let enabled = said.map(|setting| setting.enablement == Enablement::Enabled);
-                Seen::There(fields([("enabled", json!(enabled))]))
-            }
-            Spec::ModuleConfig(level, id, patch) => {
-                let caller = self.at_level::<perm::ModulesManage>(level).await?;
-                let tried = self.app.try_module_config(&caller, id.as_str(), patch.clone()).await?;
-                let wanted = fields([("config", tried.after)]);
-                // What differs in nothing that can be shown differs in a secret.
-                let before = if tried.changed && wanted["config"] == tried.before {
-                    OTHER.into()
-                } else if tried.changed {
-                    tried.before
-                } else {
-                    wanted["config"].clone()
-                };
-                Seen::Compared { wanted, there: fields([("config", before)]) }
-            }
+            Spec::Module(level, id, _) => self.observed_module(level, id).await?,
+            Spec::ModuleConfig(level, id, patch) => self.observed_config(level, id, patch).await?,
             Spec::Role(tenant, spec) => {
                 let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
                 let mut c = self.app.0.database.read().await?;
@@ -134,41 +115,15 @@ impl Desk<'_> {
                 let Some(role) = found else { return Ok(Seen::Nothing) };
                 Seen::There(fields([
                     ("name", role.name.as_str().into()),
-                    ("description", json!(role.description.as_ref().map(scaigrid_scope::Description::as_str))),
+                    (
+                        "description",
+                        json!(role.description.as_ref().map(scaigrid_scope::Description::as_str)),
+                    ),
                     ("permissions", permissions(&role.permissions)),
                 ]))
             }
-            Spec::User(tenant, spec) => {
-                let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
-                let Some(account) = self.account(&caller, &spec.email).await? else { return Ok(Seen::Nothing) };
-                let mut c = self.app.0.database.read().await?;
-                let held =
-                    custom_roles::find_all(&mut c, caller.tenant_scope(), &account.custom_roles).await?;
-                let mut held: Vec<&str> = held.iter().map(|role| role.slug.as_str()).collect();
-                held.sort_unstable();
-                Seen::There(fields([
-                    ("display_name", json!(account.user.display_name.as_ref().map(Name::as_str))),
-                    ("kind", account.user.kind.as_str().into()),
-                    ("status", account.user.status.as_str().into()),
-                    ("roles", roles(account.user.roles)),
-                    ("custom_roles", strings(held.into_iter())),
-                ]))
-            }
-            Spec::Group(tenant, spec) => {
-                let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
-                let mut c = self.app.0.database.read().await?;
-                let scope = caller.tenant_scope();
-                let Some(group) = groups::find_by_slug(&mut c, scope, &spec.slug).await? else {
-                    return Ok(Seen::Nothing);
-                };
-                let members = groups::members(&mut c, scope, group.id).await?;
-                let emails = users::emails(&mut c, LevelScope::Tenant(scope), &members).await?;
-                let emails: std::collections::BTreeSet<&str> = emails.values().map(Email::as_str).collect();
-                Seen::There(fields([
-                    ("name", group.name.as_str().into()),
-                    ("members", strings(emails.into_iter())),
-                ]))
-            }
+            Spec::User(tenant, spec) => self.observed_user(tenant, spec).await?,
+            Spec::Group(tenant, spec) => self.observed_group(tenant, spec).await?,
             Spec::Webhook(tenant, spec) => {
                 let caller = self.in_tenant::<perm::WebhooksManage>(tenant).await?;
                 let Some(webhook) = self.webhook(&caller, spec).await? else { return Ok(Seen::Nothing) };
@@ -187,11 +142,67 @@ impl Desk<'_> {
                 None => Seen::Nothing,
                 Some(core) => Seen::There(core_fields(spec, &core)?),
             },
-            Spec::CoreState(tenant, slug, _) => match self.core(tenant, slug).await? {
+            Spec::CoreState(tenant, slug, wanted) => match self.core(tenant, slug).await? {
                 None => Seen::Nothing,
+                // What failed to start stands still.
+                Some(core) if core.status == Status::Error && *wanted == CoreState::Stopped => {
+                    Seen::There(fields([("state", wanted.as_str().into())]))
+                }
                 Some(core) => Seen::There(fields([("state", state_of(core.status).into())])),
             },
         })
+    }
+
+    async fn observed_module(&self, level: &Level, id: &ModuleId) -> Result<Seen, Error> {
+        self.app.require_module(id.as_str())?;
+        let caller = self.at_level::<perm::ModulesManage>(level).await?;
+        let mut c = self.app.0.database.read().await?;
+        let said = module_settings::lookup(&mut c, caller.level_scope(), id).await?;
+        let enabled = said.map(|setting| setting.enablement == Enablement::Enabled);
+        Ok(Seen::There(fields([("enabled", json!(enabled))])))
+    }
+
+    async fn observed_config(&self, level: &Level, id: &ModuleId, patch: &Value) -> Result<Seen, Error> {
+        self.app.require_module(id.as_str())?;
+        let caller = self.at_level::<perm::ModulesManage>(level).await?;
+        let tried = self.app.try_module_config(&caller, id.as_str(), patch.clone()).await?;
+        let wanted = fields([("config", tried.after)]);
+        // What differs in nothing that can be shown differs in a secret.
+        let before =
+            if tried.changed && wanted["config"] == tried.before { OTHER.into() } else { tried.before };
+        Ok(Seen::Compared { wanted, there: fields([("config", before)]) })
+    }
+
+    async fn observed_user(&self, tenant: &Slug, spec: &UserSpec) -> Result<Seen, Error> {
+        let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
+        let Some(account) = self.account(&caller, &spec.email).await? else { return Ok(Seen::Nothing) };
+        let mut c = self.app.0.database.read().await?;
+        let held = custom_roles::find_all(&mut c, caller.tenant_scope(), &account.custom_roles).await?;
+        let mut held: Vec<&str> = held.iter().map(|role| role.slug.as_str()).collect();
+        held.sort_unstable();
+        Ok(Seen::There(fields([
+            ("display_name", json!(account.user.display_name.as_ref().map(Name::as_str))),
+            ("kind", account.user.kind.as_str().into()),
+            ("status", account.user.status.as_str().into()),
+            ("roles", roles(account.user.roles)),
+            ("custom_roles", strings(held.into_iter())),
+        ])))
+    }
+
+    async fn observed_group(&self, tenant: &Slug, spec: &GroupSpec) -> Result<Seen, Error> {
+        let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
+        let mut c = self.app.0.database.read().await?;
+        let scope = caller.tenant_scope();
+        let Some(group) = groups::find_by_slug(&mut c, scope, &spec.slug).await? else {
+            return Ok(Seen::Nothing);
+        };
+        let members = groups::members(&mut c, scope, group.id).await?;
+        let emails = users::emails(&mut c, LevelScope::Tenant(scope), &members).await?;
+        let emails: BTreeSet<&str> = emails.values().map(Email::as_str).collect();
+        Ok(Seen::There(fields([
+            ("name", group.name.as_str().into()),
+            ("members", strings(emails.into_iter())),
+        ])))
     }
 
     /// Whether a step can be done at all, as far as that is known before anything is done.
@@ -287,7 +298,10 @@ impl Desk<'_> {
             let mut c = self.app.0.database.read().await?;
             partners::find_by_slug(&mut c, self.app.0.system.platform(), slug).await?
         };
-        let Some(found) = id else { return Ok(None) };
+        let Some(found) = id else {
+            crate::App::may_create_partners(&caller)?;
+            return Ok(None);
+        };
         // Whether the caller may see it.
         Ok(Some(self.app.partner(&caller, found.id).await?))
     }

@@ -12,163 +12,24 @@ use scaigrid_scope::{
     Roles, Slug, TenantLimits, TenantStatus, UserKind, UserStatus,
 };
 use scaigrid_webhooks::{Retries, Secret, Subscription, Subscriptions, WebhookStatus, WebhookUrl};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::document::{
     API_VERSION, CoreEntry, Document, ModuleEntry, PartnerEntry, RoleEntry, TenantEntry, UserEntry,
     WebhookEntry,
 };
 use super::plan::{Fields, Key, Kind};
+use super::spec::{
+    CoreSpec, CoreState, GroupSpec, Level, PartnerSpec, RoleSpec, Spec, TenantSpec, UserSpec, WebhookSpec,
+};
 use crate::FieldError;
 
 /// What a secret is shown as.
 pub(super) const MASK: &str = "***";
 
-/// A level at which something is said of a module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Level {
-    Platform,
-    Partner(Slug),
-    Tenant(Slug),
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Platform => f.write_str("platform"),
-            Self::Partner(slug) => write!(f, "partner:{slug}"),
-            Self::Tenant(slug) => f.write_str(slug.as_str()),
-        }
-    }
-}
-
-/// How a Core is to stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CoreState {
-    Running,
-    Paused,
-    Stopped,
-}
-
-impl CoreState {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// A partner or tenant as it is wanted.
-#[derive(Debug, Clone)]
-pub(super) struct PartnerSpec {
-    pub(super) slug: Slug,
-    pub(super) name: Option<Name>,
-    pub(super) contact_email: Option<Email>,
-    pub(super) limits: Option<PartnerLimits>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct TenantSpec {
-    pub(super) slug: Slug,
-    pub(super) partner: Option<Slug>,
-    pub(super) name: Option<Name>,
-    pub(super) limits: Option<TenantLimits>,
-    pub(super) features: Option<Features>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct RoleSpec {
-    pub(super) slug: Slug,
-    pub(super) name: Option<Name>,
-    pub(super) description: Option<Description>,
-    pub(super) permissions: Option<Permissions>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct UserSpec {
-    pub(super) email: Email,
-    pub(super) display_name: Option<Name>,
-    pub(super) kind: Option<UserKind>,
-    pub(super) status: Option<UserStatus>,
-    pub(super) roles: Option<Roles>,
-    pub(super) custom_roles: Option<BTreeSet<Slug>>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct GroupSpec {
-    pub(super) slug: Slug,
-    pub(super) name: Option<Name>,
-    pub(super) members: Option<BTreeSet<Email>>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct WebhookSpec {
-    pub(super) url: WebhookUrl,
-    pub(super) events: Option<Subscriptions>,
-    pub(super) secret: Option<Secret>,
-    pub(super) status: Option<WebhookStatus>,
-    pub(super) max_retries: Option<Retries>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct CoreSpec {
-    pub(super) slug: Slug,
-    pub(super) name: Name,
-    pub(super) source: Option<Value>,
-    pub(super) runtime_mode: Option<RuntimeMode>,
-    pub(super) concurrency_mode: Option<ConcurrencyMode>,
-    pub(super) entity_key_field: Option<String>,
-    pub(super) environment: Option<Map<String, Value>>,
-    pub(super) plugins: Option<Vec<Value>>,
-    pub(super) resource_limits: Option<Map<String, Value>>,
-    pub(super) metadata: Option<Map<String, Value>>,
-}
-
-/// What is wanted of a thing, in values of the domain.
-#[derive(Debug, Clone)]
-pub(super) enum Spec {
-    Partner(PartnerSpec),
-    PartnerStatus(Slug, PartnerStatus),
-    Tenant(TenantSpec),
-    TenantStatus(Slug, TenantStatus),
-    ModuleConfig(Level, ModuleId, Value),
-    Module(Level, ModuleId, bool),
-    Role(Slug, RoleSpec),
-    User(Slug, UserSpec),
-    Group(Slug, GroupSpec),
-    Webhook(Slug, WebhookSpec),
-    Core(Slug, CoreSpec),
-    CoreState(Slug, Slug, CoreState),
-}
-
-impl Spec {
-    /// When its turn is: what others stand on comes first, what shuts the door comes last.
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Partner(_) => 0,
-            Self::PartnerStatus(_, PartnerStatus::Active) => 1,
-            Self::ModuleConfig(Level::Platform | Level::Partner(_), ..)
-            | Self::Module(Level::Platform | Level::Partner(_), ..) => 2,
-            Self::Tenant(_) => 3,
-            Self::TenantStatus(_, TenantStatus::Active) => 4,
-            Self::ModuleConfig(..) | Self::Module(..) => 5,
-            Self::Role(..) => 6,
-            Self::User(..) => 7,
-            Self::Group(..) => 8,
-            Self::Webhook(..) => 9,
-            Self::Core(..) => 10,
-            Self::CoreState(..) => 11,
-            Self::TenantStatus(..) => 12,
-            Self::PartnerStatus(..) => 13,
-        }
-    }
-}
-
 /// A thing as it is wanted.
 #[derive(Debug, Clone)]
-pub struct Thing {
+pub(super) struct Thing {
     pub(super) key: Key,
     pub(super) fields: Fields,
     pub(super) spec: Spec,
@@ -423,9 +284,9 @@ impl Reading {
         if status.is_some_and(|status| !matches!(status, UserStatus::Active | UserStatus::Suspended)) {
             self.wrong(&format!("{place}.status"), "must be active or suspended");
         }
-        let held = entry.roles.map(|names| {
-            self.all::<Role>(&format!("{place}.roles"), &names).into_iter().collect::<Roles>()
-        });
+        let held = entry
+            .roles
+            .map(|names| self.all::<Role>(&format!("{place}.roles"), &names).into_iter().collect::<Roles>());
         let custom_roles = entry.custom_roles.map(|slugs| {
             self.all::<Slug>(&format!("{place}.custom_roles"), &slugs).into_iter().collect::<BTreeSet<_>>()
         });
@@ -549,4 +410,91 @@ pub(super) fn digest(program: &Value) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired(document: Value) -> Result<Vec<String>, Vec<String>> {
+        let document: Document = serde_json::from_value(document).unwrap();
+        let told = |problem: FieldError| format!("{} {}", problem.field, problem.message);
+        Desired::of(vec![("a".to_owned(), document)])
+            .map(|desired| desired.0.iter().map(|thing| thing.key.to_string()).collect())
+            .map_err(|problems| problems.into_iter().map(told).collect())
+    }
+
+    #[test]
+    fn what_others_stand_on_comes_first_and_what_shuts_the_door_last() {
+        let order = desired(json!({
+            "api_version": API_VERSION,
+            "tenants": [{
+                "slug": "acme", "partner": "north", "status": "suspended",
+                "cores": [{"name": "One", "state": "running"}],
+                "groups": [{"slug": "g", "members": ["a@b.c"]}],
+                "users": [{"email": "a@b.c", "custom_roles": ["r"]}],
+                "roles": [{"slug": "r"}],
+                "modules": {"scaicore": {"enabled": true, "config": {}}},
+            }],
+            "partners": [{"slug": "north", "status": "active", "name": "N"}],
+            "modules": {"scaicore": {"enabled": true}},
+        }));
+        let expected = [
+            "partner north",
+            "partner_status north",
+            "module platform/scaicore",
+            "tenant acme",
+            "module_config acme/scaicore",
+            "module acme/scaicore",
+            "role acme/r",
+            "user acme/a@b.c",
+            "group acme/g",
+            "core acme/one",
+            "core_state acme/one",
+            "tenant_status acme",
+        ];
+        assert_eq!(order.unwrap(), expected);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once_and_where() {
+        let found = desired(json!({
+            "api_version": "1",
+            "tenants": [
+                {"slug": "Acme"},
+                {"slug": "b", "users": [{"email": "x"}, {"email": "a@b.c", "status": "deleted"}]},
+                {"slug": "b", "users": [{"email": "a@b.c"}]},
+            ],
+        }));
+        let found = found.unwrap_err();
+        let places: Vec<&str> = found.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+        let expected = [
+            "api_version",
+            "tenants[0].slug",
+            "tenants[1].users[0].email",
+            "tenants[1].users[1].status",
+            "tenants[2].users[0]",
+        ];
+        assert_eq!(places, expected, "{found:?}");
+    }
+
+    #[test]
+    fn a_secret_is_never_among_what_can_be_shown() {
+        let document: Document = serde_json::from_value(json!({
+            "api_version": API_VERSION,
+            "tenants": [{"slug": "t",
+                "webhooks": [{"url": "https://a.example/", "events": ["*"],
+                    "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}],
+                "cores": [{"name": "C", "environment": {"K": {"type": "secret", "value": "hush"}, "P": 1}}],
+                "modules": {"scaibot": {"config": {"key": "hush"}}},
+            }],
+        }))
+        .unwrap();
+        let desired = Desired::of(vec![(String::new(), document)]).unwrap();
+        assert_eq!(desired.len(), 3);
+        for thing in &desired.0 {
+            let shown = Value::Object(thing.fields.clone()).to_string();
+            assert!(shown.contains(MASK) && !shown.contains("hush") && !shown.contains("whsec"), "{shown}");
+        }
+    }
 }

@@ -121,6 +121,41 @@ impl App {
         Ok(created)
     }
 
+    /// Makes a webhook unless the tenant has one with this URL.
+    ///
+    /// # Errors
+    /// As [`App::create_webhook`], and [`Error::Conflict`] when there is one.
+    pub(crate) async fn create_webhook_once(
+        &self,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        new: NewWebhook,
+    ) -> Result<CreatedWebhook, Error> {
+        self.examine(&new.url).await?;
+        let mut tx = self.0.database.begin().await?;
+        let created = self.add_webhook_once(&mut tx, caller, request, new).await;
+        let created = ended(tx, created).await?;
+        self.webhooks_changed();
+        Ok(created)
+    }
+
+    async fn add_webhook_once(
+        &self,
+        tx: &mut Transaction,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        new: NewWebhook,
+    ) -> Result<CreatedWebhook, Error> {
+        let scope = caller.tenant_scope();
+        // Held before it is looked: of two who make the same, the second sees the first one's.
+        tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let there = webhooks::list(tx, scope, None, i64::from(WEBHOOKS_AT_MOST)).await?;
+        if there.iter().any(|webhook| webhook.url == new.url) {
+            return Err(Error::Conflict("There is a webhook with this URL already".to_owned()));
+        }
+        self.add_webhook(tx, caller, request, new).await
+    }
+
     async fn examine(&self, url: &WebhookUrl) -> Result<(), Error> {
         let examined = self.0.outbound.guard().examine(url.url()).await;
         examined.map_err(|refusal| denied(refusal, false))
