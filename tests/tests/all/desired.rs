@@ -151,7 +151,9 @@ fn documents_become_true_and_stay_so(place: &Place) {
     assert_eq!(acme.pages("/v1/webhooks", "items")[0]["events"], json!(["scaicore.*"]));
     let config = acme.get("/v1/modules/scaibot/config").answer(200).data();
     assert_eq!(config["scope_config"], json!({"default_knowledge_top_k": 8}));
-    root.in_tenant("late").get("/v1/users").refused(403, "TENANT_SUSPENDED");
+    let tenants = root.get("/v1/admin/tenants?limit=100").answer(200).json();
+    let late = tenants["data"].as_array().unwrap().iter().find(|tenant| tenant["slug"] == "late").unwrap();
+    assert_eq!(late["status"], "suspended");
 
     // Again: nothing is done, and nothing recorded. What is in a suspended tenant is looked at by nobody, so that it is
     // told of.
@@ -301,7 +303,8 @@ fn people_and_things_are_administered_beside_a_server(place: &Place) {
     let keys = task(&["key", "list", "--tenant", "acme"]);
     assert_eq!((&keys[0]["id"], &keys[0]["key"]), (&key["id"], &Value::Null));
     fs::write(place.folder().join("secret"), WEBHOOK_SECRET).unwrap();
-    let hook = ["webhook", "create", "http://127.0.0.1:9/", "--event", "scaicore.*", "--secret-file", "secret"];
+    let hook =
+        ["webhook", "create", "http://127.0.0.1:9/", "--event", "scaicore.*", "--secret-file", "secret"];
     let hook = task(&[&hook[..], &["--tenant", "acme"]].concat());
     let id = hook["id"].as_str().unwrap();
     assert_eq!(task(&["webhook", "status", id, "inactive", "--tenant", "acme"])["status"], "inactive");
