@@ -155,8 +155,7 @@ fn documents_become_true_and_stay_so(place: &Place) {
     let late = tenants["data"].as_array().unwrap().iter().find(|tenant| tenant["slug"] == "late").unwrap();
     assert_eq!(late["status"], "suspended");
 
-    // Again: nothing is done, and nothing recorded. What is in a suspended tenant is looked at by nobody, so that it is
-    // told of.
+    // Again: nothing is done, and nothing recorded.
     write(place, &DOCUMENT.replace("    users: [{email: nobody@late.example}]\n", ""));
     let (settled, before) = (applied(place, &["wanted"], &[]), records(&root));
     assert_eq!(counts(&settled).0 + counts(&settled).1, 0, "{settled}");
