@@ -184,11 +184,13 @@ impl Database {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot(Some(self.read().await?));
         let connection = snapshot.connection()?;
-        // On SQLite the first read is what fixes the moment.
-        match connection.engine()? {
-            Engine::Postgres(c) => c.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
-            Engine::Sqlite(c) => c.batch_execute("BEGIN; SELECT count(*) FROM platform_facts").await?,
-        }
+        // On both it is the first read that fixes the moment.
+        let begin = match connection.engine()? {
+            Engine::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Engine::Sqlite(_) => "BEGIN",
+        };
+        let begin = format!("{begin}; SELECT count(*) FROM platform_facts");
+        with!(connection, c => c.batch_execute(&begin).await)?;
         Ok(snapshot)
     }
 

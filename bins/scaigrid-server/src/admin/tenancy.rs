@@ -22,7 +22,7 @@ use crate::settings::{GroupTask, RoleTask, WebhookTask};
 const MAX_SECRET_FILE: u64 = 64 * 1024;
 const DELETED: Columns = &["id", "deleted"];
 
-fn deleted(id: impl ToString) -> Answer {
+fn deleted(id: &impl ToString) -> Answer {
     Answer::one(json!({"id": id.to_string(), "deleted": true}), DELETED)
 }
 
@@ -75,7 +75,7 @@ impl Desk {
             GroupTask::Delete { group } => {
                 let id = self.group_id(&caller, &group).await?;
                 self.app.delete_group(&caller, &self.request, id).await?;
-                return Ok(deleted(id));
+                return Ok(deleted(&id));
             }
             GroupTask::Add { group, user } => (group, user, true),
             GroupTask::Remove { group, user } => (group, user, false),
@@ -116,7 +116,7 @@ impl Desk {
             RoleTask::Delete { role } => {
                 let id = self.role_id(&caller, &role).await?;
                 self.app.delete_custom_role(&caller, &self.request, id).await?;
-                return Ok(deleted(id));
+                return Ok(deleted(&id));
             }
         };
         Ok(Answer::one(view::custom_role(&role), view::ROLE))
@@ -165,7 +165,7 @@ impl Desk {
             }
             WebhookTask::Delete { id } => {
                 self.app.delete_webhook(&caller, &self.request, id).await?;
-                return Ok(deleted(id));
+                return Ok(deleted(&id));
             }
         };
         Ok(Answer::one(view::webhook(&webhook), view::WEBHOOK))

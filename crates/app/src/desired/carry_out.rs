@@ -2,10 +2,10 @@
 
 use scaigrid_cores::{Action, CoreChanges, NewCore, Status};
 use scaigrid_scope::{
-    CustomRoleId, Description, Features, Name, PartnerChanges, PartnerLimits, PartnerStatus, Roles, Slug,
-    TenantChanges, TenantLimits, UserChanges, UserId, UserKind, perm,
+    CustomRoleId, Description, Name, PartnerChanges, PartnerStatus, Roles, Slug, TenantChanges, UserChanges,
+    UserId, UserKind, perm,
 };
-use scaigrid_webhooks::{Retries, WebhookChanges, WebhookStatus};
+use scaigrid_webhooks::{WebhookChanges, WebhookStatus};
 
 use super::Desk;
 use super::spec::{
@@ -66,7 +66,7 @@ impl Desk<'_> {
                 name: named(spec.name.as_ref(), &spec.slug)?,
                 contact_email: spec.contact_email.clone(),
                 status: PartnerStatus::Active,
-                limits: spec.limits.unwrap_or_else(PartnerLimits::default),
+                limits: spec.limits.unwrap_or_default(),
             };
             return self.app.create_partner(&caller?, self.request, new).await.map(drop);
         };
@@ -111,8 +111,8 @@ impl Desk<'_> {
             name: named(spec.name.as_ref(), &spec.slug)?,
             partner_id,
             scaikey_tenant_id: None,
-            limits: spec.limits.unwrap_or_else(TenantLimits::default),
-            features: spec.features.clone().unwrap_or_else(Features::default),
+            limits: spec.limits.unwrap_or_default(),
+            features: spec.features.clone().unwrap_or_default(),
         };
         let own = self.own_level().await?;
         self.app.create_tenant(&own, self.request, new).await.map(drop)
@@ -217,7 +217,7 @@ impl Desk<'_> {
             events: spec.events.clone().ok_or_else(|| needed("events"))?,
             secret: Some(spec.secret.clone().ok_or_else(|| needed("secret"))?),
             status: spec.status.unwrap_or(WebhookStatus::Active),
-            max_retries: spec.max_retries.unwrap_or_else(Retries::default),
+            max_retries: spec.max_retries.unwrap_or_default(),
         };
         self.app.create_webhook_once(&caller, self.request, new).await.map(drop)
     }

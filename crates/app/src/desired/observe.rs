@@ -55,14 +55,15 @@ impl Desk<'_> {
     fn is_coming(&self, kind: Kind, spec: &Spec) -> bool {
         let place = match (spec, kind) {
             (Spec::Partner(spec), Kind::Partner) => Some(&spec.slug),
-            (Spec::PartnerStatus(slug, _), Kind::Partner) => Some(slug),
             (
-                Spec::Module(Level::Partner(slug), ..) | Spec::ModuleConfig(Level::Partner(slug), ..),
+                Spec::PartnerStatus(slug, _)
+                | Spec::Module(Level::Partner(slug), ..)
+                | Spec::ModuleConfig(Level::Partner(slug), ..),
                 Kind::Partner,
-            ) => Some(slug),
+            )
+            | (Spec::TenantStatus(slug, _), Kind::Tenant) => Some(slug),
             (Spec::Tenant(spec), Kind::Partner) => spec.partner.as_ref(),
             (Spec::Tenant(spec), Kind::Tenant) => Some(&spec.slug),
-            (Spec::TenantStatus(slug, _), Kind::Tenant) => Some(slug),
             (spec, Kind::Tenant) => tenant_of(spec),
             _ => None,
         };
@@ -278,15 +279,13 @@ impl Desk<'_> {
             other => other?,
         };
         let now = self.app.now();
-        match there {
-            Some(core) => drop(core.change(super::carry_out::core_changes(spec), now)?),
-            None => {
-                let nobody = scaigrid_scope::UserId::from_ulid(self.app.0.ids.draw(now));
-                let tenant = scaigrid_scope::TenantId::from_ulid(self.app.0.ids.draw(now));
-                let id = scaigrid_scope::CoreId::from_ulid(self.app.0.ids.draw(now));
-                let new = super::carry_out::new_core(spec);
-                drop(scaigrid_cores::Core::create(id, tenant, nobody, now, new)?);
-            }
+        if let Some(core) = there {
+            core.change(super::carry_out::core_changes(spec), now)?;
+        } else {
+            let nobody = scaigrid_scope::UserId::from_ulid(self.app.0.ids.draw(now));
+            let tenant = scaigrid_scope::TenantId::from_ulid(self.app.0.ids.draw(now));
+            let id = scaigrid_scope::CoreId::from_ulid(self.app.0.ids.draw(now));
+            scaigrid_cores::Core::create(id, tenant, nobody, now, super::carry_out::new_core(spec))?;
         }
         Ok(())
     }
@@ -395,8 +394,9 @@ impl Desk<'_> {
 /// The tenant that a thing is in, if it is in one.
 pub(super) fn tenant_of(spec: &Spec) -> Option<&Slug> {
     match spec {
-        Spec::Module(Level::Tenant(slug), ..) | Spec::ModuleConfig(Level::Tenant(slug), ..) => Some(slug),
-        Spec::Role(slug, _)
+        Spec::Module(Level::Tenant(slug), ..)
+        | Spec::ModuleConfig(Level::Tenant(slug), ..)
+        | Spec::Role(slug, _)
         | Spec::User(slug, _)
         | Spec::Group(slug, _)
         | Spec::Webhook(slug, _)

@@ -364,7 +364,7 @@ impl Reading {
             }
         });
         let mut fields = Fields::from_iter([("name".to_owned(), name.as_str().into())]);
-        put(&mut fields, "source", source.as_ref().map(|program| digest(program)));
+        put(&mut fields, "source", source.as_ref().map(digest));
         put(&mut fields, "runtime_mode", runtime_mode.map(RuntimeMode::as_str));
         put(&mut fields, "concurrency_mode", concurrency_mode.map(ConcurrencyMode::as_str));
         put(&mut fields, "entity_key_field", entry.entity_key_field.as_deref());
