@@ -4,6 +4,7 @@
 //! and the layers of the house; it does not link any crate of the house, and what is heavy (the server, the
 //! load generator) it runs as a program of its own.
 
+mod admin;
 mod bench;
 mod check;
 mod docs;
@@ -42,6 +43,8 @@ enum Task {
     Docs(docs::Arguments),
     /// The load generator against the release build
     Bench(bench::Arguments),
+    /// The administration of the server's program, built first
+    Admin(admin::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,5 +67,6 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Services(task) => services::run(&task, &signals),
         Task::Docs(arguments) => docs::run(&arguments, &signals),
         Task::Bench(arguments) => bench::run(&arguments, &signals),
+        Task::Admin(arguments) => admin::run(&arguments, &signals),
     }
 }

@@ -5,11 +5,14 @@
 //! left to be done afterwards, as draining a Core that stops, is seen through by the servers.
 
 mod answer;
+mod apply;
 mod audit;
+mod backup;
 mod people;
 mod programs;
 mod refusal;
 mod secrets;
+mod tenancy;
 mod view;
 
 use std::sync::Arc;
@@ -46,6 +49,11 @@ async fn carry_out(
     json: bool,
     task: AdminTask,
 ) -> anyhow::Result<()> {
+    if let AdminTask::Restore { file } = task {
+        let answer = backup::restore(settings, &file).await?;
+        answer.print(json).context("the answer cannot be written")?;
+        return answer.outcome();
+    }
     let app = compose::beside_servers(settings, Arc::new(SystemClock)).await?;
     let key = match key {
         Some(key) => key,
@@ -83,6 +91,9 @@ impl Desk {
             AdminTask::Partner(task) => self.partners(task).await,
             AdminTask::Tenant(task) => self.tenants(task).await,
             AdminTask::User { tenant, task } => self.users(tenant.as_deref(), task).await,
+            AdminTask::Group { tenant, task } => self.groups(tenant.as_deref(), task).await,
+            AdminTask::Role { tenant, task } => self.roles(tenant.as_deref(), task).await,
+            AdminTask::Webhook { tenant, task } => self.webhooks(tenant.as_deref(), task).await,
             AdminTask::Key { tenant, task } => self.keys(tenant.as_deref(), task).await,
             AdminTask::Module { tenant, partner, task } => {
                 self.modules(tenant.as_deref(), partner.as_deref(), task).await
@@ -93,6 +104,10 @@ impl Desk {
             }
             AdminTask::Checkpoint { tenant, task } => self.checkpoints(tenant.as_deref(), task).await,
             AdminTask::Secrets(task) => self.secrets(task).await,
+            AdminTask::Apply { files, dry_run } => self.apply(&files, dry_run).await,
+            AdminTask::Backup { output } => self.back_up(&output).await,
+            // Nobody has a key to an empty database: it is dealt with before a key is asked for.
+            AdminTask::Restore { .. } => anyhow::bail!("a restore takes no key"),
         }
     }
 

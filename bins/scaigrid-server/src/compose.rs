@@ -96,6 +96,35 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     Ok(app)
 }
 
+/// A database with its tables and perhaps nothing in them, and the keys to what will be put there. No server can start on
+/// an embedded one meanwhile.
+pub(crate) struct Ground {
+    pub(crate) database: Database,
+    pub(crate) vault: Arc<Vault>,
+    _lock: Option<FolderLock>,
+}
+
+impl Ground {
+    /// The application on it, at rest.
+    pub(crate) fn application(&self, settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
+        application(settings, clock, self.database.clone(), Arc::clone(&self.vault), None)
+    }
+}
+
+/// Opens a database that something is to be put back into, and makes its tables where they are missing.
+pub(crate) async fn ground(settings: &Settings) -> anyhow::Result<Ground> {
+    let Some(vault) = files::existing_vault(settings)? else {
+        let path = files::master_key(&settings.data_dir);
+        return Err(Unusable(format!(
+            "SCAIGRID_MASTER_KEY: not given, and {} is not there; a backup is opened with the key that it was made under",
+            path.display()
+        ))
+        .into());
+    };
+    let (database, lock) = open(settings).await?;
+    Ok(Ground { database, vault: Arc::new(vault), _lock: lock })
+}
+
 /// The issuers whose tokens are believed, if there are any.
 fn issuers(settings: &Settings) -> anyhow::Result<Option<Arc<dyn TokenVerifier>>> {
     if settings.oidc_issuers.is_empty() {

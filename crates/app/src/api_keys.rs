@@ -61,6 +61,23 @@ impl App {
         Ok(Page::of_rows(rows, page, |key| Cursor::new([key.id.to_string().into()])))
     }
 
+    /// The keys of the tenant, or of one user in it, newest first, without those that were taken back.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn tenant_api_keys(
+        &self,
+        caller: &Authorized<perm::UsersManage>,
+        user: Option<UserId>,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKey>, Error> {
+        let filter = api_keys::ApiKeyFilter { user_id: user, revoked_too: false };
+        let scope = caller.tenant_scope();
+        let mut connection = self.0.database.read().await?;
+        let rows = api_keys::list(&mut connection, scope, &filter, page.after()?, page.rows()).await?;
+        Ok(Page::of_rows(rows, page, |key| Cursor::new([key.id.to_string().into()])))
+    }
+
     /// Makes a key, for the caller or, with `users:manage`, for someone in the tenant.
     ///
     /// # Errors

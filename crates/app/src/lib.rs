@@ -10,11 +10,13 @@
 pub mod api_keys;
 pub mod audit;
 mod auth;
+pub mod backup;
 pub mod bootstrap;
 mod caches;
 pub mod checkpoints;
 pub mod cores;
 pub mod custom_roles;
+pub mod desired;
 pub mod error;
 pub mod executions;
 pub mod groups;

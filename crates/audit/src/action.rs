@@ -101,6 +101,8 @@ text_enum! {
         AuditExport => "audit.export",
         /// Records whose time was over were removed.
         AuditPurge => "audit.purge",
+        /// All that the platform keeps was taken out of it.
+        BackupCreate => "backup.create",
     }
 }
 

@@ -177,6 +177,23 @@ impl Database {
         Ok(transaction)
     }
 
+    /// Begins to read the database as it stands now, whatever is written meanwhile, for as long as the answer lives.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no connection is free within ten seconds.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let mut snapshot = Snapshot(Some(self.read().await?));
+        let connection = snapshot.connection()?;
+        // On both it is the first read that fixes the moment.
+        let begin = match connection.engine()? {
+            Engine::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Engine::Sqlite(_) => "BEGIN",
+        };
+        let begin = format!("{begin}; SELECT count(*) FROM platform_facts");
+        with!(connection, c => c.batch_execute(&begin).await)?;
+        Ok(snapshot)
+    }
+
     /// Waits until this process has committed something of a kind since that was last waited for.
     pub async fn written(&self, what: Bell) {
         self.1[what as usize].notified().await;
@@ -246,6 +263,30 @@ impl Connection {
             Held::SqliteReader(object) => Engine::Sqlite(object),
             Held::SqliteWriter(guard) => Engine::Sqlite(guard.0.as_mut().ok_or_else(lost)?),
         })
+    }
+}
+
+/// The database as it stood at one moment.
+pub struct Snapshot(Option<Connection>);
+
+impl Snapshot {
+    /// What the snapshot is read with.
+    ///
+    /// # Errors
+    /// Never, while it lives.
+    pub fn connection(&mut self) -> Result<&mut Connection> {
+        self.0.as_mut().ok_or_else(|| Error::Unavailable("the connection was lost".into()))
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        // Closing the connection ends the moment; back in the pool it would go on.
+        match self.0.take() {
+            Some(Connection(Held::Postgres(object))) => drop(object.map(|object| Object::take(*object))),
+            Some(Connection(Held::SqliteReader(object))) => drop(Object::take(*object)),
+            Some(Connection(Held::SqliteWriter(_))) | None => {}
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod cores;
 pub mod custom_roles;
 pub mod data_keys;
 mod database;
+pub mod dump;
 mod error;
 pub mod events;
 pub mod executions;
@@ -44,7 +45,7 @@ pub mod webhook_deliveries;
 pub mod webhooks;
 mod written;
 
-pub use database::{Bell, Connection, Database, DatabaseUrl, Transaction};
+pub use database::{Bell, Connection, Database, DatabaseUrl, Snapshot, Transaction};
 pub use error::{Error, Result};
 pub use json::storable;
 pub use written::{Revised, Written};

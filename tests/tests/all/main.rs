@@ -13,8 +13,10 @@
 mod audit;
 mod audit_chain;
 mod audit_export;
+mod backup;
 mod checkpoints;
 mod crash;
+mod desired;
 mod edge;
 mod identity;
 mod lifecycle;

@@ -19,18 +19,20 @@ pub(super) struct Answer {
     /// An item, or a list of items. Nothing where the task has written its own output.
     document: Option<Value>,
     columns: Columns,
+    /// What people read instead of a table.
+    told: Option<String>,
     /// Said to people after the table.
     remarks: Vec<String>,
     /// Said on standard error, to people and programs alike.
     warning: Option<String>,
     /// Why the task has failed although it has an answer.
-    failure: Option<&'static str>,
+    failure: Option<String>,
 }
 
 impl Answer {
     /// One item.
     pub(super) const fn one(item: Value, columns: Columns) -> Self {
-        Self { document: Some(item), columns, remarks: Vec::new(), warning: None, failure: None }
+        Self { document: Some(item), columns, told: None, remarks: Vec::new(), warning: None, failure: None }
     }
 
     /// A document that is JSON for people too.
@@ -43,12 +45,18 @@ impl Answer {
         let shown = listed.items.len();
         let warning = listed.more.then(|| format!("only the first {shown} are shown; --limit shows more"));
         let items = listed.items.into_iter().map(view).collect();
-        Self { document: Some(Value::Array(items)), columns, remarks: Vec::new(), warning, failure: None }
+        let document = Some(Value::Array(items));
+        Self { document, columns, told: None, remarks: Vec::new(), warning, failure: None }
     }
 
     /// Nothing to print: the output is there already.
     pub(super) const fn written() -> Self {
-        Self { document: None, columns: &[], remarks: Vec::new(), warning: None, failure: None }
+        Self { document: None, columns: &[], told: None, remarks: Vec::new(), warning: None, failure: None }
+    }
+
+    /// The same, which people read as this text.
+    pub(super) fn told_as(self, text: String) -> Self {
+        Self { told: Some(text), ..self }
     }
 
     /// The same, with more to say to people.
@@ -57,13 +65,13 @@ impl Answer {
     }
 
     /// The same, as the answer of a task that has failed.
-    pub(super) fn of_failure(self, reason: &'static str) -> Self {
-        Self { failure: Some(reason), ..self }
+    pub(super) fn of_failure(self, reason: impl Into<String>) -> Self {
+        Self { failure: Some(reason.into()), ..self }
     }
 
     /// Whether the task has done what it should.
     pub(super) fn outcome(&self) -> anyhow::Result<()> {
-        self.failure.map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))
+        self.failure.as_ref().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason.clone())))
     }
 
     /// Prints it.
@@ -81,6 +89,9 @@ impl Answer {
     }
 
     fn text(&self, document: &Value) -> String {
+        if let Some(told) = &self.told {
+            return told.clone();
+        }
         if self.columns.is_empty() {
             return format!("{document:#}\n");
         }

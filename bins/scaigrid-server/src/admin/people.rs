@@ -4,11 +4,12 @@ use scaigrid_app::api_keys::NewApiKey;
 use scaigrid_app::partners::{NewPartner, PartnerFilter};
 use scaigrid_app::rights::RoleChanges;
 use scaigrid_app::tenants::{NewTenant, TenantFilter};
-use scaigrid_app::users::{NewUser, UserFilter};
-use scaigrid_app::{Error, Resource};
+use scaigrid_app::users::{Account, NewUser, UserFilter};
+use scaigrid_app::{Error, Page, PageRequest, Resource};
 use scaigrid_scope::{
-    Authorized, AuthorizedAtLevel, Features, Name, PartnerId, PartnerLimits, PartnerStatus, Slug,
-    TenantChanges, TenantId, TenantLimits, TenantStatus, UserChanges, UserId, UserStatus, perm,
+    ApiKey, Authorized, AuthorizedAtLevel, CustomRole, CustomRoleId, Features, Name, PartnerChanges,
+    PartnerId, PartnerLimits, PartnerStatus, Slug, TenantChanges, TenantId, TenantLimits, TenantStatus,
+    UserChanges, UserId, UserStatus, perm,
 };
 use serde_json::json;
 
@@ -33,7 +34,30 @@ impl Desk {
                     listed(limit, async |page| self.app.partners(&caller, &filter, &page).await).await?;
                 Ok(Answer::list(partners, view::PARTNER, |partner| view::partner(&partner)))
             }
+            PartnerTask::Show { name } => {
+                let id = self.partner_id(&caller, &name).await?;
+                let partner = self.app.partner(&caller, id).await?;
+                Ok(Answer::one(view::partner(&partner), view::PARTNER))
+            }
+            PartnerTask::Suspend { name } => {
+                self.set_partner_status(&caller, &name, PartnerStatus::Suspended).await
+            }
+            PartnerTask::Resume { name } => {
+                self.set_partner_status(&caller, &name, PartnerStatus::Active).await
+            }
         }
+    }
+
+    async fn set_partner_status(
+        &self,
+        caller: &AuthorizedAtLevel<perm::AdminAccess>,
+        partner: &str,
+        status: PartnerStatus,
+    ) -> anyhow::Result<Answer> {
+        let id = self.partner_id(caller, partner).await?;
+        let changes = PartnerChanges { status: Some(status), ..PartnerChanges::default() };
+        let partner = self.app.update_partner(caller, &self.request, id, None, changes).await?;
+        Ok(Answer::one(view::partner(&partner), view::PARTNER))
     }
 
     pub(super) async fn tenants(&self, task: TenantTask) -> anyhow::Result<Answer> {
@@ -60,6 +84,11 @@ impl Desk {
                 let tenants =
                     listed(limit, async |page| self.app.tenants(&caller, &filter, &page).await).await?;
                 Ok(Answer::list(tenants, view::TENANT, |tenant| view::tenant(&tenant)))
+            }
+            TenantTask::Show { name } => {
+                let id = self.tenant_id(&caller, &name).await?;
+                let tenant = self.app.tenant(&caller, id).await?;
+                Ok(Answer::one(view::tenant(&tenant), view::TENANT))
             }
             TenantTask::Suspend { name } => self.set_status(&caller, &name, TenantStatus::Suspended).await,
             TenantTask::Resume { name } => self.set_status(&caller, &name, TenantStatus::Active).await,
@@ -127,45 +156,118 @@ impl Desk {
                 let users = listed(limit, async |page| self.app.users(&caller, &filter, &page).await).await?;
                 Ok(Answer::list(users, view::USER, |user| view::user(&user)))
             }
-            UserTask::Role { user, roles } => {
-                let roles = Some(roles.into_iter().collect());
-                let changes = RoleChanges { roles, custom_roles: None };
-                let user = self.app.set_user_roles(&caller, &self.request, user, None, changes).await?;
+            UserTask::Show { user } => {
+                let id = self.user_id(&caller, &user).await?;
+                let user = self.app.user(caller.principal(), id).await?;
                 Ok(Answer::one(view::user(&user), view::USER))
             }
-            UserTask::Suspend { user } => self.set_user_status(&caller, user, UserStatus::Suspended).await,
-            UserTask::Resume { user } => self.set_user_status(&caller, user, UserStatus::Active).await,
+            UserTask::Role { user, roles, custom_roles } => {
+                let id = self.user_id(&caller, &user).await?;
+                let mut held = Vec::new();
+                for role in &custom_roles {
+                    held.push(self.role_id(&caller, role).await?);
+                }
+                let changes = RoleChanges {
+                    roles: (!roles.is_empty()).then(|| roles.into_iter().collect()),
+                    custom_roles: (!held.is_empty()).then_some(held),
+                };
+                let user = self.app.set_user_roles(&caller, &self.request, id, None, changes).await?;
+                Ok(Answer::one(view::user(&user), view::USER))
+            }
+            UserTask::Suspend { user } => self.set_user_status(&caller, &user, UserStatus::Suspended).await,
+            UserTask::Resume { user } => self.set_user_status(&caller, &user, UserStatus::Active).await,
         }
     }
 
     async fn set_user_status(
         &self,
         caller: &Authorized<perm::UsersManage>,
-        user: UserId,
+        user: &str,
         status: UserStatus,
     ) -> anyhow::Result<Answer> {
+        let id = self.user_id(caller, user).await?;
         let changes = UserChanges { status: Some(status), ..UserChanges::default() };
-        let user = self.app.update_user(caller, &self.request, user, None, changes).await?;
+        let user = self.app.update_user(caller, &self.request, id, None, changes).await?;
         Ok(Answer::one(view::user(&user), view::USER))
+    }
+
+    /// The user of an id or a mail address, in the tenant that the caller acts in.
+    pub(super) async fn user_id(
+        &self,
+        caller: &Authorized<perm::UsersManage>,
+        text: &str,
+    ) -> Result<UserId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let filter = UserFilter::default();
+        let user = found(
+            |account: &Account| account.user.email.as_str().eq_ignore_ascii_case(text),
+            async |page| self.app.users(caller, &filter, &page).await,
+        );
+        Ok(user.await?.ok_or(Error::NotFound(Resource::User))?.user.id)
+    }
+
+    /// The custom role of an id or a slug, in the tenant that the caller acts in.
+    pub(super) async fn role_id(
+        &self,
+        caller: &Authorized<perm::UsersManage>,
+        text: &str,
+    ) -> Result<CustomRoleId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let role = found(
+            |role: &CustomRole| role.slug.as_str() == text,
+            async |page| self.app.custom_roles(caller, &page).await,
+        );
+        Ok(role.await?.ok_or(Error::NotFound(Resource::CustomRole))?.id)
     }
 
     pub(super) async fn keys(&self, tenant: Option<&str>, task: KeyTask) -> anyhow::Result<Answer> {
         let caller = self.in_tenant::<perm::ApiKeysManage>(tenant).await?;
         match task {
             KeyTask::Create { name, user, expires_at, scopes } => {
+                let assigned_user_id = match user {
+                    Some(user) => Some(self.key_holder(tenant, &user).await?),
+                    None => None,
+                };
                 let scopes = (!scopes.is_empty()).then_some(scopes);
-                let new = NewApiKey { name, expires_at, scopes, assigned_user_id: user };
+                let new = NewApiKey { name, expires_at, scopes, assigned_user_id };
                 let created = self.app.create_api_key(&caller, &self.request, new).await?;
                 // Not in the table: a key must be easy to copy whole.
                 let key = created.plaintext.reveal().to_owned();
                 let remarks = [String::new(), key, "Keep the key: it is shown this once.".to_owned()];
                 Ok(Answer::one(view::created_key(&created), view::KEY).with_remarks(remarks))
             }
+            KeyTask::List { user, limit } => {
+                let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
+                let user = match user {
+                    Some(user) => Some(self.user_id(&caller, &user).await?),
+                    None => None,
+                };
+                let read = async |page: PageRequest| -> Result<Page<ApiKey>, Error> {
+                    self.app.tenant_api_keys(&caller, user, &page).await
+                };
+                let keys = listed(limit, read).await?;
+                Ok(Answer::list(keys, view::KEYS, |key| view::key(&key)))
+            }
             KeyTask::Revoke { id } => {
                 self.app.revoke_api_key(&caller, &self.request, id).await?;
                 Ok(Answer::one(json!({"id": id.to_string(), "revoked": true}), &["id", "revoked"]))
             }
         }
+    }
+}
+
+impl Desk {
+    /// Whom a key is made for: an id is taken as it is, since looking for an address takes another permission.
+    async fn key_holder(&self, tenant: Option<&str>, text: &str) -> Result<UserId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let caller = self.in_tenant::<perm::UsersManage>(tenant).await?;
+        self.user_id(&caller, text).await
     }
 }
 

@@ -5,18 +5,18 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use scaigrid_app::Error;
 use scaigrid_app::checkpoints::CheckpointFilter;
 use scaigrid_app::cores::CoreFilter;
+use scaigrid_app::{Error, Resource};
 use scaigrid_checkpoints::Decision;
-use scaigrid_cores::{Action, NewCore};
+use scaigrid_cores::{Action, Core, NewCore};
 use scaigrid_ir::bundle;
 use scaigrid_modules::ModuleId;
 use scaigrid_scope::{Authorized, CoreId, Name, PermissionMarker, perm};
 use serde_json::json;
 
 use super::answer::Answer;
-use super::{Desk, Listed, listed, refusal, view};
+use super::{Desk, Listed, found, listed, refusal, view};
 use crate::files::Unusable;
 use crate::settings::{CheckpointTask, CoreTask, ModuleTask};
 
@@ -32,6 +32,10 @@ impl Desk {
                 let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
                 let listed = Listed { items: self.app.modules(&caller).await?, more: false };
                 return Ok(Answer::list(listed, view::MODULE, |module| view::module(&module)));
+            }
+            ModuleTask::Show { module } => {
+                let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
+                self.app.module(&caller, &module).await?
             }
             ModuleTask::Enable { module } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
@@ -51,10 +55,14 @@ impl Desk {
             }
             ModuleTask::Config { module, patch: Some(patch), dry_run } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
-                let patch = if patch == "-" {
-                    io::read_to_string(io::stdin()).context("the patch cannot be read")?
-                } else {
-                    patch
+                let patch = match patch.strip_prefix('@') {
+                    Some(file) => {
+                        fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?
+                    }
+                    None if patch == "-" => {
+                        io::read_to_string(io::stdin()).context("the patch cannot be read")?
+                    }
+                    None => patch,
                 };
                 let patch = serde_json::from_str(&patch)
                     .map_err(|error| Unusable(format!("--patch: is not JSON: {error}")))?;
@@ -97,13 +105,28 @@ impl Desk {
                 };
                 return self.import(tenant, &file, name, settings).await;
             }
-            CoreTask::Export { id, output } => return self.export(tenant, id, output.as_deref()).await,
+            CoreTask::Export { id, output } => return self.export(tenant, &id, output.as_deref()).await,
             CoreTask::Start { id } => (id, Action::Start, false),
             CoreTask::Stop { id, force } => (id, Action::Stop, force),
         };
         let caller = self.in_module::<perm::CoresManage>(tenant).await?;
+        let id = self.core_id(tenant, &id).await?;
         let moved = self.app.move_core(&caller, &self.request, id, action, force).await?;
         Ok(Answer::one(view::core(&moved.core), view::CORE))
+    }
+
+    /// The Core of an id or a slug, in a tenant.
+    async fn core_id(&self, tenant: Option<&str>, text: &str) -> Result<CoreId, Error> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let caller = self.in_tenant::<perm::CoresView>(tenant).await?;
+        let filter = CoreFilter { status: None, q: Some(text.to_owned()) };
+        let core = found(
+            |core: &Core| core.slug.as_str() == text,
+            async |page| self.app.cores(&caller, &filter, &page).await,
+        );
+        Ok(core.await?.ok_or(Error::NotFound(Resource::Core))?.id)
     }
 
     async fn import(
@@ -126,13 +149,9 @@ impl Desk {
         Ok(Answer::one(item, view::CORE).with_remarks(findings))
     }
 
-    async fn export(
-        &self,
-        tenant: Option<&str>,
-        id: CoreId,
-        output: Option<&Path>,
-    ) -> anyhow::Result<Answer> {
+    async fn export(&self, tenant: Option<&str>, id: &str, output: Option<&Path>) -> anyhow::Result<Answer> {
         let caller = self.in_module::<perm::CoresView>(tenant).await?;
+        let id = self.core_id(tenant, id).await?;
         let core = self.app.core(&caller, id).await?.core;
         anyhow::ensure!(!core.source.is_empty(), "The Core has no program");
         let program = &core.source.program;

@@ -18,7 +18,7 @@ pub(super) fn in_one_line(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// What a use case says, with its particulars, which the interface for programs tells in fields of their own.
-fn told(error: &Error) -> String {
+pub(super) fn told(error: &Error) -> String {
     let particulars: Vec<String> = match error {
         Error::Invalid(fields) => {
             fields.iter().map(|field| format!("{} {}", field.field, field.message)).collect()

@@ -2,13 +2,15 @@
 
 use scaigrid_app::api_keys::CreatedApiKey;
 use scaigrid_app::checkpoints::{Decided, StoredCheckpoint};
+use scaigrid_app::groups::{Counted, Peopled};
 use scaigrid_app::modules::{ConfigView, ExplainedValue, ModuleView, SourcedValue};
 use scaigrid_app::users::Account;
 use scaigrid_checkpoints::State;
 use scaigrid_cores::Core;
 use scaigrid_ir::Diagnostic;
 use scaigrid_modules::config::field_name;
-use scaigrid_scope::{Partner, Role, Tenant};
+use scaigrid_scope::{ApiKey, CustomRole, Description, Group, Partner, Role, Tenant};
+use scaigrid_webhooks::{Standing, Webhook};
 use serde_json::{Value, json};
 
 use super::answer::Columns;
@@ -17,6 +19,11 @@ pub(super) const PARTNER: Columns = &["id", "slug", "name", "status", "created_a
 pub(super) const TENANT: Columns = &["id", "slug", "name", "partner_id", "status", "created_at"];
 pub(super) const USER: Columns = &["id", "email", "display_name", "kind", "status", "roles"];
 pub(super) const KEY: Columns = &["id", "name", "user_id", "expires_at", "scopes"];
+pub(super) const KEYS: Columns = &["id", "name", "user_id", "prefix", "expires_at", "scopes"];
+pub(super) const GROUP: Columns = &["id", "slug", "name", "member_count"];
+pub(super) const MEMBERS: Columns = &["id", "slug", "name", "members"];
+pub(super) const ROLE: Columns = &["id", "slug", "name", "permissions"];
+pub(super) const WEBHOOK: Columns = &["id", "url", "events", "status", "disabled_reason"];
 pub(super) const MODULE: Columns = &["module_id", "display_name", "version", "status", "description"];
 pub(super) const SETTING: Columns = &["field", "value", "level", "since"];
 pub(super) const CORE: Columns = &["id", "slug", "name", "status", "source_version", "updated_at"];
@@ -63,8 +70,8 @@ pub(super) fn user(Account { user, custom_roles }: &Account) -> Value {
     })
 }
 
-/// A key that was just made, with the key itself.
-pub(super) fn created_key(CreatedApiKey { key, plaintext }: &CreatedApiKey) -> Value {
+/// A key, which the key itself cannot be made of.
+pub(super) fn key(key: &ApiKey) -> Value {
     let scopes = key.scopes.as_ref();
     json!({
         "id": key.id.to_string(),
@@ -74,7 +81,68 @@ pub(super) fn created_key(CreatedApiKey { key, plaintext }: &CreatedApiKey) -> V
         "scopes": scopes.map(|scopes| scopes.iter().map(|key| key.to_string()).collect::<Vec<_>>()),
         "expires_at": key.expires_at,
         "created_at": key.created_at,
-        "key": plaintext.reveal(),
+    })
+}
+
+/// A key that was just made, with the key itself.
+pub(super) fn created_key(CreatedApiKey { key: created, plaintext }: &CreatedApiKey) -> Value {
+    let mut view = key(created);
+    view["key"] = plaintext.reveal().into();
+    view
+}
+
+pub(super) fn group(group: &Group) -> Value {
+    json!({
+        "id": group.id.to_string(),
+        "tenant_id": group.tenant_id.to_string(),
+        "slug": group.slug.as_str(),
+        "name": group.name.as_str(),
+        "created_at": group.created_at,
+        "updated_at": group.updated_at,
+    })
+}
+
+pub(super) fn counted_group(counted: &Counted) -> Value {
+    let mut view = group(&counted.group);
+    view["member_count"] = counted.member_count.into();
+    view
+}
+
+pub(super) fn peopled_group(peopled: &Peopled) -> Value {
+    let mut view = group(&peopled.group);
+    view["members"] = peopled.members.iter().map(ToString::to_string).collect();
+    view
+}
+
+pub(super) fn custom_role(role: &CustomRole) -> Value {
+    json!({
+        "id": role.id.to_string(),
+        "tenant_id": role.tenant_id.to_string(),
+        "slug": role.slug.as_str(),
+        "name": role.name.as_str(),
+        "description": role.description.as_ref().map(Description::as_str),
+        "permissions": role.permissions.iter().map(|key| key.to_string()).collect::<Vec<_>>(),
+        "created_at": role.created_at,
+        "updated_at": role.updated_at,
+    })
+}
+
+/// A webhook, without its secret.
+pub(super) fn webhook(webhook: &Webhook) -> Value {
+    let (reason, at) = match webhook.standing {
+        Standing::Disabled { reason, at } => (Some(reason.as_str()), Some(at)),
+        _ => (None, None),
+    };
+    json!({
+        "id": webhook.id.to_string(),
+        "url": webhook.url.as_str(),
+        "events": webhook.events.iter().map(|wish| wish.to_string()).collect::<Vec<_>>(),
+        "status": webhook.standing.status().as_str(),
+        "disabled_reason": reason,
+        "disabled_at": at,
+        "max_retries": webhook.max_retries.get(),
+        "created_at": webhook.created_at,
+        "updated_at": webhook.updated_at,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The grammar of `scaigrid-server admin`. What the tasks do is decided by the application's use cases.
 
+mod tenancy;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -7,15 +9,15 @@ use scaigrid_app::audit::AuditAction;
 use scaigrid_checkpoints::CheckpointStatus;
 use scaigrid_cores::{ConcurrencyMode, RuntimeMode, Status};
 use scaigrid_http::export::Format;
-use scaigrid_scope::{
-    ApiKeyId, CheckpointId, CoreId, Email, Instant, Name, PermissionKey, Role, Slug, UserId, UserKind,
-};
+use scaigrid_scope::{ApiKeyId, CheckpointId, Email, Instant, Name, PermissionKey, Role, Slug, UserKind};
 use serde_json::Value;
 
 use super::refusal::Refusal;
 use super::secret::Secret;
 use super::sources::{self, Given};
 use super::{Surroundings, values};
+
+pub use tenancy::{GroupTask, RoleTask, WebhookTask};
 
 /// How many items a list shows when nobody says.
 const SHOWN: u32 = 1000;
@@ -37,6 +39,33 @@ pub enum AdminTask {
         /// What to do
         #[command(subcommand)]
         task: UserTask,
+    },
+    /// The groups of a tenant's users
+    Group {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: GroupTask,
+    },
+    /// The custom roles of a tenant
+    Role {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: RoleTask,
+    },
+    /// The webhooks of a tenant
+    Webhook {
+        /// The tenant, by slug or id; the key's own if it is left out
+        #[arg(long, global = true)]
+        tenant: Option<String>,
+        /// What to do
+        #[command(subcommand)]
+        task: WebhookTask,
     },
     /// API keys
     Key {
@@ -92,6 +121,26 @@ pub enum AdminTask {
     /// The keys of the secrets at rest
     #[command(subcommand)]
     Secrets(SecretsTask),
+    /// Make things as documents say: partners, tenants, roles, users, groups, modules, webhooks, Cores
+    Apply {
+        /// A document in YAML, JSON or TOML, or a folder of them; - is standard input; may be given several times
+        #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Show what would be done, without doing it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write all that the platform keeps to a file, beside running servers
+    Backup {
+        /// The file; must not be there yet
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Fill an empty database with what a backup holds; no server may be running on it
+    Restore {
+        /// The file that a backup was written to
+        file: PathBuf,
+    },
 }
 
 /// What to do about the keys of the secrets at rest.
@@ -128,6 +177,21 @@ pub enum PartnerTask {
         #[arg(long, default_value_t = SHOWN)]
         limit: u32,
     },
+    /// Show a partner
+    Show {
+        /// The partner, by slug or id
+        name: String,
+    },
+    /// Refuse the calls of all tenants of a partner and hold their Cores
+    Suspend {
+        /// The partner, by slug or id
+        name: String,
+    },
+    /// Let the tenants of a suspended partner work again
+    Resume {
+        /// The partner, by slug or id
+        name: String,
+    },
 }
 
 /// What to do about tenants.
@@ -149,6 +213,11 @@ pub enum TenantTask {
         /// At most so many
         #[arg(long, default_value_t = SHOWN)]
         limit: u32,
+    },
+    /// Show a tenant
+    Show {
+        /// The tenant, by slug or id
+        name: String,
     },
     /// Refuse a tenant's calls and hold its Cores
     Suspend {
@@ -185,23 +254,32 @@ pub enum UserTask {
         #[arg(long, default_value_t = SHOWN)]
         limit: u32,
     },
+    /// Show a user
+    Show {
+        /// The user, by id or mail address
+        user: String,
+    },
     /// Give a user other roles; those that are not named are taken away
     Role {
-        /// The user's id
-        user: UserId,
-        /// All roles that they hold from now on
-        #[arg(required = true)]
+        /// The user, by id or mail address
+        user: String,
+        /// All built-in roles that they hold from now on
+        #[arg(required_unless_present = "custom_roles")]
         roles: Vec<Role>,
+        /// A custom role that they hold from now on, by id or slug; may be given several times; custom roles stay as they
+        /// are where none is given
+        #[arg(long = "custom-role")]
+        custom_roles: Vec<String>,
     },
     /// Suspend a user: they and their keys are refused
     Suspend {
-        /// The user's id
-        user: UserId,
+        /// The user, by id or mail address
+        user: String,
     },
     /// Let a suspended user in again
     Resume {
-        /// The user's id
-        user: UserId,
+        /// The user, by id or mail address
+        user: String,
     },
 }
 
@@ -212,15 +290,24 @@ pub enum KeyTask {
     Create {
         /// What the key is called
         name: Name,
-        /// Whose key it is, by user id; one's own if it is left out
+        /// Whose key it is, by id or mail address; one's own if it is left out
         #[arg(long)]
-        user: Option<UserId>,
+        user: Option<String>,
         /// When it ends (RFC 3339); never if it is left out
         #[arg(long, value_parser = instant)]
         expires_at: Option<Instant>,
         /// A permission that it is limited to; may be given several times
         #[arg(long = "scope")]
         scopes: Vec<PermissionKey>,
+    },
+    /// List keys, newest first, without those that were taken back
+    List {
+        /// Of this user, by id or mail address; of everybody in the tenant if it is left out
+        #[arg(long)]
+        user: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = SHOWN)]
+        limit: u32,
     },
     /// Revoke a key at once
     Revoke {
@@ -234,6 +321,11 @@ pub enum KeyTask {
 pub enum ModuleTask {
     /// List the modules and how they stand
     List,
+    /// Show a module and how it stands
+    Show {
+        /// The module's id
+        module: String,
+    },
     /// Switch a module on
     Enable {
         /// The module's id
@@ -253,7 +345,7 @@ pub enum ModuleTask {
     Config {
         /// The module's id
         module: String,
-        /// A JSON merge patch (RFC 7396) to change it by; - reads it from standard input
+        /// A JSON merge patch (RFC 7396) to change it by; - reads it from standard input, @FILE from a file
         #[arg(long, value_name = "JSON")]
         patch: Option<String>,
         /// Check the change and show what would be, without keeping it
@@ -281,13 +373,13 @@ pub enum CoreTask {
     },
     /// Check a Core's program and let it take work
     Start {
-        /// The Core's id
-        id: CoreId,
+        /// The Core, by id or slug
+        id: String,
     },
     /// Let a Core finish what it does and take no more
     Stop {
-        /// The Core's id
-        id: CoreId,
+        /// The Core, by id or slug
+        id: String,
         /// Cancel what it does
         #[arg(long)]
         force: bool,
@@ -311,8 +403,8 @@ pub enum CoreTask {
     },
     /// Write a Core's present program as a bundle, or with --json as JSON
     Export {
-        /// The Core's id
-        id: CoreId,
+        /// The Core, by id or slug
+        id: String,
         /// The file to write the bundle to; standard output if it is left out
         #[arg(long)]
         output: Option<PathBuf>,

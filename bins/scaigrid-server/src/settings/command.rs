@@ -13,6 +13,7 @@ use super::secret::Secret;
 use super::sources::Flags;
 
 /// What the program shall do.
+#[expect(clippy::large_enum_variant, reason = "there is one in the life of a process")]
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve the API (what happens without a command)

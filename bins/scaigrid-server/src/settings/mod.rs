@@ -28,8 +28,8 @@ use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
 
 pub use self::admin::{
-    AdminTask, AuditTask, CheckpointTask, CoreTask, KeyTask, ModuleTask, PartnerTask, SecretsTask,
-    TenantTask, UserTask,
+    AdminTask, AuditTask, CheckpointTask, CoreTask, GroupTask, KeyTask, ModuleTask, PartnerTask, RoleTask,
+    SecretsTask, TenantTask, UserTask, WebhookTask,
 };
 pub use self::command::Command;
 pub use self::refusal::Refusal;

@@ -312,7 +312,7 @@ fn an_admin_task_is_read_before_anything_is_opened() {
         (&["user", "create", "a@b.c", "--role", "king"], "expected one of super_admin"),
         (&["user", "role", "usr_01JZ8QZ5T0000000000000000A"], "required"),
         (&["key", "create", "k", "--expires-at", "tomorrow"], "expected an RFC 3339 timestamp"),
-        (&["core", "start", "1"], "invalid value"),
+        (&["webhook", "show", "1"], "invalid value"),
         (&["checkpoint", "resolve", "1", "yes"], "invalid value"),
     ] {
         let arguments: Vec<&str> = ["admin"].iter().chain(arguments).copied().collect();

@@ -16,7 +16,7 @@ pub use crate::caches::WrittenCore;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The module that Cores are the affairs of.
-const MODULE: &str = "scaicore";
+pub(crate) const MODULE: &str = "scaicore";
 
 /// A Core, the revision it stands at, and what the verifier says of its program.
 #[derive(Debug, Clone, PartialEq)]

@@ -32,6 +32,17 @@ pub struct ConfigView {
     pub revision: u64,
 }
 
+/// What a change of configuration would do to what the caller's level gives. Secrets are masked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TriedConfig {
+    /// What the level gives.
+    pub before: Value,
+    /// What it would give.
+    pub after: Value,
+    /// Whether they differ, be it only in a secret.
+    pub changed: bool,
+}
+
 /// What the levels that bear on a caller have configured of a module, from above; the caller's own comes last.
 pub(super) struct Bearing {
     pub(super) layers: Vec<Given>,
@@ -150,6 +161,26 @@ impl App {
             }
         }
         Ok(plan.bearing.view(&manifest, self.rules(&manifest)?))
+    }
+
+    /// What a change of configuration would do, secrets masked, without keeping it.
+    ///
+    /// # Errors
+    /// As [`App::configure_module`].
+    pub async fn try_module_config(
+        &self,
+        caller: &AuthorizedAtLevel<perm::ModulesManage>,
+        id: &str,
+        patch: Value,
+    ) -> Result<TriedConfig, Error> {
+        let manifest = self.manifest(id)?;
+        let schema = &manifest.config_schema;
+        let mut connection = self.0.database.read().await?;
+        let plan = self.plan(&mut connection, caller, &manifest, None, &storable(patch)).await?;
+        let after = plan.bearing.layers.last().map_or(Value::Null, |own| own.layer.shown(schema));
+        let changed = plan.before.is_some();
+        let before = plan.before.map_or_else(|| after.clone(), |layer| layer.shown(schema));
+        Ok(TriedConfig { before, after, changed })
     }
 
     /// After another node was faster: looks up what it wrote, checks the change against that and writes it, while nobody

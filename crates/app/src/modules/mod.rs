@@ -34,7 +34,7 @@ use crate::transaction::ended;
 use crate::{App, Error, Resource};
 
 pub use call::{Arrival, CallFailed, ModuleAnswer, ModuleRequest, RemoteSettings};
-pub use config::ConfigView;
+pub use config::{ConfigView, TriedConfig};
 pub use explain::{Author, ExplainedValue, Explanation, LevelWord, SourcedValue};
 pub(crate) use probe::ModuleHealth;
 pub(crate) use rules::Rules;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
 use scaigrid_persistence::webhooks::PreviousSecret;
-use scaigrid_persistence::{Transaction, audit, data_keys, tenants, webhooks};
+use scaigrid_persistence::{Connection, Transaction, audit, data_keys, tenants, webhooks};
 use scaigrid_scope::{Authorized, Instant, TenantScope, WebhookId, perm};
 use scaigrid_webhooks::{
     Retries, Secret, Standing, Subscriptions, Webhook, WebhookChanges, WebhookStatus, WebhookUrl,
@@ -142,6 +142,41 @@ impl App {
         let created = ended(tx, created).await?;
         self.webhooks_changed();
         Ok(created)
+    }
+
+    /// Makes a webhook unless the tenant has one with this URL.
+    ///
+    /// # Errors
+    /// As [`App::create_webhook`], and [`Error::Conflict`] when there is one.
+    pub(crate) async fn create_webhook_once(
+        &self,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        new: NewWebhook,
+    ) -> Result<CreatedWebhook, Error> {
+        self.examine(&new.url).await?;
+        let mut tx = self.0.database.begin().await?;
+        let created = self.add_webhook_once(&mut tx, caller, request, new).await;
+        let created = ended(tx, created).await?;
+        self.webhooks_changed();
+        Ok(created)
+    }
+
+    async fn add_webhook_once(
+        &self,
+        tx: &mut Transaction,
+        caller: &Authorized<perm::WebhooksManage>,
+        request: &RequestContext,
+        new: NewWebhook,
+    ) -> Result<CreatedWebhook, Error> {
+        let scope = caller.tenant_scope();
+        // Held before it is looked: of two who make the same, the second sees the first one's.
+        tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let there = webhooks::list(tx, scope, None, i64::from(WEBHOOKS_AT_MOST)).await?;
+        if there.iter().any(|webhook| webhook.url == new.url) {
+            return Err(Error::Conflict("There is a webhook with this URL already".to_owned()));
+        }
+        self.add_webhook(tx, caller, request, new).await
     }
 
     async fn examine(&self, url: &WebhookUrl) -> Result<(), Error> {
@@ -311,10 +346,24 @@ impl App {
         Ok(RotatedSecret { webhook, secret, previous_until })
     }
 
+    /// Whether a webhook's deliveries are signed with this secret.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn webhook_has_secret(
+        &self,
+        caller: &Authorized<perm::WebhooksManage>,
+        id: WebhookId,
+        secret: &Secret,
+    ) -> Result<bool, Error> {
+        let mut connection = self.0.database.read().await?;
+        Ok(self.open(&mut connection, caller.tenant_scope(), id).await?.as_ref() == Some(secret))
+    }
+
     /// The secret of a webhook, if it can still be opened: one whose master key is lost can be replaced.
     async fn open(
         &self,
-        tx: &mut Transaction,
+        tx: &mut Connection,
         scope: TenantScope,
         id: WebhookId,
     ) -> Result<Option<Secret>, Error> {

@@ -17,6 +17,7 @@ mod catalogue;
 mod commit;
 mod configs;
 mod data_keys;
+mod dump;
 mod external_identities;
 mod groups;
 mod home;
