@@ -46,11 +46,33 @@ pub(crate) async fn migrate(url: &str) -> Result<()> {
     let mut connection =
         AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
     connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
-    let mut harness = AsyncMigrationHarness::new(connection);
-    let outcome = harness.run_pending_migrations(MIGRATIONS).map(drop).map_err(|error| error.to_string());
     // The lock goes with the connection.
-    drop(harness.into_inner());
-    outcome.map_err(|error| Error::Setup(format!("the migrations failed: {error}")))
+    let run =
+        |harness: &mut Harness| harness.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed::of);
+    let outcome = aside(connection, run).await?;
+    outcome.map_err(|Failed(error)| Error::Setup(format!("the migrations failed: {error}")))
+}
+
+type Harness = AsyncMigrationHarness<AsyncPgConnection>;
+
+/// Why a migration failed.
+struct Failed(String);
+
+impl Failed {
+    #[expect(clippy::needless_pass_by_value, reason = "what errors are mapped by")]
+    fn of(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Does something with the migrations on a thread of its own. They block the thread that they run on, and waking up what
+/// else the same task waits for would be lost on them.
+async fn aside<T: Send + 'static>(
+    connection: AsyncPgConnection,
+    work: impl FnOnce(&mut Harness) -> T + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(move || work(&mut AsyncMigrationHarness::new(connection))).await;
+    done.map_err(|error| Error::Setup(format!("the migrations broke off: {error}")))
 }
 
 /// Refuses a database without tables, or with those of an older version. It is not written to.
@@ -61,11 +83,11 @@ pub(crate) async fn require_migrated(url: &str) -> Result<()> {
         AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
     let probed = connection.batch_execute(PROBE).await;
     probed.map_err(|error| Error::Setup(format!("the database has no tables: {error}")))?;
-    let mut harness = AsyncMigrationHarness::new(connection);
-    match harness.has_pending_migration(MIGRATIONS) {
+    let look = |harness: &mut Harness| harness.has_pending_migration(MIGRATIONS).map_err(Failed::of);
+    match aside(connection, look).await? {
         Ok(false) => Ok(()),
         Ok(true) => Err(Error::Setup("the database lacks migrations of this version".into())),
-        Err(error) => Err(Error::Setup(error.to_string())),
+        Err(Failed(error)) => Err(Error::Setup(error)),
     }
 }
 
