@@ -384,7 +384,7 @@ fn an_issuer_speaks_for_its_own_tenant(place: &Place) {
 fn a_user_is_linked_where_that_is_wished(place: &Place) {
     let Some(provider) = Provider::start() else { return };
     let claims = json!({"tenant_id": "acme", "email": "ada@acme.example", "role": "tenant_user"});
-    let root = json!({"tenant_id": "default", "email": "admin@scaigrid.local"});
+    let root = json!({"tenant_id": "default", "email": "admin@scaigrid.local", "email_verified": true});
     provider.subject("ada", "RS256", &claims);
     provider.subject("eve", "RS256", &root);
     let (server, admin) = trusting(place, &provider, "");
@@ -392,6 +392,11 @@ fn a_user_is_linked_where_that_is_wished(place: &Place) {
     server.client(&provider.token("ada", "")).get("/v1/me").refused(401, "AUTH_TOKEN_INVALID");
     server.stop();
     let (server, _) = trusting(place, &provider, "link=email");
+    // An address that the provider does not vouch for is anybody's.
+    server.client(&provider.token("ada", "")).get("/v1/me").refused(401, "AUTH_TOKEN_INVALID");
+    let mut vouched = claims.clone();
+    vouched["email_verified"] = json!(true);
+    provider.subject("ada", "RS256", &vouched);
     let shown = me(&server, &provider.token("ada", ""));
     assert_eq!((&shown["user"]["id"], &shown["roles"]), (&json!(id), &json!(["tenant_user"])));
     // Nobody becomes the super admin by saying so.
