@@ -102,13 +102,13 @@ fn who_hangs_up_changes_nothing(place: &Place) {
         let request = admin.post(&format!("{CORES}/{core}/invoke")).json(&body);
         request.abandon(Duration::from_millis(patience));
     }
-    // Those that were accepted end as if somebody had waited for them.
-    eventually("all have ended", Duration::from_secs(20), || {
+    // Those that were accepted end as if somebody had waited for them: the patient ones at least. What a busy server has not
+    // begun yet may still come.
+    let all = eventually("all have ended", Duration::from_secs(20), || {
         let all = admin.pages(&format!("{CORES}/{core}/executions"), "items");
-        all.iter().all(|execution| execution["status"] == "completed").then_some(())
+        let ended = all.len() >= 2 && all.iter().all(|execution| execution["status"] == "completed");
+        ended.then_some(all)
     });
-    let all = admin.pages(&format!("{CORES}/{core}/executions"), "items");
-    assert!(all.len() >= 2, "the patient ones were accepted: {}", all.len());
     for execution in all {
         assert_eq!(execution["output"], execution["input"]["rounds"], "{execution}");
     }
