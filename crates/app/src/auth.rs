@@ -104,7 +104,7 @@ impl App {
         let mut credential = known.credential.clone();
         if let Credential::ApiKey { id, scopes } = &mut credential {
             let key = api_keys::lookup(tx, scope, *id).await?;
-            let key = key.filter(|key| key.revoked_at.is_none()).ok_or(Error::TokenInvalid)?;
+            let key = key.filter(|key| key.is_valid_at(self.now())).ok_or(Error::TokenInvalid)?;
             *scopes = key.scopes;
         }
         let place = match caller.level() {

@@ -208,12 +208,12 @@ impl App {
         };
         let (core, _) = check_and_start(core, self.now()).await?;
         let mut transaction = self.0.database.begin().await?;
-        if core.status == Status::Running
-            && let Err(Error::TenantSuspended | Error::ModuleNotEnabled { .. }) =
-                self.may_run(&mut transaction, scope).await
-        {
-            // It is looked at again.
-            return Ok(());
+        if core.status == Status::Running {
+            match self.may_run(&mut transaction, scope).await {
+                // It is looked at again.
+                Err(Error::TenantSuspended | Error::ModuleNotEnabled { .. }) => return Ok(()),
+                asked => asked?,
+            }
         }
         let written = cores::save(&mut transaction, scope, &core, found.revision, &self.0.vault).await?;
         if written == Written::Done {
