@@ -98,7 +98,8 @@ fn of_two_super_admins_one_stays(place: &Place) {
         let done = answers.iter().filter(|answer| answer.status < 300).count();
         assert_eq!(done, 1, "{}\n{}", answers[0], answers[1]);
         for answer in answers.iter().filter(|answer| answer.status >= 300) {
-            assert!(matches!(answer.status, 401 | 403 | 409), "{answer}");
+            // 404 where the tenant is out of reach by now.
+            assert!(matches!(answer.status, 401 | 403 | 404 | 409), "{answer}");
         }
         if answers[1].status < 300 {
             // The first has lost; the second is in charge and the rounds are over.
