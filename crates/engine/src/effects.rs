@@ -87,6 +87,13 @@ impl Engine {
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
                 return Ok(());
             }
+            EffectKind::PluginCall(_)
+            | EffectKind::ModelCall(_)
+            | EffectKind::Timer(_)
+            | EffectKind::WaitEvent(_) => {
+                run.done.entries.push(Entry::Effect { effect, outcome: None });
+                return Ok(());
+            }
             EffectKind::CoreCall(request) => match self.call(run, &effect, request, now) {
                 Ok(child) => {
                     run.done.started.push(child);

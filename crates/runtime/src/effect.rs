@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
 use scaigrid_ir::Value;
 use scaigrid_ir::block::{LogLevel, MemoryOp, OnTimeout, Priority};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,21 @@ pub enum EffectKind {
     /// Another flow. Outside; answered with its value, or for asynchronous calls with a handle.
     #[serde(rename = "f")]
     CoreCall(Box<CoreCallRequest>),
+    /// A method of a plugin. Outside; answered with its result, or with one of the errors `PLUGIN_ERROR`,
+    /// `PLUGIN_TIMEOUT`, `PLUGIN_UNREACHABLE`, `PLUGIN_RESULT_INVALID`, `PLUGIN_TOOL_CHANGED`, `PLUGIN_NOT_FOUND`.
+    #[serde(rename = "p")]
+    PluginCall(Box<PluginCallRequest>),
+    /// One call of a model. Outside; answered with [`ModelAnswer`] as a value, or with one of the errors
+    /// `MODEL_NOT_FOUND`, `MODEL_ERROR`, `MODEL_TIMEOUT`, `MODEL_UNAVAILABLE`, `BUDGET_EXCEEDED`.
+    #[serde(rename = "o")]
+    ModelCall(Box<ModelCallRequest>),
+    /// A span of time, or an instant to come. Outside; answered with the `Value::Datetime` at which it was due.
+    #[serde(rename = "t")]
+    Timer(TimerRequest),
+    /// An event that is still to come to the Core. Outside; answered with `{event, data}`, or with the error
+    /// `WAIT_TIMEOUT`.
+    #[serde(rename = "w")]
+    WaitEvent(Box<WaitEventRequest>),
 }
 
 impl EffectKind {
@@ -89,7 +105,12 @@ impl EffectKind {
             | Self::Now
             | Self::Uuid
             | Self::Random => true,
-            Self::Checkpoint(_) | Self::CoreCall(_) => false,
+            Self::Checkpoint(_)
+            | Self::CoreCall(_)
+            | Self::PluginCall(_)
+            | Self::ModelCall(_)
+            | Self::Timer(_)
+            | Self::WaitEvent(_) => false,
         }
     }
 
@@ -104,6 +125,10 @@ impl EffectKind {
             Self::Random => "random",
             Self::Checkpoint(_) => "checkpoint",
             Self::CoreCall(_) => "core_call",
+            Self::PluginCall(_) => "plugin_call",
+            Self::ModelCall(_) => "model_call",
+            Self::Timer(_) => "timer",
+            Self::WaitEvent(_) => "wait_event",
         }
     }
 }
@@ -178,6 +203,127 @@ pub struct CoreCallRequest {
     pub version: Option<u32>,
     /// Whether the flow goes on without waiting.
     pub is_async: bool,
+}
+
+/// A call of a plugin's method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PluginCallRequest {
+    /// The plugin, by the alias that the module declares.
+    pub alias: Arc<str>,
+    /// The method.
+    pub method: Arc<str>,
+    /// Its arguments: an object by name.
+    pub args: Value,
+    /// How long one attempt may take; the driver's own bound where absent.
+    pub timeout: Option<Duration>,
+    /// The checkpoint, by its effect, whose approval allows this call, where the program asks for one.
+    pub approved_by: Option<EffectId>,
+}
+
+/// One call of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCallRequest {
+    /// The role that the module declares for the model.
+    pub role: Arc<str>,
+    /// The conversation: an array of `{role, content}`, as `OpenAI`'s chat completions have it.
+    pub messages: Value,
+    /// The JSON Schema (2020-12) that the answer must fit, where it is to be structured.
+    pub schema: Option<Value>,
+    /// Parameters of the model (`temperature`, `top_p`, `seed`, `stop`, …): an object.
+    pub params: Value,
+    /// The most tokens that the answer may have, where a budget or a parameter bounds it.
+    pub max_output_tokens: Option<u64>,
+    /// The most that the call may cost, in the currency of the catalogue's prices, where a budget bounds it.
+    pub max_cost: Option<Value>,
+    /// How long one attempt may take; the driver's own bound where absent.
+    pub timeout: Option<Duration>,
+}
+
+/// What a model has answered.
+///
+/// As the outcome of an effect: `{content, model, finish_reason, usage: {input_tokens, output_tokens, cost}}`,
+/// where `cost` is a `Value::Money`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelAnswer {
+    /// The text.
+    pub content: Arc<str>,
+    /// The model that answered, by its slug in the catalogue.
+    pub model: Arc<str>,
+    /// Why it stopped: `stop`, `length`, `content_filter`, …
+    pub finish_reason: Arc<str>,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// What it cost, in the currency of the catalogue's prices.
+    pub cost: Decimal,
+}
+
+impl ModelAnswer {
+    /// As the outcome of an effect.
+    pub fn to_value(&self) -> Value {
+        let count = |tokens: u64| Value::Int(i64::try_from(tokens).unwrap_or(i64::MAX));
+        let usage = [
+            ("input_tokens", count(self.input_tokens)),
+            ("output_tokens", count(self.output_tokens)),
+            ("cost", Value::Money(self.cost)),
+        ];
+        let usage = usage.into_iter().map(|(name, value)| (Arc::from(name), value)).collect();
+        let fields = [
+            ("content", Value::String(Arc::clone(&self.content))),
+            ("model", Value::String(Arc::clone(&self.model))),
+            ("finish_reason", Value::String(Arc::clone(&self.finish_reason))),
+            ("usage", Value::object(usage)),
+        ];
+        Value::object(fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect())
+    }
+
+    /// The answer in an effect's outcome; none where it is not one.
+    pub fn of_value(value: &Value) -> Option<Self> {
+        let text = |name: &str| match value.get(name) {
+            Some(Value::String(text)) => Some(Arc::clone(text)),
+            _ => None,
+        };
+        let usage = value.get("usage")?;
+        let count = |name: &str| match usage.get(name) {
+            Some(Value::Int(tokens)) => u64::try_from(*tokens).ok(),
+            _ => None,
+        };
+        let Some(Value::Money(cost)) = usage.get("cost") else { return None };
+        Some(Self {
+            content: text("content")?,
+            model: text("model")?,
+            finish_reason: text("finish_reason")?,
+            input_tokens: count("input_tokens")?,
+            output_tokens: count("output_tokens")?,
+            cost: *cost,
+        })
+    }
+}
+
+/// A time to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimerRequest {
+    /// So long from when it is made durable.
+    #[serde(rename = "a")]
+    After(Duration),
+    /// Until this instant, in microseconds since the Unix epoch, UTC; at once where it has passed.
+    #[serde(rename = "u")]
+    Until(i64),
+}
+
+/// A wait for an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitEventRequest {
+    /// The event's name.
+    pub name: Arc<str>,
+    /// Whether the place in the document that asks has a filter: see
+    /// [`Program::event_passes`](crate::Program::event_passes).
+    pub filtered: bool,
+    /// The variables that the filter reads, as they stood when the wait began: an object.
+    pub captured: Value,
+    /// How long to wait; for ever where absent.
+    pub timeout: Option<Duration>,
 }
 
 /// How an effect ended.

@@ -16,7 +16,10 @@ pub mod limits;
 pub mod machine;
 pub mod program;
 
-pub use effect::{CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest, Outcome};
+pub use effect::{
+    CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest, ModelAnswer,
+    ModelCallRequest, Outcome, PluginCallRequest, TimerRequest, WaitEventRequest,
+};
 pub use failure::{Failure, NotWaiting, ReplayError, StateError};
 pub use machine::{End, ExecutionContext, Machine, Start, Status, Step};
 pub use program::Program;

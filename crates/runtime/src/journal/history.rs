@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::Entry;
 use crate::effect::{
-    Effect, EffectKind, Outcome, log_level_name, memory_op_name, on_timeout_name, priority_name,
+    Effect, EffectKind, Outcome, TimerRequest, log_level_name, memory_op_name, on_timeout_name, priority_name,
 };
 use crate::machine::End;
 
@@ -117,6 +117,31 @@ impl EffectKind {
                 "instance_key": request.instance_key.as_deref(),
                 "version": request.version,
                 "is_async": request.is_async,
+            }),
+            Self::PluginCall(request) => json!({
+                "alias": &*request.alias,
+                "method": &*request.method,
+                "args": request.args.to_json(),
+                "timeout_s": request.timeout.map(|timeout| timeout.as_secs_f64()),
+                "approved_by": request.approved_by.map(|checkpoint| checkpoint.0),
+            }),
+            Self::ModelCall(request) => json!({
+                "role": &*request.role,
+                "messages": request.messages.to_json(),
+                "schema": request.schema.as_ref().map(scaigrid_ir::Value::to_json),
+                "params": request.params.to_json(),
+                "max_output_tokens": request.max_output_tokens,
+                "max_cost": request.max_cost.as_ref().map(scaigrid_ir::Value::to_json),
+                "timeout_s": request.timeout.map(|timeout| timeout.as_secs_f64()),
+            }),
+            Self::Timer(TimerRequest::After(span)) => json!({ "after_s": span.as_secs_f64() }),
+            Self::Timer(TimerRequest::Until(at)) => {
+                json!({ "until": scaigrid_ir::Value::Datetime(*at).to_json() })
+            }
+            Self::WaitEvent(request) => json!({
+                "name": &*request.name,
+                "captured": request.filtered.then(|| request.captured.to_json()),
+                "timeout_s": request.timeout.map(|timeout| timeout.as_secs_f64()),
             }),
         };
         match json {

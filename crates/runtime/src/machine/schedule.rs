@@ -322,12 +322,17 @@ impl<'a> Run<'a> {
 /// The values that an effect carries.
 fn carried(kind: &EffectKind) -> impl Iterator<Item = &Value> {
     let values = match kind {
-        EffectKind::Memory(request) => [request.value.as_ref(), None],
-        EffectKind::Emit { data, .. } => [Some(data), None],
-        EffectKind::Log { fields, .. } => [Some(fields), None],
-        EffectKind::Checkpoint(request) => [Some(&request.payload), None],
-        EffectKind::CoreCall(request) => [Some(&request.input), None],
-        EffectKind::Now | EffectKind::Uuid | EffectKind::Random => [None, None],
+        EffectKind::Memory(request) => [request.value.as_ref(), None, None],
+        EffectKind::Emit { data, .. } => [Some(data), None, None],
+        EffectKind::Log { fields, .. } => [Some(fields), None, None],
+        EffectKind::Checkpoint(request) => [Some(&request.payload), None, None],
+        EffectKind::CoreCall(request) => [Some(&request.input), None, None],
+        EffectKind::PluginCall(request) => [Some(&request.args), None, None],
+        EffectKind::ModelCall(request) => {
+            [Some(&request.messages), request.schema.as_ref(), Some(&request.params)]
+        }
+        EffectKind::WaitEvent(request) => [Some(&request.captured), None, None],
+        EffectKind::Now | EffectKind::Uuid | EffectKind::Random | EffectKind::Timer(_) => [None, None, None],
     };
     values.into_iter().flatten()
 }

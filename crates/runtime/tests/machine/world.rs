@@ -124,7 +124,12 @@ impl World {
                 Value::Null
             }
             EffectKind::Memory(request) => self.remember(request),
-            EffectKind::Checkpoint(_) | EffectKind::CoreCall(_) => return None,
+            EffectKind::Checkpoint(_)
+            | EffectKind::CoreCall(_)
+            | EffectKind::PluginCall(_)
+            | EffectKind::ModelCall(_)
+            | EffectKind::Timer(_)
+            | EffectKind::WaitEvent(_) => return None,
         };
         Some(Outcome::Value(value))
     }
