@@ -12,6 +12,8 @@ pub enum Signal {
     WorkWaits,
     /// An execution ended, or waits.
     ExecutionMoved(ExecutionId),
+    /// Something has come for an execution that is running.
+    ExecutionAwaited(ExecutionId),
     /// A Core, its source or its status changed.
     CoreChanged(CoreId),
     /// Users, keys, tenants or partners changed: authentication must look again.
@@ -27,6 +29,7 @@ impl fmt::Display for Signal {
         match self {
             Self::WorkWaits => f.write_str("work"),
             Self::ExecutionMoved(id) => write!(f, "execution {id}"),
+            Self::ExecutionAwaited(id) => write!(f, "awaited {id}"),
             Self::CoreChanged(id) => write!(f, "core {id}"),
             Self::PeopleChanged => f.write_str("people"),
             Self::ModulesChanged => f.write_str("modules"),
@@ -53,6 +56,7 @@ impl FromStr for Signal {
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
+            Some(("awaited", id)) => id.parse().map(Self::ExecutionAwaited).map_err(|_| UnknownSignal),
             Some(("core", id)) => id.parse().map(Self::CoreChanged).map_err(|_| UnknownSignal),
             Some(_) => Err(UnknownSignal),
         }
@@ -70,6 +74,7 @@ mod tests {
         for signal in [
             Signal::WorkWaits,
             Signal::ExecutionMoved(execution),
+            Signal::ExecutionAwaited(execution),
             Signal::CoreChanged(core),
             Signal::PeopleChanged,
             Signal::ModulesChanged,

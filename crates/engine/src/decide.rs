@@ -13,6 +13,7 @@ use scaigrid_persistence::executions::Stored;
 use scaigrid_runtime::{Failure, Outcome};
 use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 
+use crate::calls::Driven;
 use crate::cores::Turn;
 use crate::drive::{Committed, Run, encode_outcome};
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
@@ -171,8 +172,15 @@ impl Engine {
         }
         run.done.decided = Some(stored.checkpoint.clone());
         run.done.audit.extend(audit);
-        run.patience = Some(until);
-        match self.drive(&mut run).await? {
+        let (mut run, committed) = match self.drive_for(run, until).await? {
+            Driven::Rested(run, committed) => (run, committed),
+            Driven::GoesOn(execution) => {
+                *turn = None;
+                let standing = Standing { execution: *execution, checkpoints: Vec::new() };
+                return Ok(Some(Decided { checkpoint: stored, standing }));
+            }
+        };
+        match committed {
             Committed::Yes | Committed::AndAwaited | Committed::Unfinished => {}
             // The decision had become durable on the way; the rest goes on in other hands.
             _ if run.is_durable() => run.execution.status = ExecutionStatus::Running,
@@ -180,7 +188,7 @@ impl Engine {
         }
         // The others need not wait while this one does.
         *turn = None;
-        let standing = self.settle_run(run, until).await?;
+        let standing = self.settle_run(*run, until).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
     }
 

@@ -13,11 +13,12 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{EffectKind, End, Failure, Machine, Outcome, Program, Step};
+use scaigrid_runtime::{EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::calls::{Caller, Calls, News};
 use crate::effects::Memory;
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
@@ -26,6 +27,9 @@ use crate::{Engine, Error};
 const FUEL: u32 = 10_000;
 /// Entries after which what was done is made durable, though nothing shows outside yet.
 const ENTRIES_AT_MOST: usize = 2_000;
+
+/// Entries after which an execution that makes one call after the other stores its state whole again.
+const UNSNAPPED_AT_MOST: usize = 200;
 
 /// How long an execution may go on before what it did is made durable, and it is looked whether somebody wants to cancel it.
 const UNSEEN_AT_MOST: Duration = Duration::from_millis(200);
@@ -52,6 +56,18 @@ pub(crate) struct Run {
     pub(crate) supervised: bool,
     /// Until when its caller waits; from then on it goes on in other hands.
     pub(crate) patience: Option<Instant>,
+    /// Who waits for it while it runs in a task of its own.
+    pub(crate) caller: Option<Caller>,
+    /// The calls of plugins and models that it has under way.
+    pub(crate) calls: Calls,
+    /// What tells it that something has come, while it waits for calls.
+    pub(crate) news: Option<News>,
+    /// Effects that a replay found without a record: the machine asks for them once more.
+    pub(crate) unrecorded: Vec<EffectId>,
+    /// Its place among those that run in the background.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+    /// Journal entries since its state was last stored whole.
+    pub(crate) unsnapped: usize,
 }
 
 impl Run {
@@ -140,6 +156,13 @@ impl Engine {
                     }
                 }
                 Step::OutOfFuel => tokio::task::yield_now().await,
+                Step::Suspended if run.calls.any() => {
+                    if let Some(committed) = self.attend(run).await? {
+                        return Ok(committed);
+                    }
+                    durable_at = Instant::now();
+                    continue;
+                }
                 Step::Suspended => return self.commit(run, ExecutionStatus::Suspended).await,
                 Step::Completed(value) => {
                     run.execution.output = Some(value.clone());
@@ -169,6 +192,7 @@ impl Engine {
                 if !waited_for {
                     return Ok(Committed::Unfinished);
                 }
+                self.tell_caller(run);
                 durable_at = Instant::now();
             }
         }
@@ -177,7 +201,10 @@ impl Engine {
     /// What an execution is to be between two of its steps: running, or put back where its Core is held.
     async fn may_go_on(&self, run: &Run) -> Result<ExecutionStatus, Error> {
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        let runs = hosted.core.status.can_run() || run.machine.cancel_reason().is_some();
+        // A call that is under way is not torn; none begins while the Core is held.
+        let runs = hosted.core.status.can_run()
+            || run.machine.cancel_reason().is_some()
+            || run.calls.in_hand();
         Ok(if runs { ExecutionStatus::Running } else { ExecutionStatus::Queued })
     }
 
@@ -203,11 +230,11 @@ impl Engine {
         let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
         let deadline = expiries.any(|expiry| expiry.at <= soon);
         let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
+        run.unsnapped += done.entries.len();
+        let snapshot = snapshot(run, status);
+        let snapped = !matches!(snapshot, Snapshot::Keep);
         let progress = Progress {
-            snapshot: match status {
-                status if status.is_final() => Snapshot::Drop,
-                _ => Snapshot::Store(run.machine.encode()),
-            },
+            snapshot,
             next_seq,
             owner: (status == ExecutionStatus::Running).then_some(self.0.node),
             epoch: run.epoch,
@@ -242,6 +269,9 @@ impl Engine {
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
             run.stored_epoch = Some(run.epoch);
+            if snapped {
+                run.unsnapped = 0;
+            }
             run.opened.extend(opened);
             if status != ExecutionStatus::Running
                 && let Some(held) = run.held.take()
@@ -273,6 +303,19 @@ impl Engine {
     pub(crate) fn work_waits(&self) {
         self.0.work.notify_one();
         self.0.bus.publish(scaigrid_bus::Signal::WorkWaits);
+    }
+}
+
+/// Whether a commit stores the machine whole. A run that goes on relies on its journal for a while; so does one that must be
+/// asked again for what was held back, as a stored machine would take that for recorded.
+fn snapshot(run: &Run, status: ExecutionStatus) -> Snapshot {
+    let goes_on = status == ExecutionStatus::Running && run.calls.any();
+    if status.is_final() {
+        Snapshot::Drop
+    } else if run.calls.is_held_back() || (goes_on && run.unsnapped < UNSNAPPED_AT_MOST) {
+        Snapshot::Keep
+    } else {
+        Snapshot::Store(run.machine.encode())
     }
 }
 

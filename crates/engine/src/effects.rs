@@ -87,9 +87,8 @@ impl Engine {
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
                 return Ok(());
             }
-            EffectKind::PluginCall(_)
-            | EffectKind::ModelCall(_)
-            | EffectKind::Timer(_)
+            EffectKind::PluginCall(_) | EffectKind::ModelCall(_) => return self.want(run, effect).await,
+            EffectKind::Timer(_)
             | EffectKind::WaitEvent(_) => {
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
                 return Ok(());
@@ -352,6 +351,7 @@ impl Engine {
         if given_up.is_empty() {
             return Ok(());
         }
+        run.calls.give_up(&given_up);
         let unborn = |effect: u32| given_up.iter().any(|id| id.0 == effect);
         run.done.opened.retain(|(_, effect)| !unborn(*effect));
         run.done.started.retain(|child| !child.parent.is_some_and(|parent| unborn(parent.effect)));

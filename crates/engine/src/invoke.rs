@@ -10,6 +10,7 @@ use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
 
+use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
 use crate::drive::{Committed, Done, Run};
 use crate::resume::ATTEMPTS;
@@ -65,8 +66,12 @@ impl Engine {
             None => self.accept(scope, program, &hosted, execution).await,
             Some(wait) => {
                 let until = Instant::now() + wait;
-                let run = self.run_at_once(scope, program, &hosted, execution, until).await?;
-                self.settle_run(run, until).await
+                match self.run_at_once(scope, program, &hosted, execution, until).await? {
+                    Driven::Rested(run, _) => self.settle_run(*run, until).await,
+                    Driven::GoesOn(execution) => {
+                        Ok(Standing { execution: *execution, checkpoints: Vec::new() })
+                    }
+                }
             }
         }
     }
@@ -95,19 +100,23 @@ impl Engine {
         hosted: &HostedCore,
         execution: Execution,
         until: Instant,
-    ) -> Result<Run, Error> {
+    ) -> Result<Driven, Error> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             self.take_turn(&mut turn, attempt, execution.core_id).await;
-            let mut run =
-                begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
-            run.patience = Some(until);
-            match self.drive(&mut run).await? {
-                Committed::Yes | Committed::AndAwaited | Committed::Unfinished => return Ok(run),
+            let run = begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            let (mut run, committed) = match self.drive_for(run, until).await? {
+                Driven::Rested(run, committed) => (run, committed),
+                goes_on @ Driven::GoesOn(_) => return Ok(goes_on),
+            };
+            match committed {
+                Committed::Yes | Committed::AndAwaited | Committed::Unfinished => {
+                    return Ok(Driven::Rested(run, committed));
+                }
                 // It had become durable on the way: it goes on from there, in other hands.
                 Committed::Again | Committed::Overtaken if run.stored_epoch.is_some() => {
                     run.execution.status = ExecutionStatus::Running;
-                    return Ok(run);
+                    return Ok(Driven::Rested(run, committed));
                 }
                 Committed::Again | Committed::Overtaken => {}
                 Committed::Refused => {
@@ -172,6 +181,12 @@ pub(crate) fn begin(
         held: None,
         supervised: false,
         patience: None,
+        caller: None,
+        calls: Calls::default(),
+        news: None,
+        unrecorded: Vec::new(),
+        place: None,
+        unsnapped: 0,
     })
 }
 

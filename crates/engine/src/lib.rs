@@ -9,6 +9,7 @@
 //! permissions.
 
 mod caller_tokens;
+mod calls;
 mod committer;
 mod cores;
 mod deadlines;
@@ -26,6 +27,7 @@ mod told;
 mod wait;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use scaigrid_bus::Bus;
 use scaigrid_persistence::Database;
@@ -42,6 +44,7 @@ pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 
+use calls::Awaited;
 use committer::Committer;
 use cores::Hosted;
 use told::Listeners;
@@ -81,6 +84,12 @@ struct Inner {
     hosted: Hosted,
     listeners: Listeners,
     caller_tokens: CallerTokens,
+    /// Executions of this node that listen for what comes for them.
+    awaited: Awaited,
+    /// Executions that wait for calls.
+    calling: Semaphore,
+    /// Whether the process is to end.
+    stopping: AtomicBool,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -109,6 +118,9 @@ impl Engine {
                 Arc::clone(&vault),
                 system.clone(),
             ),
+            awaited: Awaited::default(),
+            calling: calls::calling(),
+            stopping: AtomicBool::new(false),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),

@@ -1,6 +1,7 @@
 //! The life of a node: its lease, the executions it takes, the Cores it sees through, its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::gauge;
@@ -8,8 +9,10 @@ use scaigrid_bus::{Heard, Signal};
 use scaigrid_persistence::commit::{Change, Unit};
 use scaigrid_persistence::leases;
 use scaigrid_scope::{ExecutionId, TenantScope};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use crate::calls::CALLING;
 use crate::{BACKGROUND, Engine, Error};
 
 /// How long a node's lease holds. Others take its executions when it has ended: within ten seconds of its death.
@@ -53,14 +56,22 @@ impl Engine {
         let engine = self.clone();
         tasks.spawn(async move { engine.pick_up_dropped().await });
         stop.await;
+        // What goes on from here begins no calls.
+        self.0.stopping.store(true, Ordering::SeqCst);
         tasks.shutdown().await;
         self.say_farewell().await;
     }
 
     async fn say_farewell(&self) {
         // All permits are free once nothing is under way any more.
-        let all = u32::try_from(BACKGROUND).unwrap_or(u32::MAX);
-        if tokio::time::timeout(FAREWELL, self.0.background.acquire_many(all)).await.is_err() {
+        let all = |permits: usize| u32::try_from(permits).unwrap_or(u32::MAX);
+        let quiet = async {
+            (
+                self.0.calling.acquire_many(all(CALLING)).await,
+                self.0.background.acquire_many(all(BACKGROUND)).await,
+            )
+        };
+        if tokio::time::timeout(FAREWELL, quiet).await.is_err() {
             tracing::warn!("executions are under way still; another node goes on with them");
         }
         let released = async {
@@ -135,8 +146,7 @@ impl Engine {
             let engine = self.clone();
             let scope = self.0.system.tenant(one.tenant_id);
             tokio::spawn(async move {
-                engine.see_through_safely(scope, one.id).await;
-                drop(permit);
+                engine.see_through_safely(scope, one.id, permit).await;
                 engine.0.work.notify_one();
             });
         }
@@ -149,26 +159,31 @@ impl Engine {
         while let Some((scope, id)) = dropped.recv().await {
             let engine = self.clone();
             tokio::spawn(async move {
-                let Ok(_permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+                let Ok(permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
                 // What the caller had brought to be committed comes first.
                 let nothing = Unit::new(scope.tenant_id(), engine.0.clock.now(), Change::Keep { id });
                 if let Err(error) = engine.0.committer.commit(nothing).await {
                     tracing::warn!(%error, execution = %id, "the committer did not answer");
                 }
-                engine.see_through_safely(scope, id).await;
+                engine.see_through_safely(scope, id, permit).await;
             });
         }
     }
 
     /// Sees an execution through; should that panic, the execution fails and the node lives.
-    async fn see_through_safely(&self, scope: TenantScope, id: ExecutionId) {
+    async fn see_through_safely(&self, scope: TenantScope, id: ExecutionId, place: OwnedSemaphorePermit) {
         let engine = self.clone();
-        let seen = tokio::spawn(async move { engine.see_through(scope, id).await }).await;
+        let seen = tokio::spawn(async move { engine.see_through(scope, id, place).await }).await;
         if seen.is_err_and(|error| error.is_panic()) {
             tracing::error!(execution = %id, "an execution made the engine panic");
             let reason = "the engine met a fault of its own".to_owned();
             self.give_up(scope, id, &Error::Journal { id, reason }).await;
         }
+    }
+
+    /// Whether the process is to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::SeqCst)
     }
 
     /// Listens to the other nodes.
@@ -177,6 +192,7 @@ impl Engine {
         loop {
             match listener.next().await {
                 Heard::Signal(Signal::WorkWaits) => self.0.work.notify_one(),
+                Heard::Signal(Signal::ExecutionAwaited(id)) => self.0.awaited.tell(id),
                 Heard::Signal(Signal::CoreChanged(core)) => {
                     self.0.hosted.forget(core);
                     self.0.work.notify_one();
@@ -185,6 +201,7 @@ impl Engine {
                 Heard::Signal(_) => {}
                 Heard::Missed => {
                     self.0.hosted.forget_all();
+                    self.0.awaited.tell_all();
                     self.forget_listeners();
                     self.0.work.notify_one();
                 }

@@ -11,8 +11,10 @@ use scaigrid_persistence::leases::{self, Claimed};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
+use crate::calls::{Calls, Meaning, is_call, meaning};
 use crate::invoke;
 use crate::{Engine, Error};
 
@@ -40,10 +42,16 @@ impl Engine {
     }
 
     /// Runs an execution that this node holds until it waits or has ended, whatever comes in between.
-    pub(crate) async fn see_through(&self, scope: TenantScope, id: ExecutionId) {
+    ///
+    /// It gives its place to others while it waits for calls.
+    pub(crate) async fn see_through(&self, scope: TenantScope, id: ExecutionId, place: OwnedSemaphorePermit) {
         let mut pause = PAUSES.0;
+        let mut place = Some(place);
         loop {
-            match self.go_on(scope, id).await {
+            if place.is_none() {
+                place = Arc::clone(&self.0.background).acquire_owned().await.ok();
+            }
+            match self.go_on(scope, id, &mut place).await {
                 Ok(()) => break,
                 Err(error) if error.is_passing() => {
                     tracing::warn!(%error, execution = %id, "an execution is tried again");
@@ -61,7 +69,12 @@ impl Engine {
     }
 
     /// One attempt of [`Engine::see_through`], again and again while it is overtaken by its own news.
-    async fn go_on(&self, scope: TenantScope, id: ExecutionId) -> Result<(), Error> {
+    async fn go_on(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        place: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Error> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let Some(stored) = self.load(scope, id).await? else { return Ok(()) };
@@ -73,7 +86,11 @@ impl Engine {
             let Some(mut run) = self.restore(scope, stored).await? else { return Ok(()) };
             run.supervised = true;
             self.take_inbox(&mut run).await?;
-            match self.drive(&mut run).await? {
+            self.recover_calls(&mut run).await?;
+            run.place = place.take();
+            let committed = self.drive(&mut run).await;
+            *place = run.place.take();
+            match committed? {
                 // One that is awaited is queued: whoever takes it next finds what it waits for.
                 Committed::Yes | Committed::AndAwaited | Committed::Overtaken | Committed::Refused => {
                     return Ok(());
@@ -115,13 +132,15 @@ impl Engine {
             .transpose()
             .map_err(|error| Error::state(id, &error))?;
         let entries = self.journal_of(scope, id, stored.snapshot_seq, stored.next_seq).await?;
-        let machine = if entries.is_empty() {
-            snapshot
-                .ok_or_else(|| Error::Journal { id, reason: "it has neither state nor journal".into() })?
+        let unsnapped = entries.len();
+        let (machine, unrecorded) = if entries.is_empty() {
+            let nothing =
+                || Error::Journal { id, reason: "it has neither state nor journal".into() };
+            (snapshot.ok_or_else(nothing)?, Vec::new())
         } else {
             let replayed =
                 journal::resume(&program, snapshot, &entries).map_err(|error| Error::replay(id, &error))?;
-            replayed.machine
+            (replayed.machine, replayed.unrecorded)
         };
         Ok(Some(Run {
             scope,
@@ -136,6 +155,12 @@ impl Engine {
             held: None,
             supervised: false,
             patience: None,
+            caller: None,
+            calls: Calls::default(),
+            news: None,
+            unrecorded,
+            place: None,
+            unsnapped,
         }))
     }
 
@@ -262,7 +287,8 @@ impl Engine {
     pub(crate) fn go_on_in_background(&self, mut run: Run) {
         let engine = self.clone();
         tokio::spawn(async move {
-            let Ok(_permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+            run.place = Some(place);
             // Where it does not come to a rest, dropping the run hands it on.
             if engine.drive(&mut run).await.is_ok_and(|committed| committed == Committed::Yes) {
                 engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id));
@@ -274,6 +300,19 @@ impl Engine {
 /// Notes an answer in the journal and gives it to the machine; false when nobody waits for it.
 pub(crate) fn answer(run: &mut Run, effect: u32, outcome: Outcome) -> bool {
     let id = EffectId(effect);
+    let pending = run.machine.pending();
+    let call = pending.into_iter().find(|effect| effect.id == id && is_call(&effect.kind)).cloned();
+    let outcome = match call {
+        // People are asked about calls in doubt; what they answer is not the call's own outcome.
+        Some(call) => match meaning(outcome) {
+            Meaning::Over(outcome) => outcome,
+            Meaning::Again => {
+                run.calls.want(call);
+                return true;
+            }
+        },
+        None => outcome,
+    };
     if run.machine.deliver(id, outcome.clone()).is_err() {
         return false;
     }

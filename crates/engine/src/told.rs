@@ -11,7 +11,7 @@ use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::commit::{Unit, Verdict};
 use scaigrid_persistence::{Result, webhooks};
-use scaigrid_scope::{EventId, TenantId};
+use scaigrid_scope::{EventId, ExecutionId, TenantId};
 use scaigrid_webhooks::{Event, EventType, Subscriptions};
 use serde_json::{Value, json};
 
@@ -48,6 +48,12 @@ impl Engine {
         self.0.listeners.forget_all();
     }
 
+    /// Tells an execution that makes calls, on whichever node, that something has come for it.
+    fn news_for(&self, id: ExecutionId) {
+        self.0.awaited.tell(id);
+        self.0.bus.publish(scaigrid_bus::Signal::ExecutionAwaited(id));
+    }
+
     async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
         let listeners = &self.0.listeners;
         let count = listeners.count.load(Ordering::SeqCst);
@@ -78,7 +84,12 @@ impl Engine {
                 unit.told = self.tellable(&unit, execution);
                 unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
             }
-            self.0.committer.commit(unit).await
+            let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
+            let verdict = self.0.committer.commit(unit).await?;
+            if matches!(verdict, Verdict::Done | Verdict::Awaited) {
+                reached.into_iter().for_each(|id| self.news_for(id));
+            }
+            Ok(verdict)
         })
     }
 

@@ -1,0 +1,145 @@
+//! Making calls and waiting for what comes of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_runtime::journal::Entry;
+use scaigrid_runtime::{Effect, EffectId, Outcome};
+use tokio::sync::Semaphore;
+
+use super::Wanted;
+use super::perform::Call;
+use crate::drive::{Committed, Run};
+use crate::{Engine, Error};
+
+/// Without news, the inbox is looked into this often while calls are under way.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Notes a call, which begins once that is durable; leaves it to others where the Core is held by now.
+    pub(crate) async fn want(&self, run: &mut Run, effect: Effect) -> Result<(), Error> {
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        if !hosted.core.status.can_run() || self.is_stopping() {
+            run.calls.hold_back();
+            return Ok(());
+        }
+        run.done.entries.push(Entry::Effect { effect: effect.clone(), outcome: None });
+        run.calls.want(effect);
+        if run.news.is_none() {
+            run.news = Some(self.0.awaited.listen(run.execution.id));
+        }
+        Ok(())
+    }
+
+    /// For a machine that can do nothing until a call ends: makes durable what was done, begins what is wanted, and waits
+    /// for the first news. None when the machine may go on.
+    pub(crate) async fn attend(&self, run: &mut Run) -> Result<Option<Committed>, Error> {
+        if !run.calls.in_hand() {
+            // All that is left was held back.
+            return self.commit(run, ExecutionStatus::Queued).await.map(Some);
+        }
+        if !run.done.entries.is_empty() || !run.is_durable() {
+            match self.commit(run, ExecutionStatus::Running).await? {
+                Committed::Yes => {}
+                Committed::AndAwaited => {
+                    // It may be the wish to cancel: that is heard before anything begins.
+                    self.take_inbox(run).await?;
+                    return Ok(None);
+                }
+                other => return Ok(Some(other)),
+            }
+        }
+        self.tell_caller(run);
+        self.begin_calls(run).await?;
+        self.await_news(run).await?;
+        Ok(None)
+    }
+
+    async fn begin_calls(&self, run: &mut Run) -> Result<(), Error> {
+        if run.calls.wanted.is_empty() {
+            return Ok(());
+        }
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        for Wanted { effect, in_doubt } in std::mem::take(&mut run.calls.wanted) {
+            let id = effect.id;
+            let call = Call {
+                engine: self.clone(),
+                scope: run.scope,
+                hosted: Arc::clone(&hosted),
+                program: Arc::clone(&run.program),
+                execution: run.execution.id,
+                effect,
+                in_doubt,
+            };
+            let abort = run.calls.under_way.spawn(call.outcome());
+            run.calls.effects.insert(abort.id(), (id, abort));
+        }
+        Ok(())
+    }
+
+    /// Waits until a call has ended or something else has come. Others may run in the meantime.
+    async fn await_news(&self, run: &mut Run) -> Result<(), Error> {
+        let room = self.0.calling.try_acquire().ok();
+        // Where very many wait already, this one keeps its place among those that run.
+        let left = room.is_some() && run.place.take().is_some();
+        let came = self.first_news(run).await;
+        if left {
+            run.place = Arc::clone(&self.0.background).acquire_owned().await.ok();
+        }
+        // Only now: at the node's farewell, those that wait for calls are waited for first.
+        drop(room);
+        match came {
+            Some((id, outcome)) => {
+                answered(run, id, outcome);
+                while let Some((id, outcome)) = run.calls.next_ready() {
+                    answered(run, id, outcome);
+                }
+                Ok(())
+            }
+            None => self.take_inbox(run).await,
+        }
+    }
+
+    async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Outcome)> {
+        loop {
+            let late = run.caller.as_ref().map(|caller| tokio::time::Instant::from_std(caller.until));
+            let late = async {
+                match late {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let news = run.news.as_ref();
+            let news = async {
+                match news {
+                    Some(news) => news.come().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                ended = run.calls.next() => return Some(ended),
+                () = news => return None,
+                () = late => {}
+                () = tokio::time::sleep(LOOK_EVERY) => return None,
+            }
+            self.tell_caller(run);
+        }
+    }
+}
+
+/// Notes a call's outcome and gives it to the machine, where it is waited for still.
+fn answered(run: &mut Run, id: EffectId, outcome: Outcome) {
+    if run.machine.deliver(id, outcome.clone()).is_ok() {
+        run.done.entries.push(Entry::Outcome { id, outcome });
+    }
+}
+
+/// How many executions of a node may wait for calls beside those that run.
+pub(crate) fn calling() -> Semaphore {
+    Semaphore::new(CALLING)
+}
+
+/// See [`calling`].
+pub(crate) const CALLING: usize = 4_096;

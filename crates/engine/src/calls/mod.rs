@@ -1,0 +1,128 @@
+//! Calls of plugins and models that executions have under way.
+//!
+//! A call goes out once its intent is durable, and its outcome is made durable together with whatever the execution does
+//! next, up to the next call's intent: `n` calls one after the other cost `n + 1` commits. An execution with calls under way
+//! runs in a task of its own, whoever asked for it, so that nobody who hangs up tears a call; it stays *running* and held by
+//! this node, and listens for what else comes for it: answers of people, the wish to cancel.
+//!
+//! Giving a call up (a cancellation, a time-out, another branch's failure) drops its future, which closes its connection.
+
+mod apart;
+mod attend;
+mod news;
+mod perform;
+mod recover;
+
+use std::collections::HashMap;
+
+use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+pub(crate) use apart::{Caller, Driven};
+pub(crate) use attend::{CALLING, calling};
+pub(crate) use news::{Awaited, News};
+pub(crate) use recover::{Meaning, meaning};
+
+/// The calls of one execution. Dropping them closes their connections.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// Asked for; they begin once their intent is durable.
+    wanted: Vec<Wanted>,
+    /// Begun.
+    under_way: JoinSet<Outcome>,
+    /// Which effect a task is for.
+    effects: HashMap<Id, (EffectId, AbortHandle)>,
+    /// Whether the Core was held, or the node on its way out, when a call was asked for. It is not in the journal, so it is
+    /// asked for once more by whoever goes on with the execution.
+    held_back: bool,
+}
+
+/// A call that is to begin.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    effect: Effect,
+    /// Whether it may have been made before, by a node that died.
+    in_doubt: bool,
+}
+
+impl Calls {
+    /// Has a call begin as soon as what was done is durable.
+    pub(crate) fn want(&mut self, effect: Effect) {
+        self.wanted.push(Wanted { effect, in_doubt: false });
+    }
+
+    /// Has a call made again of which nobody knows whether it was made.
+    fn want_again(&mut self, effect: Effect) {
+        self.wanted.push(Wanted { effect, in_doubt: true });
+    }
+
+    /// Leaves a call to whoever goes on with the execution when its Core may run again.
+    pub(crate) fn hold_back(&mut self) {
+        self.held_back = true;
+    }
+
+    /// Whether one was left to others.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
+    /// Whether there is any that has begun or is to begin, or that must be left to others.
+    pub(crate) fn any(&self) -> bool {
+        self.held_back || self.in_hand()
+    }
+
+    /// Whether there is any that has begun or is to begin.
+    pub(crate) fn in_hand(&self) -> bool {
+        !self.wanted.is_empty() || !self.under_way.is_empty()
+    }
+
+    /// Gives calls up that are not waited for any more.
+    pub(crate) fn give_up(&mut self, effects: &[EffectId]) {
+        self.wanted.retain(|wanted| !effects.contains(&wanted.effect.id));
+        for (id, abort) in self.effects.values() {
+            if effects.contains(id) {
+                abort.abort();
+            }
+        }
+    }
+
+    /// The next call that has ended. A call that was given up ends without a word. Waits for ever where there is none.
+    async fn next(&mut self) -> (EffectId, Outcome) {
+        loop {
+            let ended = self.under_way.join_next_with_id().await;
+            match ended {
+                Some(Ok((task, outcome))) => {
+                    if let Some((id, _)) = self.effects.remove(&task) {
+                        return (id, outcome);
+                    }
+                }
+                Some(Err(error)) => {
+                    let Some((id, _)) = self.effects.remove(&error.id()) else { continue };
+                    if error.is_panic() {
+                        tracing::error!(%error, effect = id.0, "a call made the engine panic");
+                        let failure = Failure::new("PLUGIN_ERROR", "the engine met a fault of its own");
+                        return (id, Outcome::Error(failure));
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Another call that has ended by now.
+    fn next_ready(&mut self) -> Option<(EffectId, Outcome)> {
+        while let Some(ended) = self.under_way.try_join_next_with_id() {
+            if let Ok((task, outcome)) = ended
+                && let Some((id, _)) = self.effects.remove(&task)
+            {
+                return Some((id, outcome));
+            }
+        }
+        None
+    }
+}
+
+/// Whether an effect is a call that this room makes.
+pub(crate) fn is_call(kind: &EffectKind) -> bool {
+    matches!(kind, EffectKind::PluginCall(_) | EffectKind::ModelCall(_))
+}
