@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use scaigrid_scope::{Instant, TenantId, text_enum};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::credentials::Credentials;
@@ -168,6 +169,22 @@ impl Registration {
         self
     }
 
+    /// What is written down of it when it changes: methods by their pins, credentials without their secrets.
+    pub fn described(&self) -> Value {
+        let pins = |manifest: &Manifest| -> Map<String, Value> {
+            manifest.pins().map(|(name, pin)| (name.to_string(), pin.to_string().into())).collect()
+        };
+        json!({
+            "plugin": self.plugin.as_str(),
+            "kind": self.kind.as_str(),
+            "endpoint": self.endpoint.as_str(),
+            "credentials": self.credentials.as_ref().map(Credentials::shown),
+            "version": self.accepted.version(),
+            "methods": pins(&self.accepted),
+            "found": self.found.as_ref().map(pins),
+        })
+    }
+
     /// Whether it says the same as another, whenever either was read or changed.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
         self.endpoint == other.endpoint
@@ -179,8 +196,6 @@ impl Registration {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     const NOW: Instant = Instant::from_micros(1);
