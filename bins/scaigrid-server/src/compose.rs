@@ -151,6 +151,7 @@ fn application(
     };
     let ids = Arc::new(Ids::new());
     let system = SystemScope::for_the_process();
+    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
         database: database.clone(),
         bus: bus.clone(),
@@ -158,9 +159,10 @@ fn application(
         ids: Arc::clone(&ids),
         vault: Arc::clone(&vault),
         system: system.clone(),
+        outbound: outbound.clone(),
+        issuer: settings.remote.issuer().to_owned(),
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
-    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let remote = settings.remote.clone();
     let parts =
         AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system };

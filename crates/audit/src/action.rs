@@ -61,6 +61,16 @@ text_enum! {
         WebhookRotateSecret => "webhook.rotate_secret",
         /// A delivery to a webhook was asked for once more.
         WebhookRedeliver => "webhook.redeliver",
+        /// A plugin was registered.
+        PluginCreate => "plugin.create",
+        /// What is registered of a plugin was changed.
+        PluginUpdate => "plugin.update",
+        /// A plugin was removed from the registry.
+        PluginDelete => "plugin.delete",
+        /// What a plugin offers was read again, and is something else.
+        PluginRefresh => "plugin.refresh",
+        /// What a plugin offers now was accepted.
+        PluginAccept => "plugin.accept",
         /// A Core was made.
         CoreCreate => "core.create",
         /// A Core was changed.

@@ -22,6 +22,8 @@ pub enum Signal {
     ModulesChanged,
     /// A webhook was made, changed or removed.
     WebhooksChanged,
+    /// A plugin was registered, changed, accepted or removed.
+    PluginsChanged,
 }
 
 impl fmt::Display for Signal {
@@ -34,6 +36,7 @@ impl fmt::Display for Signal {
             Self::PeopleChanged => f.write_str("people"),
             Self::ModulesChanged => f.write_str("modules"),
             Self::WebhooksChanged => f.write_str("webhooks"),
+            Self::PluginsChanged => f.write_str("plugins"),
         }
     }
 }
@@ -53,6 +56,7 @@ impl FromStr for Signal {
                 "people" => Ok(Self::PeopleChanged),
                 "modules" => Ok(Self::ModulesChanged),
                 "webhooks" => Ok(Self::WebhooksChanged),
+                "plugins" => Ok(Self::PluginsChanged),
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
@@ -79,6 +83,7 @@ mod tests {
             Signal::PeopleChanged,
             Signal::ModulesChanged,
             Signal::WebhooksChanged,
+            Signal::PluginsChanged,
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

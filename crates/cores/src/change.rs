@@ -12,6 +12,7 @@ use crate::core::{
 use crate::environment::Environment;
 use crate::lifecycle::{Action, Outcome, Status};
 use crate::modes::{CheckpointMode, Concurrency, ConcurrencyMode, PrivilegeLevel, RuntimeMode};
+use crate::plugins::InstalledPlugin;
 
 const MAX_PLUGINS: usize = 64;
 const MAX_OBJECT_BYTES: usize = 64 * 1024;
@@ -150,6 +151,9 @@ impl Problems {
                 self.note(&field, "must be a name");
             } else if !aliases.insert(alias) {
                 self.note(&field, "must differ from the other aliases");
+            } else if let Err(problems) = InstalledPlugin::parse(entry.clone(), &format!("plugins[{index}]"))
+            {
+                self.0.extend(problems);
             }
         }
     }

@@ -10,6 +10,7 @@ mod environment;
 pub mod execution;
 mod lifecycle;
 mod modes;
+pub mod plugins;
 
 pub use change::{CoreChanges, NewCore};
 pub use core::{

@@ -22,6 +22,7 @@ mod ids;
 mod invoke;
 mod journal;
 mod node;
+pub mod plugins;
 mod resume;
 mod told;
 mod wait;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use scaigrid_bus::Bus;
+use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
@@ -47,6 +49,7 @@ pub use journal::{HistoryEntry, HistoryPage};
 use calls::Awaited;
 use committer::Committer;
 use cores::Hosted;
+use plugins::Plugins;
 use told::Listeners;
 
 /// How many executions of this node may be under way in the background at once.
@@ -66,6 +69,10 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The right to work for every tenant.
     pub system: SystemScope,
+    /// The way out, to whatever a tenant can name.
+    pub outbound: Client,
+    /// What the platform signs as.
+    pub issuer: String,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -90,6 +97,7 @@ struct Inner {
     calling: Semaphore,
     /// Whether the process is to end.
     stopping: AtomicBool,
+    plugins: Plugins,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -105,19 +113,29 @@ struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system } = parts;
+        let Parts { database, bus, clock, ids, vault, system, outbound, issuer } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
+        let caller_tokens =
+            CallerTokens::new(database.clone(), Arc::clone(&clock), Arc::clone(&vault), system.clone());
+        let plugins = Plugins::new(plugins::Inner {
+            database: database.clone(),
+            bus: bus.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            vault: Arc::clone(&vault),
+            system: system.clone(),
+            outbound,
+            tokens: caller_tokens.clone(),
+            issuer,
+            shelf: plugins::Shelf::new(),
+        });
         Self(Arc::new(Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
             listeners: Listeners::new(),
-            caller_tokens: CallerTokens::new(
-                database.clone(),
-                Arc::clone(&clock),
-                Arc::clone(&vault),
-                system.clone(),
-            ),
+            caller_tokens,
+            plugins,
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
@@ -139,6 +157,11 @@ impl Engine {
     /// What tells those who are called for whom they are.
     pub fn caller_tokens(&self) -> &CallerTokens {
         &self.0.caller_tokens
+    }
+
+    /// What calls plugins.
+    pub fn plugins(&self) -> &Plugins {
+        &self.0.plugins
     }
 
     /// This node's name.

@@ -198,10 +198,12 @@ impl Engine {
                     self.0.work.notify_one();
                 }
                 Heard::Signal(Signal::WebhooksChanged) => self.forget_listeners(),
+                Heard::Signal(Signal::PluginsChanged) => self.0.plugins.forget(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {
                     self.0.hosted.forget_all();
                     self.0.awaited.tell_all();
+                    self.0.plugins.forget();
                     self.forget_listeners();
                     self.0.work.notify_one();
                 }

@@ -1,6 +1,8 @@
 //! The HTTP client behind the guard.
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -131,6 +133,49 @@ impl Client {
         let (head, body) = answer.into_parts();
         let body = read(body, limits.body, until).await;
         Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+}
+
+/// An answer that has begun.
+pub(crate) struct Opened {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+}
+
+/// Why no answer has begun, and whether the request may have reached whom it was for.
+#[derive(Debug)]
+pub(crate) struct NotOpened {
+    pub(crate) why: SendError,
+    pub(crate) sent: bool,
+}
+
+impl Client {
+    /// Sends a request on a connection of its own, and gives back the answer as soon as it begins. Whoever drops it, or the
+    /// future, closes the connection.
+    pub(crate) async fn open(
+        &self,
+        url: &Url,
+        mut request: Request<Bytes>,
+        until: Instant,
+    ) -> Result<Opened, NotOpened> {
+        let not_sent = |why| NotOpened { why, sent: false };
+        Target::of(url).map_err(|refusal| not_sent(SendError::Refused(refusal)))?;
+        let uri = url.as_str().parse().map_err(|_| not_sent(SendError::Refused(Refusal::Scheme)))?;
+        *request.uri_mut() = uri;
+        let sent = Arc::new(AtomicBool::new(false));
+        let request = request.map(|body| Outgoing::noted(body, Arc::clone(&sent)));
+        match timeout_at(until, self.http.request(request)).await {
+            Ok(Ok(answer)) => {
+                let (head, body) = answer.into_parts();
+                Ok(Opened { status: head.status, headers: head.headers, body })
+            }
+            Ok(Err(error)) => {
+                let sent = !error.is_connect() && sent.load(Ordering::SeqCst);
+                Err(NotOpened { why: failed(&error), sent })
+            }
+            Err(_) => Err(NotOpened { why: SendError::TimedOut, sent: sent.load(Ordering::SeqCst) }),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct Patience {
 pub(crate) enum Outgoing {
     /// One that is there.
     Whole(Full<Bytes>),
+    /// One that is there, with a mark that is set once it is asked for: from then on it may have been sent.
+    Noted(Full<Bytes>, Arc<AtomicBool>),
     /// One that comes bit by bit.
     Streamed {
         pieces: Pieces,
@@ -80,6 +83,14 @@ impl Outgoing {
     pub(crate) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Full::new(bytes))
     }
+
+    pub(crate) fn noted(bytes: Bytes, asked_for: Arc<AtomicBool>) -> Self {
+        // Of a body without bytes nothing is ever asked for.
+        if bytes.is_empty() {
+            asked_for.store(true, Ordering::SeqCst);
+        }
+        Self::Noted(Full::new(bytes), asked_for)
+    }
 }
 
 impl Body for Outgoing {
@@ -92,6 +103,10 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Noted(body, asked_for) => {
+                asked_for.store(true, Ordering::SeqCst);
+                Pin::new(body).poll_frame(cx).map_err(|never| match never {})
+            }
             Self::Streamed { pieces, left, moved } => pieces.as_mut().poll_next(cx).map(|piece| {
                 let piece = match piece? {
                     Ok(piece) => piece,
@@ -108,14 +123,14 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) => body.is_end_stream(),
+            Self::Whole(body) | Self::Noted(body, _) => body.is_end_stream(),
             Self::Streamed { left, .. } => *left == Some(0),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) => body.size_hint(),
+            Self::Whole(body) | Self::Noted(body, _) => body.size_hint(),
             Self::Streamed { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -14,6 +14,7 @@ mod connect;
 mod forward;
 mod guard;
 mod headers;
+pub mod plugins;
 mod resolve;
 mod stream;
 mod target;

@@ -33,6 +33,7 @@ pub mod module_settings;
 mod outbox;
 pub mod partners;
 pub mod platform_facts;
+pub mod plugins;
 mod postgres;
 mod schema;
 pub mod sealed;

@@ -533,6 +533,25 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    plugins (tenant_id, plugin) {
+        tenant_id -> Text,
+        plugin -> Text,
+        kind -> Text,
+        endpoint -> Text,
+        credentials -> Nullable<Text>,
+        manifest -> Jsonb,
+        found -> Nullable<Jsonb>,
+        read_at -> Nullable<Moment>,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,

@@ -14,11 +14,11 @@ use crate::data_keys;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::module_settings::{level_at, place};
-use crate::schema::{cores, idempotency_keys, module_configs, signing_keys, webhooks};
+use crate::schema::{cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks};
 use crate::sealing::Vault;
 use crate::{
-    cores as core_rows, idempotency, module_configs as config_rows, signing_keys as signing_rows,
-    webhooks as webhook_rows,
+    cores as core_rows, idempotency, module_configs as config_rows, plugins as plugin_rows,
+    signing_keys as signing_rows, webhooks as webhook_rows,
 };
 
 /// A kind of things with secrets.
@@ -34,12 +34,20 @@ pub enum Store {
     Answers,
     /// The private halves of the platform's signing keys.
     SigningKeys,
+    /// The credentials of plugins.
+    Plugins,
 }
 
 impl Store {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Environments, Self::ModuleConfigs, Self::Webhooks, Self::Answers, Self::SigningKeys];
+    pub const ALL: [Self; 6] = [
+        Self::Environments,
+        Self::ModuleConfigs,
+        Self::Webhooks,
+        Self::Answers,
+        Self::SigningKeys,
+        Self::Plugins,
+    ];
 
     const fn is_kept_at(self, level: Level) -> bool {
         match self {
@@ -56,6 +64,7 @@ impl Store {
             Self::Webhooks => ("webhooks", "secret"),
             Self::Answers => ("idempotency_keys", "body"),
             Self::SigningKeys => ("signing_keys", "sealed"),
+            Self::Plugins => ("plugins", "credentials"),
         }
     }
 }
@@ -222,7 +231,39 @@ pub async fn page(
             each.collect()
         }
         Store::SigningKeys => signing_keys_after(c, first, rows).await,
+        Store::Plugins => plugins_after(c, tenant, (first, second), rows).await,
     }
+}
+
+async fn plugins_after(
+    c: &mut Connection,
+    tenant: Option<String>,
+    (first, second): (String, String),
+    rows: i64,
+) -> Result<Vec<Found>> {
+    let query = plugins::table
+        .filter(
+            sql::<Bool>("(tenant_id, plugin) > (")
+                .bind::<Text, _>(first)
+                .sql(", ")
+                .bind::<Text, _>(second)
+                .sql(")"),
+        )
+        .order((plugins::tenant_id, plugins::plugin))
+        .limit(rows);
+    let columns = (plugins::tenant_id, plugins::plugin, plugins::credentials);
+    let found: Vec<(String, String, Option<String>)> = match tenant {
+        Some(tenant) => {
+            let query = query.filter(plugins::tenant_id.eq(tenant)).select(columns);
+            with!(c, c => query.load(c).await)?
+        }
+        None => with!(c, c => query.select(columns).load(c).await)?,
+    };
+    let each = found.into_iter().map(|(tenant, plugin, text)| {
+        let level = column("plugins", "tenant_id", &plugin, &tenant).map(Level::Tenant)?;
+        Ok(Found::new(level, Position([tenant, plugin, String::new()]), text.as_deref()))
+    });
+    each.collect()
 }
 
 async fn signing_keys_after(c: &mut Connection, first: String, rows: i64) -> Result<Vec<Found>> {
@@ -244,6 +285,7 @@ enum Kept {
     Webhook(String, Option<String>),
     Answer(Vec<u8>),
     SigningKey(String),
+    Plugin(String),
 }
 
 /// The place that a sealed text is bound to, and the text.
@@ -300,6 +342,14 @@ impl Kept {
                     .returning(signing_keys::sealed);
                 with!(tx, c => held.get_result(c).await.optional())?.map(Self::SigningKey)
             }
+            Store::Plugins => {
+                let held = diesel::update(plugins::table.find((first, second)))
+                    .filter(plugins::tenant_id.eq(owner))
+                    .set(plugins::revision.eq(plugins::revision))
+                    .returning(plugins::credentials);
+                let held: Option<Option<String>> = with!(tx, c => held.get_result(c).await.optional())?;
+                held.flatten().map(Self::Plugin)
+            }
         })
     }
 
@@ -329,6 +379,7 @@ impl Kept {
                 vec![(idempotency::sealing_place(second, third), String::from_utf8_lossy(body).into_owned())]
             }
             Self::SigningKey(text) => vec![(signing_rows::sealing_place(first), text.clone())],
+            Self::Plugin(text) => vec![(plugin_rows::sealing_place(second), text.clone())],
         }
     }
 
@@ -358,6 +409,7 @@ impl Kept {
             }
             Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
             Self::SigningKey(text) => Self::SigningKey(texts.next().unwrap_or(text)),
+            Self::Plugin(text) => Self::Plugin(texts.next().unwrap_or(text)),
         }
     }
 
@@ -386,6 +438,11 @@ impl Kept {
             Self::SigningKey(text) => {
                 let set = diesel::update(signing_keys::table.filter(signing_keys::id.eq(first)))
                     .set(signing_keys::sealed.eq(text));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Plugin(text) => {
+                let set = diesel::update(plugins::table.find((first, second)))
+                    .set(plugins::credentials.eq(Some(text)));
                 with!(tx, c => set.execute(c).await)?
             }
         };

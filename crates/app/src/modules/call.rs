@@ -46,7 +46,7 @@ impl Default for RemoteSettings {
 
 impl RemoteSettings {
     /// What the platform signs as: `iss`.
-    fn issuer(&self) -> &str {
+    pub fn issuer(&self) -> &str {
         self.public_url.as_ref().map_or(PSEUDONYM, |url| url.as_str().trim_end_matches('/'))
     }
 }

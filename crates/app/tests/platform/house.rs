@@ -47,6 +47,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
     let ids = Arc::new(Ids::new());
     let clock: Arc<dyn Clock> = clock.clone();
     let system = SystemScope::for_the_process();
+    let outbound = Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap();
     let engine = Engine::new(scaigrid_engine::Parts {
         database: database.clone(),
         bus: bus.clone(),
@@ -54,6 +55,8 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         ids: ids.clone(),
         vault: vault.clone(),
         system: system.clone(),
+        outbound: outbound.clone(),
+        issuer: "scaigrid".to_owned(),
     });
     App::new(Parts {
         database: database.clone(),
@@ -64,7 +67,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         vault: vault.clone(),
         catalogue: built_in_modules().unwrap(),
         tokens: None,
-        outbound: Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap(),
+        outbound,
         remote: scaigrid_app::modules::RemoteSettings::default(),
         system,
     })

@@ -92,6 +92,7 @@ pub fn tables() -> Vec<Table> {
         core_events["id"],
         webhooks["id"],
         webhook_deliveries["id"],
+        plugins["tenant_id", "plugin"],
     ]
 }
 

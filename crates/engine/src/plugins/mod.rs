@@ -1,0 +1,386 @@
+//! Calling plugins for Cores: what an alias means, whether the method is what was accepted, who is calling and with what
+//! credentials, and whether what goes out and comes in is as the method's schemas say.
+//!
+//! Whether a call is made again is for whoever asks for it: an error says whether the plugin may have heard of the call, and
+//! [`Plugins::effect_class`] what a repetition costs.
+
+mod ask;
+mod fault;
+mod known;
+mod mask;
+mod reading;
+mod recheck;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use metrics::{counter, histogram};
+use scaigrid_bus::{Bus, Signal};
+use scaigrid_cores::plugins::{
+    EffectClass, PluginKind, Registration, Resolution, ResolvedCredentials, Standing, resolve, resolve_value,
+};
+use scaigrid_cores::{Core, EnvValue, SecretText};
+use scaigrid_ir::Value;
+use scaigrid_ir::module::PluginDecl;
+use scaigrid_outbound::Client;
+use scaigrid_outbound::plugins::{CallFault, Limits, http as plain, openapi};
+use scaigrid_persistence::Database;
+use scaigrid_persistence::sealing::Vault;
+use scaigrid_runtime::Failure;
+use scaigrid_runtime::effect::PluginCallRequest;
+use scaigrid_scope::{Clock, SystemScope, TenantScope};
+use serde_json::{Map, Value as Json, json};
+
+use crate::caller_tokens::CallerTokens;
+use crate::ids::Ids;
+
+pub use ask::Asked;
+pub use fault::CallError;
+pub use reading::ReadFault;
+
+use known::Known;
+pub(crate) use known::Shelf;
+use mask::Masked;
+
+/// How long one attempt of a call may take where it does not say itself.
+const DEFAULT_TIME: Duration = Duration::from_secs(30);
+/// The longest that one attempt may take, whatever it says.
+const MAX_TIME: Duration = Duration::from_mins(10);
+/// The most bytes of an answer.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// The most bytes of the configuration that goes with a call.
+const MAX_CONFIG: usize = 4096;
+
+/// What calls plugins. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugins(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) bus: Bus,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) system: SystemScope,
+    pub(crate) outbound: Client,
+    pub(crate) tokens: CallerTokens,
+    /// What the platform signs as.
+    pub(crate) issuer: String,
+    pub(crate) shelf: Shelf,
+}
+
+impl std::fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plugins")
+    }
+}
+
+/// A call, ready to go out.
+struct Ready {
+    known: Arc<Known>,
+    /// The position of the method in the accepted manifest.
+    method: usize,
+    args: Map<String, Json>,
+    config: Map<String, Json>,
+    headers: HeaderMap,
+    masked: Masked,
+}
+
+impl Ready {
+    fn registration(&self) -> &Registration {
+        &self.known.registration
+    }
+}
+
+impl Plugins {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// Forgets what plugins there are.
+    pub fn forget(&self) {
+        self.0.shelf.forget();
+    }
+
+    /// After a commit that made, changed or removed a plugin: every node looks again, this one first.
+    pub fn changed(&self) {
+        self.forget();
+        self.0.bus.publish(Signal::PluginsChanged);
+    }
+
+    /// Calls a method for a Core, once, whose program declares these plugins. The key is that of the effect,
+    /// `<execution>:<seq>`; it is the same for every attempt. Dropped, it closes the connection.
+    ///
+    /// # Errors
+    /// Why there is no value: whether the plugin may have heard of the call, and whether it can be made again.
+    pub async fn call(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        call: &PluginCallRequest,
+        key: &str,
+    ) -> Result<Value, CallError> {
+        let begun = self.0.clock.now();
+        let called = self.call_once(scope, core, declared, call, key).await;
+        let result = match &called {
+            Ok(_) => "answered",
+            Err(error) if !error.sent => "not_sent",
+            Err(_) => "failed",
+        };
+        counter!("scaigrid_plugin_calls_total", "result" => result).increment(1);
+        histogram!("scaigrid_plugin_call_seconds").record(self.0.clock.now().since(begun).as_secs_f64());
+        called
+    }
+
+    async fn call_once(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        call: &PluginCallRequest,
+        key: &str,
+    ) -> Result<Value, CallError> {
+        let args = arguments(call)?;
+        let ready = self.prepare(scope, core, declared, (&call.alias, &call.method), args, key).await?;
+        let value = self.send(scope, core, &ready, limits(call.timeout), key).await?;
+        Ok(Value::from_json(&value))
+    }
+
+    /// What a repetition of a call costs, by what was accepted of the plugin.
+    ///
+    /// # Errors
+    /// The plugin or the method is not there, or not what was accepted.
+    pub async fn effect_class(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        call: &PluginCallRequest,
+    ) -> Result<EffectClass, CallError> {
+        let (known, _) = self.find(scope, core, declared, &call.alias).await?;
+        let position = standing(&known, &call.method)?;
+        Ok(known.registration.accepted.methods()[position].effect)
+    }
+
+    /// The plugin that an alias means, and the configuration that goes with it.
+    async fn find(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        alias: &str,
+    ) -> Result<(Arc<Known>, Map<String, Json>), CallError> {
+        let Resolution { plugin, config } = resolve(alias, &core.plugins, declared)
+            .map_err(|why| CallError::before("PLUGIN_NOT_FOUND", why.to_string()))?;
+        let known = self.known(scope, &plugin).await?;
+        let known = known.ok_or_else(|| {
+            CallError::before("PLUGIN_NOT_FOUND", format!("the plugin {alias}, {plugin}, is not registered"))
+        })?;
+        Ok((known, config))
+    }
+
+    /// Makes a call ready: everything that can be wrong before anything goes out is told here.
+    async fn prepare(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        (alias, method): (&str, &str),
+        mut args: Map<String, Json>,
+        key: &str,
+    ) -> Result<Ready, CallError> {
+        let (known, config) = self.find(scope, core, declared, alias).await?;
+        let position = standing(&known, method)?;
+        let registration = &known.registration;
+        let method = &registration.accepted.methods()[position];
+        let not_configured =
+            |missing| CallError::before("PLUGIN_ERROR", format!("the plugin {alias}: {missing}"));
+
+        let mut secrets = Vec::new();
+        let config = resolve_value(&Json::Object(config), &core.environment, &mut secrets);
+        let Json::Object(config) = config.map_err(|missing| not_configured(missing.to_string()))? else {
+            return Err(not_configured("its configuration is none".to_owned()));
+        };
+        // What the configuration says of an argument counts where the call says nothing.
+        let named = method.input_schema.get("properties").and_then(Json::as_object);
+        for (name, value) in &config {
+            if named.is_some_and(|named| named.contains_key(name)) && !args.contains_key(name) {
+                args.insert(name.clone(), value.clone());
+            }
+        }
+        // A secret that is an argument must not be told on by what the schema says of it either.
+        let credentials =
+            registration.credentials.as_ref().map(|credentials| credentials.resolve(&core.environment));
+        let credentials = credentials.transpose().map_err(|missing| not_configured(missing.to_string()))?;
+        secrets.extend(credentials.iter().map(|credentials| credentials.secret().clone()));
+        secrets.extend(core.environment.iter().filter_map(|(_, value)| match value {
+            EnvValue::Secret(secret) => Some(secret.clone()),
+            EnvValue::Plain(_) => None,
+        }));
+        let masked = Masked::new(secrets.iter().map(SecretText::reveal));
+
+        known.check_input(position, &args, alias).map_err(|error| error.masked(&masked))?;
+        let mut headers = HeaderMap::new();
+        set(&mut headers, "idempotency-key", key);
+        let token = self.introduce(scope, core, registration, method.name.as_str(), key).await?;
+        set(&mut headers, "x-scaigrid-identity", &token);
+        if let Some(credentials) = &credentials {
+            show(&mut headers, credentials).ok_or_else(|| {
+                not_configured("its credentials cannot be sent: they hold what a header cannot".to_owned())
+            })?;
+        }
+        Ok(Ready { known, method: position, args, config, headers, masked })
+    }
+
+    /// Sends a call and checks what comes back.
+    async fn send(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        ready: &Ready,
+        limits: Limits,
+        key: &str,
+    ) -> Result<Json, CallError> {
+        let registration = ready.registration();
+        let method = &registration.accepted.methods()[ready.method];
+        let alias = registration.plugin.as_str();
+        let answered = match registration.kind {
+            PluginKind::Http => {
+                let mut headers = ready.headers.clone();
+                if !ready.config.is_empty() {
+                    let config = Json::Object(ready.config.clone()).to_string();
+                    tell_config(&mut headers, &config)?;
+                }
+                let args = Json::Object(ready.args.clone());
+                let url = registration.endpoint.url();
+                plain::call(&self.0.outbound, url, &method.name, &args, &headers, limits).await
+            }
+            PluginKind::OpenApi => match &method.binding {
+                Some(binding) => {
+                    openapi::call(&self.0.outbound, binding, &ready.args, &ready.headers, limits).await
+                }
+                None => {
+                    return Err(CallError::before(
+                        "PLUGIN_NOT_FOUND",
+                        "the operation is not described".to_owned(),
+                    ));
+                }
+            },
+            PluginKind::Mcp => {
+                let mut meta = Map::new();
+                meta.insert("scaigrid/idempotency-key".to_owned(), key.into());
+                if !ready.config.is_empty() {
+                    meta.insert("scaigrid/config".to_owned(), Json::Object(ready.config.clone()));
+                }
+                self.call_tool(scope, core, ready, meta, limits).await?
+            }
+        };
+        let value = answered.map_err(|fault: CallFault| CallError::of(fault, alias).masked(&ready.masked))?;
+        ready.known.check_output(ready.method, &value).map_err(|error| error.masked(&ready.masked))?;
+        Ok(ready.masked.value(value))
+    }
+
+    /// Who is calling, in a token of the platform's own for this plugin and this call (RFC 7519). Where the Core acts for a
+    /// user, that user is the subject and the Core the actor (RFC 8693 section 4.1).
+    async fn introduce(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        registration: &Registration,
+        method: &str,
+        key: &str,
+    ) -> Result<String, CallError> {
+        let mut claims = json!({
+            "iss": self.0.issuer,
+            "aud": registration.plugin.as_str(),
+            "sub": core.id.to_string(),
+            "tenant_id": scope.tenant_id().to_string(),
+            "core_id": core.id.to_string(),
+            "core": core.slug.as_str(),
+            "method": method,
+            "idempotency_key": key,
+            "jti": self.0.ids.draw(self.0.clock.now()).to_string(),
+        });
+        if let Some(delegation) = core.identity.delegation() {
+            claims["sub"] = delegation.user_id.to_string().into();
+            claims["act"] = json!({"sub": core.id.to_string()});
+            let scopes: Vec<String> = delegation.scopes.iter().map(|scope| scope.to_string()).collect();
+            claims["scope"] = scopes.join(" ").into();
+        }
+        self.0.tokens.sign(claims).await.map_err(|error| CallError::inside(&error))
+    }
+}
+
+/// The arguments of a call.
+fn arguments(call: &PluginCallRequest) -> Result<Map<String, Json>, CallError> {
+    match call.args.to_json() {
+        Json::Object(args) => Ok(args),
+        Json::Null => Ok(Map::new()),
+        _ => Err(CallError::before("PLUGIN_ERROR", "the arguments of a plugin must be an object".to_owned())),
+    }
+}
+
+fn limits(timeout: Option<Duration>) -> Limits {
+    Limits { time: timeout.unwrap_or(DEFAULT_TIME).min(MAX_TIME), body: MAX_ANSWER }
+}
+
+/// Where a method stands among those that were accepted, if it can be called.
+fn standing(known: &Known, method: &str) -> Result<usize, CallError> {
+    let registration = &known.registration;
+    match Standing::of(method, &registration.accepted, &known.drift) {
+        Standing::Accepted(_) => {}
+        Standing::Drifted => return Err(CallError::drifted(registration.plugin.as_str(), method)),
+        Standing::Missing => {
+            let message = format!("the plugin {} has no method {method}", registration.plugin);
+            return Err(CallError::before("PLUGIN_NOT_FOUND", message));
+        }
+    }
+    let position = registration.accepted.methods().iter().position(|other| other.name.as_str() == method);
+    position.ok_or_else(|| CallError::drifted(registration.plugin.as_str(), method))
+}
+
+/// Sets a header, if its value can be one; secrets are marked, so that nothing writes them down.
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(mut value) = HeaderValue::from_str(value) {
+        value.set_sensitive(true);
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+pub(crate) fn show(headers: &mut HeaderMap, credentials: &ResolvedCredentials) -> Option<()> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let (name, text) = match credentials {
+        ResolvedCredentials::Bearer(token) => (AUTHORIZATION, format!("Bearer {}", token.reveal())),
+        ResolvedCredentials::Basic(username, password) => {
+            let both = format!("{username}:{}", password.reveal());
+            (AUTHORIZATION, format!("Basic {}", STANDARD.encode(both)))
+        }
+        ResolvedCredentials::Header(name, value) => {
+            (HeaderName::from_bytes(name.as_bytes()).ok()?, value.reveal().to_owned())
+        }
+    };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    headers.insert(name, value);
+    Some(())
+}
+
+/// Puts a configuration into the header in which plugins over plain HTTP get it: JSON in base64url (RFC 4648).
+fn tell_config(headers: &mut HeaderMap, config: &str) -> Result<(), CallError> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    if config.len() > MAX_CONFIG {
+        let message = format!("the plugin's configuration has more than {MAX_CONFIG} bytes");
+        return Err(CallError::before("PLUGIN_ERROR", message));
+    }
+    set(headers, "x-scaigrid-config", &URL_SAFE_NO_PAD.encode(config));
+    Ok(())
+}
+
+/// A failure that a program can catch.
+fn failure(code: &'static str, message: impl Into<Arc<str>>) -> Failure {
+    Failure::new(code, message)
+}
