@@ -151,16 +151,17 @@ fn application(
     };
     let ids = Arc::new(Ids::new());
     let system = SystemScope::for_the_process();
+    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
         database: database.clone(),
         bus: bus.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         vault: Arc::clone(&vault),
+        outbound: outbound.clone(),
         system: system.clone(),
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
-    let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let remote = settings.remote.clone();
     let parts =
         AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system };

@@ -20,6 +20,8 @@ pub enum Signal {
     ModulesChanged,
     /// A webhook was made, changed or removed.
     WebhooksChanged,
+    /// The catalogue of models changed.
+    CatalogChanged,
 }
 
 impl fmt::Display for Signal {
@@ -31,6 +33,7 @@ impl fmt::Display for Signal {
             Self::PeopleChanged => f.write_str("people"),
             Self::ModulesChanged => f.write_str("modules"),
             Self::WebhooksChanged => f.write_str("webhooks"),
+            Self::CatalogChanged => f.write_str("catalog"),
         }
     }
 }
@@ -50,6 +53,7 @@ impl FromStr for Signal {
                 "people" => Ok(Self::PeopleChanged),
                 "modules" => Ok(Self::ModulesChanged),
                 "webhooks" => Ok(Self::WebhooksChanged),
+                "catalog" => Ok(Self::CatalogChanged),
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
@@ -74,6 +78,7 @@ mod tests {
             Signal::PeopleChanged,
             Signal::ModulesChanged,
             Signal::WebhooksChanged,
+            Signal::CatalogChanged,
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

@@ -20,6 +20,7 @@ mod events;
 mod ids;
 mod invoke;
 mod journal;
+mod models;
 mod node;
 mod resume;
 mod told;
@@ -28,6 +29,7 @@ mod wait;
 use std::sync::Arc;
 
 use scaigrid_bus::Bus;
+use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
@@ -41,6 +43,7 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
+pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
 
 use committer::Committer;
 use cores::Hosted;
@@ -61,6 +64,8 @@ pub struct Parts {
     pub ids: Arc<Ids>,
     /// The keys to the Cores' secrets.
     pub vault: Arc<Vault>,
+    /// The way out, to backends of models.
+    pub outbound: Client,
     /// The right to work for every tenant.
     pub system: SystemScope,
 }
@@ -81,6 +86,7 @@ struct Inner {
     hosted: Hosted,
     listeners: Listeners,
     caller_tokens: CallerTokens,
+    models: Models,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -96,7 +102,7 @@ struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system } = parts;
+        let Parts { database, bus, clock, ids, vault, outbound, system } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         Self(Arc::new(Inner {
@@ -109,6 +115,14 @@ impl Engine {
                 Arc::clone(&vault),
                 system.clone(),
             ),
+            models: Models::new(models::Parts {
+                database: database.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                vault: Arc::clone(&vault),
+                outbound,
+                node,
+            }),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
@@ -127,6 +141,11 @@ impl Engine {
     /// What tells those who are called for whom they are.
     pub fn caller_tokens(&self) -> &CallerTokens {
         &self.0.caller_tokens
+    }
+
+    /// The way to the models.
+    pub fn models(&self) -> &Models {
+        &self.0.models
     }
 
     /// This node's name.

@@ -182,8 +182,10 @@ impl Engine {
                     self.0.work.notify_one();
                 }
                 Heard::Signal(Signal::WebhooksChanged) => self.forget_listeners(),
+                Heard::Signal(Signal::CatalogChanged) => self.0.models.forget(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {
+                    self.0.models.forget();
                     self.0.hosted.forget_all();
                     self.forget_listeners();
                     self.0.work.notify_one();

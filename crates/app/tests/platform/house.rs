@@ -47,12 +47,14 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
     let ids = Arc::new(Ids::new());
     let clock: Arc<dyn Clock> = clock.clone();
     let system = SystemScope::for_the_process();
+    let outbound = Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap();
     let engine = Engine::new(scaigrid_engine::Parts {
         database: database.clone(),
         bus: bus.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
         vault: vault.clone(),
+        outbound: outbound.clone(),
         system: system.clone(),
     });
     App::new(Parts {
@@ -64,7 +66,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         vault: vault.clone(),
         catalogue: built_in_modules().unwrap(),
         tokens: None,
-        outbound: Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap(),
+        outbound,
         remote: scaigrid_app::modules::RemoteSettings::default(),
         system,
     })
