@@ -158,6 +158,7 @@ fn application(
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         vault: Arc::clone(&vault),
+        outbound: outbound.clone(),
         system: system.clone(),
         outbound: outbound.clone(),
         issuer: settings.remote.issuer().to_owned(),

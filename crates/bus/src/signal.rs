@@ -24,6 +24,8 @@ pub enum Signal {
     WebhooksChanged,
     /// A plugin was registered, changed, accepted or removed.
     PluginsChanged,
+    /// The catalogue of models changed.
+    CatalogChanged,
 }
 
 impl fmt::Display for Signal {
@@ -37,6 +39,7 @@ impl fmt::Display for Signal {
             Self::ModulesChanged => f.write_str("modules"),
             Self::WebhooksChanged => f.write_str("webhooks"),
             Self::PluginsChanged => f.write_str("plugins"),
+            Self::CatalogChanged => f.write_str("catalog"),
         }
     }
 }
@@ -57,6 +60,7 @@ impl FromStr for Signal {
                 "modules" => Ok(Self::ModulesChanged),
                 "webhooks" => Ok(Self::WebhooksChanged),
                 "plugins" => Ok(Self::PluginsChanged),
+                "catalog" => Ok(Self::CatalogChanged),
                 _ => Err(UnknownSignal),
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
@@ -84,6 +88,7 @@ mod tests {
             Signal::ModulesChanged,
             Signal::WebhooksChanged,
             Signal::PluginsChanged,
+            Signal::CatalogChanged,
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

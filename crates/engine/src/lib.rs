@@ -21,6 +21,7 @@ mod events;
 mod ids;
 mod invoke;
 mod journal;
+mod models;
 mod node;
 pub mod plugins;
 mod resume;
@@ -45,6 +46,7 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
+pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
 
 use calls::Awaited;
 use committer::Committer;
@@ -98,6 +100,7 @@ struct Inner {
     /// Whether the process is to end.
     stopping: AtomicBool,
     plugins: Plugins,
+    models: Models,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -139,6 +142,14 @@ impl Engine {
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
+            models: Models::new(models::Parts {
+                database: database.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                vault: Arc::clone(&vault),
+                outbound,
+                node,
+            }),
             work: Notify::new(),
             deadlines: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
@@ -162,6 +173,11 @@ impl Engine {
     /// What calls plugins.
     pub fn plugins(&self) -> &Plugins {
         &self.0.plugins
+    }
+
+    /// The way to the models.
+    pub fn models(&self) -> &Models {
+        &self.0.models
     }
 
     /// This node's name.

@@ -199,8 +199,10 @@ impl Engine {
                 }
                 Heard::Signal(Signal::WebhooksChanged) => self.forget_listeners(),
                 Heard::Signal(Signal::PluginsChanged) => self.0.plugins.forget(),
+                Heard::Signal(Signal::CatalogChanged) => self.0.models.forget(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {
+                    self.0.models.forget();
                     self.0.hosted.forget_all();
                     self.0.awaited.tell_all();
                     self.0.plugins.forget();

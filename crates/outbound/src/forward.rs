@@ -377,7 +377,7 @@ fn read(half: ReadHalf<TokioIo<Upgraded>>) -> Received {
 }
 
 /// The pieces of a body, each waited for as long as that.
-fn received(body: Incoming, wait: Duration) -> Received {
+pub(crate) fn received(body: Incoming, wait: Duration) -> Received {
     Box::pin(unfold(Some(body), move |body| async move {
         let mut body = body?;
         loop {

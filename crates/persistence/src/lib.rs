@@ -9,6 +9,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod backends;
 pub mod checkpoints;
 pub mod commit;
 pub mod cores;
@@ -28,6 +29,9 @@ mod instant;
 mod json;
 pub mod leases;
 pub mod memory;
+pub mod model_groups;
+pub mod model_usage;
+pub mod models;
 pub mod module_configs;
 pub mod module_settings;
 mod outbox;

@@ -552,6 +552,151 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    backends (id) {
+        id -> Text,
+        level -> Text,
+        scope_id -> Text,
+        name -> Text,
+        provider_type -> Text,
+        model -> Text,
+        sealed_config -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    models (id) {
+        id -> Text,
+        level -> Text,
+        scope_id -> Text,
+        slug -> Text,
+        display_name -> Text,
+        description -> Nullable<Text>,
+        modality -> Text,
+        context_window -> Nullable<BigInt>,
+        max_output_tokens -> Nullable<BigInt>,
+        input_price -> Nullable<Text>,
+        output_price -> Nullable<Text>,
+        default_params -> Jsonb,
+        capabilities -> Jsonb,
+        status -> Text,
+        reach -> Text,
+        default_state -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    model_backends (model_id, backend_id) {
+        model_id -> Text,
+        backend_id -> Text,
+        priority -> Integer,
+        weight -> Integer,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    model_groups (id) {
+        id -> Text,
+        level -> Text,
+        scope_id -> Text,
+        slug -> Text,
+        name -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    model_group_members (group_id, model_id) {
+        group_id -> Text,
+        model_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    tenant_models (tenant_id, model_id) {
+        tenant_id -> Text,
+        model_id -> Text,
+        state -> Text,
+        changed_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    model_usage (id) {
+        id -> Text,
+        tenant_id -> Text,
+        model_id -> Text,
+        model -> Text,
+        backend_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
+        core_id -> Nullable<Text>,
+        execution_id -> Nullable<Text>,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        counted -> Text,
+        cost -> Text,
+        latency_us -> BigInt,
+        status -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    model_budgets (tenant_id, owner, month) {
+        tenant_id -> Text,
+        owner -> Text,
+        month -> Text,
+        tokens -> BigInt,
+        cost -> Text,
+        calls -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    model_reservations (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Nullable<Text>,
+        month -> Text,
+        node_id -> Text,
+        tokens -> BigInt,
+        cost -> Text,
+        created_at -> Moment,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
@@ -574,3 +719,11 @@ diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, partners);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, nodes);
 diesel::allow_tables_to_appear_in_same_query!(audit_records, audit_seals, audit_unsealed);
 diesel::allow_tables_to_appear_in_same_query!(audit_chains, audit_root);
+diesel::allow_tables_to_appear_in_same_query!(
+    models,
+    backends,
+    model_backends,
+    model_groups,
+    model_group_members,
+    tenant_models
+);

@@ -14,10 +14,11 @@ use crate::data_keys;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::module_settings::{level_at, place};
-use crate::schema::{cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks};
+use crate::schema::{backends, cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks};
 use crate::sealing::Vault;
 use crate::{
-    cores as core_rows, idempotency, module_configs as config_rows, plugins as plugin_rows,
+    backends as backend_rows, cores as core_rows, idempotency, module_configs as config_rows,
+    plugins as plugin_rows,
     signing_keys as signing_rows, webhooks as webhook_rows,
 };
 
@@ -36,6 +37,8 @@ pub enum Store {
     SigningKeys,
     /// The credentials of plugins.
     Plugins,
+    /// How backends of models are reached.
+    Backends,
 }
 
 impl Store {
@@ -47,11 +50,12 @@ impl Store {
         Self::Answers,
         Self::SigningKeys,
         Self::Plugins,
+        Self::Backends,
     ];
 
     const fn is_kept_at(self, level: Level) -> bool {
         match self {
-            Self::ModuleConfigs => true,
+            Self::ModuleConfigs | Self::Backends => true,
             Self::SigningKeys => matches!(level, Level::Platform),
             _ => matches!(level, Level::Tenant(_)),
         }
@@ -65,6 +69,7 @@ impl Store {
             Self::Answers => ("idempotency_keys", "body"),
             Self::SigningKeys => ("signing_keys", "sealed"),
             Self::Plugins => ("plugins", "credentials"),
+            Self::Backends => ("backends", "sealed_config"),
         }
     }
 }
@@ -232,6 +237,7 @@ pub async fn page(
         }
         Store::SigningKeys => signing_keys_after(c, first, rows).await,
         Store::Plugins => plugins_after(c, tenant, (first, second), rows).await,
+        Store::Backends => backends_after(c, of, first, rows).await,
     }
 }
 
@@ -266,6 +272,29 @@ async fn plugins_after(
     each.collect()
 }
 
+async fn backends_after(
+    c: &mut Connection,
+    of: Option<Level>,
+    first: String,
+    rows: i64,
+) -> Result<Vec<Found>> {
+    let query = backends::table.filter(backends::id.gt(first)).order(backends::id).limit(rows);
+    let columns = (backends::id, backends::level, backends::scope_id, backends::sealed_config);
+    let found: Vec<(String, String, String, String)> = match of.map(place) {
+        Some((level, scope)) => {
+            let query = query.filter(backends::level.eq(level).and(backends::scope_id.eq(scope)));
+            let query = query.select(columns);
+            with!(c, c => query.load(c).await)?
+        }
+        None => with!(c, c => query.select(columns).load(c).await)?,
+    };
+    let each = found.into_iter().map(|(id, level, scope, text)| {
+        let at = level_at("backends", &id, &level, &scope)?;
+        Ok(Found::new(at, Position::of_id(id), [text.as_str()]))
+    });
+    each.collect()
+}
+
 async fn signing_keys_after(c: &mut Connection, first: String, rows: i64) -> Result<Vec<Found>> {
     let query = signing_keys::table
         .filter(signing_keys::id.gt(first))
@@ -286,6 +315,7 @@ enum Kept {
     Answer(Vec<u8>),
     SigningKey(String),
     Plugin(String),
+    Backend(String),
 }
 
 /// The place that a sealed text is bound to, and the text.
@@ -335,6 +365,13 @@ impl Kept {
                 let held: Option<Option<Vec<u8>>> = with!(tx, c => held.get_result(c).await.optional())?;
                 held.flatten().map(Self::Answer)
             }
+            Store::Backends => {
+                let held = diesel::update(backends::table.find(first))
+                    .filter(backends::level.eq(level).and(backends::scope_id.eq(owner)))
+                    .set(backends::revision.eq(backends::revision))
+                    .returning(backends::sealed_config);
+                with!(tx, c => held.get_result(c).await.optional())?.map(Self::Backend)
+            }
             Store::SigningKeys if scope.level() != Level::Platform => None,
             Store::SigningKeys => {
                 let held = diesel::update(signing_keys::table.filter(signing_keys::id.eq(first)))
@@ -380,6 +417,7 @@ impl Kept {
             }
             Self::SigningKey(text) => vec![(signing_rows::sealing_place(first), text.clone())],
             Self::Plugin(text) => vec![(plugin_rows::sealing_place(second), text.clone())],
+            Self::Backend(text) => vec![(backend_rows::sealing_place(first), text.clone())],
         }
     }
 
@@ -410,6 +448,7 @@ impl Kept {
             Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
             Self::SigningKey(text) => Self::SigningKey(texts.next().unwrap_or(text)),
             Self::Plugin(text) => Self::Plugin(texts.next().unwrap_or(text)),
+            Self::Backend(text) => Self::Backend(texts.next().unwrap_or(text)),
         }
     }
 
@@ -433,6 +472,10 @@ impl Kept {
             Self::Answer(body) => {
                 let set = diesel::update(idempotency_keys::table.find((first, second, third)))
                     .set(idempotency_keys::body.eq(Some(body)));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Backend(text) => {
+                let set = diesel::update(backends::table.find(first)).set(backends::sealed_config.eq(text));
                 with!(tx, c => set.execute(c).await)?
             }
             Self::SigningKey(text) => {

@@ -153,6 +153,22 @@ prefixed_id!(
     EventId, "evt_"
 );
 prefixed_id!(
+    /// A model of the catalogue.
+    ModelId, "mdl_"
+);
+prefixed_id!(
+    /// Something that answers for models: a server, and a model there.
+    BackendId, "be_"
+);
+prefixed_id!(
+    /// A group of models that are shown to the same tenants.
+    ModelGroupId, "mg_"
+);
+prefixed_id!(
+    /// The record of one call of a model.
+    UsageId, "usage_"
+);
+prefixed_id!(
     /// An outgoing webhook.
     WebhookId, "whk_"
 );

@@ -54,6 +54,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         clock: clock.clone(),
         ids: ids.clone(),
         vault: vault.clone(),
+        outbound: outbound.clone(),
         system: system.clone(),
         outbound: outbound.clone(),
         issuer: "scaigrid".to_owned(),

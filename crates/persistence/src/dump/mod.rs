@@ -3,7 +3,8 @@
 //!
 //! A row is a JSON array of its columns in the order of [`Table::columns`]: texts and numbers as they are, instants as
 //! microseconds since 1970 in UTC, JSON as its text, bytes in hexadecimal. The databases write and read it themselves.
-//! What is sealed stays sealed. Nothing is left out but the leases of nodes, which are nobody's past.
+//! What is sealed stays sealed. Nothing is left out but the leases of nodes and what they hold back for calls of models that go
+//! on, which are nobody's past.
 
 mod columns;
 mod dialect;
@@ -93,11 +94,19 @@ pub fn tables() -> Vec<Table> {
         webhooks["id"],
         webhook_deliveries["id"],
         plugins["tenant_id", "plugin"],
+        backends["id"],
+        models["id"],
+        model_backends["model_id", "backend_id"],
+        model_groups["id"],
+        model_group_members["group_id", "model_id"],
+        tenant_models["tenant_id", "model_id"],
+        model_usage["id"],
+        model_budgets["tenant_id", "owner", "month"],
     ]
 }
 
 /// The tables whose rows are not taken out.
-pub const LEFT_OUT: [&str; 1] = ["nodes"];
+pub const LEFT_OUT: [&str; 2] = ["nodes", "model_reservations"];
 
 /// Where the migrations are remembered.
 const MIGRATIONS: &str = "__diesel_schema_migrations";

@@ -1,0 +1,195 @@
+//! The gateway to models: finds what answers for one, asks it, asks the next one where that does not answer, and counts
+//! what is used.
+//!
+//! [`Models::call`], [`Models::chat`] and [`Models::stream`] are the ways in, for programs and for people alike. Dropping
+//! the future, or the stream, closes the connection, and what was used until then is settled.
+
+mod ask;
+mod call;
+mod spend;
+mod streaming;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use scaigrid_catalog::ModelSlug;
+use scaigrid_catalog::breaker::Breaker;
+use scaigrid_catalog::budget::Limit;
+use scaigrid_outbound::Client;
+use scaigrid_persistence::models::Route;
+use scaigrid_persistence::sealing::Vault;
+use scaigrid_persistence::{Database, models, tenants};
+use scaigrid_runtime::ModelAnswer;
+use scaigrid_scope::{BackendId, Clock, NodeId, TenantId, TenantScope};
+use tokio::runtime::Handle;
+
+use crate::ids::Ids;
+
+pub use call::{Asking, CallError, Completion, ModelCall, Used};
+pub use streaming::{Piece, Streaming};
+
+use ask::Answered;
+use spend::Spend;
+
+/// How long the way to a model is believed without looking again.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How many ways are kept in mind.
+const ROUTES: u64 = 10_000;
+
+/// What the gateway stands on.
+pub(crate) struct Parts {
+    pub(crate) database: Database,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) outbound: Client,
+    pub(crate) node: NodeId,
+}
+
+/// The gateway of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Models(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    vault: Arc<Vault>,
+    outbound: Client,
+    node: NodeId,
+    /// Those that have failed of late. What is not here is well.
+    breakers: Mutex<HashMap<BackendId, Breaker>>,
+    /// Changes of the catalogue, counted: what was read before one and kept after it is not believed.
+    changes: AtomicU64,
+    routes: Cache<(TenantId, ModelSlug), (u64, Arc<Routed>)>,
+    /// Where accounts are settled when whoever has asked is gone.
+    runtime: Handle,
+}
+
+/// The way to a model, and what its tenant may spend.
+struct Routed {
+    route: Route,
+    limit: Limit,
+}
+
+impl std::fmt::Debug for Models {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Models").field("node", &self.0.node).finish_non_exhaustive()
+    }
+}
+
+impl Models {
+    /// A gateway. Must be made inside a Tokio runtime.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { database, clock, ids, vault, outbound, node } = parts;
+        Self(Arc::new(Inner {
+            database,
+            clock,
+            ids,
+            vault,
+            outbound,
+            node,
+            breakers: Mutex::default(),
+            changes: AtomicU64::new(0),
+            routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Forgets the ways to the models, for the catalogue was changed.
+    pub fn forget(&self) {
+        self.0.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many of some backends are asked at present, as far as this node has found.
+    pub fn active(&self, backends: impl IntoIterator<Item = BackendId>) -> usize {
+        let now = self.0.clock.now();
+        let breakers = self.0.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = |id: &BackendId| breakers.get(id).is_some_and(|breaker| !breaker.rest(now).is_zero());
+        backends.into_iter().filter(|id| !rests(id)).count()
+    }
+
+    /// Asks a model, for a program.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub async fn call(&self, scope: TenantScope, call: ModelCall) -> Result<ModelAnswer, CallError> {
+        self.chat(scope, call).await.map(Completion::into_answer)
+    }
+
+    /// Asks a model for a whole answer.
+    ///
+    /// # Errors
+    /// Why it does not answer.
+    pub async fn chat(&self, scope: TenantScope, call: ModelCall) -> Result<Completion, CallError> {
+        let (mut spend, answered) = self.first_that_answers(scope, &call, false).await?;
+        let Answered::Whole(reply) = answered else {
+            return Err(CallError::rejected("it was asked for a whole answer"));
+        };
+        spend.saw(&reply.choices);
+        if let Some(tokens) = reply.tokens {
+            spend.reported(tokens);
+        }
+        let (model, backend_id) = (spend.model().clone(), spend.backend());
+        let used = spend.completed().await;
+        Ok(Completion { model, backend_id, choices: reply.choices, used })
+    }
+
+    /// Asks a model for an answer bit by bit.
+    ///
+    /// # Errors
+    /// Why it does not begin. Why it does not go on is told by the last piece.
+    pub async fn stream(&self, scope: TenantScope, call: ModelCall) -> Result<Streaming, CallError> {
+        let (spend, answered) = self.first_that_answers(scope, &call, true).await?;
+        match answered {
+            Answered::Parts(first, rest) => Ok(streaming::of(spend, first, rest)),
+            Answered::Whole(_) => Err(CallError::rejected("it was asked for a streamed answer")),
+        }
+    }
+
+    /// The answer of the first model that gives one.
+    async fn first_that_answers(
+        &self,
+        scope: TenantScope,
+        call: &ModelCall,
+        streamed: bool,
+    ) -> Result<(Spend, Answered), CallError> {
+        let mut last = None;
+        for slug in &call.models {
+            let answered = match self.routed(scope, slug).await? {
+                Some(routed) => self.ask_model(scope, call, &routed, streamed).await,
+                None => Err(CallError::NotFound { model: slug.to_string() }),
+            };
+            match answered {
+                Ok(answered) => return Ok(answered),
+                Err(error) if error.is_of_the_model() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| CallError::rejected("it names no model")))
+    }
+
+    /// The way to a model that a tenant sees, as it stood at most a second ago.
+    async fn routed(&self, scope: TenantScope, slug: &ModelSlug) -> Result<Option<Arc<Routed>>, CallError> {
+        let key = (scope.tenant_id(), slug.clone());
+        let count = self.0.changes.load(Ordering::SeqCst);
+        if let Some((begun, known)) = self.0.routes.get(&key)
+            && begun == count
+        {
+            return Ok(Some(known));
+        }
+        let mut connection = self.0.database.read().await?;
+        let tenant = tenants::lookup(&mut connection, scope.into(), scope.tenant_id()).await?;
+        let Some(tenant) = tenant else { return Ok(None) };
+        let vault = &self.0.vault;
+        let found = models::route(&mut connection, scope, tenant.partner_id, slug, vault).await?;
+        let Some(route) = found else { return Ok(None) };
+        let limit = Limit { tokens: tenant.limits.monthly_ai_tokens, cost: None };
+        let routed = Arc::new(Routed { route, limit });
+        self.0.routes.insert(key, (count, Arc::clone(&routed)));
+        Ok(Some(routed))
+    }
+}

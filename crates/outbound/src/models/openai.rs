@@ -1,0 +1,357 @@
+//! Servers that speak as OpenAI's chat completions do.
+//!
+//! The body is the caller's; what comes back is told in the same shapes. A connection is made for each call, behind the
+//! guard, and closed when whoever waits for the answer goes away.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use eventsource_stream::Eventsource as _;
+use futures_util::{Stream, StreamExt as _};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use http::{Method, Request, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use crate::client::{Client, SendError};
+use crate::forward::Received;
+use crate::guard::Refusal;
+
+/// The most bytes of an answer that comes whole, and of one that comes in pieces with all that is around them.
+const WHOLE: usize = 16 * 1024 * 1024;
+const STREAMED: usize = 64 * 1024 * 1024;
+/// The most bytes of what a server says of an error that are read.
+const COMPLAINT: usize = 16 * 1024;
+/// The most characters of it that are told.
+const TOLD: usize = 500;
+
+/// What is asked.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// Where the API is.
+    pub base_url: &'a Url,
+    /// The bearer token.
+    pub key: Option<&'a str>,
+    /// Further headers.
+    pub headers: &'a [(&'a str, String)],
+    /// The body, with `stream` as it is to be.
+    pub body: &'a Value,
+    /// How long the answer may take to begin, and each further piece of it.
+    pub timeout: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The guard does not let it through.
+    #[error("the backend may not be called: {0}")]
+    Refused(Refusal),
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// There was no connection, or it broke.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// The server refuses.
+    #[error("the backend answered {status}: {message}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// What it says of it.
+        message: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// What it answers is no answer.
+    #[error("what the backend answered is no chat completion: {0}")]
+    Shape(String),
+}
+
+/// Tokens as a server counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokens {
+    /// Read.
+    pub input: u64,
+    /// Written.
+    pub output: u64,
+}
+
+impl Tokens {
+    fn of(usage: &Value) -> Option<Self> {
+        Some(Self { input: usage["prompt_tokens"].as_u64()?, output: usage["completion_tokens"].as_u64()? })
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The choices; never empty.
+    pub choices: Vec<Value>,
+    /// What the server says that was used.
+    pub tokens: Option<Tokens>,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// What is new of the choices.
+    Choices(Vec<Value>),
+    /// What the server says that was used.
+    Tokens(Tokens),
+    /// The end, as it should be.
+    End,
+}
+
+impl Part {
+    /// Whether a choice comes to its end.
+    fn finishes(&self) -> bool {
+        matches!(self, Self::Choices(choices) if choices.iter().any(|choice| choice["finish_reason"].is_string()))
+    }
+}
+
+/// Pieces of an answer.
+pub type Parts = Pin<Box<dyn Stream<Item = Result<Part, ModelError>> + Send>>;
+
+impl From<SendError> for ModelError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Refused(refusal) => Self::Refused(refusal),
+            SendError::TimedOut => Self::TimedOut,
+            SendError::Failed(reason) => Self::Connection(reason),
+            SendError::Body(error) => Self::Connection(error.to_string()),
+        }
+    }
+}
+
+/// The URL of the chat completions below a base.
+fn endpoint(base: &Url) -> Url {
+    let mut url = base.clone();
+    let path = format!("{}/chat/completions", base.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url
+}
+
+fn headers(ask: &Ask<'_>, accept: &'static str) -> Result<HeaderMap, ModelError> {
+    let bad = |name: &str| ModelError::Connection(format!("{name} is no header that can be sent"));
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers.insert(USER_AGENT, HeaderValue::from_static("scaigrid"));
+    if let Some(key) = ask.key {
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| bad("Authorization"))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    for (name, value) in ask.headers {
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| bad(name))?;
+        value.set_sensitive(true);
+        headers.insert(key, value);
+    }
+    Ok(headers)
+}
+
+/// Seconds, as far as they are given so (RFC 9110, 10.2.3); dates are not read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let millis = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok());
+    let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
+    millis.map(Duration::from_millis).or_else(|| seconds().map(Duration::from_secs))
+}
+
+/// What a server says of an error, without what does not belong into a line.
+fn complaint(body: &[u8]) -> String {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = [&json["error"]["message"], &json["message"], &json["detail"], &json["error"]];
+    let text = told
+        .into_iter()
+        .find_map(Value::as_str)
+        .map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = text.chars().map(visible).take(TOLD).collect();
+    if text.trim().is_empty() { "it gives no reason".to_owned() } else { text.trim().to_owned() }
+}
+
+/// The bytes of a body, as far as they come and there is room.
+async fn gather(mut body: Received, most: usize) -> Result<Bytes, ModelError> {
+    let mut read = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| broken(&error))?;
+        if read.len() + piece.len() > most {
+            return Err(ModelError::Shape(format!("it is longer than {most} bytes")));
+        }
+        read.extend_from_slice(&piece);
+    }
+    Ok(read.freeze())
+}
+
+fn broken(error: &std::io::Error) -> ModelError {
+    if error.kind() == std::io::ErrorKind::TimedOut {
+        ModelError::TimedOut
+    } else {
+        ModelError::Connection(error.to_string())
+    }
+}
+
+impl Client {
+    /// The answer of a server that is to answer whole.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn chat(&self, ask: &Ask<'_>) -> Result<Reply, ModelError> {
+        let body = self.ask_model(ask, "application/json").await?;
+        // A server that drips may take so long for all of it, too.
+        let read = tokio::time::timeout(ask.timeout, gather(body, WHOLE)).await;
+        let read = read.map_err(|_| ModelError::TimedOut)??;
+        let value: Value =
+            serde_json::from_slice(&read).map_err(|error| ModelError::Shape(error.to_string()))?;
+        let Some(choices) = value["choices"].as_array().filter(|choices| !choices.is_empty()) else {
+            return Err(ModelError::Shape("it has no choices".to_owned()));
+        };
+        if choices.iter().any(|choice| !choice["message"].is_object()) {
+            return Err(ModelError::Shape("a choice has no message".to_owned()));
+        }
+        Ok(Reply { choices: choices.clone(), tokens: Tokens::of(&value["usage"]) })
+    }
+
+    /// The answer of a server that is to answer bit by bit. Dropped, the connection is closed.
+    ///
+    /// # Errors
+    /// Why it does not begin. Why it does not go on is told by its last piece.
+    pub async fn chat_in_parts(&self, ask: &Ask<'_>) -> Result<Parts, ModelError> {
+        let body = self.ask_model(ask, "text/event-stream").await?;
+        let mut total = 0;
+        let bounded = body.map(move |piece| {
+            let piece = piece.map_err(|error| broken(&error))?;
+            total += piece.len();
+            if total > STREAMED {
+                return Err(ModelError::Shape(format!("it is longer than {STREAMED} bytes")));
+            }
+            Ok(piece)
+        });
+        let begin = (Box::pin(bounded.eventsource()), Vec::new(), false);
+        Ok(Box::pin(futures_util::stream::unfold(Some(begin), |state| async {
+            let (mut events, mut waiting, mut finished) = state?;
+            loop {
+                if !waiting.is_empty() {
+                    let part: Part = waiting.remove(0);
+                    let rest = (part != Part::End).then_some((events, waiting, finished));
+                    return Some((Ok(part), rest));
+                }
+                let data = match events.next().await {
+                    // Some servers just close where others say that they are done.
+                    None if finished => return Some((Ok(Part::End), None)),
+                    None => {
+                        let error = ModelError::Connection("the answer broke off".to_owned());
+                        return Some((Err(error), None));
+                    }
+                    Some(Err(eventsource_stream::EventStreamError::Transport(error))) => {
+                        return Some((Err(error), None));
+                    }
+                    Some(Err(error)) => {
+                        return Some((Err(ModelError::Shape(error.to_string())), None));
+                    }
+                    Some(Ok(event)) => event.data,
+                };
+                match read(&data) {
+                    Ok(parts) => {
+                        finished |= parts.iter().any(Part::finishes);
+                        waiting = parts;
+                    }
+                    Err(error) => return Some((Err(error), None)),
+                }
+            }
+        })))
+    }
+
+    async fn ask_model(&self, ask: &Ask<'_>, accept: &'static str) -> Result<Received, ModelError> {
+        let mut request = Request::new(Bytes::from(ask.body.to_string()));
+        *request.method_mut() = Method::POST;
+        *request.headers_mut() = headers(ask, accept)?;
+        let answer = self.open(&endpoint(ask.base_url), request, ask.timeout).await?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer.body);
+        }
+        let retry_after = retry_after(&answer.headers);
+        let said = gather(answer.body, COMPLAINT).await.unwrap_or_default();
+        Err(ModelError::Status { status: answer.status.as_u16(), message: complaint(&said), retry_after })
+    }
+}
+
+/// What an event of a stream says.
+fn read(data: &str) -> Result<Vec<Part>, ModelError> {
+    let data = data.trim();
+    if data == "[DONE]" {
+        return Ok(vec![Part::End]);
+    }
+    if data.is_empty() {
+        return Ok(Vec::new());
+    }
+    let value: Value = serde_json::from_str(data).map_err(|error| ModelError::Shape(error.to_string()))?;
+    if !value["error"].is_null() {
+        let status = value["error"]["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        let message = complaint(data.as_bytes());
+        return Err(ModelError::Status { status: status.unwrap_or(500), message, retry_after: None });
+    }
+    let mut parts = Vec::new();
+    if let Some(choices) = value["choices"].as_array().filter(|choices| !choices.is_empty()) {
+        parts.push(Part::Choices(choices.clone()));
+    }
+    parts.extend(Tokens::of(&value["usage"]).map(Part::Tokens));
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_endpoint_is_below_the_base() {
+        for (base, url) in [
+            ("https://a.example/v1", "https://a.example/v1/chat/completions"),
+            ("https://a.example/v1/", "https://a.example/v1/chat/completions"),
+            ("https://a.example", "https://a.example/chat/completions"),
+        ] {
+            assert_eq!(endpoint(&Url::parse(base).unwrap()).as_str(), url);
+        }
+    }
+
+    #[test]
+    fn events_are_read() {
+        assert_eq!(read("[DONE]").unwrap(), [Part::End]);
+        let delta = json!({"choices": [{"index": 0, "delta": {"content": "a"}}], "usage": null});
+        assert_eq!(read(&delta.to_string()).unwrap().len(), 1);
+        let usage = json!({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3}});
+        assert_eq!(read(&usage.to_string()).unwrap(), [Part::Tokens(Tokens { input: 2, output: 3 })]);
+        assert!(matches!(read("{"), Err(ModelError::Shape(_))));
+        let error = json!({"error": {"message": "over\nloaded", "code": 503}});
+        let Err(ModelError::Status { status, message, .. }) = read(&error.to_string()) else {
+            panic!("no error")
+        };
+        assert_eq!((status, message.as_str()), (503, "over loaded"));
+    }
+
+    #[test]
+    fn what_is_said_of_an_error_is_one_line() {
+        assert_eq!(complaint(br#"{"error":{"message":"no such model"}}"#), "no such model");
+        assert_eq!(complaint(br#"{"detail":"x"}"#), "x");
+        assert_eq!(complaint(b""), "it gives no reason");
+        assert_eq!(complaint("ü".repeat(9_000).as_bytes()).chars().count(), TOLD);
+    }
+
+    #[test]
+    fn a_pause_is_read_in_seconds_and_milliseconds() {
+        let of = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            retry_after(&headers)
+        };
+        assert_eq!(of("retry-after", "2"), Some(Duration::from_secs(2)));
+        assert_eq!(of("retry-after-ms", "20"), Some(Duration::from_millis(20)));
+        assert_eq!(of("retry-after", "soon"), None);
+    }
+}

@@ -1,0 +1,9 @@
+DROP TABLE model_reservations;
+DROP TABLE model_budgets;
+DROP TABLE model_usage;
+DROP TABLE tenant_models;
+DROP TABLE model_group_members;
+DROP TABLE model_groups;
+DROP TABLE model_backends;
+DROP TABLE models;
+DROP TABLE backends;
