@@ -10,6 +10,8 @@ mod environment;
 pub mod execution;
 mod lifecycle;
 mod modes;
+pub mod subscription;
+pub mod triggers;
 
 pub use change::{CoreChanges, NewCore};
 pub use core::{

@@ -16,12 +16,14 @@ mod decide;
 mod drive;
 mod effects;
 mod error;
+mod event_waits;
 mod events;
 mod ids;
 mod invoke;
 mod journal;
 mod node;
 mod resume;
+mod timers;
 mod told;
 mod wait;
 
@@ -83,8 +85,8 @@ struct Inner {
     caller_tokens: CallerTokens,
     /// Rung when there may be executions to take.
     work: Notify,
-    /// Rung when a deadline may be nearer than the one slept for.
-    deadlines: Notify,
+    /// Rung when a timer may be nearer than the one slept for.
+    timers: Notify,
     /// Executions under way in the background.
     background: Arc<Semaphore>,
     /// Where runs go that were dropped while the database says that this node is running them.
@@ -110,7 +112,7 @@ impl Engine {
                 system.clone(),
             ),
             work: Notify::new(),
-            deadlines: Notify::new(),
+            timers: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
             dropped,
             dropped_runs: Mutex::new(Some(dropped_runs)),

@@ -90,6 +90,11 @@ pub fn tables() -> Vec<Table> {
         checkpoints["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],
         core_events["id"],
+        timers["tenant_id", "kind", "owner", "effect"],
+        event_waits["tenant_id", "execution_id", "effect"],
+        core_schedules["tenant_id", "core_id", "name"],
+        core_subscriptions["tenant_id", "core_id", "from_slug", "event"],
+        core_instances["tenant_id", "core_id", "key"],
         webhooks["id"],
         webhook_deliveries["id"],
     ]
