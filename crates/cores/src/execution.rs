@@ -177,7 +177,12 @@ mod tests {
         for status in ExecutionStatus::ALL {
             assert_eq!(status.to_string().parse(), Ok(status));
         }
-        for origin in [Origin::Invoke, Origin::Call, Origin::Event("expense.submitted".into()), Origin::Schedule("a:b".into())] {
+        for origin in [
+            Origin::Invoke,
+            Origin::Call,
+            Origin::Event("expense.submitted".into()),
+            Origin::Schedule("a:b".into()),
+        ] {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
         assert!("cron".parse::<Origin>().is_err());

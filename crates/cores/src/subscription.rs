@@ -20,7 +20,10 @@ mod tests {
     #[test]
     fn a_core_is_named_with_its_tenant_or_without() {
         assert_eq!((slug("core://ledger"), tenant("core://ledger")), (Some("ledger"), None));
-        assert_eq!((slug("core://acme/ledger"), tenant("core://acme/ledger")), (Some("ledger"), Some("acme")));
+        assert_eq!(
+            (slug("core://acme/ledger"), tenant("core://acme/ledger")),
+            (Some("ledger"), Some("acme"))
+        );
         for from in ["core://self", "core://", "core://acme/", "core://a/b/c", "ledger"] {
             assert_eq!(slug(from), None, "{from}");
         }

@@ -13,7 +13,7 @@ use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Engine, Error};
+use crate::{Engine, Error, schedules};
 
 /// How long a Core's standing is believed without looking again, when no signal says that it changed.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -81,6 +81,7 @@ pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
     let Some(module) = loaded.module else { return Err(Refusal(findings)) };
     let errors = verify::module(&module).into_iter().filter(|finding| finding.severity == Severity::Error);
     findings.extend(errors);
+    findings.extend(schedules::check(&module));
     if findings.is_empty() { Ok(Program::new(module)) } else { Err(Refusal(findings)) }
 }
 

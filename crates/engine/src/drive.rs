@@ -211,7 +211,8 @@ impl Engine {
         // The watch looks every second by itself.
         let soon = now.plus(crate::timers::LOOK_EVERY);
         let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
-        let timed = expiries.any(|expiry| expiry.at <= soon) || done.timers.iter().any(|timer| timer.due_at <= soon);
+        let timed =
+            expiries.any(|expiry| expiry.at <= soon) || done.timers.iter().any(|timer| timer.due_at <= soon);
         let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
         let progress = Progress {
             snapshot: match status {

@@ -382,7 +382,9 @@ impl Engine {
         let timers = timers::of_execution(&mut connection, run.scope, id).await?;
         run.done.cleared.extend(timers.into_iter().filter(|owner| effect_of(owner).is_some_and(unborn)));
         let waits = event_waits::of_execution(&mut connection, run.scope, id).await?;
-        run.done.unwaited.extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
+        run.done
+            .unwaited
+            .extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
         Ok(())
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
+use scaigrid_cores::subscription;
 use scaigrid_ir::expr::{self, Expr, Limits, Scope};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};
-use scaigrid_cores::subscription;
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::{self, CoreEvent};
 use scaigrid_persistence::{commit, cores};

@@ -23,6 +23,7 @@ mod invoke;
 mod journal;
 mod node;
 mod resume;
+mod schedules;
 mod timers;
 mod told;
 mod wait;
@@ -43,6 +44,7 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
+pub use schedules::Declared;
 
 use committer::Committer;
 use cores::Hosted;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{Change, Delivery, Unit, Verdict};
 use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_runtime::{Failure, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
-use scaigrid_ir::Value;
 use tokio::task::JoinSet;
 
 use crate::drive::encode_outcome;
@@ -99,7 +99,8 @@ impl Engine {
                 self.expire(scope, *id).await?;
                 self.drop_if_spent(scope, timer).await
             }
-            Owner::Schedule { .. } | Owner::Instance { .. } => Ok(()),
+            Owner::Schedule { core, name } => self.serve(scope, timer, (*core, name)).await,
+            Owner::Instance { .. } => Ok(()),
         }
     }
 

@@ -72,7 +72,11 @@ impl TryFrom<WaitRow> for EventWait {
             effect: row.effect.cast_unsigned(),
             core_id: column(TABLE, "core_id", id, &row.core_id)?,
             source_version: row.source_version.cast_unsigned(),
-            captured: row.captured.as_deref().map(|bytes| decode(TABLE, "captured", id, bytes)).transpose()?,
+            captured: row
+                .captured
+                .as_deref()
+                .map(|bytes| decode(TABLE, "captured", id, bytes))
+                .transpose()?,
             name: row.name,
             pointer: row.pointer,
         })

@@ -10,7 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope};
 
-use crate::database::{Connection, with};
+use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
@@ -170,6 +170,16 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
     }
     let row = with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?;
     row.map(Execution::try_from).transpose()
+}
+
+/// Keeps executions that are queued, of one tenant.
+pub async fn add(tx: &mut Transaction, scope: TenantScope, queued: &[Execution]) -> Result<()> {
+    for execution in queued {
+        debug_assert_eq!(execution.tenant_id, scope.tenant_id(), "they are of one tenant");
+        let row = ExecutionRow::of(execution)?;
+        with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
+    }
+    Ok(())
 }
 
 /// The executions that a filter shows, newest first, after the one that the last page ended with.

@@ -35,6 +35,7 @@ mod outbox;
 pub mod partners;
 pub mod platform_facts;
 mod postgres;
+pub mod schedules;
 mod schema;
 pub mod sealed;
 pub mod sealing;

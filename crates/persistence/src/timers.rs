@@ -60,11 +60,12 @@ const INSTANCE: &str = "instance";
 impl Owner {
     /// The columns that name it: kind, owner, effect.
     pub(crate) fn columns(&self) -> (&'static str, String, i32) {
-        let of_core =
-            |core: &CoreId, name: &str| format!("{core}/{}", text_storable(name.to_owned()));
+        let of_core = |core: &CoreId, name: &str| format!("{core}/{}", text_storable(name.to_owned()));
         match self {
             Self::Sleep { execution, effect } => (SLEEP, execution.to_string(), effect.cast_signed()),
-            Self::EventWait { execution, effect } => (EVENT_WAIT, execution.to_string(), effect.cast_signed()),
+            Self::EventWait { execution, effect } => {
+                (EVENT_WAIT, execution.to_string(), effect.cast_signed())
+            }
             Self::Checkpoint(id) => (CHECKPOINT, id.to_string(), 0),
             Self::Schedule { core, name } => (SCHEDULE, of_core(core, name), 0),
             Self::Instance { core, key } => (INSTANCE, of_core(core, key), 0),
@@ -92,7 +93,9 @@ impl Owner {
                 let (core, key) = of_core()?;
                 Self::Instance { core, key }
             }
-            other => return Err(Error::inconsistent(TABLE, "kind", owner, format!("there is no kind {other}"))),
+            other => {
+                return Err(Error::inconsistent(TABLE, "kind", owner, format!("there is no kind {other}")));
+            }
         })
     }
 }
@@ -129,18 +132,9 @@ pub async fn due(
     now: Instant,
     rows: i64,
 ) -> Result<Vec<(TenantId, Timer)>> {
-    let query = timers::table
-        .filter(timers::due_at.le(Stamp(now)))
-        .order(timers::due_at)
-        .limit(rows)
-        .select((
-            timers::tenant_id,
-            timers::kind,
-            timers::owner,
-            timers::effect,
-            timers::core_id,
-            timers::due_at,
-        ));
+    let query = timers::table.filter(timers::due_at.le(Stamp(now))).order(timers::due_at).limit(rows).select(
+        (timers::tenant_id, timers::kind, timers::owner, timers::effect, timers::core_id, timers::due_at),
+    );
     let found: Vec<(String, String, String, i32, String, Stamp)> = with!(c, c => query.load(c).await)?;
     found
         .into_iter()

@@ -8,8 +8,10 @@
 //! as soon as the clock has jumped, once however many times of the pattern were jumped over; one that comes twice is
 //! served the first time.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -27,6 +29,12 @@ const DAY: i64 = 24 * 60;
 /// How far one looks for the next time: 29 February on a given weekday is never further away than two leap days that miss
 /// each other because of a century.
 const HORIZON_DAYS: i64 = 41 * 366;
+/// A slot that is served this late is on time.
+const ON_TIME: Duration = Duration::from_mins(1);
+/// Slots that were missed longer ago than this are served in no case.
+const OLDEST: Duration = Duration::from_hours(31 * 24);
+/// How many missed slots are served at most; the newest.
+const MOST: usize = 1_000;
 /// The Julian day of 1 January 1970.
 const EPOCH: i64 = 2_440_588;
 
@@ -122,7 +130,8 @@ fn field(
         let (range, step) = match part.split_once('/') {
             None => (part, None),
             Some((range, step)) => {
-                let step: i64 = step.parse().ok().filter(|step| (1..=most).contains(step)).ok_or_else(|| bad(part))?;
+                let step: i64 =
+                    step.parse().ok().filter(|step| (1..=most).contains(step)).ok_or_else(|| bad(part))?;
                 (range, Some(step))
             }
         };
@@ -182,6 +191,15 @@ impl Pattern {
     }
 }
 
+/// The slots of a schedule that are due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slots {
+    /// Those to serve, in order.
+    pub due: Vec<Instant>,
+    /// How many were missed and are not served; at least so many.
+    pub left_out: usize,
+}
+
 /// A pattern in a zone, with what becomes of points that were missed.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -197,11 +215,7 @@ impl Schedule {
     ///
     /// # Errors
     /// The field that is wrong (`cron` or `timezone`), and why.
-    pub fn parse(
-        cron: &str,
-        timezone: &str,
-        catch_up: CatchUp,
-    ) -> Result<Self, (&'static str, BadSchedule)> {
+    pub fn parse(cron: &str, timezone: &str, catch_up: CatchUp) -> Result<Self, (&'static str, BadSchedule)> {
         let pattern = cron.parse().map_err(|error| ("cron", error))?;
         let unknown = |_| ("timezone", BadSchedule(format!("is not a known time zone: {timezone}")));
         let zone = TimeZone::get(timezone).map_err(unknown)?;
@@ -216,6 +230,37 @@ impl Schedule {
     /// The name of the zone.
     pub fn timezone(&self) -> &str {
         &self.zone_name
+    }
+
+    /// The slots to serve of those from `first`, which is one, to `now`, that are later than the last one `served`.
+    ///
+    /// One that is served within a minute of its time is on time; the others were missed, and `catch_up` says what becomes
+    /// of them.
+    pub fn slots(&self, (first, now): (Instant, Instant), served: Option<Instant>) -> Slots {
+        let from = now.minus(OLDEST);
+        let (mut at, mut due, mut left_out) = (Some(first), VecDeque::new(), 0);
+        if first < from {
+            // How many there were before nobody knows: one stands for them.
+            left_out += 1;
+            at = self.next_after(from);
+        }
+        let most = if self.catch_up == CatchUp::All { MOST } else { 1 };
+        while let Some(slot) = at.filter(|slot| *slot <= now) {
+            if served.is_none_or(|served| slot > served) {
+                due.push_back(slot);
+                if due.len() > most {
+                    due.pop_front();
+                    left_out += 1;
+                }
+            }
+            at = self.next_after(slot);
+        }
+        if self.catch_up == CatchUp::Skip {
+            let late = due.iter().filter(|slot| now.since(**slot) >= ON_TIME).count();
+            due.drain(..late);
+            left_out += late;
+        }
+        Slots { due: due.into(), left_out }
     }
 
     /// The first instant after `after` at which it fires; none where there is none within a lifetime.
@@ -239,7 +284,9 @@ impl Schedule {
     fn next_within(&self, period: &Period, after: i64, last: i64) -> Option<i64> {
         let begun = period.since.saturating_add(period.offset);
         let mut from = period.since.max(after + 1) + period.offset;
-        if !self.pattern.is_interval() && let Some(before) = period.offset_before {
+        if !self.pattern.is_interval()
+            && let Some(before) = period.offset_before
+        {
             let shown = period.since + before;
             if shown < begun && period.since > after && self.first(shown, begun).is_some() {
                 return Some(period.since);
@@ -292,8 +339,7 @@ impl Period {
 
     fn beginning(zone: &TimeZone, since: Option<i64>, at: Timestamp) -> Option<Self> {
         let offset = |at: Timestamp| i64::from(zone.to_offset(at).seconds());
-        let offset_before =
-            since.and_then(|since| Timestamp::from_second(since - 1).ok()).map(offset);
+        let offset_before = since.and_then(|since| Timestamp::from_second(since - 1).ok()).map(offset);
         let until = zone.following(at).next().map(|change| change.timestamp().as_second());
         // Far enough to be the end, and small enough to add to.
         const END: i64 = Instant::MAX.micros() / 1_000_000;

@@ -42,12 +42,9 @@ async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
     let (accepting, executions) =
         try_join(accepting(c, &wanted.cores), standings(c, &wanted.executions)).await?;
-    let (pending, inbox, timers) = try_join3(
-        pending(c, &wanted.checkpoints),
-        inbox(c, units, &wanted.inboxes),
-        due(c, &wanted.timers),
-    )
-    .await?;
+    let (pending, inbox, timers) =
+        try_join3(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes), due(c, &wanted.timers))
+            .await?;
     let mut facts = Facts { executions, pending, accepting, inbox, timers, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {

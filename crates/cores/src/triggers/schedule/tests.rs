@@ -46,8 +46,20 @@ fn what_is_no_pattern_is_told() {
     assert_eq!(told("0 0 9 * * *"), "cron must have five fields, e.g. 0 9 * * 1-5");
     assert_eq!(told("60 9 * * *"), "cron has a minute that cannot be: \"60\" is nothing from 0 to 59");
     for cron in [
-        "a * * * *", "5-1 * * * *", "*/0 * * * *", ", * * * *", "0 24 * * *", "0 0 0 * *", "0 0 * 13 *",
-        "0 0 * * 8", "+1 * * * *", "1- * * * *", "-1 * * * *", "*/99 * * * *", "0 0 30 2 *", "0 0 31 4,6 *",
+        "a * * * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        ", * * * *",
+        "0 24 * * *",
+        "0 0 0 * *",
+        "0 0 * 13 *",
+        "0 0 * * 8",
+        "+1 * * * *",
+        "1- * * * *",
+        "-1 * * * *",
+        "*/99 * * * *",
+        "0 0 30 2 *",
+        "0 0 31 4,6 *",
     ] {
         assert!(Schedule::parse(cron, "UTC", CatchUp::Skip).is_err(), "{cron}");
     }
@@ -156,6 +168,35 @@ fn apia_left_a_whole_day_out() {
         firings("0 9 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", 4),
         ["2011-12-29T19:00:00Z", "2011-12-30T10:00:00Z", "2011-12-30T19:00:00Z", "2011-12-31T19:00:00Z"]
     );
+}
+
+#[test]
+fn what_was_missed_is_left_out_or_served() {
+    let slots = |catch_up, first: &str, now: &str, served: Option<&str>| {
+        let schedule = Schedule::parse("*/10 * * * *", "UTC", catch_up).unwrap();
+        let slots = schedule.slots((at(first), at(now)), served.map(at));
+        (slots.due.iter().map(ToString::to_string).collect::<Vec<_>>(), slots.left_out)
+    };
+    let (ten, half) = ("2026-11-20T10:00:00Z", "2026-11-20T10:30:00Z");
+    for catch_up in [CatchUp::Skip, CatchUp::Latest, CatchUp::All] {
+        assert_eq!(
+            slots(catch_up, ten, "2026-11-20T10:00:00.4Z", None),
+            (vec![ten.to_owned()], 0),
+            "on time"
+        );
+        assert_eq!(slots(catch_up, ten, "2026-11-20T10:00:00.4Z", Some(ten)), (vec![], 0), "served already");
+    }
+    let late = "2026-11-20T10:35:00Z";
+    assert_eq!(slots(CatchUp::Skip, ten, late, None), (vec![], 4));
+    assert_eq!(slots(CatchUp::Skip, ten, "2026-11-20T10:30:59Z", None), (vec![half.to_owned()], 3));
+    assert_eq!(slots(CatchUp::Latest, ten, late, None), (vec![half.to_owned()], 3));
+    let (all, left_out) = slots(CatchUp::All, ten, late, Some(ten));
+    assert_eq!((all.len(), left_out, all[0].as_str()), (3, 0, "2026-11-20T10:10:00Z"));
+    // A year away: a bounded number, the newest.
+    let (all, left_out) = slots(CatchUp::All, "2025-11-20T10:00:00Z", late, None);
+    assert_eq!((all.len(), all.last().unwrap().as_str()), (1_000, half));
+    assert!(left_out > 3_000, "{left_out}");
+    assert_eq!(slots(CatchUp::Latest, "2025-11-20T10:00:00Z", late, None).0, [half]);
 }
 
 const ZONES: [&str; 6] = [
