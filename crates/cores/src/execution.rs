@@ -1,6 +1,7 @@
 //! Executions: one run of one flow, as it is kept and shown. How it runs is the `runtime` room's business.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -73,16 +74,19 @@ pub enum Origin {
     Invoke,
     /// An event, by its name.
     Event(Arc<str>),
+    /// A slot of a schedule, by the name of its trigger.
+    Schedule(Arc<str>),
     /// A `core_call` of another execution.
     Call,
 }
 
 impl fmt::Display for Origin {
-    /// The stored and shown form: `invoke`, `event:<name>`, `core_call`.
+    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invoke => f.write_str("invoke"),
             Self::Event(name) => write!(f, "event:{name}"),
+            Self::Schedule(name) => write!(f, "schedule:{name}"),
             Self::Call => f.write_str("core_call"),
         }
     }
@@ -90,7 +94,7 @@ impl fmt::Display for Origin {
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name> or core_call")]
+#[error("must be invoke, event:<name>, schedule:<name> or core_call")]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {
@@ -100,7 +104,11 @@ impl FromStr for Origin {
         match text {
             "invoke" => Ok(Self::Invoke),
             "core_call" => Ok(Self::Call),
-            _ => text.strip_prefix("event:").map(|name| Self::Event(name.into())).ok_or(UnknownOrigin),
+            _ => match text.split_once(':') {
+                Some(("event", name)) => Ok(Self::Event(name.into())),
+                Some(("schedule", name)) => Ok(Self::Schedule(name.into())),
+                _ => Err(UnknownOrigin),
+            },
         }
     }
 }
@@ -133,6 +141,8 @@ pub struct Execution {
     pub origin: Origin,
     /// The instance it belongs to; none for stateless Cores.
     pub instance_key: Option<Arc<str>>,
+    /// How many executions of the same instance may run at once; none where its Core has no such bound.
+    pub slots: Option<NonZeroU32>,
     /// Who waits for it.
     pub parent: Option<Parent>,
     /// How many executions and events lie between it and the call from outside; bounds recursion.
@@ -167,7 +177,12 @@ mod tests {
         for status in ExecutionStatus::ALL {
             assert_eq!(status.to_string().parse(), Ok(status));
         }
-        for origin in [Origin::Invoke, Origin::Call, Origin::Event("expense.submitted".into())] {
+        for origin in [
+            Origin::Invoke,
+            Origin::Call,
+            Origin::Event("expense.submitted".into()),
+            Origin::Schedule("a:b".into()),
+        ] {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }
         assert!("cron".parse::<Origin>().is_err());

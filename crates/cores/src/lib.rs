@@ -11,6 +11,8 @@ pub mod execution;
 mod lifecycle;
 mod modes;
 pub mod plugins;
+pub mod subscription;
+pub mod triggers;
 
 pub use change::{CoreChanges, NewCore};
 pub use core::{

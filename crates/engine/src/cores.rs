@@ -8,11 +8,12 @@ use moka::sync::Cache;
 use scaigrid_cores::{Core, EnvValue, Status};
 use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
 use scaigrid_persistence::cores;
+use scaigrid_persistence::subscriptions::{self, Subscription};
 use scaigrid_runtime::Program;
-use scaigrid_scope::{CoreId, TenantScope};
+use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Engine, Error};
+use crate::{Engine, Error, schedules};
 
 /// How long a Core's standing is believed without looking again, when no signal says that it changed.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ pub(crate) struct Hosted {
     cores: Cache<CoreId, Arc<HostedCore>>,
     programs: Cache<(CoreId, u32), Arc<Program>>,
     turns: Cache<CoreId, Arc<Mutex<()>>>,
+    /// Who of a tenant's running Cores listens to others.
+    subscribers: Cache<TenantId, Arc<[Subscription]>>,
 }
 
 /// The turn of an execution among those of its Core that keep getting into each other's way.
@@ -53,17 +56,20 @@ impl Hosted {
             cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
             programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_mins(10)).build(),
             turns: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
+            subscribers: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
         }
     }
 
     /// Forgets what may have changed.
     pub(crate) fn forget(&self, core: CoreId) {
         self.cores.invalidate(&core);
+        self.subscribers.invalidate_all();
     }
 
     /// Forgets everything that may change; programs of a version never do.
     pub(crate) fn forget_all(&self) {
         self.cores.invalidate_all();
+        self.subscribers.invalidate_all();
     }
 }
 
@@ -75,6 +81,7 @@ pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
     let Some(module) = loaded.module else { return Err(Refusal(findings)) };
     let errors = verify::module(&module).into_iter().filter(|finding| finding.severity == Severity::Error);
     findings.extend(errors);
+    findings.extend(schedules::check(&module));
     if findings.is_empty() { Ok(Program::new(module)) } else { Err(Refusal(findings)) }
 }
 
@@ -146,6 +153,32 @@ impl Engine {
             status if status.can_accept_work() => Ok(hosted),
             status => Err(Error::NotRunning(status)),
         }
+    }
+
+    /// The running Cores that listen to an event of another one, as far as was known a second ago.
+    pub(crate) async fn subscribers(
+        &self,
+        scope: TenantScope,
+        emitter: &HostedCore,
+        event: &str,
+    ) -> Result<Vec<CoreId>, Error> {
+        let known = match self.0.hosted.subscribers.get(&scope.tenant_id()) {
+            Some(known) => known,
+            None => {
+                let mut connection = self.0.database.read().await?;
+                let found: Arc<[Subscription]> = subscriptions::list(&mut connection, scope).await?.into();
+                self.0.hosted.subscribers.insert(scope.tenant_id(), Arc::clone(&found));
+                found
+            }
+        };
+        let hears = |one: &&Subscription| {
+            one.core_id != emitter.core.id
+                && one.from_slug == emitter.core.slug.as_str()
+                && one.event == event
+        };
+        let mut cores: Vec<CoreId> = known.iter().filter(hears).map(|one| one.core_id).collect();
+        cores.dedup();
+        Ok(cores)
     }
 
     /// The status of a Core just now.

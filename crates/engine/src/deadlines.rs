@@ -1,20 +1,13 @@
 //! Checkpoints whose time is up: expired, escalated or decided, to the second, on whichever node is first.
 
-use std::time::Duration;
-
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError};
-use scaigrid_persistence::{checkpoints, tenants};
+use scaigrid_persistence::tenants;
 use scaigrid_scope::{AuditId, CheckpointId, Instant, PartnerId, TenantScope};
 use serde_json::json;
 
 use crate::decide::Decider;
 use crate::{Engine, Error};
-
-/// The longest sleep between two looks at the deadlines; another node may have set a nearer one.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Overdue checkpoints that are taken up at once.
-const AT_ONCE: i64 = 100;
 
 /// The clock's word, and whose tenant it is said in.
 struct TimeIsUp<'a>(&'a Engine, Option<PartnerId>);
@@ -52,49 +45,12 @@ impl Engine {
         };
         match Box::pin(self.decide(scope, id, &TimeIsUp(self, partner), None)).await {
             // Another node, or a person a moment before the deadline, may have been faster.
-            Ok(_) | Err(Error::Checkpoint(CheckpointError::NotPending { .. } | CheckpointError::NotDue)) => {
-                Ok(())
-            }
+            Ok(_)
+            | Err(
+                Error::NoCheckpoint
+                | Error::Checkpoint(CheckpointError::NotPending { .. } | CheckpointError::NotDue),
+            ) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Watches the deadlines for as long as the process lives.
-    pub(crate) async fn watch_deadlines(&self) {
-        loop {
-            let sleep = match self.meet_deadlines().await {
-                Ok(sleep) => sleep,
-                Err(error) => {
-                    tracing::warn!(%error, "the deadlines cannot be looked at");
-                    LOOK_EVERY
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
-                () = self.0.deadlines.notified() => {}
-            }
-        }
-    }
-
-    /// Takes up what is overdue; says how long nothing else will be.
-    async fn meet_deadlines(&self) -> Result<Duration, Error> {
-        let now = self.0.clock.now();
-        let mut connection = self.0.database.read().await?;
-        let overdue = checkpoints::overdue(&mut connection, &self.0.system, now, AT_ONCE).await?;
-        let mut failed = false;
-        let more = i64::try_from(overdue.len()).unwrap_or(i64::MAX) >= AT_ONCE;
-        if overdue.is_empty() {
-            let next = checkpoints::next_deadline(&mut connection, &self.0.system).await?;
-            let until = next.map_or(LOOK_EVERY, |next| next.since(self.0.clock.now()));
-            return Ok(until.clamp(Duration::from_millis(1), LOOK_EVERY));
-        }
-        drop(connection);
-        for (tenant, id) in overdue {
-            if let Err(error) = self.expire(self.0.system.tenant(tenant), id).await {
-                tracing::warn!(%error, checkpoint = %id, "an overdue checkpoint is tried again");
-                failed = true;
-            }
-        }
-        Ok(if failed || !more { Duration::from_millis(100) } else { Duration::ZERO })
     }
 }

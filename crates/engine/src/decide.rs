@@ -129,7 +129,7 @@ impl Engine {
             scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         }
         transaction.commit().await?;
-        self.0.deadlines.notify_one();
+        self.0.timers.notify_one();
         let standing = self.standing(scope, stored.checkpoint.execution_id).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
     }

@@ -11,7 +11,9 @@ use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
+use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
+use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
@@ -120,6 +122,14 @@ pub(crate) struct Done {
     pub(crate) orphaned: Vec<ExecutionId>,
     pub(crate) started: Vec<Execution>,
     pub(crate) taken: Vec<u32>,
+    pub(crate) timers: Vec<Timer>,
+    /// What has no timer any more.
+    pub(crate) cleared: Vec<Owner>,
+    pub(crate) waits: Vec<EventWait>,
+    /// Effects, of this and other executions, that wait for no event any more.
+    pub(crate) unwaited: Vec<(ExecutionId, u32)>,
+    /// What others get of what this execution did.
+    pub(crate) delivered: Vec<Delivery>,
     pub(crate) audit: Vec<AuditRecord>,
 }
 
@@ -226,9 +236,10 @@ impl Engine {
         let started = !done.started.is_empty();
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
         // The watch looks every second by itself.
-        let soon = now.plus(crate::deadlines::LOOK_EVERY);
+        let soon = now.plus(crate::timers::LOOK_EVERY);
         let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
-        let deadline = expiries.any(|expiry| expiry.at <= soon);
+        let timed =
+            expiries.any(|expiry| expiry.at <= soon) || done.timers.iter().any(|timer| timer.due_at <= soon);
         let next_seq = run.next_seq + i64::try_from(done.entries.len()).unwrap_or(i64::MAX);
         run.unsnapped += done.entries.len();
         let snapshot = snapshot(run, status);
@@ -240,6 +251,7 @@ impl Engine {
             epoch: run.epoch,
         };
         let mut delivered = cancellations(&done.orphaned);
+        delivered.extend(done.delivered);
         delivered.extend(status.is_final().then(|| answer(run)).flatten());
         let woken = !delivered.is_empty();
         let unit = Unit {
@@ -256,6 +268,11 @@ impl Engine {
             started: done.started,
             taken: done.taken,
             delivered,
+            timers: done.timers,
+            cleared: done.cleared,
+            fired: None,
+            waits: done.waits,
+            unwaited: done.unwaited,
             audit: done.audit,
             told: Vec::new(),
         };
@@ -281,8 +298,8 @@ impl Engine {
             if started || woken || verdict == Verdict::Awaited || status == ExecutionStatus::Queued {
                 self.work_waits();
             }
-            if deadline {
-                self.0.deadlines.notify_one();
+            if timed {
+                self.0.timers.notify_one();
             }
         } else if !run.is_durable()
             && let Some(held) = run.held.take()
@@ -294,7 +311,7 @@ impl Engine {
             Verdict::Done => Committed::Yes,
             Verdict::Awaited => Committed::AndAwaited,
             Verdict::MemoryChanged => Committed::Again,
-            Verdict::Fenced | Verdict::CheckpointDecided => Committed::Overtaken,
+            Verdict::Fenced | Verdict::CheckpointDecided | Verdict::TimerGone => Committed::Overtaken,
             Verdict::CoreNotRunning => Committed::Refused,
         })
     }

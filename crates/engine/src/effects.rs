@@ -10,11 +10,13 @@ use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
 use scaigrid_ir::{Type, Value};
 use scaigrid_persistence::commit::MemoryWrite;
 use scaigrid_persistence::events::CoreEvent;
-use scaigrid_persistence::executions;
 use scaigrid_persistence::memory::{self, EntryFilter, MemoryEntry, Variable};
+use scaigrid_persistence::timers::{self, Owner, Timer};
+use scaigrid_persistence::{event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{
-    CheckpointRequest, CoreCallRequest, Effect, EffectKind, Failure, MemoryRequest, Outcome,
+    CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, Failure, MemoryRequest, Outcome,
+    TimerRequest,
 };
 use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId, Instant};
 use ulid::Ulid;
@@ -88,11 +90,16 @@ impl Engine {
                 return Ok(());
             }
             EffectKind::PluginCall(_) | EffectKind::ModelCall(_) => return self.want(run, effect).await,
-            EffectKind::Timer(_)
-            | EffectKind::WaitEvent(_) => {
+            EffectKind::Timer(request) => {
+                let (id, due_at) = (effect.id, due(*request, now));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
-                return Ok(());
+                if due_at > now {
+                    run.done.timers.push(sleep(run, id, due_at));
+                    return Ok(());
+                }
+                return answer_now(run, id, Outcome::Value(Value::Datetime(due_at.micros())));
             }
+            EffectKind::WaitEvent(_) => return self.wait_for_event(run, effect, now),
             EffectKind::CoreCall(request) => match self.call(run, &effect, request, now) {
                 Ok(child) => {
                     run.done.started.push(child);
@@ -100,10 +107,9 @@ impl Engine {
                     return Ok(());
                 }
                 Err(failure) => {
-                    let (id, outcome) = (effect.id, Outcome::Error(failure));
+                    let id = effect.id;
                     run.done.entries.push(Entry::Effect { effect, outcome: None });
-                    run.done.entries.push(Entry::Outcome { id, outcome: outcome.clone() });
-                    return deliver(run, id, outcome);
+                    return answer_now(run, id, Outcome::Error(failure));
                 }
             },
         };
@@ -126,10 +132,9 @@ impl Engine {
             data: data.clone(),
             at: now,
         };
-        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        let program = self.program(run.scope, run.execution.core_id, hosted.core.source.version).await?;
-        let started = self.listeners(&program, &hosted, &event, run.execution.depth + 1);
-        run.done.started.extend(started);
+        let heard = self.hear_event(run.scope, &event, run.execution.depth + 1).await?;
+        run.done.started.extend(heard.started);
+        self.wake_for_event(run, heard.awaited, &event).await?;
         run.done.events.push(event);
         Ok(Outcome::Value(Value::Null))
     }
@@ -341,7 +346,7 @@ impl Engine {
         Ok(if filter.descending { ascending.rev().collect() } else { ascending.collect() })
     }
 
-    /// Closes what the machine has given up: checkpoints that it opened and waits for no more.
+    /// Closes what the machine has given up: checkpoints, calls, timers and waits that it opened and waits for no more.
     pub(crate) async fn abandon(&self, run: &mut Run) -> Result<(), Error> {
         let ended = run.machine.end().is_some();
         let mut given_up = run.machine.take_abandoned();
@@ -354,6 +359,8 @@ impl Engine {
         run.calls.give_up(&given_up);
         let unborn = |effect: u32| given_up.iter().any(|id| id.0 == effect);
         run.done.opened.retain(|(_, effect)| !unborn(*effect));
+        run.done.timers.retain(|timer| !effect_of(&timer.owner).is_some_and(unborn));
+        run.done.waits.retain(|wait| !unborn(wait.effect));
         run.done.started.retain(|child| !child.parent.is_some_and(|parent| unborn(parent.effect)));
         if run.stored_epoch.is_none() {
             return Ok(());
@@ -369,12 +376,46 @@ impl Engine {
         let called = executions::children(&mut connection, run.scope, run.execution.id).await?;
         let orphaned = called.into_iter().filter(|(_, effect, status)| unborn(*effect) && !status.is_final());
         run.done.orphaned.extend(orphaned.map(|(id, ..)| id));
+        let id = run.execution.id;
+        let timers = timers::of_execution(&mut connection, run.scope, id).await?;
+        run.done.cleared.extend(timers.into_iter().filter(|owner| effect_of(owner).is_some_and(unborn)));
+        let waits = event_waits::of_execution(&mut connection, run.scope, id).await?;
+        run.done
+            .unwaited
+            .extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
         Ok(())
     }
 }
 
+/// The effect that a timer belongs to, where it belongs to one.
+fn effect_of(owner: &Owner) -> Option<u32> {
+    match owner {
+        Owner::Sleep { effect, .. } | Owner::EventWait { effect, .. } => Some(*effect),
+        Owner::Checkpoint(_) | Owner::Schedule { .. } | Owner::Instance { .. } => None,
+    }
+}
+
+/// When a time that is asked for comes.
+fn due(request: TimerRequest, now: Instant) -> Instant {
+    match request {
+        TimerRequest::After(span) => now.plus(span),
+        TimerRequest::Until(micros) => Instant::from_micros(micros),
+    }
+}
+
+fn sleep(run: &Run, id: EffectId, due_at: Instant) -> Timer {
+    let owner = Owner::Sleep { execution: run.execution.id, effect: id.0 };
+    Timer { owner, core_id: run.execution.core_id, due_at }
+}
+
+/// Answers an effect that the journal holds already.
+pub(crate) fn answer_now(run: &mut Run, id: EffectId, outcome: Outcome) -> Result<(), Error> {
+    run.done.entries.push(Entry::Outcome { id, outcome: outcome.clone() });
+    deliver(run, id, outcome)
+}
+
 /// Gives an outcome to the machine that has just asked for it.
-fn deliver(run: &mut Run, id: scaigrid_runtime::EffectId, outcome: Outcome) -> Result<(), Error> {
+fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) -> Result<(), Error> {
     run.machine
         .deliver(id, outcome)
         .map_err(|error| Error::Journal { id: run.execution.id, reason: error.to_string() })

@@ -1,19 +1,30 @@
-//! Events and who listens: the flows of a Core that an event's name starts.
+//! Events and who listens: the flows that an event's name starts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
+use scaigrid_cores::subscription;
 use scaigrid_ir::expr::{self, Expr, Limits, Scope};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};
-use scaigrid_persistence::cores;
+use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::{self, CoreEvent};
+use scaigrid_persistence::{commit, cores};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
 
 use crate::cores::HostedCore;
+use crate::event_waits::wakings;
 use crate::{Engine, Error};
+
+/// Who hears an event.
+pub(crate) struct Heard {
+    /// The executions that it starts.
+    pub(crate) started: Vec<Execution>,
+    /// The executions that wait for it.
+    pub(crate) awaited: Vec<EventWait>,
+}
 
 /// An event that was taken, and the executions that it started.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +47,7 @@ impl Engine {
         name: &str,
         data: Value,
     ) -> Result<Delivered, Error> {
-        let hosted = self.accepting(scope, core).await?;
-        let program = self.program(scope, core, hosted.core.source.version).await?;
+        self.accepting(scope, core).await?;
         let now = self.0.clock.now();
         let event = CoreEvent {
             id: EventId::from_ulid(self.0.ids.draw(now)),
@@ -47,34 +57,79 @@ impl Engine {
             data,
             at: now,
         };
-        let started = self.listeners(&program, &hosted, &event, 0);
+        let heard = self.hear_event(scope, &event, 0).await?;
         let mut transaction = self.0.database.begin().await?;
         // What was believed a moment ago is looked at once more, where it counts.
         let (status, _) = cores::hold_standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
         if !status.can_accept_work() {
             return Err(Error::NotRunning(status));
         }
-        events::add(&mut transaction, scope, &event, &started).await?;
+        events::add(&mut transaction, scope, &event, &heard.started).await?;
+        if !heard.awaited.is_empty() {
+            commit::apply(&mut transaction, wakings(scope, &heard.awaited, &event)).await?;
+        }
         transaction.commit().await?;
-        if !started.is_empty() {
+        if !(heard.started.is_empty() && heard.awaited.is_empty()) {
             self.work_waits();
         }
         Ok(Delivered {
             event_id: event.id,
-            executions: started.iter().map(|execution| execution.id).collect(),
+            executions: heard.started.iter().map(|execution| execution.id).collect(),
         })
     }
 
-    /// The executions that an event starts: one for each trigger and subscription of its Core that fits.
-    pub(crate) fn listeners(
+    /// Who hears an event: flows of its Core that listen, flows of other Cores that listen to this one, and executions of
+    /// its Core that wait for it.
+    pub(crate) async fn hear_event(
+        &self,
+        scope: TenantScope,
+        event: &CoreEvent,
+        depth: u16,
+    ) -> Result<Heard, Error> {
+        let hosted = self.hosted(scope, event.core_id).await?;
+        let program = self.program(scope, event.core_id, hosted.core.source.version).await?;
+        let mut started = self.listeners(&program, &hosted, event, &hosted, depth);
+        for subscriber in self.subscribers(scope, &hosted, &event.name).await? {
+            match self.foreign_listeners(scope, subscriber, event, &hosted, depth).await {
+                Ok(found) => started.extend(found),
+                Err(error) if error.is_passing() => return Err(error),
+                // What is wrong with one Core must not keep another from publishing.
+                Err(error) => tracing::warn!(%error, core = %subscriber, "a subscriber cannot hear an event"),
+            }
+        }
+        let awaited = self.awaiting(scope, event).await?;
+        Ok(Heard { started, awaited })
+    }
+
+    async fn foreign_listeners(
+        &self,
+        scope: TenantScope,
+        subscriber: CoreId,
+        event: &CoreEvent,
+        emitter: &HostedCore,
+        depth: u16,
+    ) -> Result<Vec<Execution>, Error> {
+        let hosted = self.hosted(scope, subscriber).await?;
+        if !hosted.core.status.can_accept_work() {
+            return Ok(Vec::new());
+        }
+        let program = self.program(scope, subscriber, hosted.core.source.version).await?;
+        Ok(self.listeners(&program, &hosted, event, emitter, depth))
+    }
+
+    /// The executions that an event of a Core starts in a Core, which may be the same: one for each trigger and
+    /// subscription that fits.
+    fn listeners(
         &self,
         program: &Program,
         hosted: &HostedCore,
         event: &CoreEvent,
+        emitter: &HostedCore,
         depth: u16,
     ) -> Vec<Execution> {
         let module = program.module();
-        let triggers = module.triggers.iter().filter_map(|trigger| match &trigger.kind {
+        let own = hosted.core.id == emitter.core.id;
+        let triggers = module.triggers.iter().filter(|_| own).filter_map(|trigger| match &trigger.kind {
             TriggerKind::Event { event: name, filter } if **name == *event.name => {
                 Some((&trigger.target_flow, filter.as_ref()))
             }
@@ -84,7 +139,10 @@ impl Engine {
             .subscriptions
             .iter()
             .filter(|subscription| *subscription.event == *event.name)
-            .filter(|subscription| subscription.from.as_deref().is_none_or(|from| from == "core://self"))
+            .filter(|subscription| match subscription.from.as_deref() {
+                None | Some("core://self") => own,
+                Some(from) => subscription::slug(from) == Some(emitter.core.slug.as_str()),
+            })
             .map(|subscription| (&subscription.flow, subscription.filter.as_ref()));
         let scope = EventScope { event, types: &module.types };
         triggers
@@ -93,12 +151,13 @@ impl Engine {
             .map(|(flow, _)| Execution {
                 id: ExecutionId::from_ulid(self.0.ids.draw(event.at)),
                 tenant_id: hosted.core.tenant_id,
-                core_id: event.core_id,
+                core_id: hosted.core.id,
                 flow: Arc::clone(flow),
                 source_version: hosted.core.source.version,
                 status: ExecutionStatus::Queued,
                 origin: Origin::Event(event.name.as_str().into()),
                 instance_key: None,
+                slots: None,
                 parent: None,
                 depth,
                 input: input(program, flow, event),

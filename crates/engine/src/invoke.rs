@@ -54,6 +54,7 @@ impl Engine {
             status: ExecutionStatus::Running,
             origin: Origin::Invoke,
             instance_key: invocation.instance_key.map(Into::into),
+            slots: None,
             parent: None,
             depth: 0,
             input: invocation.input,

@@ -17,6 +17,7 @@ mod decide;
 mod drive;
 mod effects;
 mod error;
+mod event_waits;
 mod events;
 mod ids;
 mod invoke;
@@ -25,6 +26,8 @@ mod models;
 mod node;
 pub mod plugins;
 mod resume;
+mod schedules;
+mod timers;
 mod told;
 mod wait;
 
@@ -47,6 +50,7 @@ pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use schedules::Declared;
 
 use calls::Awaited;
 use committer::Committer;
@@ -103,8 +107,8 @@ struct Inner {
     models: Models,
     /// Rung when there may be executions to take.
     work: Notify,
-    /// Rung when a deadline may be nearer than the one slept for.
-    deadlines: Notify,
+    /// Rung when a timer may be nearer than the one slept for.
+    timers: Notify,
     /// Executions under way in the background.
     background: Arc<Semaphore>,
     /// Where runs go that were dropped while the database says that this node is running them.
@@ -151,7 +155,7 @@ impl Engine {
                 node,
             }),
             work: Notify::new(),
-            deadlines: Notify::new(),
+            timers: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
             dropped,
             dropped_runs: Mutex::new(Some(dropped_runs)),

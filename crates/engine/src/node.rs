@@ -50,7 +50,7 @@ impl Engine {
         let engine = self.clone();
         tasks.spawn(async move { engine.take_work().await });
         let engine = self.clone();
-        tasks.spawn(async move { engine.watch_deadlines().await });
+        tasks.spawn(async move { engine.watch_timers().await });
         let engine = self.clone();
         tasks.spawn(async move { engine.hear().await });
         let engine = self.clone();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
-use scaigrid_persistence::checkpoints;
 use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::leases::{self, Claimed};
+use scaigrid_persistence::{checkpoints, event_waits, timers};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
@@ -259,7 +259,10 @@ impl Engine {
         let mut connection = self.0.database.read().await?;
         let pending = checkpoints::pending_of(&mut connection, scope, execution.id).await?;
         let called = executions::children(&mut connection, scope, execution.id).await?;
+        let cleared = timers::of_execution(&mut connection, scope, execution.id).await?;
+        let waits = event_waits::of_execution(&mut connection, scope, execution.id).await?;
         drop(connection);
+        let unwaited = waits.into_iter().map(|effect| (execution.id, effect)).collect();
         let orphaned: Vec<ExecutionId> =
             called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id).collect();
         execution.error = Some(describe(failure));
@@ -280,7 +283,7 @@ impl Engine {
             progress: Progress { snapshot: Snapshot::Keep, next_seq, owner: None, epoch },
         };
         let abandoned = pending.into_iter().map(|stored| stored.checkpoint.id).collect();
-        Ok(Unit { delivered, abandoned, ..Unit::new(scope.tenant_id(), now, change) })
+        Ok(Unit { delivered, abandoned, cleared, unwaited, ..Unit::new(scope.tenant_id(), now, change) })
     }
 
     /// Lets an execution that is in motion go on without anybody waiting for it.

@@ -196,6 +196,18 @@ pub struct Trigger {
     pub pointer: Arc<str>,
 }
 
+/// What becomes of a schedule's points in time that passed while no node was there to serve them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CatchUp {
+    /// They are left out.
+    Skip,
+    /// The last of them is served.
+    #[default]
+    Latest,
+    /// All of them are served, within bounds.
+    All,
+}
+
 /// What a trigger listens to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TriggerKind {
@@ -216,6 +228,8 @@ pub enum TriggerKind {
         cron: Arc<str>,
         /// An IANA time zone.
         timezone: Arc<str>,
+        /// What becomes of points that passed while nobody could serve them.
+        catch_up: CatchUp,
     },
     /// An event by name.
     Event {

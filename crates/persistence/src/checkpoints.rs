@@ -9,7 +9,7 @@ use scaigrid_checkpoints::{
     Assignee, AssigneeKind, By, Checkpoint, CheckpointStatus, EventKind, Expiry, ExpiryAction, HistoryEvent,
     NewCheckpoint, Priority, Resolution, Routing, State,
 };
-use scaigrid_scope::{CheckpointId, CoreId, Instant, SystemScope, TenantId, TenantScope, UserId};
+use scaigrid_scope::{CheckpointId, CoreId, Instant, TenantScope, UserId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::executions::{LoadedRow, Stored};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
 use crate::schema::{checkpoints, cores, executions};
+use crate::timers::{self, Owner, Timer};
 
 const TABLE: &str = "checkpoints";
 
@@ -386,37 +387,18 @@ pub async fn save_moved(tx: &mut Transaction, scope: TenantScope, stored: &Store
         checkpoints::updated_at.eq(row.updated_at),
     ));
     with!(tx, c => update.execute(c).await)?;
-    Ok(())
+    let owner = Owner::Checkpoint(stored.checkpoint.id);
+    match deadline(&stored.checkpoint) {
+        Some(timer) => timers::set(tx, scope, &timer).await,
+        None => timers::clear(tx, scope, &owner).await,
+    }
 }
 
-/// Pending checkpoints whose time is up, the longest overdue first.
-pub async fn overdue(
-    c: &mut Connection,
-    _system: &SystemScope,
-    now: Instant,
-    rows: i64,
-) -> Result<Vec<(TenantId, CheckpointId)>> {
-    let query = checkpoints::table
-        .filter(pending())
-        .filter(checkpoints::expires_at.is_not_null())
-        .filter(checkpoints::expires_at.le(Some(Stamp(now))))
-        .order(checkpoints::expires_at)
-        .limit(rows)
-        .select((checkpoints::tenant_id, checkpoints::id));
-    let found: Vec<(String, String)> = with!(c, c => query.load(c).await)?;
-    found
-        .into_iter()
-        .map(|(tenant, id)| Ok((column(TABLE, "tenant_id", &id, &tenant)?, column(TABLE, "id", &id, &id)?)))
-        .collect()
-}
-
-/// When the next pending checkpoint's time is up.
-pub async fn next_deadline(c: &mut Connection, _system: &SystemScope) -> Result<Option<Instant>> {
-    let query = checkpoints::table
-        .filter(pending())
-        .filter(checkpoints::expires_at.is_not_null())
-        .order(checkpoints::expires_at)
-        .select(checkpoints::expires_at);
-    let found: Option<Option<Stamp>> = with!(c, c => query.first(c).await.optional())?;
-    Ok(found.flatten().map(Instant::from))
+/// The timer of a checkpoint that has a deadline.
+pub(crate) fn deadline(checkpoint: &Checkpoint) -> Option<Timer> {
+    checkpoint.expiry.as_ref().map(|expiry| Timer {
+        owner: Owner::Checkpoint(checkpoint.id),
+        core_id: checkpoint.core_id,
+        due_at: expiry.at,
+    })
 }

@@ -6,10 +6,10 @@ use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Result, column};
-use crate::executions::{ExecutionRow, decode, encode};
+use crate::executions::{decode, encode};
 use crate::instant::Stamp;
 use crate::json::text_storable;
-use crate::schema::{core_events, executions};
+use crate::schema::core_events;
 use scaigrid_cores::execution::Execution;
 use scaigrid_ir::Value;
 
@@ -122,9 +122,5 @@ pub async fn add(
         core_events::at.eq(Stamp(event.at)),
     );
     with!(tx, c => diesel::insert_into(core_events::table).values(row).execute(c).await)?;
-    for execution in started {
-        let row = ExecutionRow::of(execution)?;
-        with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
-    }
-    Ok(())
+    crate::executions::add(tx, scope, started).await
 }

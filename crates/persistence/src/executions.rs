@@ -1,5 +1,7 @@
 //! Executions: their rows, their journals, and which node holds them.
 
+use std::num::NonZeroU32;
+
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
@@ -8,7 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope};
 
-use crate::database::{Connection, with};
+use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
@@ -42,6 +44,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) epoch: i64,
     pub(crate) started_at: Stamp,
     pub(crate) finished_at: Option<Stamp>,
+    pub(crate) slots: Option<i32>,
 }
 
 /// A row without its machine.
@@ -64,6 +67,7 @@ pub(crate) struct ShownRow {
     error: Option<Vec<u8>>,
     started_at: Stamp,
     finished_at: Option<Stamp>,
+    slots: Option<i32>,
 }
 
 /// A value as a column holds it.
@@ -101,6 +105,7 @@ impl ExecutionRow {
             epoch: 0,
             started_at: execution.started_at.into(),
             finished_at: execution.finished_at.map(Stamp),
+            slots: execution.slots.map(|slots| i32::try_from(slots.get()).unwrap_or(i32::MAX)),
         })
     }
 }
@@ -126,6 +131,7 @@ impl TryFrom<ShownRow> for Execution {
             status: column(TABLE, "status", id, &row.status)?,
             origin: column(TABLE, "origin", id, &row.origin)?,
             instance_key: row.instance_key.map(Into::into),
+            slots: row.slots.and_then(|slots| NonZeroU32::new(slots.cast_unsigned())),
             parent,
             depth: u16::try_from(row.depth)
                 .map_err(|error| Error::inconsistent(TABLE, "depth", id, error))?,
@@ -164,6 +170,16 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
     }
     let row = with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?;
     row.map(Execution::try_from).transpose()
+}
+
+/// Keeps executions that are queued, of one tenant.
+pub async fn add(tx: &mut Transaction, scope: TenantScope, queued: &[Execution]) -> Result<()> {
+    for execution in queued {
+        debug_assert_eq!(execution.tenant_id, scope.tenant_id(), "they are of one tenant");
+        let row = ExecutionRow::of(execution)?;
+        with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
+    }
+    Ok(())
 }
 
 /// The executions that a filter shows, newest first, after the one that the last page ended with.

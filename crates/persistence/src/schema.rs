@@ -395,6 +395,7 @@ diesel::table! {
         epoch -> BigInt,
         started_at -> Moment,
         finished_at -> Nullable<Moment>,
+        slots -> Nullable<Integer>,
     }
 }
 
@@ -485,6 +486,74 @@ diesel::table! {
         name -> Text,
         data -> Binary,
         at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    timers (tenant_id, kind, owner, effect) {
+        tenant_id -> Text,
+        kind -> Text,
+        owner -> Text,
+        effect -> Integer,
+        core_id -> Text,
+        due_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    event_waits (tenant_id, execution_id, effect) {
+        tenant_id -> Text,
+        execution_id -> Text,
+        effect -> Integer,
+        core_id -> Text,
+        name -> Text,
+        source_version -> Integer,
+        pointer -> Text,
+        captured -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_schedules (tenant_id, core_id, name) {
+        tenant_id -> Text,
+        core_id -> Text,
+        name -> Text,
+        flow -> Text,
+        cron -> Text,
+        timezone -> Text,
+        catch_up -> Text,
+        last_slot -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    core_subscriptions (tenant_id, core_id, from_slug, event) {
+        tenant_id -> Text,
+        core_id -> Text,
+        from_slug -> Text,
+        event -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_instances (tenant_id, core_id, key) {
+        tenant_id -> Text,
+        core_id -> Text,
+        key -> Text,
+        activated_at -> Moment,
     }
 }
 
@@ -698,6 +767,8 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
+diesel::allow_tables_to_appear_in_same_query!(core_subscriptions, cores);
+diesel::allow_tables_to_appear_in_same_query!(core_instances, executions, timers);
 diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     users,

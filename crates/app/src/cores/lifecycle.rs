@@ -2,7 +2,7 @@
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{Action, Core, FollowUp, LastError, Outcome, Status, Transition};
-use scaigrid_engine::{Engine, Refusal};
+use scaigrid_engine::{Declared, Engine, Refusal};
 use scaigrid_ir::Diagnostic;
 use scaigrid_persistence::{Revised, Transaction, Written, audit, cores, executions, tenants};
 use scaigrid_scope::{Authorized, CoreId, Instant, TenantScope, perm};
@@ -73,6 +73,7 @@ impl App {
         let status = |core: &Core| json!({"status": core.status.as_str(), "last_error": core.last_error.as_ref().map(|error| &error.message)});
         let changes = diff(&status(&before.value), &status(moved), &[]);
         let record = self.core_record(by, request, audited, moved.id, changes);
+        let declared = declared(moved).await?;
         let mut transaction = self.0.database.begin().await?;
         let scope = by.tenant_scope();
         if moved.status == Status::Running {
@@ -83,9 +84,21 @@ impl App {
             Written::Missing => return Err(Error::NotFound(Resource::Core)),
             Written::Stale => return Ok(None),
         }
+        self.arrange(&mut transaction, scope, moved, declared.as_ref()).await?;
         audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
         Ok(Some(before.revision + 1))
+    }
+
+    /// Brings what the engine watches for a Core in line with how it is stored from now on.
+    pub(super) async fn arrange(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        core: &Core,
+        declared: Option<&Declared>,
+    ) -> Result<(), Error> {
+        Ok(self.0.engine.arrange(tx, scope, (core.id, core.status), declared).await?)
     }
 
     /// What has to be done once a move is stored.
@@ -207,6 +220,7 @@ impl App {
             _ => return Ok(()),
         };
         let (core, _) = check_and_start(core, self.now()).await?;
+        let declared = declared(&core).await?;
         let mut transaction = self.0.database.begin().await?;
         if core.status == Status::Running {
             match self.may_run(&mut transaction, scope).await {
@@ -219,12 +233,23 @@ impl App {
         if written == Written::Done {
             let runs = core.status == Status::Running;
             let action = if runs { AuditAction::CoreStart } else { AuditAction::CoreFail };
+            self.arrange(&mut transaction, scope, &core, declared.as_ref()).await?;
             self.record_move(&mut transaction, action, &found.value, &core, self.now()).await?;
             transaction.commit().await?;
             self.core_changed(id);
         }
         Ok(())
     }
+}
+
+/// What the program of a Core that runs declares; none of one that does not.
+pub(super) async fn declared(core: &Core) -> Result<Option<Declared>, Error> {
+    if core.status != Status::Running {
+        return Ok(None);
+    }
+    let program = std::sync::Arc::clone(&core.source.program);
+    let read = tokio::task::spawn_blocking(move || Declared::of(&program)).await;
+    read.map(Some).map_err(Error::internal)
 }
 
 /// Checks a Core that is starting: it runs then, or is in error, with what was found.

@@ -201,6 +201,7 @@ impl App {
         let changes = diff(&described(&before.value), &described(&after), &[]);
         let record = self.core_record(by, request, action, after.id, changes);
         let scope = by.tenant_scope();
+        let declared = if new_program { lifecycle::declared(&after).await? } else { None };
         let mut transaction = self.0.database.begin().await?;
         let written = cores::save(&mut transaction, scope, &after, before.revision, &self.0.vault).await?;
         match written {
@@ -210,6 +211,7 @@ impl App {
         }
         if new_program {
             cores::add_version(&mut transaction, scope, &after, by.user_id()).await?;
+            self.arrange(&mut transaction, scope, &after, declared.as_ref()).await?;
         }
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;

@@ -371,12 +371,14 @@ impl App {
                 for (core, before) in holds::hold(tx, own, &why).await? {
                     let record = record(AuditAction::CoreSuspend, core, before, Status::Suspended);
                     audit::add(tx, &record).await?;
+                    self.0.engine.arrange(tx, own, (core, Status::Suspended), None).await?;
                     moved.push(core);
                 }
             } else {
                 for core in holds::release(tx, own, &[MODULE_DISABLED, TENANT_SUSPENDED], now).await? {
                     let record = record(AuditAction::CoreResume, core, Status::Suspended, Status::Running);
                     audit::add(tx, &record).await?;
+                    self.0.engine.arrange(tx, own, (core, Status::Running), None).await?;
                     moved.push(core);
                 }
             }

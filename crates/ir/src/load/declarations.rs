@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::diagnostic::codes;
 use crate::graph::back_edges;
 use crate::module::{
-    Avatar, ConfigDecl, Constraints, Flow, Identity, Instance, InstanceMode, MemoryDecl, ModelDecl, Module,
+    Avatar, CatchUp, ConfigDecl, Constraints, Flow, Identity, Instance, InstanceMode, MemoryDecl, ModelDecl, Module,
     Overflow, Param, PluginDecl, Subscription, Trigger, TriggerKind,
 };
 use crate::types::Type;
@@ -332,7 +332,9 @@ fn trigger(node: &Node<'_>, findings: &mut Findings) -> Option<Trigger> {
                 );
             }
             let timezone = node.text("timezone", findings).unwrap_or_else(|| Arc::from("UTC"));
-            TriggerKind::Schedule { cron, timezone }
+            let ways = [("skip", CatchUp::Skip), ("latest", CatchUp::Latest), ("all", CatchUp::All)];
+            let catch_up = node.word("catch_up", &ways, findings).unwrap_or_default();
+            TriggerKind::Schedule { cron, timezone, catch_up }
         }
         _ => TriggerKind::Event {
             event: node.required_text("event", findings),

@@ -1,7 +1,7 @@
 //! Rows as PostgreSQL statements: one per table and kind of change, its columns travelling as arrays (`UNNEST`), so that a
 //! statement's text does not depend on how many rows there are and is prepared once per connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -9,15 +9,18 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use super::judge::MemoryKey;
-use super::rows::{Abandoned, Event, Inbox, Journal, Memory, Proceeded, Rows, Taken};
+use super::rows::{Abandoned, Event, Inbox, Journal, Memory, Proceeded, Rows, Taken, Unwaited};
 use crate::audit::AuditRow;
 use crate::checkpoints::CheckpointRow;
+use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
 use crate::instant::{Moment, Stamp};
+use crate::timers::{Owner, Timer};
+use scaigrid_scope::Instant;
 
 /// The statements of all rows, in rounds: what is made, then what changes it, then what changes only what it finds as it
-/// was. Within a round no two touch the same row.
-pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 3] {
+/// was, then timers, whose rows everybody locks last. Within a round no two touch the same row.
+pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     let (mut made, mut changed, mut settled) = (Vec::new(), Vec::new(), Vec::new());
     made.extend(begun(rows.begun));
     made.extend(journal(rows.journal));
@@ -25,13 +28,15 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 3] {
     made.extend(memory(rows.memory));
     made.extend(events(rows.events));
     made.extend(taken(rows.taken));
+    made.extend(waits(rows.waits));
     made.extend(audit(rows.audit));
+    changed.extend(unwaited(rows.unwaited));
     changed.extend(proceeded(rows.proceeded));
     changed.extend(decided(rows.decided));
     changed.extend(delivered(rows.inbox));
     settled.extend(woken(rows.woken));
     settled.extend(abandoned(rows.abandoned));
-    [made, changed, settled]
+    [made, changed, settled, timers(rows.timers).collect()]
 }
 
 /// A statement over arrays of columns. Its text is one of a fixed few, so it is prepared once per connection.
@@ -109,12 +114,12 @@ fn begun(rows: Vec<ExecutionRow>) -> Option<Columns> {
         rows,
         "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, instance_key, \
          parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, snapshot_seq, owner, epoch, \
-         started_at, finished_at) SELECT * FROM UNNEST(",
+         started_at, finished_at, slots) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status, Text origin,
         TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth, Bytes input,
         BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq, Big snapshot_seq,
-        TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at,
+        TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at, IntOrNull slots,
     )
 }
 
@@ -227,6 +232,64 @@ fn audit(rows: Vec<AuditRow>) -> Option<Columns> {
         TextOrNull actor_email, Text actor_type, Text resource_type, Text resource_id, Text status, Json changes,
         TextOrNull request_id, TextOrNull ip_address, TextOrNull user_agent, TextOrNull module,
     )
+}
+
+fn waits(rows: Vec<WaitRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO event_waits (tenant_id, execution_id, effect, core_id, name, source_version, pointer, \
+         captured) SELECT * FROM UNNEST(",
+        ")",
+        Text tenant_id, Text execution_id, Int effect, Text core_id, Text name, Int source_version, Text pointer,
+        BytesOrNull captured,
+    )
+}
+
+fn unwaited(rows: Vec<Unwaited>) -> Option<Columns> {
+    statement!(
+        rows,
+        "DELETE FROM event_waits w USING UNNEST(",
+        ") AS u (tenant_id, execution_id, effect) WHERE w.tenant_id = u.tenant_id \
+         AND w.execution_id = u.execution_id AND w.effect = u.effect",
+        Text tenant_id, Text execution_id, Int effect,
+    )
+}
+
+/// A timer's columns.
+struct Timed {
+    tenant_id: String,
+    kind: &'static str,
+    owner: String,
+    effect: i32,
+    core_id: String,
+    due_at: Stamp,
+}
+
+/// Timers that are set, and those that are removed, in the order of their keys.
+fn timers(rows: BTreeMap<(String, Owner), Option<Timer>>) -> impl Iterator<Item = Columns> {
+    let (mut set, mut cleared) = (Vec::new(), Vec::new());
+    for ((tenant_id, place), timer) in rows {
+        let (kind, owner, effect) = place.columns();
+        let (target, core_id, due_at) = match timer {
+            Some(timer) => (&mut set, timer.core_id.to_string(), Stamp(timer.due_at)),
+            None => (&mut cleared, String::new(), Stamp(Instant::default())),
+        };
+        target.push(Timed { tenant_id, kind, owner, effect, core_id, due_at });
+    }
+    let set = statement!(
+        set,
+        "INSERT INTO timers (tenant_id, kind, owner, effect, core_id, due_at) SELECT * FROM UNNEST(",
+        ") ON CONFLICT (tenant_id, kind, owner, effect) DO UPDATE SET due_at = EXCLUDED.due_at",
+        Text tenant_id, Name kind, Text owner, Int effect, Text core_id, At due_at,
+    );
+    let cleared = statement!(
+        cleared,
+        "DELETE FROM timers t USING UNNEST(",
+        ") AS u (tenant_id, kind, owner, effect) WHERE t.tenant_id = u.tenant_id AND t.kind = u.kind \
+         AND t.owner = u.owner AND t.effect = u.effect",
+        Text tenant_id, Name kind, Text owner, Int effect,
+    );
+    set.into_iter().chain(cleared)
 }
 
 /// What is remembered and what is forgotten.

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 
 use super::{Change, MemoryWrite, Unit, Verdict};
 use crate::json::text_storable;
+use crate::timers::Owner;
 use scaigrid_cores::execution::ExecutionStatus;
 
 /// The place of a memory entry.
@@ -29,6 +30,8 @@ pub(super) struct Facts {
     pub(super) accepting: HashSet<CoreId>,
     /// Executions with something in their inbox, by effect.
     pub(super) inbox: HashMap<ExecutionId, HashSet<u32>>,
+    /// When the timers are due that units carry out.
+    pub(super) timers: HashMap<(TenantId, Owner), Instant>,
 }
 
 /// Where an execution stands.
@@ -53,6 +56,7 @@ pub(super) struct Wanted {
     pub(super) memory: Vec<MemoryKey>,
     pub(super) cores: Vec<CoreId>,
     pub(super) inboxes: Vec<ExecutionId>,
+    pub(super) timers: Vec<(TenantId, Owner)>,
 }
 
 impl Wanted {
@@ -70,6 +74,7 @@ impl Wanted {
                 }
             }
             wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
+            wanted.timers.extend(unit.fired.as_ref().map(|timer| (unit.tenant_id, timer.owner.clone())));
             wanted.checkpoints.extend(unit.decided.as_ref().map(|checkpoint| checkpoint.id));
             wanted
                 .memory
@@ -80,6 +85,7 @@ impl Wanted {
         tidy(&mut wanted.memory);
         tidy(&mut wanted.cores);
         tidy(&mut wanted.inboxes);
+        tidy(&mut wanted.timers);
         wanted
     }
 }
@@ -125,6 +131,12 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     if unit.decided.as_ref().is_some_and(|checkpoint| !facts.pending.contains(&checkpoint.id)) {
         return Verdict::CheckpointDecided;
     }
+    if let Some(timer) = &unit.fired {
+        let place = (unit.tenant_id, timer.owner.clone());
+        if facts.timers.get(&place) != Some(&timer.due_at) {
+            return Verdict::TimerGone;
+        }
+    }
     let changed = unit.memory.iter().any(|write| {
         write.expected_version.is_some_and(|version| {
             facts.memory.get(&memory_key(write)).copied().unwrap_or(NO_VERSION) != version
@@ -149,6 +161,16 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     }
     for id in &unit.abandoned {
         facts.pending.remove(id);
+    }
+    if let Some(timer) = &unit.fired {
+        facts.timers.remove(&(unit.tenant_id, timer.owner.clone()));
+    }
+    for timer in &unit.timers {
+        let place = (unit.tenant_id, timer.owner.clone());
+        facts.timers.entry(place).and_modify(|due_at| *due_at = timer.due_at);
+    }
+    for owner in &unit.cleared {
+        facts.timers.remove(&(unit.tenant_id, owner.clone()));
     }
     for write in &unit.memory {
         let key = memory_key(write);

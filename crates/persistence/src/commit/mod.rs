@@ -23,8 +23,10 @@ use scaigrid_webhooks::{Event, EventType};
 
 use crate::database::{Bell, Engine, Transaction};
 use crate::error::Result;
+use crate::event_waits::EventWait;
 use crate::events::CoreEvent;
 use crate::outbox;
+use crate::timers::{Owner, Timer};
 
 /// One step of one execution, to become durable as a whole or not at all.
 #[derive(Debug, Clone)]
@@ -53,6 +55,16 @@ pub struct Unit {
     pub taken: Vec<u32>,
     /// What other executions wait for, or are to be told.
     pub delivered: Vec<Delivery>,
+    /// Timers that are set, or set anew. Those of checkpoints go with their checkpoints.
+    pub timers: Vec<Timer>,
+    /// What has no timer any more.
+    pub cleared: Vec<Owner>,
+    /// The timer that this step carries out. It must still stand as it was seen, and is gone afterwards.
+    pub fired: Option<Timer>,
+    /// Events that are waited for from now on.
+    pub waits: Vec<EventWait>,
+    /// Effects that wait for no event any more.
+    pub unwaited: Vec<(ExecutionId, u32)>,
     /// What changed, for the audit.
     pub audit: Vec<AuditRecord>,
     /// What webhooks are told of it: what the audit says included, where somebody listens.
@@ -75,6 +87,11 @@ impl Unit {
             started: Vec::new(),
             taken: Vec::new(),
             delivered: Vec::new(),
+            timers: Vec::new(),
+            cleared: Vec::new(),
+            fired: None,
+            waits: Vec::new(),
+            unwaited: Vec::new(),
             audit: Vec::new(),
             told: Vec::new(),
         }
@@ -203,6 +220,8 @@ pub enum Verdict {
     MemoryChanged,
     /// The Core takes no new work; nothing was written.
     CoreNotRunning,
+    /// Somebody else has fired, moved or removed the timer; nothing was written.
+    TimerGone,
 }
 
 /// Applies units in one transaction, in order; says what became of each.

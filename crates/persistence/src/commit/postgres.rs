@@ -5,15 +5,17 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::future::{try_join, try_join_all};
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId};
+use futures_util::future::{try_join, try_join_all, try_join3};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 
 use super::columns::rounds;
 use super::judge::{Facts, MemoryKey, NO_VERSION, Standing, Wanted, judge};
 use super::rows::{Rows, execution_id};
 use super::{Unit, Verdict};
 use crate::error::{Result, column};
-use crate::schema::{checkpoints, core_memory, cores, execution_inbox, executions};
+use crate::instant::Stamp;
+use crate::schema::{checkpoints, core_memory, cores, execution_inbox, executions, timers};
+use crate::timers::Owner;
 
 pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
     let mut facts = read(&*c, &units).await?;
@@ -31,7 +33,7 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
     Ok(verdicts)
 }
 
-/// Reads and locks what the units expect, always in the order Cores, executions, checkpoints, memory, each by key: two
+/// Reads and locks what the units expect, always in the order Cores, executions, checkpoints, timers, memory, each by key: two
 /// nodes that want the same rows wait for each other, but never both.
 ///
 /// What does not depend on each other is sent together. An inbox is read once its execution is locked: whoever delivers
@@ -40,9 +42,10 @@ async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
     let (accepting, executions) =
         try_join(accepting(c, &wanted.cores), standings(c, &wanted.executions)).await?;
-    let (pending, inbox) =
-        try_join(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes)).await?;
-    let mut facts = Facts { executions, pending, accepting, inbox, ..Facts::default() };
+    let (pending, inbox, timers) =
+        try_join3(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes), due(c, &wanted.timers))
+            .await?;
+    let mut facts = Facts { executions, pending, accepting, inbox, timers, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {
         let tenant = tenant_of(units, key.0);
@@ -127,6 +130,36 @@ async fn pending(mut c: &AsyncPgConnection, wanted: &[CheckpointId]) -> Result<H
     rows.iter().map(|id| column("checkpoints", "id", id, id)).collect()
 }
 
+/// When the timers are due that are to be carried out. Others of the same execution are locked with them, which harms nobody:
+/// whoever touches them has locked the execution.
+async fn due(
+    mut c: &AsyncPgConnection,
+    wanted: &[(TenantId, Owner)],
+) -> Result<HashMap<(TenantId, Owner), Instant>> {
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let tenants: Vec<String> = wanted.iter().map(|(tenant, _)| tenant.to_string()).collect();
+    let owners: Vec<(&str, String, i32)> = wanted.iter().map(|(_, owner)| owner.columns()).collect();
+    let kinds: Vec<&str> = owners.iter().map(|(kind, ..)| *kind).collect();
+    let texts: Vec<&str> = owners.iter().map(|(_, text, _)| text.as_str()).collect();
+    let rows: Vec<(String, String, String, i32, Stamp)> = timers::table
+        .filter(timers::tenant_id.eq_any(tenants))
+        .filter(timers::kind.eq_any(kinds))
+        .filter(timers::owner.eq_any(texts))
+        .order((timers::tenant_id, timers::kind, timers::owner, timers::effect))
+        .select((timers::tenant_id, timers::kind, timers::owner, timers::effect, timers::due_at))
+        .for_update()
+        .load(&mut c)
+        .await?;
+    rows.into_iter()
+        .map(|(tenant, kind, owner, effect, due_at)| {
+            let tenant = column("timers", "tenant_id", &owner, &tenant)?;
+            Ok(((tenant, Owner::of_columns(&kind, &owner, effect)?), due_at.into()))
+        })
+        .collect()
+}
+
 async fn accepting(mut c: &AsyncPgConnection, wanted: &[CoreId]) -> Result<HashSet<CoreId>> {
     if wanted.is_empty() {
         return Ok(HashSet::new());
@@ -178,7 +211,7 @@ fn tenant_of(units: &[Unit], core: CoreId) -> String {
         .unwrap_or_default()
 }
 
-/// Writes in three rounds. The statements of a round touch different rows, so it does not matter which comes first, and
+/// Writes in rounds. The statements of a round touch different rows, so it does not matter which comes first, and
 /// they are sent without waiting for each other's answers.
 async fn write(c: &AsyncPgConnection, rows: Rows) -> Result<()> {
     for round in rounds(rows) {

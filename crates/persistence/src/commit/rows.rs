@@ -1,18 +1,20 @@
 //! Units taken apart into the rows of each table, ready to be written with one statement per table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use scaigrid_scope::{ExecutionId, Instant, TenantId};
 
 use super::judge::{MemoryKey, memory_key};
 use super::{Change, Snapshot, Unit};
 use crate::audit::AuditRow;
-use crate::checkpoints::CheckpointRow;
+use crate::checkpoints::{CheckpointRow, deadline};
 use crate::error::Result;
+use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
 use crate::executions::encode;
 use crate::instant::Stamp;
 use crate::json::text_storable;
+use crate::timers::{Owner, Timer};
 
 /// The rows of all units that passed.
 #[derive(Debug, Default)]
@@ -29,6 +31,10 @@ pub(super) struct Rows {
     /// Executions whose waiting may be over.
     pub(super) woken: Vec<String>,
     pub(super) taken: Vec<Taken>,
+    /// What becomes of timers, by tenant and owner: the last word of all units.
+    pub(super) timers: BTreeMap<(String, Owner), Option<Timer>>,
+    pub(super) waits: Vec<WaitRow>,
+    pub(super) unwaited: Vec<Unwaited>,
     pub(super) audit: Vec<AuditRow>,
 }
 
@@ -88,6 +94,14 @@ pub(super) struct Inbox {
     pub(super) outcome: Vec<u8>,
 }
 
+/// An effect that waits for no event any more.
+#[derive(Debug)]
+pub(super) struct Unwaited {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) effect: i32,
+}
+
 /// What was taken out of an inbox.
 #[derive(Debug)]
 pub(super) struct Taken {
@@ -112,11 +126,25 @@ impl Rows {
         }
         for (checkpoint, effect) in &unit.opened {
             self.opened.push(CheckpointRow::of(checkpoint, *effect));
+            self.set_timers(&tenant, deadline(checkpoint));
         }
         if let Some(checkpoint) = &unit.decided {
             self.decided.push(CheckpointRow::of(checkpoint, 0));
+            self.clear_timers(&tenant, deadline(checkpoint).map(|timer| timer.owner));
         }
         let at = Stamp(unit.at);
+        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Checkpoint));
+        self.clear_timers(&tenant, unit.fired.map(|timer| timer.owner));
+        self.clear_timers(&tenant, unit.cleared);
+        self.set_timers(&tenant, unit.timers);
+        for wait in &unit.waits {
+            self.waits.push(WaitRow::of(tenant.clone(), wait)?);
+        }
+        self.unwaited.extend(unit.unwaited.iter().map(|(id, effect)| Unwaited {
+            tenant_id: tenant.clone(),
+            execution_id: id.to_string(),
+            effect: effect.cast_signed(),
+        }));
         self.abandoned.extend(unit.abandoned.iter().map(|id| Abandoned { id: id.to_string(), at }));
         for write in unit.memory {
             let value = write.value.as_ref().map(encode).transpose()?;
@@ -156,6 +184,15 @@ impl Rows {
             self.audit.push(AuditRow::of(record)?);
         }
         Ok(())
+    }
+
+    fn set_timers(&mut self, tenant: &str, timers: impl IntoIterator<Item = Timer>) {
+        let set = timers.into_iter().map(|timer| ((tenant.to_owned(), timer.owner.clone()), Some(timer)));
+        self.timers.extend(set);
+    }
+
+    fn clear_timers(&mut self, tenant: &str, owners: impl IntoIterator<Item = Owner>) {
+        self.timers.extend(owners.into_iter().map(|owner| ((tenant.to_owned(), owner), None)));
     }
 
     /// Removes the place that was kept for an entry, unless a unit has filled it.

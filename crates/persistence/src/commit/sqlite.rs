@@ -10,11 +10,13 @@ use super::rows::{Memory, Proceeded, Rows};
 use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
+use crate::instant::Stamp;
 use crate::schema::{
-    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, execution_inbox, executions,
-    journal,
+    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, event_waits,
+    execution_inbox, executions, journal, timers,
 };
 use crate::sqlite::SqliteConnection;
+use crate::timers::{Owner, Timer};
 
 pub(super) async fn apply(c: &mut SqliteConnection, units: Vec<Unit>) -> Result<Vec<Verdict>> {
     c.spawn_blocking(move |c| Ok(apply_now(c, units))).await?
@@ -53,6 +55,15 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         if status.as_deref() == Some("pending") {
             facts.pending.insert(id);
         }
+    }
+    for (tenant, owner) in wanted.timers {
+        let (kind, text, effect) = owner.columns();
+        let due_at: Option<Stamp> = timers::table
+            .find((tenant.to_string(), kind, text, effect))
+            .select(timers::due_at)
+            .get_result(c)
+            .optional()?;
+        facts.timers.extend(due_at.map(|due_at| ((tenant, owner), due_at.into())));
     }
     for key in wanted.memory {
         let tenant = tenant_of(units, key.0);
@@ -162,6 +173,16 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
             .set(executions::status.eq("queued"))
             .execute(c)?;
     }
+    for row in &rows.waits {
+        diesel::insert_into(event_waits::table).values(row).execute(c)?;
+    }
+    for row in rows.unwaited {
+        let place = (row.tenant_id, row.execution_id, row.effect);
+        diesel::delete(event_waits::table.find(place)).execute(c)?;
+    }
+    for ((tenant, owner), timer) in rows.timers {
+        time(c, tenant, &owner, timer)?;
+    }
     for row in &rows.audit {
         diesel::insert_into(audit_records::table).values(row).execute(c)?;
         diesel::insert_into(audit_unsealed::table).values(row.unsealed()).execute(c)?;
@@ -187,6 +208,25 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
         diesel::update(target).set((standing, state)).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
+}
+
+fn time(c: &mut Sync, tenant: String, owner: &Owner, timer: Option<Timer>) -> Result<()> {
+    let (kind, text, effect) = owner.columns();
+    let Some(timer) = timer else {
+        diesel::delete(timers::table.find((tenant, kind, text, effect))).execute(c)?;
+        return Ok(());
+    };
+    diesel::replace_into(timers::table)
+        .values((
+            timers::tenant_id.eq(tenant),
+            timers::kind.eq(kind),
+            timers::owner.eq(text),
+            timers::effect.eq(effect),
+            timers::core_id.eq(timer.core_id.to_string()),
+            timers::due_at.eq(Stamp(timer.due_at)),
+        ))
+        .execute(c)?;
+    Ok(())
 }
 
 fn decide(c: &mut Sync, row: CheckpointRow) -> Result<()> {

@@ -73,6 +73,7 @@ fn execution(number: u128) -> Execution {
         status: ExecutionStatus::Suspended,
         origin: Origin::Invoke,
         instance_key: None,
+        slots: None,
         parent: None,
         depth: 0,
         input: Value::from([("n", Value::Int(1))]),

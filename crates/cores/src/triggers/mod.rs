@@ -1,0 +1,3 @@
+//! What starts the flows of a Core by itself.
+
+pub mod schedule;

@@ -1,0 +1,150 @@
+//! Executions that wait for events. A wait and its end are written with the commit that they belong to; an event that comes
+//! takes up the waits that were durable before it was published.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use scaigrid_ir::Value;
+use scaigrid_persistence::commit::{Change, Delivery, Unit};
+use scaigrid_persistence::event_waits::{self, EventWait};
+use scaigrid_persistence::events::CoreEvent;
+use scaigrid_persistence::timers::{Owner, Timer};
+use scaigrid_runtime::journal::Entry;
+use scaigrid_runtime::{Effect, EffectKind, Failure, Outcome, Program};
+use scaigrid_scope::{Instant, TenantScope};
+
+use crate::drive::{Run, encode_outcome};
+use crate::effects::answer_now;
+use crate::resume::answer;
+use crate::{Engine, Error};
+
+/// The most characters of the name of an event that can be waited for.
+const NAME_AT_MOST: usize = 200;
+/// Executions that one event wakes at most, the oldest first.
+const WOKEN_AT_MOST: i64 = 20_000;
+
+impl Engine {
+    /// Begins to wait for an event.
+    pub(crate) fn wait_for_event(&self, run: &mut Run, effect: Effect, now: Instant) -> Result<(), Error> {
+        let EffectKind::WaitEvent(request) = &effect.kind else { return Ok(()) };
+        let id = effect.id;
+        if request.name.chars().count() > NAME_AT_MOST {
+            let message = format!("the name of an event has at most {NAME_AT_MOST} characters");
+            run.done.entries.push(Entry::Effect { effect, outcome: None });
+            return answer_now(run, id, Outcome::Error(Failure::new("EVENT_NAME_INVALID", message)));
+        }
+        let core_id = run.execution.core_id;
+        run.done.waits.push(EventWait {
+            execution_id: run.execution.id,
+            effect: id.0,
+            core_id,
+            name: request.name.to_string(),
+            source_version: run.execution.source_version,
+            pointer: effect.pointer.to_string(),
+            captured: request.filtered.then(|| request.captured.clone()),
+        });
+        if let Some(timeout) = request.timeout {
+            let owner = Owner::EventWait { execution: run.execution.id, effect: id.0 };
+            run.done.timers.push(Timer { owner, core_id, due_at: now.plus(timeout) });
+        }
+        run.done.entries.push(Entry::Effect { effect, outcome: None });
+        Ok(())
+    }
+
+    /// The waits for an event of a Core that it ends.
+    pub(crate) async fn awaiting(
+        &self,
+        scope: TenantScope,
+        event: &CoreEvent,
+    ) -> Result<Vec<EventWait>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let waiting =
+            event_waits::list(&mut connection, scope, event.core_id, &event.name, WOKEN_AT_MOST).await?;
+        drop(connection);
+        let mut awaited = Vec::with_capacity(waiting.len());
+        for wait in waiting {
+            if wait.captured.is_none() {
+                awaited.push(wait);
+                continue;
+            }
+            let program = self.program(scope, wait.core_id, wait.source_version).await?;
+            if passes(&program, &wait, event) {
+                awaited.push(wait);
+            }
+        }
+        Ok(awaited)
+    }
+
+    /// Ends the waits for an event that an execution publishes, its own among them.
+    pub(crate) async fn wake_for_event(
+        &self,
+        run: &mut Run,
+        awaited: Vec<EventWait>,
+        event: &CoreEvent,
+    ) -> Result<(), Error> {
+        let mut own: Vec<u32> = Vec::new();
+        for wait in awaited {
+            let owner = Owner::EventWait { execution: wait.execution_id, effect: wait.effect };
+            let place = (wait.execution_id, wait.effect);
+            // One and the same run may publish a name twice before anything is durable.
+            if run.done.unwaited.contains(&place) {
+                continue;
+            }
+            run.done.unwaited.push(place);
+            run.done.cleared.push(owner);
+            if wait.execution_id == run.execution.id {
+                own.push(wait.effect);
+            } else {
+                run.done.delivered.push(delivery(&wait, event));
+            }
+        }
+        // Waits of this run that are not durable yet.
+        let program = Arc::clone(&run.program);
+        let (heard, waiting) = std::mem::take(&mut run.done.waits)
+            .into_iter()
+            .partition(|wait| wait.name == event.name && passes(&program, wait, event));
+        run.done.waits = waiting;
+        for wait in heard {
+            own.push(wait.effect);
+            let effect = wait.effect;
+            run.done.timers.retain(
+                |timer| !matches!(timer.owner, Owner::EventWait { effect: timed, .. } if timed == effect),
+            );
+        }
+        for effect in own {
+            answer(run, effect, Outcome::Value(told(event)));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an event is the one that is waited for.
+fn passes(program: &Program, wait: &EventWait, event: &CoreEvent) -> bool {
+    let _ = (program, event);
+    wait.captured.is_none()
+}
+
+/// What an execution that waited gets: `{event, data}`.
+fn told(event: &CoreEvent) -> Value {
+    let fields = [("event", Value::String(event.name.as_str().into())), ("data", event.data.clone())];
+    Value::Object(Arc::new(
+        fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect::<BTreeMap<_, _>>(),
+    ))
+}
+
+fn delivery(wait: &EventWait, event: &CoreEvent) -> Delivery {
+    let outcome = encode_outcome(&Outcome::Value(told(event)));
+    Delivery { to: wait.execution_id, effect: wait.effect, outcome }
+}
+
+/// What ends waits for an event from outside: a unit for each, so that one that has ended in between harms no other.
+pub(crate) fn wakings(scope: TenantScope, awaited: &[EventWait], event: &CoreEvent) -> Vec<Unit> {
+    let waking = |wait: &EventWait| {
+        let mut unit = Unit::new(scope.tenant_id(), event.at, Change::Keep { id: wait.execution_id });
+        unit.delivered.push(delivery(wait, event));
+        unit.unwaited.push((wait.execution_id, wait.effect));
+        unit.cleared.push(Owner::EventWait { execution: wait.execution_id, effect: wait.effect });
+        unit
+    };
+    awaited.iter().map(waking).collect()
+}

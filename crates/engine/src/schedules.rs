@@ -1,0 +1,245 @@
+//! What a program declares about times and other Cores' events: brought in line with its Core's life, and carried out.
+//!
+//! A slot is one point in time of a schedule. It is served by whoever takes the schedule's timer, in the transaction in
+//! which the execution begins, the slot is noted and the next timer is set: once, on any number of nodes.
+
+use std::sync::Arc;
+
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
+use scaigrid_cores::triggers::schedule::Schedule;
+use scaigrid_cores::{Status, subscription};
+use scaigrid_ir::module::{Module, TriggerKind};
+use scaigrid_ir::{Diagnostic, Value, diagnostic::codes, load};
+use scaigrid_persistence::schedules::{self, StoredSchedule};
+use scaigrid_persistence::timers::{self, Owner, Timer};
+use scaigrid_persistence::{Transaction, cores, executions, subscriptions, tenants};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+
+use crate::{Engine, Error};
+
+/// The most characters of a name that is looked up by.
+const NAME_AT_MOST: usize = 200;
+
+/// What a program declares that its Core must be ready for while it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    schedules: Vec<StoredSchedule>,
+    /// Events of other Cores: where they come from, and their names.
+    subscriptions: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Declared {
+    /// What a program declares. One that cannot be read declares nothing.
+    pub fn of(program: &serde_json::Value) -> Self {
+        load::module(program).module.map(|module| Self::of_module(&module)).unwrap_or_default()
+    }
+
+    fn of_module(module: &Module) -> Self {
+        let schedules = module.triggers.iter().filter_map(|trigger| match &trigger.kind {
+            TriggerKind::Schedule { cron, timezone, catch_up } => Some(StoredSchedule {
+                name: trigger.name.to_string(),
+                flow: trigger.target_flow.to_string(),
+                cron: cron.to_string(),
+                timezone: timezone.to_string(),
+                catch_up: *catch_up,
+                last_slot: None,
+            }),
+            _ => None,
+        });
+        let short = |name: &str| name.chars().count() <= NAME_AT_MOST;
+        let subscriptions = module.subscriptions.iter().filter_map(|subscription| {
+            let from = subscription.from.as_ref()?;
+            let heard = subscription::slug(from).is_some_and(short) && short(&subscription.event);
+            heard.then(|| (Arc::clone(from), Arc::clone(&subscription.event)))
+        });
+        Self { schedules: schedules.collect(), subscriptions: subscriptions.collect() }
+    }
+}
+
+/// What is wrong with the schedules that a program declares.
+pub(crate) fn check(module: &Module) -> Vec<Diagnostic> {
+    let wrong = module.triggers.iter().filter_map(|trigger| {
+        let TriggerKind::Schedule { cron, timezone, catch_up } = &trigger.kind else { return None };
+        let (field, error) = Schedule::parse(cron, timezone, *catch_up).err()?;
+        Some(Diagnostic::error(
+            codes::INVALID_VALUE,
+            format!("{}/{field}", trigger.pointer),
+            error.to_string(),
+        ))
+    });
+    wrong.collect()
+}
+
+impl Engine {
+    /// Brings a Core's timers and subscriptions in line with the status that it has from now on, in the transaction that
+    /// gives it that status or another program. Without `declared`, what it declared last still holds.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn arrange(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        (core, status): (CoreId, Status),
+        declared: Option<&Declared>,
+    ) -> Result<(), Error> {
+        if status != Status::Running {
+            return Ok(timers::clear_schedules(tx, scope, core).await?);
+        }
+        let before = schedules::list(tx, scope, core).await?;
+        let same_name = |wanted: &StoredSchedule| before.iter().find(|stored| stored.name == wanted.name);
+        let wanted: Vec<StoredSchedule> = match declared {
+            None => before.clone(),
+            Some(declared) => {
+                let kept = |wanted: &StoredSchedule| StoredSchedule {
+                    last_slot: same_name(wanted).and_then(|stored| stored.last_slot),
+                    ..wanted.clone()
+                };
+                declared.schedules.iter().map(kept).collect()
+            }
+        };
+        if let Some(declared) = declared {
+            if wanted != before {
+                schedules::replace(tx, scope, core, &wanted).await?;
+            }
+            let heard = self.within_the_tenant(tx, scope, &declared.subscriptions).await?;
+            subscriptions::replace(tx, scope, core, &heard).await?;
+        }
+        for gone in before.iter().filter(|stored| wanted.iter().all(|wanted| wanted.name != stored.name)) {
+            timers::clear(tx, scope, &Owner::Schedule { core, name: gone.name.clone() }).await?;
+        }
+        for wanted in &wanted {
+            let owner = Owner::Schedule { core, name: wanted.name.clone() };
+            let unchanged = same_name(wanted)
+                .is_some_and(|stored| (&stored.cron, &stored.timezone) == (&wanted.cron, &wanted.timezone));
+            // A slot that is due, and not served yet, is not lost by a change of something else.
+            if unchanged && timers::lookup(tx, scope, &owner).await?.is_some() {
+                continue;
+            }
+            let now = self.0.clock.now();
+            let after = wanted.last_slot.map_or(now, |slot| slot.max(now));
+            match parse(wanted).and_then(|schedule| schedule.next_after(after)) {
+                Some(due_at) => timers::set(tx, scope, &Timer { owner, core_id: core, due_at }).await?,
+                None => timers::clear(tx, scope, &owner).await?,
+            }
+        }
+        self.0.timers.notify_one();
+        Ok(())
+    }
+
+    /// The subscriptions that name a Core of the tenant itself, by slug and event.
+    async fn within_the_tenant(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        subscriptions: &[(Arc<str>, Arc<str>)],
+    ) -> Result<Vec<(String, String)>, Error> {
+        if subscriptions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tenant = tenants::reference(tx, &self.0.system, scope.tenant_id()).await?;
+        let own = |from: &str| {
+            subscription::tenant(from)
+                .is_none_or(|named| tenant.as_ref().is_some_and(|tenant| tenant.slug.as_str() == named))
+        };
+        let heard = subscriptions
+            .iter()
+            .filter(|(from, _)| own(from))
+            .filter_map(|(from, event)| Some((subscription::slug(from)?.to_owned(), event.to_string())));
+        Ok(heard.collect())
+    }
+
+    /// Serves the slots of a schedule that are due.
+    pub(crate) async fn serve(
+        &self,
+        scope: TenantScope,
+        timer: &Timer,
+        (core, name): (CoreId, &str),
+    ) -> Result<(), Error> {
+        let stored = {
+            let mut connection = self.0.database.read().await?;
+            schedules::lookup(&mut connection, scope, core, name).await?
+        };
+        let now = self.0.clock.now();
+        let Some((schedule, stored)) = stored.and_then(|stored| Some((parse(&stored)?, stored))) else {
+            return self.drop_timer(scope, timer).await;
+        };
+        let slots = schedule.slots((timer.due_at, now), stored.last_slot);
+        let next = schedule.next_after(now);
+        let mut transaction = self.0.database.begin().await?;
+        // First the Core, as everywhere.
+        let standing = cores::hold_standing(&mut transaction, scope, core).await?;
+        if !timers::take(&mut transaction, scope, timer).await? {
+            return Ok(transaction.rollback().await?);
+        }
+        let version = match standing {
+            Some((Status::Running, version)) => version,
+            _ => return Ok(transaction.commit().await?),
+        };
+        if schedules::lookup(&mut transaction, scope, core, name).await?.as_ref() != Some(&stored) {
+            // It was given another program in between: what is due then is looked at anew.
+            transaction.rollback().await?;
+            return Err(Error::Contended);
+        }
+        let due: Vec<Execution> =
+            slots.due.iter().map(|slot| self.of_slot(scope, (core, version), &stored, *slot, now)).collect();
+        executions::add(&mut transaction, scope, &due).await?;
+        if let Some(last) = slots.due.last() {
+            schedules::served(&mut transaction, scope, core, name, *last).await?;
+        }
+        if let Some(due_at) = next {
+            let timer = Timer { due_at, ..timer.clone() };
+            timers::set(&mut transaction, scope, &timer).await?;
+        }
+        transaction.commit().await?;
+        if slots.left_out > 0 {
+            let (left_out, served) = (slots.left_out, due.len());
+            tracing::warn!(%core, schedule = name, left_out, served, "points in time were missed");
+        }
+        if !due.is_empty() {
+            self.work_waits();
+        }
+        Ok(())
+    }
+
+    fn of_slot(
+        &self,
+        scope: TenantScope,
+        (core_id, source_version): (CoreId, u32),
+        stored: &StoredSchedule,
+        slot: Instant,
+        now: Instant,
+    ) -> Execution {
+        let instants =
+            [("scheduled_at", Value::Datetime(slot.micros())), ("fired_at", Value::Datetime(now.micros()))];
+        Execution {
+            id: ExecutionId::from_ulid(self.0.ids.draw(now)),
+            tenant_id: scope.tenant_id(),
+            core_id,
+            flow: stored.flow.as_str().into(),
+            source_version,
+            status: ExecutionStatus::Queued,
+            origin: Origin::Schedule(stored.name.as_str().into()),
+            instance_key: None,
+            slots: None,
+            parent: None,
+            depth: 0,
+            input: Value::from(instants),
+            output: None,
+            error: None,
+            started_at: now,
+            finished_at: None,
+        }
+    }
+}
+
+/// A stored schedule; none where this version cannot read it any more.
+fn parse(stored: &StoredSchedule) -> Option<Schedule> {
+    match Schedule::parse(&stored.cron, &stored.timezone, stored.catch_up) {
+        Ok(schedule) => Some(schedule),
+        Err((field, error)) => {
+            tracing::error!(schedule = stored.name, "{field} {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,10 @@
+DROP INDEX executions_in_turn;
+DROP INDEX executions_to_run;
+ALTER TABLE executions DROP COLUMN slots;
+CREATE INDEX executions_to_run ON executions (status, owner, id) WHERE status IN ('queued', 'running');
+DROP TABLE core_instances;
+DROP TABLE core_subscriptions;
+DROP TABLE core_schedules;
+DROP TABLE event_waits;
+CREATE INDEX checkpoints_by_expiry ON checkpoints (expires_at) WHERE status = 'pending' AND expires_at IS NOT NULL;
+DROP TABLE timers;
