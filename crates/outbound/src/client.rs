@@ -11,12 +11,12 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::RootCertStore;
 use url::Url;
 
 use crate::connect::{ConnectError, Connector};
-use crate::forward::{BodyError, Outgoing, Received, received};
+use crate::forward::{BodyError, Outgoing};
 use crate::guard::{Guard, Refusal};
 use crate::target::Target;
 use crate::tls;
@@ -51,22 +51,6 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body, as far as the limit reaches and it came in time.
     pub body: Bytes,
-}
-
-/// An answer that has begun.
-pub struct Opened {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body, as it comes. Dropped, the connection is closed.
-    pub body: Received,
-}
-
-impl std::fmt::Debug for Opened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened").field("status", &self.status).finish_non_exhaustive()
-    }
 }
 
 /// Why there is no answer.
@@ -149,24 +133,6 @@ impl Client {
         let (head, body) = answer.into_parts();
         let body = read(body, limits.body, until).await;
         Ok(Answer { status: head.status, headers: head.headers, body })
-    }
-
-    /// Sends a request, and gives the answer once it begins. So long may it take to begin, and each further piece of it.
-    ///
-    /// # Errors
-    /// Why there is no answer.
-    pub async fn open(
-        &self,
-        url: &Url,
-        mut request: Request<Bytes>,
-        patience: Duration,
-    ) -> Result<Opened, SendError> {
-        Target::of(url).map_err(SendError::Refused)?;
-        *request.uri_mut() = url.as_str().parse().map_err(|_| SendError::Refused(Refusal::Scheme))?;
-        let asked = timeout(patience, self.http.request(request.map(Outgoing::whole))).await;
-        let answer = asked.map_err(|_| SendError::TimedOut)?.map_err(|error| failed(&error))?;
-        let (head, body) = answer.into_parts();
-        Ok(Opened { status: head.status, headers: head.headers, body: received(body, patience) })
     }
 }
 

@@ -23,7 +23,7 @@ mod tls;
 
 pub use address::{Class, classify};
 pub use allow::{AllowList, InvalidEntry};
-pub use client::{Answer, Client, Limits, Opened, SendError};
+pub use client::{Answer, Client, Limits, SendError};
 pub use forward::{
     BodyError, Forwarded, Passing, Patience, Pieces, Received, Tunnel, TunnelWriter, content_length,
     wants_websocket,

@@ -43,7 +43,7 @@ pub enum Store {
 
 impl Store {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Environments,
         Self::ModuleConfigs,
         Self::Webhooks,

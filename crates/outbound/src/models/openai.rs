@@ -14,10 +14,11 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::client::{Client, SendError};
-use crate::forward::Received;
+use crate::forward::{Received, received};
 use crate::guard::Refusal;
 
 /// The most bytes of an answer that comes whole, and of one that comes in pieces with all that is around them.
@@ -270,12 +271,14 @@ impl Client {
         let mut request = Request::new(Bytes::from(ask.body.to_string()));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = headers(ask, accept)?;
-        let answer = self.open(&endpoint(ask.base_url), request, ask.timeout).await?;
+        let until = Instant::now() + ask.timeout;
+        let answer = self.open(&endpoint(ask.base_url), request, until).await.map_err(|error| error.why)?;
+        let body = received(answer.body, ask.timeout);
         if answer.status == StatusCode::OK {
-            return Ok(answer.body);
+            return Ok(body);
         }
         let retry_after = retry_after(&answer.headers);
-        let said = gather(answer.body, COMPLAINT).await.unwrap_or_default();
+        let said = gather(body, COMPLAINT).await.unwrap_or_default();
         Err(ModelError::Status { status: answer.status.as_u16(), message: complaint(&said), retry_after })
     }
 }
