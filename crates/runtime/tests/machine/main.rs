@@ -7,11 +7,18 @@
     reason = "a test that cannot go on should fail"
 )]
 
+mod approvals;
+mod bounds;
+mod branches;
+mod budgets;
 mod cancelling;
 mod constructs;
 mod expense;
+mod formats;
 mod generator;
 mod loops;
 mod memory;
+mod models;
 mod properties;
+mod waiting;
 mod world;

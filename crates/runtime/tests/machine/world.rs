@@ -236,6 +236,27 @@ pub(crate) fn expired() -> Outcome {
     Outcome::Error(Failure::new("CHECKPOINT_EXPIRED", "nobody answered"))
 }
 
+/// A block that logs a text.
+pub(crate) fn note(text: &str) -> Json {
+    json!({ "kind": "rigid", "statements": [{ "kind": "log", "level": "info", "message": text }] })
+}
+
+/// A block whose value is an expression's.
+pub(crate) fn gives(value: &str) -> Json {
+    json!({ "kind": "rigid", "statements": [{ "kind": "expression", "value": value }] })
+}
+
+/// A checkpoint with this id.
+pub(crate) fn ask(id: &str) -> Json {
+    json!({ "kind": "checkpoint", "id": id, "checkpoint_type": "approval", "present": { "prompt": "?" } })
+}
+
+/// That the journal leads to the machine as it stands.
+pub(crate) fn replays(program: &Program, world: &World) {
+    let replayed = scaigrid_runtime::journal::replay(program, &world.journal).unwrap();
+    assert_eq!(replayed.encode(), world.machine.encode());
+}
+
 /// What a body that waits for nobody gives.
 pub(crate) fn result(body: &Json, input: &Json) -> Json {
     let program = flow(body);
