@@ -40,7 +40,10 @@ fn a_block_that_takes_too_long_is_left_through_its_finally_bodies() {
     let step = fire(&mut world, &program, open[0].id);
     let Step::Failed(failure) = &step else { panic!("{step:?}") };
     assert_eq!((&*failure.code, failure.block.as_deref()), ("TIMEOUT", Some("slow")));
-    assert_eq!((world.seen.as_slice(), world.machine.take_abandoned()), (&["log left".to_owned()][..], vec![open[1].id]));
+    assert_eq!(
+        (world.seen.as_slice(), world.machine.take_abandoned()),
+        (&["log left".to_owned()][..], vec![open[1].id])
+    );
     replays(&program, &world);
 
     let program = flow(&json!([{ "kind": "try", "body": [slow("5s")],
@@ -93,7 +96,9 @@ fn where_two_times_are_up_the_outer_one_has_the_last_word() {
     assert_eq!(fire(&mut world, &program, timers[0]), Step::Suspended);
     assert_eq!(fire(&mut world, &program, timers[1]), Step::Suspended);
     world.decide(world.pending()[0], "yes");
-    assert!(matches!(&world.run(&program), Step::Failed(failure) if failure.block.as_deref() == Some("outer")));
+    assert!(
+        matches!(&world.run(&program), Step::Failed(failure) if failure.block.as_deref() == Some("outer"))
+    );
 
     // Only the inner one.
     let mut world = World::start(&program, &json!({}));

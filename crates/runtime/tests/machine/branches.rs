@@ -76,7 +76,10 @@ fn the_first_error_ends_the_others_where_the_program_says_so() {
     let open = world.pending();
     world.resolve(open[1], expired());
     assert!(matches!(&world.run(&fast), Step::Failed(failure) if &*failure.code == "CHECKPOINT_EXPIRED"));
-    assert_eq!((world.seen.as_slice(), world.machine.take_abandoned()), (&["log left a".to_owned()][..], vec![open[0]]));
+    assert_eq!(
+        (world.seen.as_slice(), world.machine.take_abandoned()),
+        (&["log left a".to_owned()][..], vec![open[0]])
+    );
     replays(&fast, &world);
 
     let slow = program(false);
@@ -87,12 +90,16 @@ fn the_first_error_ends_the_others_where_the_program_says_so() {
     assert_eq!(world.run(&slow), Step::Suspended);
     world.decide(open[0], "fine");
     let all = completed(&world.run(&slow));
-    assert_eq!((&all["a"]["decision"], &all["b"]["error"]["code"]), (&json!("fine"), &json!("CHECKPOINT_EXPIRED")));
+    assert_eq!(
+        (&all["a"]["decision"], &all["b"]["error"]["code"]),
+        (&json!("fine"), &json!("CHECKPOINT_EXPIRED"))
+    );
 }
 
 #[test]
 fn checkpoints_side_by_side_are_answered_in_reverse() {
-    let branches: Vec<_> = (0..5).map(|n| json!({ "name": format!("b{n}"), "body": [ask(&format!("c{n}"))] })).collect();
+    let branches: Vec<_> =
+        (0..5).map(|n| json!({ "name": format!("b{n}"), "body": [ask(&format!("c{n}"))] })).collect();
     let program = flow(&json!([{ "kind": "parallel", "branches": branches }]));
     let mut world = World::start(&program, &json!({}));
     world.run(&program);

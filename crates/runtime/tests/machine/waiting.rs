@@ -62,8 +62,14 @@ fn sleeps_are_spans_or_instants() {
     assert_eq!(sleep(json!({ "kind": "sleep", "duration": "'2m'" })), after(120));
     assert_eq!(sleep(json!({ "kind": "sleep", "duration": "0s - 5s" })), after(0));
     let until = |micros| Ok(TimerRequest::Until(micros));
-    assert_eq!(sleep(json!({ "kind": "sleep", "until": "'2026-01-01T00:00:00Z'" })), until(1_767_225_600_000_000));
-    assert_eq!(sleep(json!({ "kind": "sleep", "until": "date('2026-01-01')" })), until(1_767_225_600_000_000));
+    assert_eq!(
+        sleep(json!({ "kind": "sleep", "until": "'2026-01-01T00:00:00Z'" })),
+        until(1_767_225_600_000_000)
+    );
+    assert_eq!(
+        sleep(json!({ "kind": "sleep", "until": "date('2026-01-01')" })),
+        until(1_767_225_600_000_000)
+    );
     assert_eq!(sleep(json!({ "kind": "sleep", "duration": "x" })), Err("TYPE_MISMATCH".to_owned()));
     assert_eq!(sleep(json!({ "kind": "sleep", "duration": "'soon'" })), Err("INVALID_VALUE".to_owned()));
     assert_eq!(sleep(json!({ "kind": "sleep", "duration": "99999w" })), Err("INVALID_VALUE".to_owned()));
@@ -81,7 +87,10 @@ fn events_are_waited_for_with_a_filter_over_what_was_known_then() {
     let effect = world.open().remove(0);
     let EffectKind::WaitEvent(request) = &effect.kind else { panic!("{effect:?}") };
     assert_eq!((&*request.name, request.filtered), ("paid.5", true));
-    assert_eq!((&request.captured, request.timeout), (&value(&json!({ "least": 5 })), Some(Duration::from_hours(2))));
+    assert_eq!(
+        (&request.captured, request.timeout),
+        (&value(&json!({ "least": 5 })), Some(Duration::from_hours(2)))
+    );
     let passes = |data: serde_json::Value| {
         program.event_passes(&effect.pointer, &request.captured, &request.name, &value(&data))
     };
@@ -89,7 +98,10 @@ fn events_are_waited_for_with_a_filter_over_what_was_known_then() {
     assert!(!passes(json!({ "amount": 4 })));
     assert!(!passes(json!({ "amount": "many" })), "an error does not pass");
     assert!(!passes(json!(null)));
-    assert!(program.event_passes("/elsewhere", &Value::Null, "e", &Value::Null), "no filter takes everything");
+    assert!(
+        program.event_passes("/elsewhere", &Value::Null, "e", &Value::Null),
+        "no filter takes everything"
+    );
     world.resolve(effect.id, Outcome::Value(value(&json!({ "event": "paid.5", "data": { "amount": 6 } }))));
     assert_eq!(completed(&world.run(&program)), json!(6));
 }
