@@ -18,8 +18,8 @@ pub mod program;
 mod prompt;
 
 pub use effect::{
-    ActionRequest, CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest, ModelAnswer,
-    ModelCallRequest, Outcome, PluginCallRequest, TimerRequest, WaitEventRequest,
+    ActionRequest, CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest,
+    ModelAnswer, ModelCallRequest, Outcome, PluginCallRequest, TimerRequest, WaitEventRequest,
 };
 pub use failure::{Failure, NotWaiting, ReplayError, StateError};
 pub use machine::{End, ExecutionContext, Machine, Start, Status, Step};

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_ir::block::{
-    AssignTarget, Await, Budget, Checkpoint, CoreCall, Generation, LogLevel, MemoryStatement, ModelCall, OnError,
-    Pattern, PluginCall, Retry, TimeSpan, WaitEvent,
+    AssignTarget, Await, Budget, Checkpoint, CoreCall, Generation, LogLevel, MemoryStatement, ModelCall,
+    OnError, Pattern, PluginCall, Retry, TimeSpan, WaitEvent,
 };
 use scaigrid_ir::expr::{Expr, Limits, Template};
 use scaigrid_ir::{Flow, Module, Value};

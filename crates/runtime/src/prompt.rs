@@ -88,7 +88,8 @@ fn user(parts: &Parts<'_>) -> String {
     if !parts.examples.is_empty() {
         let mut section = "# Examples".to_owned();
         for example in parts.examples {
-            let _ = write!(section, "\nInput: {}\nOutput: {}", example.input.to_json(), example.output.to_json());
+            let _ =
+                write!(section, "\nInput: {}\nOutput: {}", example.input.to_json(), example.output.to_json());
         }
         sections.push(section);
     }

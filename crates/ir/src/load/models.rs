@@ -143,11 +143,7 @@ fn on_failure(node: &Node<'_>, findings: &mut Findings) -> Vec<FailureHandler> {
 }
 
 /// `{action: …}`, or the action's name alone.
-fn action(
-    value: &serde_json::Value,
-    pointer: String,
-    findings: &mut Findings,
-) -> Option<FailureAction> {
+fn action(value: &serde_json::Value, pointer: String, findings: &mut Findings) -> Option<FailureAction> {
     if let Some(name) = value.as_str() {
         return match name {
             "retry" => Some(FailureAction::Retry { max: 1, with: None }),

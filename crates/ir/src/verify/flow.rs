@@ -225,7 +225,11 @@ impl<'m> Verifier<'m> {
         for (index, branch) in branches.iter().enumerate() {
             if names.insert(Arc::clone(&branch.name), Type::Json).is_some() {
                 let place = format!("{pointer}/branches/{index}/name");
-                self.error(codes::DUPLICATE_NAME, &place, format!("two branches are called {:?}", branch.name));
+                self.error(
+                    codes::DUPLICATE_NAME,
+                    &place,
+                    format!("two branches are called {:?}", branch.name),
+                );
             }
             let mark = self.scope.mark();
             let loops = std::mem::take(&mut self.loops);

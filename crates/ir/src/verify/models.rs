@@ -64,8 +64,7 @@ impl<'m> Verifier<'m> {
         let inputs = self.named(&generation.input_bindings, &at("input_bindings"));
         self.named(&generation.context_bindings, &at("context_bindings"));
         for (index, example) in generation.examples.iter().enumerate() {
-            if let Err(errors) =
-                generation.output_type.admit(example.output.clone(), &self.module.types)
+            if let Err(errors) = generation.output_type.admit(example.output.clone(), &self.module.types)
                 && let Some(first) = errors.first()
             {
                 let place = format!("{}/{index}/output", at("examples"));
@@ -121,7 +120,8 @@ impl<'m> Verifier<'m> {
             let kind = handler.kind;
             match &handler.when {
                 Some(when) if kind.is_seen() => {
-                    let message = format!("{} is what the platform sees by itself; it takes no when", kind.name());
+                    let message =
+                        format!("{} is what the platform sees by itself; it takes no when", kind.name());
                     self.error(codes::FAILURE_HANDLER, &child(&place, "when"), message);
                     self.condition(when, &child(&place, "when"));
                 }

@@ -138,7 +138,9 @@ pub(super) fn bound_in(body: &Body, names: &mut BTreeSet<Arc<str>>) {
                 bound_in_statements(statements, names);
             }
             BlockKind::Match { arms, .. } => {
-                arms.iter().for_each(|arm| bound_in_pattern(&arm.pattern, names));
+                for arm in arms {
+                    bound_in_pattern(&arm.pattern, names);
+                }
             }
             BlockKind::Try { catch, .. } => {
                 names.extend(catch.iter().filter_map(|handler| handler.bind.clone()));

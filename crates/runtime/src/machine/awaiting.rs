@@ -87,7 +87,9 @@ fn handle(state: &State, value: &Value) -> Result<Entry, Failure> {
         Some(id) => Ok(Entry::Call(id)),
         // The cancellation gives up the calls that are open.
         None if state.cancelled.is_some() && id.is_some() => Err(super::fibers::refused()),
-        None => Err(Failure::new("HANDLE_UNKNOWN", "this is no handle of an asynchronous call of this execution")),
+        None => {
+            Err(Failure::new("HANDLE_UNKNOWN", "this is no handle of an asynchronous call of this execution"))
+        }
     }
 }
 
@@ -165,9 +167,8 @@ impl Run<'_> {
     fn look(&mut self, f: usize) {
         let Some(fiber) = self.state.fibers.get(f) else { return };
         let Some(Frame::Await { entries, enough, .. }) = fiber.frames.last() else { return };
-        let here = entries.iter().filter(|id| {
-            find(self.state, **id).is_none_or(|open| open.outcome.is_some())
-        });
+        let here =
+            entries.iter().filter(|id| find(self.state, **id).is_none_or(|open| open.outcome.is_some()));
         let enough = usize::try_from(*enough).is_ok_and(|enough| here.count() >= enough);
         if let Some(fiber) = self.state.fibers.get_mut(f) {
             fiber.state = if enough { FiberState::Run } else { FiberState::Await };
@@ -187,20 +188,24 @@ impl Run<'_> {
             })
             .map(|(f, _)| f)
             .collect();
-        waiting.into_iter().for_each(|f| self.look(f));
+        for f in waiting {
+            self.look(f);
+        }
     }
 
     /// Enough answers are here: the list of them, in the order of what was waited for.
     pub(super) fn collect(&mut self, f: usize) {
-        let Some(Frame::Await { entries, .. }) = self.state.fibers.get_mut(f).and_then(|fiber| fiber.frames.pop())
+        let Some(Frame::Await { entries, .. }) =
+            self.state.fibers.get_mut(f).and_then(|fiber| fiber.frames.pop())
         else {
             return self.lost();
         };
-        let answers = entries.iter().map(|id| match find(self.state, *id).and_then(|open| open.outcome.as_ref()) {
-            Some(Outcome::Value(value)) => value.clone(),
-            Some(Outcome::Error(failure)) => collected(failure),
-            None => Value::Null,
-        });
+        let answers =
+            entries.iter().map(|id| match find(self.state, *id).and_then(|open| open.outcome.as_ref()) {
+                Some(Outcome::Value(value)) => value.clone(),
+                Some(Outcome::Error(failure)) => collected(failure),
+                None => Value::Null,
+            });
         let completion = Value::array(answers.collect());
         self.close_entries(&entries);
         let completion = self.whole(completion);

@@ -65,7 +65,7 @@ impl Run<'_> {
             Action::Parallel(parallel) => return self.parallel(f, list, at, parallel),
             Action::Await(wanted) => return self.wait_for(f, node, list, at, wanted),
             Action::Budget(body, span) => {
-                let spent = self.fresh_budget(node, span);
+                let spent = Box::new(self.fresh_budget(node, span));
                 (Frame::Budget { list, at, spent }, Some(Frame::blocks(body)))
             }
             Action::Generate(generate, Begun::Invalid(violation)) => {
@@ -80,7 +80,7 @@ impl Run<'_> {
                 let frame = Frame::Generate { list, at, state };
                 match &generate.generation.budget {
                     Some(budget) => {
-                        let spent = self.fresh_budget(node, budget.max_duration);
+                        let spent = Box::new(self.fresh_budget(node, budget.max_duration));
                         (Frame::Budget { list, at, spent }, Some(frame))
                     }
                     None => (frame, None),
@@ -192,7 +192,9 @@ fn action<'p>(script: &mut Script<'_>, node: &'p BlockNode) -> Result<Action<'p>
             let then = if call.is_async { Then::Handle } else { Then::Finish };
             return Err(Halt::Ask(EffectKind::CoreCall(Box::new(request)), then));
         }
-        BlockOp::Parallel(parallel) if parallel.bodies.is_empty() => Action::Value(Value::object(Names::new())),
+        BlockOp::Parallel(parallel) if parallel.bodies.is_empty() => {
+            Action::Value(Value::object(Names::new()))
+        }
         BlockOp::Parallel(parallel) => Action::Parallel(parallel),
         BlockOp::Await(wait) => Action::Await(wanted(script, wait, node)?),
         BlockOp::ModelCall(call) => {

@@ -47,7 +47,13 @@ impl Run<'_> {
     }
 
     /// A bounded block is left: its timer goes.
-    pub(super) fn untimed(&mut self, list: ListNo, at: u32, timer: EffectId, completion: Completion) -> Completion {
+    pub(super) fn untimed(
+        &mut self,
+        list: ListNo,
+        at: u32,
+        timer: EffectId,
+        completion: Completion,
+    ) -> Completion {
         self.close(timer);
         match completion {
             Completion::Expire(expired) if expired == timer => {
@@ -81,7 +87,12 @@ impl Run<'_> {
                     && (retry.on.is_empty() || retry.on.contains(&failure.code)) =>
             {
                 let fiber = self.state.fibers.get_mut(f)?;
-                fiber.frames.push(Frame::Retry { list, at, attempt: attempt.saturating_add(1), waiting: true });
+                fiber.frames.push(Frame::Retry {
+                    list,
+                    at,
+                    attempt: attempt.saturating_add(1),
+                    waiting: true,
+                });
                 None
             }
             passing => Some(passing),
@@ -110,14 +121,14 @@ impl Run<'_> {
     }
 
     /// What a block's own budget has spent when it begins: nothing, and its time runs.
-    pub(super) fn fresh_budget(&mut self, node: &BlockNode, span: Option<Duration>) -> Box<Spent> {
+    pub(super) fn fresh_budget(&mut self, node: &BlockNode, span: Option<Duration>) -> Spent {
         let timer = match span {
             Some(span) if self.state.cancelled.is_none() => {
                 Some(self.open_timer((&node.id, &node.pointer), span))
             }
             _ => None,
         };
-        Box::new(Spent { timer, ..Spent::default() })
+        Spent { timer, ..Spent::default() }
     }
 
     fn open_timer(&mut self, place: (&Arc<str>, &Arc<str>), span: Duration) -> EffectId {
@@ -170,17 +181,22 @@ impl Run<'_> {
     /// Gives up whatever is open beside the fibers, since the flow ends.
     pub(super) fn give_up_open(&mut self) {
         let open: Vec<EffectId> = self.state.open.iter().map(|open| open.effect.id).collect();
-        open.into_iter().for_each(|id| self.close(id));
+        for id in open {
+            self.close(id);
+        }
     }
 
     /// Lets the outcome that came first take effect; outcomes that nobody waits for any more fall away.
     pub(super) fn take_from_inbox(&mut self) {
         while let Some((id, outcome)) = self.state.inbox.pop_front() {
             let mut fibers = self.state.fibers.iter_mut();
-            if let Some(fiber) = fibers.find(|fiber| fiber.waits_for().is_some_and(|effect| effect.id == id)) {
+            if let Some(fiber) = fibers.find(|fiber| fiber.waits_for().is_some_and(|effect| effect.id == id))
+            {
                 return fiber.take(outcome);
             }
-            let Ok(index) = self.state.open.binary_search_by_key(&id, |open| open.effect.id) else { continue };
+            let Ok(index) = self.state.open.binary_search_by_key(&id, |open| open.effect.id) else {
+                continue;
+            };
             let Some(open) = self.state.open.get_mut(index) else { continue };
             if open.role == Role::Bound {
                 self.state.open.remove(index);

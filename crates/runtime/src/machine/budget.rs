@@ -44,9 +44,10 @@ pub(super) fn estimate(request: &ModelCallRequest) -> u64 {
         match value {
             Value::String(text) => text.len() as u64 + 2,
             Value::Array(items) => items.iter().map(bytes).fold(2, u64::saturating_add),
-            Value::Object(fields) => {
-                fields.iter().map(|(name, value)| name.len() as u64 + 4 + bytes(value)).fold(2, u64::saturating_add)
-            }
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| name.len() as u64 + 4 + bytes(value))
+                .fold(2, u64::saturating_add),
             _ => 8,
         }
     }
@@ -175,7 +176,7 @@ impl Run<'_> {
         f: usize,
         list: ListNo,
         at: u32,
-        spent: Box<Spent>,
+        spent: &Spent,
         completion: Completion,
     ) -> Option<Completion> {
         if spent.over {
@@ -198,7 +199,7 @@ impl Run<'_> {
         let Some((_, Some(instead))) = self.program.budget(list, at) else {
             return Some(Completion::Error(failure));
         };
-        let over = Box::new(Spent { over: true, timer: None, ..*spent });
+        let over = Box::new(Spent { over: true, timer: None, ..spent.clone() });
         let fiber = self.state.fibers.get_mut(f)?;
         fiber.frames.push(Frame::Budget { list, at, spent: over });
         fiber.frames.push(Frame::blocks(instead));

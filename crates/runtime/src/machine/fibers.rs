@@ -6,10 +6,10 @@ use std::sync::Arc;
 use scaigrid_ir::Value;
 use scaigrid_ir::block::OnError;
 
+use super::budget;
 use super::schedule::Run;
 use super::state::{Completion, Fiber, FiberState, Frame, Phase, State, Wait};
 use super::unwind::collected;
-use super::budget;
 use crate::effect::EffectId;
 use crate::failure::Failure;
 use crate::limits::{MAX_CONCURRENT, MAX_FIBERS};
@@ -132,10 +132,7 @@ impl Run<'_> {
                 OnError::Fail => *ending = Some(Completion::Error(failure)),
             },
             leaving @ (Completion::Break | Completion::Return(_)) if !was_ending => *ending = Some(leaving),
-            Completion::Break
-            | Completion::Return(_)
-            | Completion::Cancel
-            | Completion::Expire(_) => {}
+            Completion::Break | Completion::Return(_) | Completion::Cancel | Completion::Expire(_) => {}
         }
         let begins_to_end = ending.is_some() && !was_ending;
         let goes_on = ending.is_none() && usize::try_from(*next).is_ok_and(|next| next < items.len());
@@ -250,7 +247,8 @@ pub(super) fn interrupt(state: &mut State, abandoned: &mut Vec<EffectId>, reach:
     }
     // What calls that are given up may have spent is spent, unless it is known already.
     for (f, wait) in &given_up {
-        let answer = state.inbox.iter().find(|(id, _)| *id == wait.effect.id).map(|(_, outcome)| outcome.clone());
+        let answer =
+            state.inbox.iter().find(|(id, _)| *id == wait.effect.id).map(|(_, outcome)| outcome.clone());
         budget::settle(state, *f, &wait.effect.kind, answer.as_ref());
     }
     let mut given_up: Vec<EffectId> = given_up.into_iter().map(|(_, wait)| wait.effect.id).collect();

@@ -40,7 +40,8 @@ fn model<'p>(program: &'p Program, role: Option<&Arc<str>>) -> Result<&'p ModelD
 
 /// The parameters that a declared model has of its own.
 fn declared(model: &ModelDecl) -> Names {
-    let temperature = model.temperature.map(|temperature| (Arc::from("temperature"), Value::Float(temperature)));
+    let temperature =
+        model.temperature.map(|temperature| (Arc::from("temperature"), Value::Float(temperature)));
     temperature.into_iter().collect()
 }
 
@@ -97,8 +98,9 @@ pub(super) fn model_value(program: &Program, call: &ModelCallNode, answer: &Valu
     let answer = model_answer(answer)?;
     match &call.call.output_type {
         None => Ok(Value::String(answer.content)),
-        Some(ty) => parsed(&answer.content, ty, &program.module().types)
-            .map_err(|reason| Failure::new("OUTPUT_INVALID", format!("the model's answer will not do: {reason}"))),
+        Some(ty) => parsed(&answer.content, ty, &program.module().types).map_err(|reason| {
+            Failure::new("OUTPUT_INVALID", format!("the model's answer will not do: {reason}"))
+        }),
     }
 }
 
@@ -118,7 +120,9 @@ pub(super) fn begin(script: &mut Script<'_>, node: &GenerateNode) -> Result<Begu
     if let Some(guard) = &generation.guard {
         for (index, condition) in guard.before.iter().enumerate() {
             if !script.truth(condition, &inputs)? {
-                return Ok(Begun::Invalid(format!("the condition {} of guard does not hold", index + 1).into()));
+                return Ok(Begun::Invalid(
+                    format!("the condition {} of guard does not hold", index + 1).into(),
+                ));
             }
         }
     }
@@ -161,7 +165,10 @@ impl Run<'_> {
         let Some(Frame::Generate { state, .. }) = frame else { return self.lost() };
         let state = state.clone();
         let next = self.evaluate(f, (&node.id, &node.pointer), |script| match &state.answer {
-            None => Err(Halt::Ask(EffectKind::ModelCall(Box::new(request(program, node, generate, &state)?)), Then::Finish)),
+            None => Err(Halt::Ask(
+                EffectKind::ModelCall(Box::new(request(program, node, generate, &state)?)),
+                Then::Finish,
+            )),
             Some(answer) => judge(script, node, generate, &state, answer),
         });
         match next {
@@ -225,10 +232,13 @@ impl Run<'_> {
             Ok(value)
         });
         self.pop(f);
-        self.complete(f, match value {
-            Ok(value) => Completion::Value(value),
-            Err(failure) => Completion::Error(failure.at(&node.id, &node.pointer)),
-        });
+        self.complete(
+            f,
+            match value {
+                Ok(value) => Completion::Value(value),
+                Err(failure) => Completion::Error(failure.at(&node.id, &node.pointer)),
+            },
+        );
     }
 
     /// A condition does not hold: what the program has for that, or an error.

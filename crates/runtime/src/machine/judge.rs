@@ -60,9 +60,8 @@ pub(super) fn judge(
         Ok(value) => return Ok(Next::Good(value)),
         Err(flaw) => flaw,
     };
-    let retries_left = |default: u32| {
-        generate.generation.max_retries.unwrap_or(default).saturating_sub(state.retries) > 0
-    };
+    let retries_left =
+        |default: u32| generate.generation.max_retries.unwrap_or(default).saturating_sub(state.retries) > 0;
     let told = |with: Option<Arc<str>>| {
         let mut text = format!("Your answer will not do: {}.", flaw.told);
         if let Some(with) = with {
@@ -116,7 +115,13 @@ fn flaw(
         generation.on_failure.iter().position(fits)
     };
     let text = || Value::String(Arc::clone(&answer.content));
-    let seen = |kind, told: String, output| Flaw { kind, told, handler: unconditional(kind), validated: false, output };
+    let seen = |kind, told: String, output| Flaw {
+        kind,
+        told,
+        handler: unconditional(kind),
+        validated: false,
+        output,
+    };
     if matches!(&*answer.finish_reason, "content_filter" | "refusal") {
         let told = format!("the model would not answer ({})", answer.finish_reason);
         return Ok(Err(seen(FailureKind::Refusal, told, text())));
@@ -145,7 +150,8 @@ fn flaw(
                 _ => "it breaks a rule",
             };
             let kind = handler.kind;
-            let flaw = Flaw { kind, told: told.to_owned(), handler: Some(index), validated: false, output: value };
+            let flaw =
+                Flaw { kind, told: told.to_owned(), handler: Some(index), validated: false, output: value };
             return Ok(Err(flaw));
         }
     }
@@ -162,7 +168,11 @@ fn failure_of(flaw: &Flaw) -> (Arc<str>, Arc<str>) {
         FailureKind::LowConfidence => "LOW_CONFIDENCE",
         FailureKind::Hallucination => "HALLUCINATION",
     };
-    let message = if flaw.validated { flaw.told.clone() } else { format!("the model's answer will not do: {}", flaw.told) };
+    let message = if flaw.validated {
+        flaw.told.clone()
+    } else {
+        format!("the model's answer will not do: {}", flaw.told)
+    };
     (code.into(), message.into())
 }
 
@@ -224,18 +234,15 @@ pub(super) fn settled(
             ty.admit(given, types).map_err(|errors| Failure::mismatch("OUTPUT_INVALID", "the output", errors))
         }
         _ => {
-            let (code, message) = flaw.unwrap_or_else(|| ("OUTPUT_INVALID".into(), "the output was rejected".into()));
+            let (code, message) =
+                flaw.unwrap_or_else(|| ("OUTPUT_INVALID".into(), "the output was rejected".into()));
             Err(Failure::new(code, message))
         }
     }
 }
 
 /// An answer's text as a value of the type: as JSON, also between fences; types that are written as text take it bare.
-pub(super) fn parsed(
-    content: &str,
-    ty: &Type,
-    types: &BTreeMap<Arc<str>, Type>,
-) -> Result<Value, String> {
+pub(super) fn parsed(content: &str, ty: &Type, types: &BTreeMap<Arc<str>, Type>) -> Result<Value, String> {
     if is_plain(ty) {
         return Ok(Value::from(content));
     }
@@ -278,9 +285,14 @@ mod tests {
     #[test]
     fn answers_are_read_bare_fenced_or_as_text() {
         let types = BTreeMap::new();
-        let read = |content: &str, ty: &str| parsed(content, &Type::parse(ty).unwrap(), &types).map(|value| value.to_json());
+        let read = |content: &str, ty: &str| {
+            parsed(content, &Type::parse(ty).unwrap(), &types).map(|value| value.to_json())
+        };
         assert_eq!(read("{\"a\": 1}", "{a: int}").unwrap(), serde_json::json!({"a": 1}));
-        assert_eq!(read("Sure:\n```json\n{\"a\": 1}\n```\nDone.", "{a: int}").unwrap(), serde_json::json!({"a": 1}));
+        assert_eq!(
+            read("Sure:\n```json\n{\"a\": 1}\n```\nDone.", "{a: int}").unwrap(),
+            serde_json::json!({"a": 1})
+        );
         assert_eq!(read("```\n[1]\n```", "array[int]").unwrap(), serde_json::json!([1]));
         assert_eq!(read("  hello", "string").unwrap(), serde_json::json!("  hello"));
         assert_eq!(read(" billing ", "enum[billing, other]").unwrap(), serde_json::json!("billing"));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use scaigrid_ir::Value;
 
-use super::script::{Halt, Script};
 use super::budget::Verdict;
+use super::script::{Halt, Script};
 use super::state::{
-    Asked, Completion, Fiber, FiberState, Frame, Names, Open, Role, State, Then, Wait,
+    Asked, Completion, Fiber, FiberState, Frame, Names, Open, Phase, Role, State, Then, Wait,
 };
 use super::{End, Machine, Step, scope};
 use crate::effect::{Effect, EffectId, EffectKind, Outcome};
@@ -207,7 +207,13 @@ impl<'a> Run<'a> {
     }
 
     /// Opens an effect.
-    pub(super) fn ask(&mut self, f: usize, (block, pointer): (&Arc<str>, &Arc<str>), kind: EffectKind, then: Then) {
+    pub(super) fn ask(
+        &mut self,
+        f: usize,
+        (block, pointer): (&Arc<str>, &Arc<str>),
+        kind: EffectKind,
+        then: Then,
+    ) {
         if self.state.cancelled.is_some() && !kind.is_inside() {
             return self.fail(f, super::fibers::refused().at(block, pointer));
         }
@@ -286,7 +292,9 @@ impl<'a> Run<'a> {
             },
             Some(Frame::Retry { waiting: true, .. }) => self.try_again(f),
             Some(
-                Frame::Blocks { list, at, .. } | Frame::Timed { list, at, .. } | Frame::Retry { list, at, .. },
+                Frame::Blocks { list, at, .. }
+                | Frame::Timed { list, at, .. }
+                | Frame::Retry { list, at, .. },
             ) => match program.block(*list, *at) {
                 Some(node) => self.finish_block(f, node, &effect, value),
                 None => self.lost(),
@@ -414,7 +422,11 @@ impl State {
             match frame {
                 Frame::Blocks { value, .. }
                 | Frame::Statements { value, .. }
-                | Frame::While { value, .. } => value.approximate_size(),
+                | Frame::While { value, .. }
+                | Frame::Try {
+                    phase: Phase::Finally(Completion::Value(value) | Completion::Return(value)),
+                    ..
+                } => value.approximate_size(),
                 Frame::Foreach { items, item, results, .. } => {
                     of(items.iter().chain(results).chain(std::iter::once(item)))
                 }
@@ -427,10 +439,6 @@ impl State {
                     let inputs = state.inputs.iter().map(|(_, value)| value);
                     of(inputs.chain([&state.messages]).chain(&state.again).chain(&state.answer))
                 }
-                Frame::Try {
-                    phase: super::state::Phase::Finally(Completion::Value(value) | Completion::Return(value)),
-                    ..
-                } => value.approximate_size(),
                 Frame::Try { .. } | Frame::Timed { .. } | Frame::Retry { .. } | Frame::Budget { .. } => {
                     size_of::<Frame>()
                 }

@@ -71,20 +71,28 @@ impl Run<'_> {
             }
             (Frame::Try { list, at, phase }, completion) => self.tried(f, (list, at), phase, completion),
             (Frame::Timed { list, at, timer }, completion) => Some(self.untimed(list, at, timer, completion)),
-            (Frame::Retry { list, at, attempt, .. }, completion) => self.retried(f, list, at, attempt, completion),
-            (Frame::Budget { list, at, spent }, completion) => self.unbudgeted(f, list, at, spent, completion),
+            (Frame::Retry { list, at, attempt, .. }, completion) => {
+                self.retried(f, list, at, attempt, completion)
+            }
+            (Frame::Budget { list, at, spent }, completion) => {
+                self.unbudgeted(f, list, at, &spent, completion)
+            }
             (Frame::Await { entries, .. }, passing) => {
                 self.close_entries(&entries);
                 Some(passing)
             }
-            (Frame::Generate { .. } | Frame::Invalid { .. }, passing) => Some(passing),
             // A fiber whose iterations run beside it is never asked to leave before they have ended.
             (Frame::Fork { .. }, _) => {
                 self.lost();
                 None
             }
             (
-                Frame::Blocks { .. } | Frame::Statements { .. } | Frame::While { .. } | Frame::Respond { .. },
+                Frame::Blocks { .. }
+                | Frame::Statements { .. }
+                | Frame::While { .. }
+                | Frame::Respond { .. }
+                | Frame::Generate { .. }
+                | Frame::Invalid { .. },
                 passing,
             ) => Some(passing),
         }
@@ -189,8 +197,8 @@ impl Run<'_> {
             // A `finally` that ends well leaves things as they were; one that leaves otherwise has the last
             // word, except about a cancellation or a time that is up.
             (Phase::Finally(before), Completion::Value(_)) => return Some(before),
-            (Phase::Finally(mut before @ (Completion::Cancel | Completion::Expire(_))), last) => {
-                before.supersede(&last);
+            (Phase::Finally(mut before @ (Completion::Cancel | Completion::Expire(_))), final_word) => {
+                before.supersede(&final_word);
                 return Some(before);
             }
             (Phase::Finally(_), completion) => return Some(completion),

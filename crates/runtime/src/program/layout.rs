@@ -10,18 +10,14 @@ use scaigrid_ir::expr::{Expr, Limits};
 use scaigrid_ir::{Module, Type, Value};
 
 use super::{
-    ArmNode, BlockNode, BlockOp, CatchNode, ForeachNode, GenerateNode, List, ListNo, ModelCallNode, ParallelNode,
-    Program, StatementNode, StatementOp,
+    ArmNode, BlockNode, BlockOp, CatchNode, ForeachNode, GenerateNode, List, ListNo, ModelCallNode,
+    ParallelNode, Program, StatementNode, StatementOp,
 };
 
 /// Lays a module out.
 pub(super) fn program(module: Arc<Module>) -> Program {
-    let mut layout = Layout {
-        module: &module,
-        lists: Vec::new(),
-        filters: BTreeMap::new(),
-        approved: BTreeSet::new(),
-    };
+    let mut layout =
+        Layout { module: &module, lists: Vec::new(), filters: BTreeMap::new(), approved: BTreeSet::new() };
     let mut flow_bodies = Vec::with_capacity(module.flows.len());
     let mut approved = Vec::with_capacity(module.flows.len());
     for flow in &module.flows {
@@ -90,6 +86,28 @@ impl Layout<'_> {
         let nodes = statements.iter().map(|statement| self.statement(block, statement)).collect();
         self.fill(number, List::Statements(nodes));
         number
+    }
+
+    /// Keeps the filters of events that are waited for together.
+    fn note_filters(&mut self, pointer: &str, of: &Awaited) {
+        let Awaited::Entries(entries) = of else { return };
+        for (index, entry) in entries.iter().enumerate() {
+            if let AwaitEntry::Event { filter: Some(filter), .. } = entry {
+                self.filters.insert(entry_pointer(pointer, index), filter.clone());
+            }
+        }
+    }
+
+    fn generation(&mut self, generation: &Generation) -> GenerateNode {
+        let on_invalid = generation.guard.as_ref().and_then(|guard| guard.on_failure.as_ref());
+        let on_invalid = on_invalid.map(|body| self.blocks(body));
+        // The body is numbered now.
+        let guard = generation.guard.as_ref().map(|guard| Guard { on_failure: None, ..guard.clone() });
+        GenerateNode {
+            schema: self.schema(&generation.output_type),
+            on_invalid,
+            generation: Generation { guard, ..generation.clone() },
+        }
     }
 
     fn block(&mut self, block: &Block) -> BlockNode {
@@ -161,30 +179,14 @@ impl Layout<'_> {
                 }))
             }
             BlockKind::AwaitResponses(wait) => {
-                if let Awaited::Entries(entries) = &wait.of {
-                    for (index, entry) in entries.iter().enumerate() {
-                        if let AwaitEntry::Event { filter: Some(filter), .. } = entry {
-                            self.filters.insert(entry_pointer(&block.pointer, index), filter.clone());
-                        }
-                    }
-                }
+                self.note_filters(&block.pointer, &wait.of);
                 BlockOp::Await(wait.clone())
             }
             BlockKind::ModelCall(call) => BlockOp::ModelCall(Box::new(ModelCallNode {
                 schema: call.output_type.as_ref().and_then(|ty| self.schema(ty)),
                 call: (**call).clone(),
             })),
-            BlockKind::Generate(generation) => {
-                let on_invalid = generation.guard.as_ref().and_then(|guard| guard.on_failure.as_ref());
-                let on_invalid = on_invalid.map(|body| self.blocks(body));
-                let guard =
-                    generation.guard.as_ref().map(|guard| Guard { on_failure: None, ..guard.clone() });
-                BlockOp::Generate(Box::new(GenerateNode {
-                    schema: self.schema(&generation.output_type),
-                    on_invalid,
-                    generation: Generation { guard, ..(**generation).clone() },
-                }))
-            }
+            BlockKind::Generate(generation) => BlockOp::Generate(Box::new(self.generation(generation))),
             BlockKind::Budget { limits, body, on_exceeded } => BlockOp::Budget {
                 limits: Box::new(limits.clone()),
                 body: self.blocks(body),

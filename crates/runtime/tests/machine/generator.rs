@@ -239,8 +239,10 @@ fn waiting() -> impl Strategy<Value = Json> {
         json!([]),
     ]);
     let mode = prop::sample::select(vec![json!("all"), json!("any"), json!(2)]);
-    (of, mode).prop_map(|(of, mode)| json!(
-        { "kind": "await_responses", "of": of, "mode": mode, "result_binding": "b" }))
+    (of, mode).prop_map(|(of, mode)| {
+        json!(
+        { "kind": "await_responses", "of": of, "mode": mode, "result_binding": "b" })
+    })
 }
 
 /// `flexible` and `guarded` with everything that may be said of bad answers.
@@ -252,9 +254,15 @@ fn generation() -> impl Strategy<Value = Json> {
         json!([{ "kind": "low_confidence", "when": "output.n > random() * 8", "actions": ["retry", "escalate"] }]),
         json!([{ "kind": "constraint_violation", "actions": ["retry"] }, { "kind": "refusal", "actions": ["escalate"] }]),
     ]);
-    let guard = prop::option::of((condition(), prop::option::of(Just(json!([{ "kind": "rigid", "statements": [
-        { "kind": "let", "name": "d", "value": "[output, violation]" }] }])))));
-    let budget = prop::option::weighted(0.3, Just(json!({ "max_tokens": 200, "max_duration": "9s", "max_retries": 1 })));
+    let guard = prop::option::of((
+        condition(),
+        prop::option::of(Just(json!([{ "kind": "rigid", "statements": [
+        { "kind": "let", "name": "d", "value": "[output, violation]" }] }]))),
+    ));
+    let budget = prop::option::weighted(
+        0.3,
+        Just(json!({ "max_tokens": 200, "max_duration": "9s", "max_retries": 1 })),
+    );
     (on_failure, guard, budget, prop::sample::select(vec![json!({ "n": "int" }), json!("json"), json!("string")]))
         .prop_map(|(on_failure, guard, budget, ty)| {
             let mut json = json!({ "kind": "flexible", "goal": "Do ${a}.", "output_type": ty, "on_failure": on_failure,

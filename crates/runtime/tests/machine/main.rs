@@ -1,17 +1,19 @@
 //! Executions from start to end, driven as a platform would drive them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on should fail"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should fail")]
 
+mod approvals;
+mod bounds;
+mod branches;
+mod budgets;
 mod cancelling;
 mod constructs;
 mod expense;
+mod formats;
 mod generator;
 mod loops;
 mod memory;
+mod models;
 mod properties;
+mod waiting;
 mod world;

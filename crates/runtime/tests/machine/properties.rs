@@ -19,7 +19,9 @@ struct Twins {
 
 impl Twins {
     fn new(program: &Program) -> Self {
-        let world = World::start(program, &json!({ "x": [4, 5] }));
+        let mut start = crate::world::begin("main", &json!({ "x": [4, 5] }));
+        start.debug = true;
+        let world = World::start_with(program, start);
         Self { world, points: Vec::new(), cancelled: false }
     }
 
@@ -165,6 +167,23 @@ proptest! {
             let before = twins.world.machine.steps();
             prop_assert_eq!(twins.world.run(&program), Step::Cancelled);
             prop_assert!(twins.world.machine.steps() - before < 20_000);
+        }
+    }
+
+    #[test]
+    fn fuel_does_not_matter(body in body(), events in events()) {
+        let program = flow(&body);
+        let (mut one, mut other) = (Twins::new(&program), Twins::new(&program));
+        for event in &events {
+            if let Event::Advance(_) = event {
+                // As far as it goes, in one breath or in many.
+                one.world.run(&program);
+                while let Step::OutOfFuel | Step::Effects(_) = other.advance(&program, 3) {}
+            } else {
+                one.happen(&program, event);
+                other.happen(&program, event);
+            }
+            prop_assert_eq!(one.world.machine.encode(), other.world.machine.encode());
         }
     }
 

@@ -1,0 +1,254 @@
+//! Budgets: nothing is asked for that they do not cover.
+
+use serde_json::{Value as Json, json};
+
+use crate::world::{World, completed, flow, gives, note, replays, said, value};
+use scaigrid_ir::Value;
+use scaigrid_runtime::{EffectKind, Machine, ModelAnswer, ModelCallRequest, Outcome, Program, Step};
+
+fn requests(world: &World) -> Vec<ModelCallRequest> {
+    let open = world.open_of("model_call").into_iter();
+    open.map(|effect| match effect.kind {
+        EffectKind::ModelCall(request) => *request,
+        other => panic!("{other:?}"),
+    })
+    .collect()
+}
+
+fn model(prompt: &str) -> Json {
+    json!({ "kind": "model_call", "role": "fast", "prompt": prompt })
+}
+
+/// So many calls side by side, each caught by its iteration.
+fn many(count: u32, call: &Json) -> Json {
+    json!({ "kind": "foreach", "items": (1..=count).collect::<Vec<_>>(), "var": "i", "max_concurrent": count,
+        "on_error": "collect", "body": [call] })
+}
+
+fn budget(bounds: &Json, body: &Json, on_exceeded: Option<Json>) -> Program {
+    let mut block = json!({ "kind": "budget", "id": "b", "body": body });
+    for (key, value) in bounds.as_object().unwrap() {
+        block[key] = value.clone();
+    }
+    if let Some(body) = on_exceeded {
+        block["on_exceeded"] = body;
+    }
+    flow(&json!([block]))
+}
+
+fn code(step: &Step) -> &str {
+    match step {
+        Step::Failed(failure) => &failure.code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An answer that cost so many cents.
+fn cost(cents: i64) -> Outcome {
+    let Outcome::Value(answer) = said("done", 20) else { panic!() };
+    let answer =
+        ModelAnswer { cost: rust_decimal::Decimal::new(cents, 2), ..ModelAnswer::of_value(&answer).unwrap() };
+    Outcome::Value(answer.to_value())
+}
+
+#[test]
+fn a_budget_for_three_of_fifty_concurrent_calls() {
+    for call in [
+        model("hi"),
+        json!({ "kind": "rigid", "statements": [{ "kind": "plugin_call", "alias": "crm", "method": "find" }] }),
+    ] {
+        let program = budget(&json!({ "max_calls": 3 }), &json!([many(50, &call)]), None);
+        let mut world = World::start(&program, &json!({}));
+        assert_eq!(world.run(&program), Step::Suspended);
+        let open = world.pending();
+        assert_eq!(open.len(), 3);
+        for id in open {
+            world.resolve(id, said("done", 10));
+            world.run(&program);
+        }
+        let Some(scaigrid_runtime::End::Completed(all)) = world.machine.end() else { panic!() };
+        let all = all.to_json();
+        let refused = all.as_array().unwrap().iter().filter(|one| one["error"]["code"] == "BUDGET_EXCEEDED");
+        assert_eq!(refused.count(), 47);
+        replays(&program, &world);
+    }
+}
+
+#[test]
+fn a_call_carries_what_is_left_of_the_tokens() {
+    let program =
+        budget(&json!({ "max_tokens": 200 }), &json!([model("hi"), model("hi"), model("hi")]), None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    let first = requests(&world)[0].max_output_tokens.unwrap();
+    assert!(first < 200 && first > 150, "{first}");
+    world.resolve(world.pending()[0], said("done", 60));
+    world.run(&program);
+    assert_eq!(requests(&world)[0].max_output_tokens, Some(first - 60));
+    world.resolve(world.pending()[0], said("done", 139));
+    assert_eq!(code(&world.run(&program)), "BUDGET_EXCEEDED", "one token is too few to ask with");
+    replays(&program, &world);
+}
+
+#[test]
+fn calls_that_need_what_others_hold_wait_their_turn() {
+    let program = budget(&json!({ "max_tokens": 400 }), &json!([many(3, &model("hi"))]), None);
+    let mut world = World::start(&program, &json!({}));
+    assert_eq!(world.run(&program), Step::Suspended);
+    assert_eq!(world.pending().len(), 1, "the first holds everything");
+    for tokens in [100, 100] {
+        world.machine = Machine::decode(&world.machine.encode()).unwrap();
+        world.resolve(world.pending()[0], said("done", tokens));
+        assert_eq!(world.run(&program), Step::Suspended);
+        assert_eq!(world.pending().len(), 1);
+    }
+    world.resolve(world.pending()[0], said("done", 10));
+    assert_eq!(completed(&world.run(&program)), json!(["done", "done", "done"]));
+    replays(&program, &world);
+
+    // With a bound of their own they run side by side as far as there is room.
+    let mut bounded = model("hi");
+    bounded["params"] = json!({ "max_tokens": 100 });
+    let program = budget(&json!({ "max_tokens": 400 }), &json!([many(9, &bounded)]), None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    assert_eq!(world.pending().len(), 3);
+}
+
+#[test]
+fn money_is_held_and_settled() {
+    let program = budget(&json!({ "max_cost": "0.10" }), &json!([many(3, &model("hi"))]), None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    let most = |world: &World| requests(world)[0].max_cost.as_ref().map(Value::to_json);
+    assert_eq!(most(&world), Some(json!("0.10")));
+    world.resolve(world.pending()[0], cost(4));
+    world.run(&program);
+    assert_eq!(most(&world), Some(json!("0.06")));
+    world.resolve(world.pending()[0], cost(6));
+    let all = completed(&world.run(&program));
+    assert_eq!((&all[1], &all[2]["error"]["code"]), (&json!("done"), &json!("BUDGET_EXCEEDED")));
+    replays(&program, &world);
+}
+
+#[test]
+fn budgets_within_budgets_all_hold() {
+    let inner = json!({ "kind": "budget", "max_calls": 2, "body": [model("a"), model("b"), model("c")],
+        "on_exceeded": [note("inner"), model("d")] });
+    let program = budget(
+        &json!({ "max_calls": 3, "max_tokens": 100_000 }),
+        &json!([inner, model("e")]),
+        Some(json!([note("outer"), gives("'over'")])),
+    );
+    let mut world = World::start(&program, &json!({}));
+    for _ in 0..3 {
+        assert_eq!(world.run(&program), Step::Suspended);
+        assert!(
+            requests(&world)[0].max_output_tokens.is_some(),
+            "the outer one bounds the inner one's calls"
+        );
+        world.resolve(world.pending()[0], said("done", 10));
+    }
+    assert_eq!(completed(&world.run(&program)), json!("over"));
+    assert_eq!(world.seen, ["log inner", "log outer"]);
+    replays(&program, &world);
+}
+
+#[test]
+fn an_inner_budget_does_not_answer_for_the_outer_one() {
+    let inner = json!({ "kind": "budget", "max_calls": 5, "body": [model("a"), model("b")], "on_exceeded": [note("inner")] });
+    let program = budget(&json!({ "max_calls": 1 }), &json!([inner]), Some(json!([note("outer")])));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.resolve(world.pending()[0], said("done", 10));
+    world.run(&program);
+    assert_eq!(world.seen, ["log outer"]);
+}
+
+#[test]
+fn time_is_a_budget_too() {
+    let wait = json!({ "kind": "try", "body": [crate::world::ask("wait")], "catch": [{ "body": [note("caught")] }],
+        "finally": [note("left")] });
+    let program = budget(&json!({ "max_duration": "1m" }), &json!([wait]), Some(json!([gives("'late'")])));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.resolve(world.open_of("timer")[0].id, Outcome::Value(Value::Datetime(0)));
+    assert_eq!(completed(&world.run(&program)), json!("late"));
+    assert_eq!(world.seen, ["log left"]);
+    let bare = budget(&json!({ "max_duration": "1m" }), &json!([crate::world::ask("wait")]), None);
+    let mut world = World::start(&bare, &json!({}));
+    world.run(&bare);
+    world.resolve(world.open_of("timer")[0].id, Outcome::Value(Value::Datetime(0)));
+    assert_eq!(code(&world.run(&bare)), "BUDGET_EXCEEDED");
+    replays(&bare, &world);
+}
+
+#[test]
+fn a_failed_call_has_spent_nothing_and_one_given_up_all_that_it_held() {
+    let mut bounded = model("hi");
+    bounded["params"] = json!({ "max_tokens": 100 });
+    let body = json!([
+        { "kind": "try", "body": [bounded], "catch": [{ "code": "MODEL_ERROR", "body": [] }] },
+        { "kind": "try", "body": [{ "kind": "parallel", "timeout": "1m", "branches": [{ "name": "a", "body": [bounded] }] }],
+          "catch": [{ "code": "TIMEOUT", "body": [] }] },
+        model("hi")]);
+    let program = budget(&json!({ "max_tokens": 300 }), &body, None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.fail(world.pending()[0], "MODEL_ERROR");
+    world.run(&program);
+    let timer = world.open_of("timer")[0].id;
+    world.resolve(timer, Outcome::Value(Value::Datetime(0)));
+    assert_eq!(world.run(&program), Step::Suspended);
+    let left = requests(&world)[0].max_output_tokens.unwrap();
+    assert!(left < 200 && left > 140, "the call that was given up is counted: {left}");
+    replays(&program, &world);
+}
+
+#[test]
+fn an_answer_that_came_before_its_call_was_given_up_is_what_it_cost() {
+    let body = json!([
+        { "kind": "parallel", "fail_fast": true, "branches": [
+            { "name": "a", "body": [{ "kind": "rigid", "statements": [{ "kind": "sleep", "duration": "1s" },
+                { "kind": "fail", "code": "OWN" }] }] },
+            { "name": "b", "body": [model("hi")] }] }]);
+    let program = flow(&json!([{ "kind": "budget", "max_tokens": 1000, "body": [
+        { "kind": "try", "body": body, "catch": [{ "body": [] }] }, model("hi")] }]));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    let (timer, call) = (world.open_of("timer")[0].id, world.open_of("model_call")[0].id);
+    world.resolve(timer, Outcome::Value(Value::Datetime(0)));
+    world.resolve(call, said("done", 100));
+    world.run(&program);
+    let left = requests(&world)[0].max_output_tokens.unwrap();
+    assert!(left > 860 && left < 900, "{left}");
+    assert_eq!(world.machine.take_abandoned(), []);
+    replays(&program, &world);
+}
+
+#[test]
+fn a_generation_has_a_budget_of_its_own() {
+    let program = flow(&json!([{ "kind": "flexible", "goal": "Do.", "output_type": { "n": "int" },
+        "budget": { "max_tokens": 500, "max_cost": 1, "max_duration": "10s", "max_retries": 9 } }]));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    assert_eq!(world.open_of("timer").len(), 1);
+    let asked = requests(&world).remove(0);
+    assert!(asked.max_output_tokens.is_some() && asked.max_cost == Some(Value::Money(1.into())), "{asked:?}");
+    world.resolve(world.open_of("model_call")[0].id, said("not it", 450));
+    assert_eq!(code(&world.run(&program)), "BUDGET_EXCEEDED", "asking again would cost too much");
+    assert_eq!(world.machine.take_abandoned().len(), 1);
+    replays(&program, &world);
+    let refusal = value(&json!({}));
+    assert!(ModelAnswer::of_value(&refusal).is_none());
+}
+
+#[test]
+fn a_refusal_by_whoever_makes_the_calls_is_the_budgets_own() {
+    let program =
+        budget(&json!({ "max_cost": "0.01" }), &json!([model("hi")]), Some(json!([gives("'too dear'")])));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.fail(world.pending()[0], "BUDGET_EXCEEDED");
+    assert_eq!(completed(&world.run(&program)), json!("too dear"));
+}
