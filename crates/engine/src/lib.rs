@@ -132,7 +132,7 @@ impl Engine {
             ids: Arc::clone(&ids),
             vault: Arc::clone(&vault),
             system: system.clone(),
-            outbound,
+            outbound: outbound.clone(),
             tokens: caller_tokens.clone(),
             issuer,
             shelf: plugins::Shelf::new(),

@@ -172,6 +172,18 @@ impl Program {
         layout::program(module)
     }
 
+    /// Whether any of its flows calls plugins or models.
+    pub fn calls_outside(&self) -> bool {
+        self.lists.iter().any(|list| match list {
+            List::Blocks(blocks) => {
+                blocks.iter().any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_)))
+            }
+            List::Statements(statements) => {
+                statements.iter().any(|statement| matches!(statement.op, StatementOp::PluginCall { .. }))
+            }
+        })
+    }
+
     /// The module.
     pub fn module(&self) -> &Module {
         &self.module

@@ -10,7 +10,6 @@ use crate::drive::{Committed, Run};
 use crate::{Engine, Error};
 
 /// Somebody who waits for an execution that runs in a task of its own.
-#[derive(Debug)]
 pub(crate) struct Caller {
     /// Until when.
     pub(crate) until: Instant,
@@ -18,7 +17,6 @@ pub(crate) struct Caller {
 }
 
 /// How far an execution came while its caller waited.
-#[derive(Debug)]
 pub(crate) enum Driven {
     /// It has come to a rest, or was refused.
     Rested(Box<Run>, Committed),

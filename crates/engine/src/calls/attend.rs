@@ -90,10 +90,14 @@ impl Engine {
         // Only now: at the node's farewell, those that wait for calls are waited for first.
         drop(room);
         match came {
-            Some((id, outcome)) => {
-                answered(run, id, outcome);
-                while let Some((id, outcome)) = run.calls.next_ready() {
-                    answered(run, id, outcome);
+            Some(first) => {
+                let mut ended = Some(first);
+                while let Some((id, outcome)) = ended {
+                    match outcome {
+                        Some(outcome) => answered(run, id, outcome),
+                        None => self.ask_a_person(run, id),
+                    }
+                    ended = run.calls.next_ready();
                 }
                 Ok(())
             }
@@ -101,7 +105,7 @@ impl Engine {
         }
     }
 
-    async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Outcome)> {
+    async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Option<Outcome>)> {
         loop {
             let late = run.caller.as_ref().map(|caller| tokio::time::Instant::from_std(caller.until));
             let late = async {

@@ -29,7 +29,7 @@ pub(crate) struct Calls {
     /// Asked for; they begin once their intent is durable.
     wanted: Vec<Wanted>,
     /// Begun.
-    under_way: JoinSet<Outcome>,
+    under_way: JoinSet<Option<Outcome>>,
     /// Which effect a task is for.
     effects: HashMap<Id, (EffectId, AbortHandle)>,
     /// Whether the Core was held, or the node on its way out, when a call was asked for. It is not in the journal, so it is
@@ -87,7 +87,8 @@ impl Calls {
     }
 
     /// The next call that has ended. A call that was given up ends without a word. Waits for ever where there is none.
-    async fn next(&mut self) -> (EffectId, Outcome) {
+    /// Without an outcome, nobody knows what became of it.
+    async fn next(&mut self) -> (EffectId, Option<Outcome>) {
         loop {
             let ended = self.under_way.join_next_with_id().await;
             match ended {
@@ -101,7 +102,7 @@ impl Calls {
                     if error.is_panic() {
                         tracing::error!(%error, effect = id.0, "a call made the engine panic");
                         let failure = Failure::new("PLUGIN_ERROR", "the engine met a fault of its own");
-                        return (id, Outcome::Error(failure));
+                        return (id, Some(Outcome::Error(failure)));
                     }
                 }
                 None => std::future::pending().await,
@@ -110,7 +111,7 @@ impl Calls {
     }
 
     /// Another call that has ended by now.
-    fn next_ready(&mut self) -> Option<(EffectId, Outcome)> {
+    fn next_ready(&mut self) -> Option<(EffectId, Option<Outcome>)> {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
             if let Ok((task, outcome)) = ended
                 && let Some((id, _)) = self.effects.remove(&task)

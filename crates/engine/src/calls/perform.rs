@@ -11,12 +11,15 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 
 use crate::Engine;
 use crate::cores::HostedCore;
+use crate::models::{self, Asking, ModelCall};
 use crate::plugins::{Asked, CallError};
 
 /// Attempts after the first, where a repeat costs nothing.
 const RETRIES: u32 = 3;
 /// The wait before the second attempt; each further one is twice as long, and each is drawn from half its length upwards.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// How often a plugin is asked what became of a call, with growing pauses: for about ten minutes.
+const QUESTIONS: u32 = 16;
 /// The longest wait that a plugin may ask for (`Retry-After`, RFC 9110 section 10.2.3) without failing the call.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -38,31 +41,31 @@ pub(super) fn call_key(execution: ExecutionId, effect: EffectId) -> String {
 }
 
 impl Call {
-    /// Makes the call; tries again where that can do no harm.
-    pub(super) async fn outcome(self) -> Outcome {
+    /// Makes the call; tries again where that can do no harm. Without an outcome, nobody knows what became of it.
+    pub(super) async fn outcome(self) -> Option<Outcome> {
         match &self.effect.kind {
             EffectKind::PluginCall(request) => self.plugin(request).await,
-            EffectKind::ModelCall(request) => self.model(request).await,
+            EffectKind::ModelCall(request) => Some(self.model(request).await),
             other => {
                 let message = format!("{} is not a call", other.name());
-                Outcome::Error(Failure::new("NOT_SUPPORTED", message))
+                Some(Outcome::Error(Failure::new("NOT_SUPPORTED", message)))
             }
         }
     }
 
-    async fn plugin(&self, request: &PluginCallRequest) -> Outcome {
+    async fn plugin(&self, request: &PluginCallRequest) -> Option<Outcome> {
         let (plugins, core) = (&self.engine.0.plugins, &*self.hosted.core);
         let declared = &self.program.module().plugins;
         let key = call_key(self.execution, self.effect.id);
         let class = match plugins.effect_class(self.scope, core, declared, request).await {
             Ok(class) => class,
-            Err(error) => return Outcome::Error(error.failure),
+            Err(error) => return Some(Outcome::Error(error.failure)),
         };
         if self.in_doubt && class == EffectClass::Queryable {
-            match plugins.ask(self.scope, core, declared, request, &key).await {
-                Ok(Asked::Done(value)) => return Outcome::Value(value),
-                Ok(Asked::NotDone) => {}
-                Err(error) => return Outcome::Error(error.failure),
+            match self.became(request, &key).await {
+                Became::Over(outcome) => return Some(outcome),
+                Became::Unknown => return None,
+                Became::Nothing => {}
             }
         }
         let harmless = matches!(class, EffectClass::Idempotent | EffectClass::Keyed);
@@ -70,12 +73,12 @@ impl Call {
         loop {
             let CallError { failure, sent, retry_after, retryable } =
                 match plugins.call(self.scope, core, declared, request, &key).await {
-                    Ok(value) => return Outcome::Value(value),
+                    Ok(value) => return Some(Outcome::Value(value)),
                     Err(error) => error,
                 };
             let asked = retry_after.unwrap_or_default();
             if left == 0 || !retryable || (sent && !harmless) || asked > LONGEST_WAIT {
-                return Outcome::Error(failure);
+                return Some(Outcome::Error(failure));
             }
             tracing::debug!(code = %failure.code, left, "a plugin is called again");
             tokio::time::sleep(asked.max(wait.mul_f64(rand::random_range(0.5..1.0)))).await;
@@ -84,19 +87,71 @@ impl Call {
         }
     }
 
+    /// What became of a call that was made before, as the plugin says; one that is under way is waited for.
+    async fn became(&self, request: &PluginCallRequest, key: &str) -> Became {
+        let (plugins, core) = (&self.engine.0.plugins, &*self.hosted.core);
+        let declared = &self.program.module().plugins;
+        let mut wait = FIRST_WAIT;
+        for _ in 0..QUESTIONS {
+            match plugins.query(self.scope, core, declared, request, key).await {
+                Ok(Asked::Done(value)) => return Became::Over(Outcome::Value(value)),
+                Ok(Asked::Failed(failure)) => return Became::Over(Outcome::Error(failure)),
+                Ok(Asked::Unknown) => return Became::Nothing,
+                Ok(Asked::Pending) => {}
+                Err(error) if error.retryable => {}
+                Err(_) => return Became::Unknown,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        Became::Unknown
+    }
+
     async fn model(&self, request: &ModelCallRequest) -> Outcome {
-        let key = call_key(self.execution, self.effect.id);
-        let answer = self.engine.0.models.answer(
-            self.scope,
-            &self.hosted,
-            self.program.module(),
-            (self.execution, self.effect.id),
-            request,
-            &key,
-        );
-        match answer.await {
-            Ok(answer) => Outcome::Value(answer.to_value()),
-            Err(failure) => Outcome::Error(failure),
+        let asking = Asking {
+            user_id: None,
+            core: Some(Arc::clone(&self.hosted)),
+            execution_id: Some(self.execution),
+        };
+        let call = match ModelCall::of_core(request, self.program.module(), asking) {
+            Ok(call) => call,
+            Err(error) => return failed(&error).unwrap_or_else(unavailable),
+        };
+        let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
+        loop {
+            let error = match self.engine.0.models.call(self.scope, call.clone()).await {
+                Ok(answer) => return Outcome::Value(answer.to_value()),
+                Err(error) => error,
+            };
+            if let Some(outcome) = failed(&error) {
+                return outcome;
+            }
+            tracing::warn!(%error, left, "a model is asked again");
+            if left == 0 {
+                return unavailable();
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+            left -= 1;
         }
     }
+}
+
+/// What became of a call that may have been made before.
+enum Became {
+    /// It is over.
+    Over(Outcome),
+    /// It was never made.
+    Nothing,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// What a program is told; nothing where it was the platform that failed.
+fn failed(error: &models::CallError) -> Option<Outcome> {
+    error.to_failure().map(Outcome::Error)
+}
+
+fn unavailable() -> Outcome {
+    Outcome::Error(Failure::new("MODEL_UNAVAILABLE", "the platform could not make the call just now"))
 }

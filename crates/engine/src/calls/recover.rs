@@ -11,7 +11,7 @@ use scaigrid_checkpoints::{Checkpoint, NewCheckpoint, Priority, Routing};
 use scaigrid_ir::Value;
 use scaigrid_cores::plugins::EffectClass;
 use scaigrid_persistence::{self as persistence, checkpoints};
-use scaigrid_runtime::{Effect, EffectKind, Failure, Outcome, PluginCallRequest};
+use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome, PluginCallRequest};
 use scaigrid_scope::CheckpointId;
 use serde_json::json;
 
@@ -62,15 +62,26 @@ impl Engine {
             }
             if self.may_repeat(run, &effect).await? {
                 run.calls.want_again(effect);
-            } else if let EffectKind::PluginCall(request) = &effect.kind {
-                let question = self.question(run, &effect, request);
-                run.done.opened.push((question, effect.id.0));
+            } else {
+                self.ask_a_person(run, effect.id);
             }
         }
         if run.calls.in_hand() && run.news.is_none() {
             run.news = Some(self.0.awaited.listen(run.execution.id));
         }
         Ok(())
+    }
+
+    /// Opens the question what became of a call.
+    pub(super) fn ask_a_person(&self, run: &mut Run, id: EffectId) {
+        let pending = run.machine.pending();
+        let effect = pending.into_iter().find(|effect| effect.id == id);
+        if let Some(effect) = effect
+            && let EffectKind::PluginCall(request) = &effect.kind
+        {
+            let question = self.question(run, effect, request);
+            run.done.opened.push((question, id.0));
+        }
     }
 
     async fn may_repeat(&self, run: &Run, effect: &Effect) -> Result<bool, Error> {
