@@ -14,6 +14,7 @@
 mod client;
 mod database;
 mod place;
+mod plugin;
 pub mod programs;
 mod provider;
 mod proxy;
@@ -26,6 +27,7 @@ mod upstream;
 pub use client::{Answer, Client, Request};
 pub use database::Db;
 pub use place::Place;
+pub use plugin::{Behaviour, Plugin, PluginCall};
 pub use provider::Provider;
 pub use proxy::Proxy;
 pub use receiver::{Reaction, Received, Receiver};

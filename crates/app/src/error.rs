@@ -45,6 +45,8 @@ pub enum Resource {
     Webhook,
     /// A delivery to a webhook.
     Delivery,
+    /// A plugin, in the registry or of a Core.
+    Plugin,
 }
 
 impl fmt::Display for Resource {
@@ -66,6 +68,7 @@ impl fmt::Display for Resource {
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",
+            Self::Plugin => "plugin",
         })
     }
 }
@@ -214,6 +217,15 @@ pub enum Error {
         /// Whether it was to be called, rather than to be kept.
         calling: bool,
     },
+    /// The plugin does not tell what it offers.
+    #[error("The plugin cannot be reached, or does not tell what it offers: {reason}")]
+    PluginUnreachable {
+        /// What went wrong.
+        reason: String,
+    },
+    /// A Core cannot start without plugins that are not there.
+    #[error("Plugins that the program requires are missing")]
+    PluginsMissing(Vec<FieldError>),
     /// One of the tenant's limits is reached.
     #[error("The tenant's limit of {limit} {what} is reached")]
     Capacity {

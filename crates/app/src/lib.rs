@@ -25,6 +25,7 @@ pub mod me;
 pub mod modules;
 pub mod page;
 pub mod partners;
+pub mod plugins;
 pub mod readiness;
 pub mod rights;
 pub mod secrets;

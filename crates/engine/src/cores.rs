@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use scaigrid_cores::{Core, EnvValue, Status};
+use scaigrid_ir::module::PluginDecl;
 use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
 use scaigrid_persistence::cores;
 use scaigrid_persistence::subscriptions::{self, Subscription};
@@ -103,12 +104,12 @@ impl Engine {
         }
     }
 
-    /// Checks a program as a start does.
+    /// Checks a program as a start does, and gives the plugins that it declares.
     ///
     /// # Errors
     /// What keeps it from running.
-    pub fn check(document: &serde_json::Value) -> Result<(), Refusal> {
-        ready(document).map(drop)
+    pub fn check(document: &serde_json::Value) -> Result<Vec<PluginDecl>, Refusal> {
+        ready(document).map(|program| program.module().plugins.clone())
     }
 
     /// Tells every node that a Core changed, this one first.

@@ -1,15 +1,16 @@
 //! Starting, stopping, holding and resuming Cores.
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_cores::{Action, Core, FollowUp, LastError, Outcome, Status, Transition};
+use scaigrid_cores::{Action, Core, FieldProblem, FollowUp, LastError, Outcome, Status, Transition};
 use scaigrid_engine::{Declared, Engine, Refusal};
 use scaigrid_ir::Diagnostic;
+use scaigrid_ir::module::PluginDecl;
 use scaigrid_persistence::{Revised, Transaction, Written, audit, cores, executions, tenants};
 use scaigrid_scope::{Authorized, CoreId, Instant, TenantScope, perm};
 use serde_json::json;
 
 use super::{MODULE, ShownCore};
-use crate::{App, Error, Resource};
+use crate::{App, Error, FieldError, Resource};
 
 /// How often a change is tried again because somebody else changed the same Core in between.
 const ATTEMPTS: u32 = 10;
@@ -34,15 +35,15 @@ impl App {
             let found = self.find_core(by.tenant_scope(), id).await?;
             let (moved, transition) = found.value.clone().apply(action, self.now())?;
             let (moved, refusal) = match transition.follow_up {
-                FollowUp::CheckAndStart => check_and_start(moved, self.now()).await?,
+                FollowUp::CheckAndStart => self.check_and_start(by.tenant_scope(), moved).await?,
                 _ => (moved, None),
             };
             let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else {
                 continue;
             };
             self.core_changed(id);
-            if let Some(findings) = refusal {
-                return Err(Error::InvalidSource(findings));
+            if let Some(refusal) = refusal {
+                return Err(refusal);
             }
             let core =
                 self.follow(by, request, Revised { value: moved, revision }, transition, force).await?;
@@ -219,7 +220,7 @@ impl App {
             Status::Starting | Status::Restarting => found.value.clone(),
             _ => return Ok(()),
         };
-        let (core, _) = check_and_start(core, self.now()).await?;
+        let (core, _) = self.check_and_start(scope, core).await?;
         let declared = declared(&core).await?;
         let mut transaction = self.0.database.begin().await?;
         if core.status == Status::Running {
@@ -240,6 +241,56 @@ impl App {
         }
         Ok(())
     }
+
+    /// Checks a Core that is starting: it runs then, or is in error, with what keeps it from running.
+    async fn check_and_start(&self, scope: TenantScope, core: Core) -> Result<(Core, Option<Error>), Error> {
+        let program = std::sync::Arc::clone(&core.source.program);
+        let checked =
+            tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
+        let refusal = match checked {
+            Ok(declared) => self.check_plugins(scope, &core, &declared).await?,
+            Err(Refusal(findings)) => {
+                let first = findings.first().map(ToString::to_string).unwrap_or_default();
+                let empty = core.source.is_empty();
+                let message = if empty { "the Core has no program".to_owned() } else { first };
+                let findings = findings.iter().map(diagnostic_json).collect();
+                Some(("INVALID_SOURCE_IR", message, Error::InvalidSource(findings)))
+            }
+        };
+        let now = self.now();
+        let Some((code, message, refusal)) = refusal else {
+            return Ok((core.apply(Action::Started, now)?.0, None));
+        };
+        let (core, transition) = core.fail(LastError { code: code.into(), message, at: now })?;
+        debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
+        Ok((core, Some(refusal)))
+    }
+
+    /// Whether what a program requires of plugins is there: the code, what a person reads, and what the caller is told.
+    async fn check_plugins(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+    ) -> Result<Option<(&'static str, String, Error)>, Error> {
+        let lacking = self.0.engine.plugins().lacking(scope, core, declared).await?;
+        let told = |problems: &[FieldProblem]| {
+            let each = problems.iter().map(|problem| format!("{} {}", problem.field, problem.message));
+            each.collect::<Vec<_>>().join("; ")
+        };
+        let fields = |problems: Vec<FieldProblem>| {
+            problems.into_iter().map(|problem| FieldError::new(problem.field, problem.message)).collect()
+        };
+        Ok(if !lacking.plugins.is_empty() {
+            let message = told(&lacking.plugins);
+            Some(("PLUGIN_NOT_FOUND", message, Error::PluginsMissing(fields(lacking.plugins))))
+        } else if !lacking.environment.is_empty() {
+            let message = told(&lacking.environment);
+            Some(("VALIDATION_ERROR", message, Error::Invalid(fields(lacking.environment))))
+        } else {
+            None
+        })
+    }
 }
 
 /// What the program of a Core that runs declares; none of one that does not.
@@ -250,24 +301,6 @@ pub(super) async fn declared(core: &Core) -> Result<Option<Declared>, Error> {
     let program = std::sync::Arc::clone(&core.source.program);
     let read = tokio::task::spawn_blocking(move || Declared::of(&program)).await;
     read.map(Some).map_err(Error::internal)
-}
-
-/// Checks a Core that is starting: it runs then, or is in error, with what was found.
-async fn check_and_start(core: Core, now: Instant) -> Result<(Core, Option<Vec<serde_json::Value>>), Error> {
-    let program = std::sync::Arc::clone(&core.source.program);
-    let checked =
-        tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
-    match checked {
-        Ok(()) => Ok((core.apply(Action::Started, now)?.0, None)),
-        Err(Refusal(findings)) => {
-            let first = findings.first().map(ToString::to_string).unwrap_or_default();
-            let message = if core.source.is_empty() { "the Core has no program".to_owned() } else { first };
-            let error = LastError { code: "INVALID_SOURCE_IR".into(), message, at: now };
-            let (core, transition) = core.fail(error)?;
-            debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
-            Ok((core, Some(findings.iter().map(diagnostic_json).collect())))
-        }
-    }
 }
 
 /// A finding, as it is told.

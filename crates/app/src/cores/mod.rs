@@ -1,6 +1,7 @@
 //! Cores: hosting programs. What can be done with one is told by the domain; here it is done, and written down.
 
 mod lifecycle;
+mod plugins;
 mod versions;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
@@ -11,6 +12,8 @@ pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
+
+pub use plugins::{Installed, InstalledChanges};
 
 pub use crate::caches::WrittenCore;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};

@@ -6,7 +6,12 @@ mod audit;
 mod house;
 mod modules;
 mod people;
+mod plugins;
 mod rights;
 mod signing;
 mod starting;
 mod webhooks;
+
+/// The plugin that the black-box tests have, too.
+#[path = "../../../../tests/src/plugin.rs"]
+mod stub;

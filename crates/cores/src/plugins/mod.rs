@@ -23,7 +23,5 @@ pub use manifest::Manifest;
 pub use method::{Argument, Binding, EffectClass, Method, Place};
 pub use name::{InvalidName, MethodName, PluginName};
 pub use pin::{Pin, canonical};
-pub use registration::{
-    Endpoint, InvalidEndpoint, NewRegistration, PluginKind, Registration, RegistrationChanges,
-};
+pub use registration::{Endpoint, InvalidEndpoint, PluginKind, Registration};
 pub use template::{MissingVariable, Template, resolve_value};

@@ -114,32 +114,6 @@ pub struct Registration {
     pub updated_at: Instant,
 }
 
-/// A registration as it is asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewRegistration {
-    /// What Cores call it by.
-    pub plugin: PluginName,
-    /// How it is spoken to.
-    pub kind: PluginKind,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// What it is shown.
-    pub credentials: Option<Credentials>,
-    /// What it offers; none where it tells that itself.
-    pub manifest: Option<Manifest>,
-}
-
-/// What shall be different about a registration; `None` keeps what is there.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct RegistrationChanges {
-    /// Where it is.
-    pub endpoint: Option<Endpoint>,
-    /// What it is shown; `Some(None)` is nothing.
-    pub credentials: Option<Option<Credentials>>,
-    /// What it offers, for plugins that do not tell it themselves.
-    pub manifest: Option<Manifest>,
-}
-
 impl Registration {
     /// How what it offers differs from what was accepted.
     pub fn drift(&self) -> Drift {

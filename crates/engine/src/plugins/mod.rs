@@ -10,6 +10,7 @@ mod known;
 mod mask;
 mod reading;
 mod recheck;
+mod required;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ use crate::ids::Ids;
 pub use ask::Asked;
 pub use fault::CallError;
 pub use reading::ReadFault;
+pub use required::Lacking;
 
 use known::Known;
 pub(crate) use known::Shelf;

@@ -112,6 +112,8 @@ const fn row_of_app(error: &app::Error) -> Row {
             let status = if *calling { S::BAD_GATEWAY } else { S::UNPROCESSABLE_ENTITY };
             entry(status, "EGRESS_DENIED", "SW_EGRESS_DENIED")
         }
+        E::PluginUnreachable { .. } => entry(S::BAD_GATEWAY, "PLUGIN_UNREACHABLE", "SW_PLUGIN_UNREACHABLE"),
+        E::PluginsMissing(_) => entry(S::UNPROCESSABLE_ENTITY, "PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
         E::Capacity { .. } => entry(S::CONFLICT, "TENANT_CAPACITY", "SW_TENANT_CAPACITY"),
         E::IdempotencyKeyReused => {
             entry(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "SW_IDEMPOTENCY_KEY_REUSED")
@@ -143,6 +145,7 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Plugin => ("PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
     };
     entry(StatusCode::NOT_FOUND, grid, workspace)
 }

@@ -45,6 +45,11 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
                 calling: true,
             }),
         ),
+        (
+            "PluginUnreachable",
+            "The plugin does not tell what it offers, or may not be called",
+            app_error(app::Error::PluginUnreachable { reason: "no answer in time".to_owned() }),
+        ),
         ("PayloadTooLarge", "The body is too large", Error::PayloadTooLarge { limit: JSON_LIMIT }),
         (
             "UnsupportedMediaType",

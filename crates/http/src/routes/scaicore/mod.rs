@@ -4,7 +4,9 @@ mod checkpoints;
 mod cores;
 mod events;
 mod executions;
+mod installed;
 mod lifecycle;
+mod plugins;
 mod versions;
 mod wire;
 
@@ -43,5 +45,17 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(checkpoints::get)
         .service(checkpoints::cancel)
         .service(checkpoints::reassign)
-        .service(checkpoints::history);
+        .service(checkpoints::history)
+        .service(plugins::available)
+        .service(plugins::list)
+        .service(plugins::register)
+        .service(plugins::get)
+        .service(plugins::update)
+        .service(plugins::remove)
+        .service(plugins::refresh)
+        .service(plugins::accept)
+        .service(installed::list)
+        .service(installed::install)
+        .service(installed::update)
+        .service(installed::uninstall);
 }
