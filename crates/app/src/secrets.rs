@@ -45,6 +45,8 @@ pub struct Rotation {
     pub answers: u64,
     /// Signing keys whose private halves were.
     pub signing_keys: u64,
+    /// Backends of models whose configurations were.
+    pub backends: u64,
     /// Data keys that were removed, since nothing lay under them any more.
     pub removed: u64,
     /// Data keys that are not the youngest of their owner and stay, since something still lies under them.
@@ -97,6 +99,7 @@ impl App {
                 Store::Webhooks => done.webhooks = resealed,
                 Store::Answers => done.answers = resealed,
                 Store::SigningKeys => done.signing_keys = resealed,
+                Store::Backends => done.backends = resealed,
             }
         }
         (done.removed, done.left) = self.remove_data_keys().await?;
@@ -323,7 +326,12 @@ impl App {
         let before = json!({"master_key": named});
         let after = json!({
             "master_key": own, "renewed": done.renewed, "wrapped": done.wrapped, "removed": done.removed,
-            "resealed": done.cores + done.module_configs + done.webhooks + done.answers + done.signing_keys,
+            "resealed": done.cores
+                + done.module_configs
+                + done.webhooks
+                + done.answers
+                + done.signing_keys
+                + done.backends,
         });
         let changes = diff(&before, &after, &[]);
         let stamp = self.audit_stamp(now);

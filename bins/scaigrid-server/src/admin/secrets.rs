@@ -17,6 +17,7 @@ const COLUMNS: Columns = &[
     "resealed_webhooks",
     "resealed_answers",
     "resealed_signing_keys",
+    "resealed_backends",
     "removed_data_keys",
     "left_data_keys",
     "wrapped_data_keys",
@@ -50,6 +51,7 @@ impl Desk {
             "resealed_webhooks": done.webhooks,
             "resealed_answers": done.answers,
             "resealed_signing_keys": done.signing_keys,
+            "resealed_backends": done.backends,
             "removed_data_keys": done.removed,
             "left_data_keys": done.left,
             "wrapped_data_keys": done.wrapped,
@@ -74,6 +76,7 @@ fn tell(progress: Progress) {
                 Store::Webhooks => "webhooks",
                 Store::Answers => "kept answers",
                 Store::SigningKeys => "signing keys",
+                Store::Backends => "backends of models",
             };
             format!("{count} {what} looked at")
         }
