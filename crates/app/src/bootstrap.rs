@@ -81,6 +81,7 @@ impl App {
         if let Some(stored) = stored {
             self.check_master_key(&stored)?;
             if set_up {
+                self.make_echo().await?;
                 return Ok(None);
             }
         }
@@ -98,6 +99,7 @@ impl App {
         }
         tx.commit().await?;
         self.people_changed();
+        self.make_echo().await?;
         Ok(first.then_some(key))
     }
 

@@ -47,6 +47,12 @@ pub enum Resource {
     Delivery,
     /// A plugin, in the registry or of a Core.
     Plugin,
+    /// A model of the catalogue.
+    Model,
+    /// A backend of models.
+    Backend,
+    /// A group of models.
+    ModelGroup,
 }
 
 impl fmt::Display for Resource {
@@ -69,6 +75,9 @@ impl fmt::Display for Resource {
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",
             Self::Plugin => "plugin",
+            Self::Model => "model",
+            Self::Backend => "backend",
+            Self::ModelGroup => "model group",
         })
     }
 }
@@ -226,6 +235,42 @@ pub enum Error {
     /// A Core cannot start without plugins that are not there.
     #[error("Plugins that the program requires are missing")]
     PluginsMissing(Vec<FieldError>),
+    /// No backend of a model can be asked just now.
+    #[error("The model {model} cannot be reached just now")]
+    ModelUnavailable {
+        /// The model's slug.
+        model: String,
+        /// When it is worth trying again.
+        retry_after: Option<Duration>,
+    },
+    /// The backends of a model ask for fewer calls.
+    #[error("The model {model} is asked too often just now")]
+    BackendRateLimited {
+        /// The model's slug.
+        model: String,
+        /// When it is worth trying again.
+        retry_after: Option<Duration>,
+    },
+    /// A model does not answer in time.
+    #[error("The model {model} does not answer in time")]
+    BackendTimeout {
+        /// The model's slug.
+        model: String,
+    },
+    /// A backend of a model has failed.
+    #[error("The model {model} failed: {reason}")]
+    BackendFailed {
+        /// The model's slug.
+        model: String,
+        /// In which way. Says nothing of where the backend is.
+        reason: String,
+    },
+    /// What may be spent on models is spent.
+    #[error("The budget of {of} is used up")]
+    BudgetExceeded {
+        /// Whose budget.
+        of: &'static str,
+    },
     /// One of the tenant's limits is reached.
     #[error("The tenant's limit of {limit} {what} is reached")]
     Capacity {

@@ -13,6 +13,7 @@ mod auth;
 pub mod backup;
 pub mod bootstrap;
 mod caches;
+pub mod catalog;
 pub mod checkpoints;
 pub mod cores;
 pub mod custom_roles;
@@ -202,6 +203,12 @@ impl App {
     pub(crate) fn core_changed(&self, core: CoreId) {
         self.0.caches.forget_core(core);
         self.0.engine.core_changed(core);
+    }
+
+    /// After a commit that changed models, backends, groups of models, or what a tenant has enabled of them.
+    pub(crate) fn catalog_changed(&self) {
+        self.0.engine.models().forget();
+        self.0.bus.publish(Signal::CatalogChanged);
     }
 
     /// After a commit that switched a module.

@@ -47,6 +47,8 @@ pub struct Rotation {
     pub signing_keys: u64,
     /// Plugins whose credentials were sealed anew.
     pub plugins: u64,
+    /// Backends of models whose configurations were.
+    pub backends: u64,
     /// Data keys that were removed, since nothing lay under them any more.
     pub removed: u64,
     /// Data keys that are not the youngest of their owner and stay, since something still lies under them.
@@ -100,6 +102,7 @@ impl App {
                 Store::Answers => done.answers = resealed,
                 Store::SigningKeys => done.signing_keys = resealed,
                 Store::Plugins => done.plugins = resealed,
+                Store::Backends => done.backends = resealed,
             }
         }
         (done.removed, done.left) = self.remove_data_keys().await?;
@@ -326,7 +329,13 @@ impl App {
         let before = json!({"master_key": named});
         let after = json!({
             "master_key": own, "renewed": done.renewed, "wrapped": done.wrapped, "removed": done.removed,
-            "resealed": done.cores + done.module_configs + done.webhooks + done.answers + done.signing_keys + done.plugins,
+            "resealed": done.cores
+                + done.module_configs
+                + done.webhooks
+                + done.answers
+                + done.signing_keys
+                + done.plugins
+                + done.backends,
         });
         let changes = diff(&before, &after, &[]);
         let stamp = self.audit_stamp(now);

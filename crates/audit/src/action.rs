@@ -71,6 +71,28 @@ text_enum! {
         PluginRefresh => "plugin.refresh",
         /// What a plugin offers now was accepted.
         PluginAccept => "plugin.accept",
+        /// A model was put into the catalogue.
+        ModelCreate => "model.create",
+        /// A model was changed, or what answers for it.
+        ModelUpdate => "model.update",
+        /// A model was taken out of the catalogue.
+        ModelDelete => "model.delete",
+        /// A model was enabled in a tenant.
+        ModelEnable => "model.enable",
+        /// A model was disabled in a tenant.
+        ModelDisable => "model.disable",
+        /// A backend of models was made.
+        BackendCreate => "backend.create",
+        /// A backend of models was changed.
+        BackendUpdate => "backend.update",
+        /// A backend of models was removed.
+        BackendDelete => "backend.delete",
+        /// A group of models was made.
+        ModelGroupCreate => "model_group.create",
+        /// A group of models was changed, or which are in it.
+        ModelGroupUpdate => "model_group.update",
+        /// A group of models was removed.
+        ModelGroupDelete => "model_group.delete",
         /// A Core was made.
         CoreCreate => "core.create",
         /// A Core was changed.

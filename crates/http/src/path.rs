@@ -9,6 +9,7 @@ use std::str::FromStr;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use scaigrid_app::Resource;
+use scaigrid_app::catalog::ModelRef;
 use scaigrid_scope as scope;
 
 use crate::error::Error;
@@ -44,6 +45,8 @@ in_path! {
     EventId Event "event_id",
     WebhookId Webhook "webhook_id",
     DeliveryId Delivery "delivery_id",
+    BackendId Backend "backend_id",
+    ModelGroupId ModelGroup "model_group_id",
 }
 
 /// The identifier of a path: of its parameter named for the kind (`user_id`), else of `id`.
@@ -58,6 +61,23 @@ impl<T: InPath> FromRequest for PathId<T> {
         let path = request.match_info();
         let text = path.get(T::PARAMETER).or_else(|| path.get("id")).unwrap_or_default();
         ready(id(text, T::RESOURCE).map(Self))
+    }
+}
+
+/// The model of a path: its slug, whose slashes may be written as `%2F`, or its identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathModel(pub(crate) ModelRef);
+
+impl FromRequest for PathModel {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let text = request.match_info().get("slug").unwrap_or_default();
+        let text = text.replace("%2F", "/").replace("%2f", "/");
+        let by_id = text.parse().map(ModelRef::Id);
+        let found = by_id.or_else(|_| text.parse().map(ModelRef::Slug));
+        ready(found.map(Self).map_err(|_| Error::not_found(Resource::Model)))
     }
 }
 

@@ -74,9 +74,15 @@ async fn seal(
     vault: &Vault,
     at: Instant,
 ) -> Result<BackendRow> {
-    let sealer = data_keys::sealer(tx, scope, vault, at).await?;
-    let clear = Value::Object(backend.config.to_json()).to_string();
-    let sealed = sealer.seal(&sealing_place(&backend.id.to_string()), &clear);
+    let clear = backend.config.to_json();
+    // A configuration that says nothing hides nothing.
+    let sealed_config = if clear.is_empty() {
+        String::new()
+    } else {
+        let sealer = data_keys::sealer(tx, scope, vault, at).await?;
+        let sealed = sealer.seal(&sealing_place(&backend.id.to_string()), &Value::Object(clear).to_string());
+        sealed.map_err(|error| Error::Setup(error.to_string()))?
+    };
     let (level, scope_id) = place(scope.level());
     Ok(BackendRow {
         id: backend.id.to_string(),
@@ -85,7 +91,7 @@ async fn seal(
         name: backend.name.to_string(),
         provider_type: backend.config.provider_type().to_string(),
         model: backend.model.to_string(),
-        sealed_config: sealed.map_err(|error| Error::Setup(error.to_string()))?,
+        sealed_config,
         revision: backend.revision,
         created_at: backend.created_at.into(),
         updated_at: backend.updated_at.into(),

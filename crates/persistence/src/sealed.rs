@@ -290,7 +290,7 @@ async fn backends_after(
     };
     let each = found.into_iter().map(|(id, level, scope, text)| {
         let at = level_at("backends", &id, &level, &scope)?;
-        Ok(Found::new(at, Position::of_id(id), [text.as_str()]))
+        Ok(Found::new(at, Position::of_id(id), Some(text.as_str()).filter(|text| !text.is_empty())))
     });
     each.collect()
 }
@@ -368,6 +368,7 @@ impl Kept {
             Store::Backends => {
                 let held = diesel::update(backends::table.find(first))
                     .filter(backends::level.eq(level).and(backends::scope_id.eq(owner)))
+                    .filter(backends::sealed_config.ne(""))
                     .set(backends::revision.eq(backends::revision))
                     .returning(backends::sealed_config);
                 with!(tx, c => held.get_result(c).await.optional())?.map(Self::Backend)

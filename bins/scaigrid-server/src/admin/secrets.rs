@@ -18,6 +18,7 @@ const COLUMNS: Columns = &[
     "resealed_answers",
     "resealed_signing_keys",
     "resealed_plugins",
+    "resealed_backends",
     "removed_data_keys",
     "left_data_keys",
     "wrapped_data_keys",
@@ -52,6 +53,7 @@ impl Desk {
             "resealed_answers": done.answers,
             "resealed_signing_keys": done.signing_keys,
             "resealed_plugins": done.plugins,
+            "resealed_backends": done.backends,
             "removed_data_keys": done.removed,
             "left_data_keys": done.left,
             "wrapped_data_keys": done.wrapped,
@@ -77,6 +79,7 @@ fn tell(progress: Progress) {
                 Store::Answers => "kept answers",
                 Store::SigningKeys => "signing keys",
                 Store::Plugins => "plugins",
+                Store::Backends => "backends of models",
             };
             format!("{count} {what} looked at")
         }

@@ -7,6 +7,7 @@
 pub mod table;
 
 mod foreign;
+mod openai;
 mod render;
 
 use actix_web::HttpResponse;

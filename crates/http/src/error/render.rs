@@ -43,7 +43,7 @@ pub(crate) fn response(error: &Error, family: Family, request_id: &str) -> HttpR
     if let Error::App(app::Error::Internal(source)) = error {
         tracing::error!(error = %chain(source.as_ref()), "the request failed inside");
     }
-    let mut response = HttpResponse::build(row.status);
+    let mut response = HttpResponse::build(row.status(family));
     if let Some(seconds) = retry_after(error) {
         response.insert_header((header::RETRY_AFTER, seconds));
     }
@@ -61,11 +61,14 @@ pub(crate) fn response(error: &Error, family: Family, request_id: &str) -> HttpR
     }
     response
         .content_type(mime_json())
-        .body(serde_json::to_vec(&envelope(error, family, request_id)).unwrap_or_default())
+        .body(serde_json::to_vec(&body_of(error, family, request_id)).unwrap_or_default())
 }
 
-/// The body of an error's answer, as the documentation shows it.
+/// The body of an error's answer.
 pub(crate) fn body_of(error: &Error, family: Family, request_id: &str) -> Value {
+    if family == Family::OpenAi {
+        return super::openai::body_of(error);
+    }
     serde_json::to_value(envelope(error, family, request_id)).unwrap_or_default()
 }
 
@@ -91,7 +94,9 @@ fn retry_after(error: &Error) -> Option<u64> {
     let Error::App(
         app::Error::RateLimited { retry_after }
         | app::Error::Unavailable { retry_after }
-        | app::Error::ModuleFailed { retry_after, .. },
+        | app::Error::ModuleFailed { retry_after, .. }
+        | app::Error::ModelUnavailable { retry_after: Some(retry_after), .. }
+        | app::Error::BackendRateLimited { retry_after: Some(retry_after), .. },
     ) = error
     else {
         return None;

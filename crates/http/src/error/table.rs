@@ -16,6 +16,8 @@ pub enum Family {
     Grid,
     /// The workspace product's, beginning with `SW_`.
     Workspace,
+    /// OpenAI's, for its clients.
+    OpenAi,
 }
 
 impl Family {
@@ -23,6 +25,7 @@ impl Family {
     pub fn of_path(path: &str) -> Self {
         match path.strip_prefix("/v1/admin") {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => Self::Workspace,
+            _ if path.starts_with("/oai/") => Self::OpenAi,
             _ => Self::Grid,
         }
     }
@@ -43,8 +46,17 @@ impl Row {
     /// The code in a family.
     pub const fn code(&self, family: Family) -> &'static str {
         match family {
-            Family::Grid => self.grid,
             Family::Workspace => self.workspace,
+            Family::Grid | Family::OpenAi => self.grid,
+        }
+    }
+
+    /// The status in a family.
+    pub const fn status(&self, family: Family) -> StatusCode {
+        match (family, self.status) {
+            // Its clients know no other status for a request that breaks rules.
+            (Family::OpenAi, StatusCode::UNPROCESSABLE_ENTITY) => StatusCode::BAD_REQUEST,
+            (_, status) => status,
         }
     }
 }
@@ -114,6 +126,15 @@ const fn row_of_app(error: &app::Error) -> Row {
         }
         E::PluginUnreachable { .. } => entry(S::BAD_GATEWAY, "PLUGIN_UNREACHABLE", "SW_PLUGIN_UNREACHABLE"),
         E::PluginsMissing(_) => entry(S::UNPROCESSABLE_ENTITY, "PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
+        E::ModelUnavailable { .. } => {
+            entry(S::SERVICE_UNAVAILABLE, "MODEL_UNAVAILABLE", "SW_MODEL_UNAVAILABLE")
+        }
+        E::BackendRateLimited { .. } => {
+            entry(S::TOO_MANY_REQUESTS, "BACKEND_RATE_LIMITED", "SW_RATE_LIMIT_EXCEEDED")
+        }
+        E::BackendTimeout { .. } => entry(S::GATEWAY_TIMEOUT, "BACKEND_TIMEOUT", "SW_BACKEND_TIMEOUT"),
+        E::BackendFailed { .. } => entry(S::BAD_GATEWAY, "BACKEND_ERROR", "SW_BACKEND_ERROR"),
+        E::BudgetExceeded { .. } => entry(S::TOO_MANY_REQUESTS, "BUDGET_EXCEEDED", "SW_BUDGET_EXCEEDED"),
         E::Capacity { .. } => entry(S::CONFLICT, "TENANT_CAPACITY", "SW_TENANT_CAPACITY"),
         E::IdempotencyKeyReused => {
             entry(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "SW_IDEMPOTENCY_KEY_REUSED")
@@ -146,6 +167,9 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Plugin => ("PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
+        Resource::Model => ("MODEL_NOT_FOUND", "SW_MODEL_NOT_FOUND"),
+        Resource::Backend => ("BACKEND_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::ModelGroup => ("MODEL_GROUP_NOT_FOUND", "SW_NOT_FOUND"),
     };
     entry(StatusCode::NOT_FOUND, grid, workspace)
 }
@@ -160,5 +184,6 @@ mod tests {
         assert_eq!(Family::of_path("/v1/admin"), Family::Workspace);
         assert_eq!(Family::of_path("/v1/administrators"), Family::Grid);
         assert_eq!(Family::of_path("/v1/users"), Family::Grid);
+        assert_eq!(Family::of_path("/oai/v1/models"), Family::OpenAi);
     }
 }

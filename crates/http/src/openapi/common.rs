@@ -76,6 +76,19 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "The module does not answer in time",
             app_error(app::Error::ModuleTimeout { module: "weather".to_owned() }),
         ),
+        (
+            "ModelError",
+            "The model has failed",
+            app_error(app::Error::BackendFailed {
+                model: "openai/gpt-4o".to_owned(),
+                reason: "its backend cannot be reached".to_owned(),
+            }),
+        ),
+        (
+            "ModelTimeout",
+            "The model does not answer in time",
+            app_error(app::Error::BackendTimeout { model: "openai/gpt-4o".to_owned() }),
+        ),
         ("Internal", "Something went wrong inside", app_error(app::Error::internal("unseen"))),
         (
             "Unavailable",
@@ -89,15 +102,18 @@ const fn prefix(family: Family) -> &'static str {
     match family {
         Family::Grid => "",
         Family::Workspace => "Workspace",
+        Family::OpenAi => "OpenAi",
     }
 }
 
 /// Adds the error's schema and the shared answers.
 pub(super) fn add_components(components: &mut Components) {
     components.schemas.insert("Error".to_owned(), error_schema());
+    components.schemas.insert("OpenAiError".to_owned(), openai_error_schema());
     for (name, description, error) in shared() {
-        for family in [Family::Grid, Family::Workspace] {
-            let mut content = Content::new(Some(Ref::from_schema_name("Error")));
+        for family in [Family::Grid, Family::Workspace, Family::OpenAi] {
+            let schema = if family == Family::OpenAi { "OpenAiError" } else { "Error" };
+            let mut content = Content::new(Some(Ref::from_schema_name(schema)));
             content.example = Some(body_of(&error, family, "req_01JZ8QZ5T0000000000000000A"));
             let mut response = Response::new(description);
             response.content.insert("application/json".to_owned(), content.into());
@@ -135,6 +151,17 @@ fn error_schema() -> RefOr<Schema> {
         .into()
 }
 
+fn openai_error_schema() -> RefOr<Schema> {
+    let error = ObjectBuilder::new()
+        .property("message", text())
+        .property("type", text())
+        .property("param", text())
+        .property("code", text())
+        .required("message")
+        .required("type");
+    ObjectBuilder::new().property("error", error).required("error").into()
+}
+
 /// Adds the errors that an operation can answer by its kind, and the headers that it takes.
 pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public: bool) {
     let in_api = crate::server::is_api(path);
@@ -144,6 +171,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     let has_body = operation.request_body.is_some();
     // What a module makes of such headers, and which kinds of body it takes, is its own affair.
     let passed_on = path == PASSED_ON;
+    let asks_a_model = matches!(path, "/v1/inference/chat" | "/oai/v1/chat/completions");
     let posts = method == "post" && !public && !passed_on;
     if posts {
         add_header(
@@ -162,19 +190,20 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     }
     let answers = |name: &str| match name {
         "Unauthorized" | "Forbidden" => !public,
-        "NotFound" => path.contains('{'),
+        "NotFound" => path.contains('{') || asks_a_model,
         "Conflict" => posts,
         "PreconditionFailed" => conditional,
         "PayloadTooLarge" => has_body,
         "UnsupportedMediaType" => has_body && !passed_on,
         "ModuleError" | "ModuleTimeout" => passed_on,
+        "ModelError" | "ModelTimeout" => asks_a_model,
         "Invalid" => has_body || has_query || posts,
         "TooManyRequests" | "Internal" | "Unavailable" => in_api,
         _ => false,
     };
     let family = Family::of_path(path);
     for (name, _, error) in shared().into_iter().filter(|(name, ..)| answers(name)) {
-        let status = table::row(&error).status.as_u16().to_string();
+        let status = table::row(&error).status(family).as_u16().to_string();
         let shared = RefOr::Ref(Ref::from_response_name(format!("{}{name}", prefix(family))));
         operation.responses.responses.entry(status).or_insert(shared);
     }

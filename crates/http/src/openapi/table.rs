@@ -140,9 +140,12 @@ pub(super) fn split(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
+/// What a path ends with that takes the slug of a model, of any number of segments.
+pub(super) const SLUG: &str = "/{slug}";
+
 fn segment(text: &str) -> Segment {
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-        Some(name) if name.ends_with('*') => Segment::Rest,
+        Some(name) if name.ends_with('*') || name == "slug" => Segment::Rest,
         Some(_) => Segment::Parameter,
         None => Segment::Literal(text.into()),
     }

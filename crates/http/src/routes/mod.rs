@@ -2,14 +2,20 @@
 //!
 //! One file per family: what is sent, what is answered, and handlers that extract, call and wrap.
 
+mod accounting;
 mod audit;
+mod backends;
 mod custom_roles;
 mod deliveries;
 mod given;
 mod groups;
+mod inference;
 mod keys;
 mod me;
+mod model_groups;
+mod models;
 pub(crate) mod modules;
+mod openai;
 mod partners;
 mod scaicore;
 mod system;
@@ -42,6 +48,12 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     audit::routes(config);
     webhooks::routes(config);
     deliveries::routes(config);
+    models::routes(config);
+    backends::routes(config);
+    model_groups::routes(config);
+    inference::routes(config);
+    openai::routes(config);
+    accounting::routes(config);
     system::routes(config);
     well_known::routes(config);
     // What none of the others takes.
@@ -71,11 +83,14 @@ mod tests {
             }
         }
         let platform = [
+            "accounting",
             "api keys",
             "audit",
             "custom roles",
             "groups",
             "identity",
+            "inference",
+            "models",
             "modules",
             "operations",
             "tenancy",

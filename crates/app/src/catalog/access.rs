@@ -1,0 +1,63 @@
+//! What a tenant has enabled of the models that it may use.
+
+use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
+use scaigrid_persistence::models::{ModelFilter, ModelRef};
+use scaigrid_persistence::{audit, models, tenants};
+use scaigrid_scope::{Authorized, Level, perm};
+use serde_json::json;
+
+use super::ListedModel;
+use super::models::seen;
+use crate::page::{Page, PageRequest};
+use crate::transaction::ended;
+use crate::{App, Error, Resource};
+
+impl App {
+    /// The models that the tenant may use, enabled or not, by slug.
+    pub async fn model_access(
+        &self,
+        caller: &Authorized<perm::AdminAccess>,
+        page: &PageRequest,
+    ) -> Result<Page<ListedModel>, Error> {
+        let filter = ModelFilter { not_enabled_too: true, ..ModelFilter::default() };
+        self.models_at(caller, caller.tenant_scope().into(), &filter, page).await
+    }
+
+    /// Enables a model in the tenant, or disables it. One that is so already changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for one that the tenant may not use.
+    pub async fn set_model_access(
+        &self,
+        caller: &Authorized<perm::AdminAccess>,
+        request: &RequestContext,
+        which: &ModelRef,
+        enabled: bool,
+    ) -> Result<ListedModel, Error> {
+        let (now, scope) = (self.now(), caller.tenant_scope());
+        let mut tx = self.0.database.begin().await?;
+        let after = async {
+            // One at a time in a tenant, so that each record tells what was.
+            tenants::lock(&mut tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+            let mut found = seen(&mut tx, caller, scope.into(), which).await?;
+            if found.enabled != enabled {
+                models::say(&mut tx, scope, found.model.id, enabled, now).await?;
+                let slug = found.model.slug.as_str();
+                let was = json!({"model": slug, "enabled": found.enabled});
+                let changes = diff(&was, &json!({"model": slug, "enabled": enabled}), &[]);
+                let action = if enabled { AuditAction::ModelEnable } else { AuditAction::ModelDisable };
+                let (stamp, id) = (self.audit_stamp(now), found.model.id.to_string());
+                let record = AuditRecord::in_tenant(stamp, caller, request, action, id, changes);
+                audit::add(&mut tx, &record).await?;
+                found.enabled = enabled;
+            }
+            let level = Level::Tenant(scope.tenant_id());
+            let listed = self.fill_in(&mut tx, level, vec![found]).await?;
+            listed.into_iter().next().ok_or(Error::NotFound(Resource::Model))
+        };
+        let after = after.await;
+        let after = ended(tx, after).await?;
+        self.catalog_changed();
+        Ok(after)
+    }
+}

@@ -1,0 +1,279 @@
+//! Asking models in OpenAI's own shapes, so that its official clients work unchanged.
+
+use crate::openapi::ServiceConfig;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use futures_util::StreamExt as _;
+use scaigrid_app::App;
+use scaigrid_app::catalog::{ListedModel, ModelPieces, Piece, Used};
+use scaigrid_scope::{Level, perm};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::inference::{Last, Question, answer_id, read, respond};
+use crate::auth::Allowed;
+use crate::body::Body;
+use crate::error::{Error, Family, body_of};
+use crate::path::PathModel;
+use crate::server::Edge;
+
+/// Parameters that are sent to the model as they are.
+const SENT: [&str; 24] = [
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "modalities",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "reasoning_effort",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+];
+/// Parameters that are ours to understand, or mean nothing here.
+const OWN: [&str; 7] = ["messages", "metadata", "model", "store", "stream", "stream_options", "user"];
+
+/// A model, as OpenAI's clients know it.
+#[derive(Debug, Serialize, ToSchema)]
+struct OpenAiModel {
+    /// The slug.
+    #[schema(example = "openai/gpt-4o")]
+    id: String,
+    #[schema(example = "model")]
+    object: &'static str,
+    /// Seconds since 1970.
+    created: i64,
+    /// `platform`, `partner` or `tenant`.
+    owned_by: &'static str,
+}
+
+/// The models, as OpenAI's clients know them.
+#[derive(Debug, Serialize, ToSchema)]
+struct OpenAiModels {
+    #[schema(example = "list")]
+    object: &'static str,
+    data: Vec<OpenAiModel>,
+}
+
+/// What a model is asked, as OpenAI's clients do. The other parameters of theirs are taken too.
+#[derive(Debug, ToSchema)]
+#[schema(example = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}))]
+#[expect(dead_code, reason = "for the document; what is read is any object with these")]
+struct OpenAiChatRequest {
+    /// The model's slug.
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    messages: Vec<Value>,
+    /// Whether the answer comes bit by bit, as server-sent events.
+    stream: Option<bool>,
+}
+
+/// What was used, as OpenAI's clients know it.
+#[derive(Debug, Serialize, ToSchema)]
+struct OpenAiUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+}
+
+/// What a model has answered, as OpenAI's clients know it.
+#[derive(Debug, Serialize, ToSchema)]
+struct OpenAiCompletion {
+    #[schema(example = "chatcmpl-01JZ8QZ5T0000000000000000A")]
+    id: String,
+    #[schema(example = "chat.completion")]
+    object: &'static str,
+    /// Seconds since 1970.
+    created: i64,
+    model: String,
+    #[schema(value_type = Vec<Object>)]
+    choices: Vec<Value>,
+    usage: OpenAiUsage,
+    #[schema(required = true)]
+    system_fingerprint: Option<String>,
+}
+
+impl From<Used> for OpenAiUsage {
+    fn from(used: Used) -> Self {
+        Self {
+            prompt_tokens: used.input_tokens,
+            completion_tokens: used.output_tokens,
+            total_tokens: used.input_tokens.saturating_add(used.output_tokens),
+        }
+    }
+}
+
+impl From<ListedModel> for OpenAiModel {
+    fn from(listed: ListedModel) -> Self {
+        Self {
+            id: listed.model.slug.to_string(),
+            object: "model",
+            created: listed.model.created_at.micros() / 1_000_000,
+            owned_by: match listed.model.owner {
+                Level::Platform => "platform",
+                Level::Partner(_) => "partner",
+                Level::Tenant(_) => "tenant",
+            },
+        }
+    }
+}
+
+/// What was asked, and how it is to be answered.
+struct Asked {
+    question: Question,
+    streamed: bool,
+    /// Whether a stream ends with what was used.
+    with_usage: bool,
+}
+
+fn read_request(value: Value) -> Result<Asked, Error> {
+    let Value::Object(mut fields) = value else {
+        return Err(Error::invalid("body", "must be a JSON object"));
+    };
+    let known = |name: &String| SENT.contains(&name.as_str()) || OWN.contains(&name.as_str());
+    if let Some(name) = fields.keys().find(|name| !known(name)) {
+        let shown: String = name.chars().take(100).collect();
+        return Err(Error::invalid(
+            shown.clone(),
+            format!("is not known: unrecognized request argument {shown}"),
+        ));
+    }
+    // What is null is as good as left out.
+    fields.retain(|_, value| !value.is_null());
+    let flag = |fields: &Map<String, Value>, name: &str| match fields.get(name) {
+        None => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(Error::invalid(name, "must be true or false")),
+    };
+    let streamed = flag(&fields, "stream")?;
+    let with_usage = match fields.get("stream_options") {
+        None => false,
+        Some(Value::Object(options)) if streamed => flag(options, "include_usage")?,
+        Some(_) => {
+            return Err(Error::invalid(
+                "stream_options",
+                "must be an object, and is for streamed answers only",
+            ));
+        }
+    };
+    let model = match fields.remove("model") {
+        Some(Value::String(model)) => model,
+        _ => return Err(Error::invalid("model", "is required: you must provide a model parameter")),
+    };
+    let messages = match fields.remove("messages") {
+        Some(Value::Array(messages)) => messages,
+        _ => return Err(Error::invalid("messages", "is required, and must be an array")),
+    };
+    fields.retain(|name, _| SENT.contains(&name.as_str()));
+    Ok(Asked { question: read(&model, messages, fields)?, streamed, with_usage })
+}
+
+fn pieces(begun: ModelPieces, id: String, created: i64, with_usage: bool) -> HttpResponse {
+    let model = begun.model.to_string();
+    let events = begun.pieces.map(move |piece| {
+        let chunk = |choices: Vec<Value>| {
+            let mut chunk = json!({"id": id, "object": "chat.completion.chunk", "created": created, "model": model,
+                "system_fingerprint": null, "choices": choices});
+            if with_usage {
+                chunk["usage"] = Value::Null;
+            }
+            chunk
+        };
+        match piece {
+            Ok(Piece::Choices(choices)) => Ok(vec![chunk(choices)]),
+            Ok(Piece::End(used)) if with_usage => {
+                let mut last = chunk(Vec::new());
+                last["usage"] = serde_json::to_value(OpenAiUsage::from(used)).unwrap_or_default();
+                Ok(vec![last])
+            }
+            Ok(Piece::End(_)) => Ok(Vec::new()),
+            Err(error) => Err(Error::from(error)),
+        }
+    });
+    respond(events, |error, request_id| Last {
+        event: None,
+        data: body_of(error, Family::OpenAi, request_id),
+    })
+}
+
+/// Ask a model as OpenAI's clients do.
+#[utoipa::path(
+    tag = "inference",
+    operation_id = "create_chat_completion",
+    request_body = OpenAiChatRequest,
+    responses((status = 200, body = OpenAiCompletion))
+)]
+#[post("/oai/v1/chat/completions")]
+async fn create_chat_completion(
+    caller: Allowed<perm::ModelsUse>,
+    request: HttpRequest,
+    body: Body<Value>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Error> {
+    let asked = read_request(body.read_json().await?)?;
+    let created = Edge::of(&request)?.clock.now().micros() / 1_000_000;
+    let (id, call) = (answer_id("chatcmpl-", &request), asked.question.into_call());
+    if asked.streamed {
+        return Ok(pieces(app.chat_in_pieces(&caller, call).await?, id, created, asked.with_usage));
+    }
+    let answer = app.chat(&caller, call).await?;
+    Ok(HttpResponse::Ok().json(OpenAiCompletion {
+        id,
+        object: "chat.completion",
+        created,
+        model: answer.model.to_string(),
+        choices: answer.choices,
+        usage: answer.used.into(),
+        system_fingerprint: None,
+    }))
+}
+
+/// List the models that answer the caller, as OpenAI's clients do.
+#[utoipa::path(
+    tag = "inference",
+    operation_id = "list_openai_models",
+    responses((status = 200, body = OpenAiModels))
+)]
+#[get("/oai/v1/models")]
+async fn list_openai_models(
+    caller: Allowed<perm::ModelsList>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Error> {
+    let data = app.answering_models(&caller).await?.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(OpenAiModels { object: "list", data }))
+}
+
+/// Get a model that answers the caller, as OpenAI's clients do.
+#[utoipa::path(
+    tag = "inference",
+    operation_id = "get_openai_model",
+    params(("slug" = String, Path, example = "openai/gpt-4o")),
+    responses((status = 200, body = OpenAiModel))
+)]
+#[get("/oai/v1/models/{slug:.+}")]
+async fn get_openai_model(
+    caller: Allowed<perm::ModelsList>,
+    which: PathModel,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Error> {
+    let listed = app.answering_model(&caller, &which.0).await?;
+    Ok(HttpResponse::Ok().json(OpenAiModel::from(listed)))
+}
+
+pub(super) fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(create_chat_completion).service(list_openai_models).service(get_openai_model);
+}
