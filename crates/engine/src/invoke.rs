@@ -197,5 +197,6 @@ pub(crate) fn start(hosted: &HostedCore, execution: &Execution) -> Start {
             started_at: execution.started_at.micros(),
         },
         env: hosted.env.clone(),
+        debug: false,
     }
 }

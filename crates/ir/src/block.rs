@@ -1,10 +1,20 @@
 //! Blocks and statements: what flows are made of.
 
+mod checkpoint;
+mod generation;
+mod waiting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::expr::{Expr, Template};
 use crate::types::Type;
+
+pub use checkpoint::{Action, Checkpoint, OnTimeout, Priority};
+pub use generation::{
+    Budget, Example, FailureAction, FailureHandler, FailureKind, Generation, Guard, ModelCall, Person, Prompt,
+};
+pub use waiting::{Await, AwaitEntry, AwaitMode, Awaited, CoreCall, PluginCall, TimeSpan, WaitEvent};
 
 /// Blocks in their order.
 pub type Body = Vec<Block>;
@@ -20,7 +30,7 @@ pub struct Block {
     pub result_binding: Option<Arc<str>>,
     /// The block is skipped unless this is true.
     pub when: Option<Expr>,
-    /// How long it may take.
+    /// How long one attempt may take; for a checkpoint, how long it may wait.
     pub timeout: Option<Duration>,
     /// How often, and upon which errors, it is tried again.
     pub retry: Option<Retry>,
@@ -103,18 +113,40 @@ pub enum BlockKind {
     Checkpoint(Box<Checkpoint>),
     /// Another flow, as an execution of its own.
     CoreCall(Box<CoreCall>),
-    /// A kind of the language that this version of the platform does not run yet; the verifier refuses it.
-    NotYet {
-        /// The kind.
-        kind: Arc<str>,
-        /// The variables that it would bind, so that what follows can be checked all the same.
-        binds: Vec<Arc<str>>,
+    /// Bodies side by side.
+    Parallel {
+        /// The branches, in order.
+        branches: Vec<Branch>,
+        /// How many run at once; all where absent.
+        max_concurrent: Option<u32>,
+        /// Whether the first error ends the others and fails the block.
+        fail_fast: bool,
+    },
+    /// Answers to calls, events and timers, joined.
+    AwaitResponses(Box<Await>),
+    /// One call of a model.
+    ModelCall(Box<ModelCall>),
+    /// Structured generation: `flexible`, and with a guard `guarded`.
+    Generate(Box<Generation>),
+    /// A bound on what a body spends.
+    Budget {
+        /// The bounds.
+        limits: Budget,
+        /// What spends.
+        body: Body,
+        /// What runs when a bound is met; the block fails where absent.
+        on_exceeded: Option<Body>,
+    },
+    /// Statements that run only while the execution is debugged.
+    Debug {
+        /// The statements.
+        statements: Vec<Statement>,
     },
 }
 
 impl BlockKind {
     /// The kind's name in the document.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Rigid { .. } => "rigid",
             Self::Match { .. } => "match",
@@ -123,9 +155,49 @@ impl BlockKind {
             Self::Try { .. } => "try",
             Self::Checkpoint(_) => "checkpoint",
             Self::CoreCall(_) => "core_call",
-            Self::NotYet { kind, .. } => kind,
+            Self::Parallel { .. } => "parallel",
+            Self::AwaitResponses(_) => "await_responses",
+            Self::ModelCall(_) => "model_call",
+            Self::Generate(generation) if generation.guard.is_some() => "guarded",
+            Self::Generate(_) => "flexible",
+            Self::Budget { .. } => "budget",
+            Self::Debug { .. } => "debug",
         }
     }
+
+    /// The bodies within, in the order of the document.
+    pub fn bodies(&self) -> Vec<&Body> {
+        match self {
+            Self::Match { arms, otherwise, .. } => {
+                arms.iter().map(|arm| &arm.body).chain(otherwise).collect()
+            }
+            Self::Foreach { body, .. } | Self::While { body, .. } => vec![body],
+            Self::Try { body, catch, finally } => {
+                let handlers = catch.iter().map(|handler| &handler.body);
+                std::iter::once(body).chain(handlers).chain(finally).collect()
+            }
+            Self::Checkpoint(checkpoint) => checkpoint.on_response.iter().map(|(_, body)| body).collect(),
+            Self::Parallel { branches, .. } => branches.iter().map(|branch| &branch.body).collect(),
+            Self::Generate(generation) => {
+                generation.guard.iter().filter_map(|guard| guard.on_failure.as_ref()).collect()
+            }
+            Self::Budget { body, on_exceeded, .. } => std::iter::once(body).chain(on_exceeded).collect(),
+            Self::Rigid { .. }
+            | Self::Debug { .. }
+            | Self::CoreCall(_)
+            | Self::AwaitResponses(_)
+            | Self::ModelCall(_) => Vec::new(),
+        }
+    }
+}
+
+/// A branch of a `parallel`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    /// Its name in the result.
+    pub name: Arc<str>,
+    /// What runs.
+    pub body: Body,
 }
 
 /// One arm of a `match`.
@@ -177,74 +249,6 @@ pub struct Catch {
     pub bind: Option<Arc<str>>,
     /// What runs.
     pub body: Body,
-}
-
-/// A durable wait for a person.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Checkpoint {
-    /// The program's own word for what is asked: `approval`, `choice`, `freeform`, …
-    pub checkpoint_type: Arc<str>,
-    /// The question.
-    pub prompt: Template,
-    /// What the person needs to see to answer.
-    pub payload: Option<Expr>,
-    /// The allowed decisions; any where empty.
-    pub options: Vec<Arc<str>>,
-    /// Who may answer: `user:…`, `group:…`, `role:…`, or a text without a prefix.
-    pub assignee: Option<Template>,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// How long it may wait.
-    pub timeout: Option<Duration>,
-    /// What happens then.
-    pub on_timeout: OnTimeout,
-    /// Who is asked next, for [`OnTimeout::Escalate`].
-    pub escalation_target: Option<Template>,
-    /// What runs upon a decision, by option, before the flow goes on.
-    pub on_response: Vec<(Arc<str>, Body)>,
-}
-
-/// How urgent a checkpoint is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Priority {
-    /// Whenever there is time.
-    Low,
-    /// As usual.
-    #[default]
-    Normal,
-    /// Before the usual.
-    High,
-    /// At once.
-    Critical,
-}
-
-/// What happens when a checkpoint's time is up.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum OnTimeout {
-    /// The flow gets the error `CHECKPOINT_EXPIRED`, which it can catch.
-    #[default]
-    Expire,
-    /// The escalation target is asked.
-    Escalate,
-    /// The option is taken as if a person had decided so.
-    Resolve(Arc<str>),
-}
-
-/// Another flow, as an execution of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CoreCall {
-    /// `core://tenant/slug`, or `core://self`.
-    pub target: Arc<str>,
-    /// The flow.
-    pub flow_name: Arc<str>,
-    /// Its input, by parameter.
-    pub input_bindings: Vec<(Arc<str>, Expr)>,
-    /// The instance, for entity Cores.
-    pub instance_key: Option<Expr>,
-    /// The target's version; its newest where absent.
-    pub version: Option<u32>,
-    /// Whether the flow goes on without waiting; the value is then a handle.
-    pub is_async: bool,
 }
 
 /// One deterministic statement.
@@ -321,13 +325,12 @@ pub enum StatementKind {
         /// What a person reads.
         message: Option<Template>,
     },
-    /// A statement of the language that this version of the platform does not run yet; the verifier refuses it.
-    NotYet {
-        /// Its kind.
-        kind: Arc<str>,
-        /// The variables that it would bind, so that what follows can be checked all the same.
-        binds: Vec<Arc<str>>,
-    },
+    /// Calls a method of a plugin.
+    PluginCall(Box<PluginCall>),
+    /// Waits for a span of time, or until an instant.
+    Sleep(TimeSpan),
+    /// Waits for an event.
+    WaitEvent(Box<WaitEvent>),
 }
 
 /// A variable, or a part of one, that is assigned to.

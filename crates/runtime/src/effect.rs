@@ -75,7 +75,7 @@ pub enum EffectKind {
     /// or with the error `CHECKPOINT_EXPIRED`.
     #[serde(rename = "c")]
     Checkpoint(Box<CheckpointRequest>),
-    /// Another flow. Outside; answered with its value, or for asynchronous calls with a handle.
+    /// Another flow. Outside; answered with its value once it has ended, for asynchronous calls too.
     #[serde(rename = "f")]
     CoreCall(Box<CoreCallRequest>),
     /// A method of a plugin. Outside; answered with its result, or with one of the errors `PLUGIN_ERROR`,
@@ -186,6 +186,43 @@ pub struct CheckpointRequest {
     pub escalation_target: Option<Arc<str>>,
     /// What a person sees in the block's place.
     pub label: Option<Arc<str>>,
+    /// The JSON Schema (2020-12) that the data of an answer must fit.
+    #[serde(default)]
+    pub form: Option<Value>,
+    /// How many different people must decide alike; one where absent.
+    #[serde(default)]
+    pub required_approvals: Option<u32>,
+    /// Whether whoever started the execution may not answer.
+    #[serde(default)]
+    pub exclude_requester: bool,
+    /// The plugin call that the answer allows; the person is shown it.
+    #[serde(default)]
+    pub action: Option<Box<ActionRequest>>,
+}
+
+/// A plugin call that waits for approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionRequest {
+    /// The plugin's alias.
+    pub alias: Arc<str>,
+    /// The method.
+    pub method: Arc<str>,
+    /// The arguments: an object by name.
+    pub args: Value,
+    /// The SHA-256 of the canonical JSON of `{alias, method, args}`: see [`action_hash`].
+    pub hash: Arc<str>,
+}
+
+/// What tells one plugin call from another: the SHA-256 of `{alias, method, args}` as canonical JSON
+/// ([`Value::sha256`]), in lower-case hexadecimal.
+pub fn action_hash(alias: &Arc<str>, method: &Arc<str>, args: &Value) -> Arc<str> {
+    let fields = [
+        ("alias", Value::String(Arc::clone(alias))),
+        ("method", Value::String(Arc::clone(method))),
+        ("args", args.clone()),
+    ];
+    let call = Value::object(fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect());
+    call.sha256().into()
 }
 
 /// A call of a flow as an execution of its own.
@@ -201,7 +238,7 @@ pub struct CoreCallRequest {
     pub instance_key: Option<Arc<str>>,
     /// The target's version; its newest where absent.
     pub version: Option<u32>,
-    /// Whether the flow goes on without waiting.
+    /// Whether the flow goes on without waiting; the answer comes all the same.
     pub is_async: bool,
 }
 
@@ -216,7 +253,7 @@ pub struct PluginCallRequest {
     pub args: Value,
     /// How long one attempt may take; the driver's own bound where absent.
     pub timeout: Option<Duration>,
-    /// The checkpoint, by its effect, whose approval allows this call, where the program asks for one.
+    /// The checkpoint, by its effect, whose approval this call uses up, where the program asks for one.
     pub approved_by: Option<EffectId>,
 }
 

@@ -15,9 +15,10 @@ pub mod journal;
 pub mod limits;
 pub mod machine;
 pub mod program;
+mod prompt;
 
 pub use effect::{
-    CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest, ModelAnswer,
+    ActionRequest, CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest, ModelAnswer,
     ModelCallRequest, Outcome, PluginCallRequest, TimerRequest, WaitEventRequest,
 };
 pub use failure::{Failure, NotWaiting, ReplayError, StateError};

@@ -5,15 +5,22 @@
 //! belongs to the one module it was made with; with another its positions mean nothing, and the machine fails
 //! where one leads nowhere.
 
-use std::collections::BTreeMap;
+mod filters;
+mod layout;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use scaigrid_ir::block::{
-    AssignTarget, Block, BlockKind, Checkpoint, CoreCall, LogLevel, MemoryStatement, OnError, Pattern,
-    Statement, StatementKind,
+    AssignTarget, Await, Budget, Checkpoint, CoreCall, Generation, LogLevel, MemoryStatement, ModelCall, OnError,
+    Pattern, PluginCall, Retry, TimeSpan, WaitEvent,
 };
 use scaigrid_ir::expr::{Expr, Limits, Template};
 use scaigrid_ir::{Flow, Module, Value};
+
+pub(crate) use filters::captured;
+pub(crate) use layout::entry_pointer;
 
 /// The number of a list of blocks or statements.
 pub(crate) type ListNo = u32;
@@ -27,6 +34,10 @@ pub struct Program {
     limits: Limits,
     reference: Value,
     identity: Value,
+    /// The filters of waits for events, by the pointer of the place that waits.
+    filters: BTreeMap<Arc<str>, Expr>,
+    /// By flow, the plugin methods that run only with an approval.
+    approved: Vec<BTreeSet<(Arc<str>, Arc<str>)>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +55,15 @@ pub(crate) struct BlockNode {
     pub(crate) result_binding: Option<Arc<str>>,
     pub(crate) label: Option<Template>,
     pub(crate) op: BlockOp,
-    pub(crate) timeout: Option<std::time::Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Option<Box<Retry>>,
+}
+
+impl BlockNode {
+    /// How long an attempt may take; the time of a checkpoint is kept where people are asked.
+    pub(crate) fn bound(&self) -> Option<Duration> {
+        if matches!(self.op, BlockOp::Checkpoint { .. }) { None } else { self.timeout }
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +75,44 @@ pub(crate) enum BlockOp {
     Try { body: ListNo, catch: Vec<CatchNode>, finally: Option<ListNo> },
     Checkpoint { checkpoint: Box<Checkpoint>, on_response: Vec<(Arc<str>, ListNo)> },
     CoreCall(Box<CoreCall>),
-    NotYet { kind: Arc<str> },
+    Parallel(Box<ParallelNode>),
+    Await(Box<Await>),
+    ModelCall(Box<ModelCallNode>),
+    Generate(Box<GenerateNode>),
+    Budget { limits: Box<Budget>, body: ListNo, on_exceeded: Option<ListNo> },
+    Debug { statements: ListNo },
+}
+
+/// Bodies that run side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ForkNode<'p> {
+    Foreach(&'p ForeachNode),
+    Parallel(&'p ParallelNode),
+}
+
+#[derive(Debug)]
+pub(crate) struct ParallelNode {
+    /// The branches' names, as texts.
+    pub(crate) names: Arc<Vec<Value>>,
+    pub(crate) bodies: Vec<ListNo>,
+    pub(crate) max_concurrent: u32,
+    pub(crate) fail_fast: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct ModelCallNode {
+    pub(crate) call: ModelCall,
+    /// The JSON Schema of the output type, where there is one.
+    pub(crate) schema: Option<Value>,
+}
+
+#[derive(Debug)]
+pub(crate) struct GenerateNode {
+    pub(crate) generation: Generation,
+    /// The JSON Schema of the output type; none where it is plain text.
+    pub(crate) schema: Option<Value>,
+    /// What runs where a condition does not hold.
+    pub(crate) on_invalid: Option<ListNo>,
 }
 
 #[derive(Debug)]
@@ -105,17 +161,15 @@ pub(crate) enum StatementOp {
     Log { level: LogLevel, message: Template, fields: Option<Expr> },
     Memory(Box<MemoryStatement>),
     Fail { code: Template, message: Option<Template> },
-    NotYet { kind: Arc<str> },
+    PluginCall { call: Box<PluginCall>, timeout: Option<Duration> },
+    Sleep(TimeSpan),
+    WaitEvent(Box<WaitEvent>),
 }
 
 impl Program {
     /// Lays a module out.
     pub fn new(module: Arc<Module>) -> Self {
-        let mut layout = Layout { lists: Vec::new() };
-        let flow_bodies = module.flows.iter().map(|flow| layout.blocks(&flow.body)).collect();
-        let reference = Value::Object(Arc::new(module.reference.clone()));
-        let identity = identity(&module);
-        Self { lists: layout.lists, flow_bodies, limits: Limits::default(), reference, identity, module }
+        layout::program(module)
     }
 
     /// The module.
@@ -154,6 +208,40 @@ impl Program {
         }
     }
 
+    /// What forks at a block.
+    pub(crate) fn fork(&self, list: ListNo, at: u32) -> Option<ForkNode<'_>> {
+        match &self.block(list, at)?.op {
+            BlockOp::Foreach(foreach) => Some(ForkNode::Foreach(foreach)),
+            BlockOp::Parallel(parallel) => Some(ForkNode::Parallel(parallel)),
+            _ => None,
+        }
+    }
+
+    /// The budget of a block, and what runs once it is met.
+    pub(crate) fn budget(&self, list: ListNo, at: u32) -> Option<(&Budget, Option<ListNo>)> {
+        match &self.block(list, at)?.op {
+            BlockOp::Budget { limits, on_exceeded, .. } => Some((limits, *on_exceeded)),
+            BlockOp::Generate(node) => Some((node.generation.budget.as_ref()?, None)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn generate(&self, list: ListNo, at: u32) -> Option<(&BlockNode, &GenerateNode)> {
+        let node = self.block(list, at)?;
+        match &node.op {
+            BlockOp::Generate(generate) => Some((node, generate)),
+            _ => None,
+        }
+    }
+
+    /// Whether a plugin's method runs only with an approval in this flow.
+    pub(crate) fn needs_approval(&self, flow: u32, alias: &Arc<str>, method: &Arc<str>) -> bool {
+        let bound = usize::try_from(flow).ok().and_then(|flow| self.approved.get(flow));
+        bound.is_some_and(|bound| {
+            !bound.is_empty() && bound.contains(&(Arc::clone(alias), Arc::clone(method)))
+        })
+    }
+
     pub(crate) fn statement(&self, list: ListNo, at: u32) -> Option<&StatementNode> {
         self.statements(list)?.get(usize::try_from(at).ok()?)
     }
@@ -168,150 +256,5 @@ impl Program {
 
     pub(crate) fn identity(&self) -> &Value {
         &self.identity
-    }
-}
-
-/// What the program sees as `identity`; null where it declares none.
-fn identity(module: &Module) -> Value {
-    let Some(identity) = &module.identity else { return Value::Null };
-    let mut fields = BTreeMap::new();
-    fields.insert("name".into(), Value::String(Arc::clone(&identity.name)));
-    fields.insert("persona".into(), identity.persona.clone().map_or(Value::Null, Value::String));
-    let languages = identity.languages.iter().cloned().map(Value::String).collect();
-    fields.insert("languages".into(), Value::Array(Arc::new(languages)));
-    Value::Object(Arc::new(fields))
-}
-
-/// Numbers the lists. Recursion is bounded by the nesting that documents may have.
-struct Layout {
-    lists: Vec<List>,
-}
-
-impl Layout {
-    /// Takes the next number, before the lists inside take theirs.
-    fn reserve(&mut self, list: List) -> ListNo {
-        self.lists.push(list);
-        // A document is at most 64 MB, so it has fewer lists than this.
-        u32::try_from(self.lists.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    fn fill(&mut self, number: ListNo, list: List) {
-        if let Some(place) = usize::try_from(number).ok().and_then(|number| self.lists.get_mut(number)) {
-            *place = list;
-        }
-    }
-
-    fn blocks(&mut self, body: &[Block]) -> ListNo {
-        let number = self.reserve(List::Blocks(Vec::new()));
-        let nodes = body.iter().map(|block| self.block(block)).collect();
-        self.fill(number, List::Blocks(nodes));
-        number
-    }
-
-    fn statements(&mut self, block: &Arc<str>, statements: &[Statement]) -> ListNo {
-        let number = self.reserve(List::Statements(Vec::new()));
-        let nodes = statements.iter().map(|statement| self.statement(block, statement)).collect();
-        self.fill(number, List::Statements(nodes));
-        number
-    }
-
-    fn block(&mut self, block: &Block) -> BlockNode {
-        let op = match &block.kind {
-            BlockKind::Rigid { statements } => {
-                BlockOp::Rigid { statements: self.statements(&block.id, statements) }
-            }
-            BlockKind::Match { subject, arms, otherwise } => BlockOp::Match {
-                subject: subject.clone(),
-                arms: arms
-                    .iter()
-                    .map(|arm| ArmNode {
-                        pattern: arm.pattern.clone(),
-                        guard: arm.guard.clone(),
-                        body: self.blocks(&arm.body),
-                    })
-                    .collect(),
-                otherwise: otherwise.as_ref().map(|body| self.blocks(body)),
-            },
-            BlockKind::Foreach { items, var, index_var, body, max_concurrent, on_error } => {
-                BlockOp::Foreach(Box::new(ForeachNode {
-                    items: items.clone(),
-                    var: Arc::clone(var),
-                    index_var: index_var.clone(),
-                    body: self.blocks(body),
-                    max_concurrent: max_concurrent.unwrap_or(1),
-                    on_error: *on_error,
-                }))
-            }
-            BlockKind::While { condition, max_iterations, body } => BlockOp::While {
-                condition: condition.clone(),
-                max_iterations: *max_iterations,
-                body: self.blocks(body),
-            },
-            BlockKind::Try { body, catch, finally } => BlockOp::Try {
-                body: self.blocks(body),
-                catch: catch
-                    .iter()
-                    .map(|handler| CatchNode {
-                        code: handler.code.clone(),
-                        bind: handler.bind.clone(),
-                        body: self.blocks(&handler.body),
-                    })
-                    .collect(),
-                finally: finally.as_ref().map(|body| self.blocks(body)),
-            },
-            BlockKind::Checkpoint(checkpoint) => {
-                let on_response = checkpoint
-                    .on_response
-                    .iter()
-                    .map(|(option, body)| (Arc::clone(option), self.blocks(body)))
-                    .collect();
-                // The bodies are numbered now; a second copy of them would be dead weight.
-                let checkpoint = Checkpoint { on_response: Vec::new(), ..(**checkpoint).clone() };
-                BlockOp::Checkpoint { checkpoint: Box::new(checkpoint), on_response }
-            }
-            BlockKind::CoreCall(call) => BlockOp::CoreCall(call.clone()),
-            BlockKind::NotYet { kind, .. } => BlockOp::NotYet { kind: Arc::clone(kind) },
-        };
-        BlockNode {
-            id: Arc::clone(&block.id),
-            pointer: Arc::clone(&block.pointer),
-            when: block.when.clone(),
-            result_binding: block.result_binding.clone(),
-            label: block.label.clone(),
-            op,
-            timeout: block.timeout,
-        }
-    }
-
-    fn statement(&mut self, block: &Arc<str>, statement: &Statement) -> StatementNode {
-        let op = match &statement.kind {
-            StatementKind::Let { name, value } => {
-                StatementOp::Let { name: Arc::clone(name), value: value.clone() }
-            }
-            StatementKind::Assign { target, value } => {
-                StatementOp::Assign { target: target.clone(), value: value.clone() }
-            }
-            StatementKind::Expression { value } => StatementOp::Expression { value: value.clone() },
-            StatementKind::If { condition, then, otherwise } => StatementOp::If {
-                condition: condition.clone(),
-                then: self.statements(block, then),
-                otherwise: self.statements(block, otherwise),
-            },
-            StatementKind::Return { value } => StatementOp::Return { value: value.clone() },
-            StatementKind::Break => StatementOp::Break,
-            StatementKind::Continue => StatementOp::Continue,
-            StatementKind::Emit { event, data } => {
-                StatementOp::Emit { event: event.clone(), data: data.clone() }
-            }
-            StatementKind::Log { level, message, fields } => {
-                StatementOp::Log { level: *level, message: message.clone(), fields: fields.clone() }
-            }
-            StatementKind::Memory(memory) => StatementOp::Memory(memory.clone()),
-            StatementKind::Fail { code, message } => {
-                StatementOp::Fail { code: code.clone(), message: message.clone() }
-            }
-            StatementKind::NotYet { kind, .. } => StatementOp::NotYet { kind: Arc::clone(kind) },
-        };
-        StatementNode { block: Arc::clone(block), pointer: Arc::clone(&statement.pointer), op }
     }
 }

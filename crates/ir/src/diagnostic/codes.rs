@@ -43,6 +43,8 @@ codes! {
     UNKNOWN_DECLARATION = "E204" "A configuration parameter, reference or other always-present field is not declared.";
     UNKNOWN_TYPE = "E206" "A type is not declared.";
     UNKNOWN_FUNCTION = "E207" "A function does not exist.";
+    UNKNOWN_PLUGIN = "E208" "A plugin is not declared.";
+    UNKNOWN_ROLE = "E209" "A model is not declared for the role.";
     MAYBE_UNBOUND = "W200" "A name is bound on some of the ways that lead here only.";
     HIDDEN_NAME = "W201" "A parameter hides a name that is always there.";
     TYPE_MISMATCH = "E300" "A value has a type that cannot fit where it is used.";
@@ -66,13 +68,13 @@ codes! {
     MEMORY_OPERATION = "E411" "A memory operation does not fit the variable's type or lacks an operand.";
     DUPLICATE_ID = "E412" "Two blocks of a flow have the same id.";
     SECRET_USED = "E413" "A secret is read by an expression.";
+    BUDGET = "E414" "A budget bounds nothing.";
+    APPROVAL = "E416" "What a checkpoint's answer allows does not fit the checkpoint.";
+    FAILURE_HANDLER = "E417" "A handler of a model's bad answers says what cannot be honoured.";
+    AWAIT = "E418" "There is less to wait for than is waited for.";
     UNREACHABLE = "W400" "What stands here never runs.";
     UNREACHABLE_HANDLER = "W401" "A handler or arm is never reached, since an earlier one takes everything.";
     NO_VALUE = "W402" "A flow declares what it returns, but can end without a value.";
-    BLOCK_NOT_RUN = "E490" "The block kind is not run by this version.";
-    STATEMENT_NOT_RUN = "E491" "The statement kind is not run by this version.";
     FIELD_NOT_RUN = "E492" "The field has a meaning that this version does not act on.";
-    INSTANCE_NOT_RUN = "E493" "The instance mode is not run by this version.";
-    CALL_NOT_RUN = "E494" "This version calls no other Core, only flows of the same one.";
     TRIGGER_NOT_FIRED = "W490" "The trigger kind is not fired by this version.";
 }

@@ -2,10 +2,7 @@
 //!
 //! A conversion that cannot be made is an error here; the `to_…` methods of text give null instead.
 
-use std::fmt::Write as _;
-
 use rust_decimal::prelude::ToPrimitive as _;
-use sha2::{Digest as _, Sha256};
 
 use super::evaluate::{Arg, Eval, Evaluator, Halt, fault};
 use super::questions::Question;
@@ -144,12 +141,7 @@ pub(super) fn parse_json(evaluator: &mut Evaluator<'_>, value: &Value) -> Eval {
 /// SHA-256 of the value's JSON, in lower-case hexadecimal.
 pub(super) fn hash(evaluator: &mut Evaluator<'_>, value: &Value) -> Eval {
     evaluator.built(value.clone())?;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(value.to_json().to_string()) {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    Ok(Value::from(hex))
+    Ok(Value::from(value.sha256()))
 }
 
 pub(super) fn string(evaluator: &mut Evaluator<'_>, value: &Value) -> Eval {

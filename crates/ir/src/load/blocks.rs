@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::block::{
-    Block, BlockKind, Body, Catch, Checkpoint, CoreCall, MatchArm, OnError, OnTimeout, Priority, Retry,
+    Block, BlockKind, Body, Branch, Catch, CoreCall, Generation, Guard, MatchArm, OnError, Retry, Statement,
 };
 use crate::diagnostic::{Diagnostic, codes};
 use crate::expr::Expr;
 use crate::value::Value;
 
-use super::form::{Findings, MAX_KEY, Node, expression};
-use super::{keys, pattern, statements};
+use super::form::{Findings, MAX_KEY, Node};
+use super::{keys, models, pattern, statements, waiting};
 
 /// The most iterations that a `while` may ask for.
 pub(crate) const MAX_ITERATIONS: u32 = 100_000;
@@ -80,15 +80,8 @@ impl<'f> FlowReader<'f> {
         let id = self.id(node, place);
         let kind_name = node.required_text("kind", self.findings);
         let kind = if let Some(further) = keys::of(keys::BLOCKS, &kind_name) {
-            if &*kind_name == "checkpoint" {
-                node.only(&[keys::BLOCK, further, keys::CHECKPOINT_NOT_YET], self.findings);
-            } else {
-                node.only(&[keys::BLOCK, further], self.findings);
-            }
+            node.only(&[keys::BLOCK, further], self.findings);
             self.kind(&kind_name, node, &id)
-        } else if let Some([own, shared]) = keys::of_block_not_yet(&kind_name) {
-            node.only(&[keys::BLOCK, own, shared], self.findings);
-            BlockKind::NotYet { kind: kind_name, binds: statements::binds_within(node.map) }
         } else {
             self.unknown_kind(node, &kind_name);
             return None;
@@ -110,24 +103,19 @@ impl<'f> FlowReader<'f> {
         if !node.get("kind").is_some_and(Json::is_string) {
             return;
         }
-        let message =
-            if keys::of(keys::STATEMENTS, kind).or(keys::of(keys::STATEMENTS_NOT_YET, kind)).is_some() {
-                format!("{kind:?} is a statement; it belongs into the statements of a rigid block")
-            } else {
-                let known = keys::BLOCKS.iter().chain(keys::BLOCKS_NOT_YET).map(|(name, _)| *name);
-                format!("there is no block kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
-            };
+        let message = if keys::of(keys::STATEMENTS, kind).is_some() {
+            format!("{kind:?} is a statement; it belongs into the statements of a rigid block")
+        } else {
+            let known = keys::BLOCKS.iter().map(|(name, _)| *name);
+            format!("there is no block kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
+        };
         self.findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
     }
 
     fn kind(&mut self, kind: &str, node: &Node<'_>, id: &str) -> BlockKind {
         match kind {
-            "rigid" => {
-                if node.get("statements").is_none() {
-                    node.missing("statements", self.findings);
-                }
-                BlockKind::Rigid { statements: statements::list(node, "statements", self.findings) }
-            }
+            "rigid" => BlockKind::Rigid { statements: self.statements(node) },
+            "debug" => BlockKind::Debug { statements: self.statements(node) },
             "match" => BlockKind::Match {
                 subject: node.required_expr("subject", self.findings),
                 arms: self.arms(node, id),
@@ -145,8 +133,59 @@ impl<'f> FlowReader<'f> {
                 finally: self.optional_body(node, "finally", &format!("{id}.finally")),
             },
             "checkpoint" => BlockKind::Checkpoint(Box::new(self.checkpoint(node, id))),
+            "parallel" => self.parallel(node, id),
+            "await_responses" => BlockKind::AwaitResponses(Box::new(waiting::awaited(node, self.findings))),
+            "model_call" => BlockKind::ModelCall(Box::new(models::model_call(node, self.findings))),
+            "flexible" | "guarded" => BlockKind::Generate(Box::new(self.generation(kind, node, id))),
+            "budget" => BlockKind::Budget {
+                limits: models::budget(node, self.findings),
+                body: self.required_body(node, "body", &format!("{id}.do")),
+                on_exceeded: self.optional_body(node, "on_exceeded", &format!("{id}.exceeded")),
+            },
             _ => BlockKind::CoreCall(Box::new(self.core_call(node))),
         }
+    }
+
+    fn statements(&mut self, node: &Node<'_>) -> Vec<Statement> {
+        if node.get("statements").is_none() {
+            node.missing("statements", self.findings);
+        }
+        statements::list(node, "statements", self.findings)
+    }
+
+    fn parallel(&mut self, node: &Node<'_>, id: &str) -> BlockKind {
+        if node.get("branches").is_none() {
+            node.missing("branches", self.findings);
+        }
+        let branches = node.nodes("branches", self.findings);
+        let mut read = Vec::with_capacity(branches.len());
+        for (index, branch) in branches.iter().enumerate() {
+            branch.only(&[keys::BRANCH], self.findings);
+            let name = branch.required_text("name", self.findings);
+            if name.is_empty() || name.len() > MAX_KEY {
+                let message = format!("must be a name of 1 to {MAX_KEY} bytes");
+                self.findings.error(codes::INVALID_VALUE, &branch.at("name"), message);
+            }
+            let body = self.required_body(branch, "body", &format!("{id}.branch{index}."));
+            read.push(Branch { name, body });
+        }
+        BlockKind::Parallel {
+            branches: read,
+            max_concurrent: node.count("max_concurrent", self.findings),
+            fail_fast: node.flag("fail_fast", self.findings).unwrap_or(false),
+        }
+    }
+
+    fn generation(&mut self, kind: &str, node: &Node<'_>, id: &str) -> Generation {
+        let mut generation = models::generation(node, self.findings);
+        if kind == "guarded" {
+            generation.guard = Some(Guard {
+                before: models::conditions(node, "guard", self.findings),
+                after: models::conditions(node, "validate", self.findings),
+                on_failure: self.optional_body(node, "on_validation_failure", &format!("{id}.invalid")),
+            });
+        }
+        generation
     }
 
     fn arms(&mut self, node: &Node<'_>, id: &str) -> Vec<MatchArm> {
@@ -205,90 +244,16 @@ impl<'f> FlowReader<'f> {
         read
     }
 
-    fn checkpoint(&mut self, node: &Node<'_>, id: &str) -> Checkpoint {
-        for field in keys::CHECKPOINT_NOT_YET {
-            if node.get(field).is_some_and(|value| *value != Json::Bool(false)) {
-                let message = format!("the field {field:?} of a checkpoint is not run by this version");
-                self.findings.error(codes::FIELD_NOT_RUN, &node.at(field), message);
-            }
-        }
-        let (prompt, payload) = self.present(node);
-        let priorities = [
-            ("low", Priority::Low),
-            ("normal", Priority::Normal),
-            ("high", Priority::High),
-            ("critical", Priority::Critical),
-        ];
-        let mut on_response = Vec::new();
-        let arms = node.get("on_response").and_then(|v| Node::new(v, node.at("on_response"), self.findings));
-        for (option, arms) in arms.iter().flat_map(|arms| arms.map.keys().map(move |option| (option, arms))) {
-            if option.len() > MAX_KEY {
-                let message = format!("an option has at most {MAX_KEY} bytes");
-                self.findings.error(codes::INVALID_VALUE, &arms.pointer, message);
-                continue;
-            }
-            let body = self.body(arms, option, &format!("{id}.on_{option}."));
-            on_response.push((Arc::from(option.as_str()), body));
-        }
-        Checkpoint {
-            checkpoint_type: node.required_text("checkpoint_type", self.findings),
-            prompt,
-            payload,
-            options: node.texts("options", self.findings),
-            assignee: node.template("assignee", self.findings),
-            priority: node.word("priority", &priorities, self.findings).unwrap_or_default(),
-            timeout: node.duration("timeout", self.findings),
-            on_timeout: self.on_timeout(node),
-            escalation_target: node.template("escalation_target", self.findings),
-            on_response,
-        }
-    }
-
-    fn present(&mut self, node: &Node<'_>) -> (crate::expr::Template, Option<Expr>) {
-        let Some(value) = node.get("present") else {
-            node.missing("present", self.findings);
-            return (crate::expr::Template(Vec::new()), None);
-        };
-        let Some(present) = Node::new(value, node.at("present"), self.findings) else {
-            return (crate::expr::Template(Vec::new()), None);
-        };
-        present.only(&[keys::PRESENT], self.findings);
-        let prompt = present.required_template("prompt", self.findings);
-        (prompt, present.expr("payload", self.findings))
-    }
-
-    /// `expire`, `escalate`, `resolve:<option>` or `{"resolve": "<option>"}`.
-    fn on_timeout(&mut self, node: &Node<'_>) -> OnTimeout {
-        let option = match node.get("on_timeout") {
-            None => return OnTimeout::Expire,
-            Some(Json::String(word)) if word == "expire" => return OnTimeout::Expire,
-            Some(Json::String(word)) if word == "escalate" => return OnTimeout::Escalate,
-            Some(Json::String(word)) => word.strip_prefix("resolve:"),
-            Some(Json::Object(map)) if map.len() == 1 => map.get("resolve").and_then(Json::as_str),
-            Some(_) => None,
-        };
-        let Some(option) = option else {
-            let message = "must be expire, escalate, resolve:<option> or {\"resolve\": \"<option>\"}";
-            self.findings.error(codes::INVALID_VALUE, &node.at("on_timeout"), message);
-            return OnTimeout::Expire;
-        };
-        OnTimeout::Resolve(Arc::from(option))
-    }
-
     fn core_call(&mut self, node: &Node<'_>) -> CoreCall {
         let target = node.required_text("target", self.findings);
         if node.get("target").is_some_and(Json::is_string) && !is_core_uri(&target) {
             let message = format!("{target:?} is no Core; write core://tenant/slug or core://self");
             self.findings.error(codes::INVALID_VALUE, &node.at("target"), message);
         }
-        let mut input_bindings = Vec::new();
-        for (name, value, pointer) in node.entries("input_bindings", self.findings) {
-            input_bindings.push((Arc::from(name), expression(value, &pointer, self.findings)));
-        }
         CoreCall {
             target,
             flow_name: node.required_text("flow_name", self.findings),
-            input_bindings,
+            input_bindings: node.exprs("input_bindings", self.findings),
             instance_key: node.expr("instance_key", self.findings),
             version: node.count("version", self.findings),
             is_async: node.flag("is_async", self.findings).unwrap_or(false),

@@ -278,6 +278,13 @@ impl<'d> Node<'d> {
         expression(value, &self.at(key), findings)
     }
 
+    /// Expressions by name, in the order of the names; none where the field is absent.
+    pub(super) fn exprs(&self, key: &str, findings: &mut Findings) -> Vec<(Arc<str>, Expr)> {
+        let entries = self.entries(key, findings);
+        let read = entries.into_iter();
+        read.map(|(name, value, pointer)| (Arc::from(name), expression(value, &pointer, findings))).collect()
+    }
+
     /// A template: a text with `${…}`, or any other expression in tree form.
     pub(super) fn template(&self, key: &str, findings: &mut Findings) -> Option<Template> {
         let value = self.get(key)?;

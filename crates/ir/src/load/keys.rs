@@ -44,6 +44,15 @@ pub(crate) const BACKOFF: &[&str] = &["initial", "factor", "max", "jitter"];
 pub(crate) const PRESENT: &[&str] = &["prompt", "payload"];
 pub(crate) const ARM: &[&str] = &["pattern", "guard", "body", "source_location"];
 pub(crate) const CATCH: &[&str] = &["code", "as", "body", "source_location"];
+pub(crate) const BRANCH: &[&str] = &["name", "body", "source_location"];
+pub(crate) const ACTION: &[&str] = &["alias", "method", "args", "decisions", "expires_in"];
+pub(crate) const AWAIT_EVENT: &[&str] = &["event", "filter"];
+pub(crate) const AWAIT_TIMER: &[&str] = &["timer"];
+pub(crate) const OWN_CONSTRAINTS: &[&str] = &["never", "always", "prefer", "inherit"];
+pub(crate) const EXAMPLE: &[&str] = &["input", "output"];
+pub(crate) const FAILURE: &[&str] = &["kind", "when", "actions"];
+pub(crate) const FAILURE_ACTION: &[&str] = &["action", "max", "with", "assignee", "priority", "timeout"];
+pub(crate) const OWN_BUDGET: &[&str] = &["max_tokens", "max_cost", "max_duration", "max_retries"];
 pub(crate) const STATEMENT: &[&str] = &["kind", "source_location"];
 
 /// The further keys of each kind of trigger.
@@ -54,21 +63,7 @@ pub(crate) const TRIGGERS: &[(&str, &[&str])] = &[
     ("event", &["event", "filter"]),
 ];
 
-const GENERATION: &[&str] = &[
-    "goal",
-    "output_type",
-    "llm_role",
-    "input_bindings",
-    "context_bindings",
-    "guidance",
-    "identity_ref",
-    "constraints",
-    "examples",
-    "on_failure",
-    "budget",
-];
-
-/// The further keys of each kind of block that this version runs.
+/// The further keys of each kind of block.
 pub(crate) const BLOCKS: &[(&str, &[&str])] = &[
     ("rigid", &["statements"]),
     ("match", &["subject", "arms", "else"]),
@@ -86,27 +81,57 @@ pub(crate) const BLOCKS: &[(&str, &[&str])] = &[
             "on_timeout",
             "escalation_target",
             "on_response",
+            "form",
+            "required_approvals",
+            "exclude_requester",
+            "action",
+            "hitl_target",
         ],
     ),
     ("core_call", &["target", "flow_name", "input_bindings", "instance_key", "version", "is_async"]),
-];
-
-/// The further keys of each kind of block that this version knows and does not run.
-pub(crate) const BLOCKS_NOT_YET: &[(&str, &[&str])] = &[
-    ("model_call", &["role", "messages", "prompt", "output_type", "params"]),
-    ("flexible", GENERATION),
-    ("guarded", &["guard", "validate", "on_validation_failure"]),
     ("parallel", &["branches", "max_concurrent", "fail_fast"]),
     ("await_responses", &["of", "mode", "n"]),
+    ("model_call", &["role", "messages", "prompt", "output_type", "params"]),
+    (
+        "flexible",
+        &[
+            "goal",
+            "output_type",
+            "llm_role",
+            "input_bindings",
+            "context_bindings",
+            "guidance",
+            "identity_ref",
+            "constraints",
+            "examples",
+            "on_failure",
+            "budget",
+        ],
+    ),
+    (
+        "guarded",
+        &[
+            "goal",
+            "output_type",
+            "llm_role",
+            "input_bindings",
+            "context_bindings",
+            "guidance",
+            "identity_ref",
+            "constraints",
+            "examples",
+            "on_failure",
+            "budget",
+            "guard",
+            "validate",
+            "on_validation_failure",
+        ],
+    ),
     ("budget", &["max_tokens", "max_cost", "max_duration", "max_calls", "body", "on_exceeded"]),
     ("debug", &["statements"]),
 ];
 
-/// The fields of a checkpoint that mean something which this version does not do.
-pub(crate) const CHECKPOINT_NOT_YET: &[&str] =
-    &["form", "required_approvals", "exclude_requester", "action", "hitl_target"];
-
-/// The further keys of each kind of statement that this version runs.
+/// The further keys of each kind of statement.
 pub(crate) const STATEMENTS: &[(&str, &[&str])] = &[
     ("let", &["name", "value"]),
     ("assign", &["target", "value"]),
@@ -119,10 +144,6 @@ pub(crate) const STATEMENTS: &[(&str, &[&str])] = &[
     ("log", &["level", "message", "fields"]),
     ("memory", &["op", "target", "key", "value", "prefix", "query", "limit", "order", "result_binding"]),
     ("fail", &["code", "message"]),
-];
-
-/// The further keys of each kind of statement that this version knows and does not run.
-pub(crate) const STATEMENTS_NOT_YET: &[(&str, &[&str])] = &[
     ("plugin_call", &["alias", "method", "args", "result_binding"]),
     ("sleep", &["duration", "until"]),
     ("wait_event", &["name", "filter", "timeout", "result_binding"]),
@@ -134,10 +155,4 @@ pub(crate) fn of(
     kind: &str,
 ) -> Option<&'static [&'static str]> {
     table.iter().find(|(name, _)| *name == kind).map(|(_, keys)| *keys)
-}
-
-/// The further keys of a block that is known and not run; `guarded` has those of `flexible` too.
-pub(crate) fn of_block_not_yet(kind: &str) -> Option<[&'static [&'static str]; 2]> {
-    let own = of(BLOCKS_NOT_YET, kind)?;
-    Some([own, if kind == "guarded" { GENERATION } else { &[] }])
 }

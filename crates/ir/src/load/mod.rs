@@ -5,13 +5,16 @@
 //! both and is what hosts use.
 
 mod blocks;
+mod checkpoints;
 mod declarations;
 mod duration;
 pub(crate) mod form;
 pub(crate) mod keys;
+mod models;
 mod pattern;
 mod statements;
 mod summary;
+mod waiting;
 
 #[cfg(test)]
 mod schema_tests;

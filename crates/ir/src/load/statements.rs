@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
-use crate::block::{AssignStep, AssignTarget, LogLevel, MemoryOp, MemoryStatement, Statement, StatementKind};
+use crate::block::{
+    AssignStep, AssignTarget, LogLevel, MemoryOp, MemoryStatement, PluginCall, Statement, StatementKind,
+    TimeSpan, WaitEvent,
+};
 use crate::diagnostic::codes;
 use crate::expr::Expr;
 use crate::value::Value;
@@ -26,9 +29,6 @@ fn statement(node: &Node<'_>, findings: &mut Findings) -> Option<Statement> {
     let kind = if let Some(further) = keys::of(keys::STATEMENTS, &kind_name) {
         node.only(&[keys::STATEMENT, further], findings);
         kind(&kind_name, node, findings)
-    } else if let Some(further) = keys::of(keys::STATEMENTS_NOT_YET, &kind_name) {
-        node.only(&[keys::STATEMENT, further], findings);
-        StatementKind::NotYet { kind: kind_name, binds: binds_within(node.map) }
     } else {
         unknown_kind(node, &kind_name, findings);
         return None;
@@ -45,10 +45,10 @@ fn unknown_kind(node: &Node<'_>, kind: &str, findings: &mut Findings) {
         findings.error(codes::MODEL_IN_RIGID, &node.at("kind"), message);
         return;
     }
-    let message = if keys::of(keys::BLOCKS, kind).or(keys::of(keys::BLOCKS_NOT_YET, kind)).is_some() {
+    let message = if keys::of(keys::BLOCKS, kind).is_some() {
         format!("{kind:?} is a block; it belongs into a body, not into statements")
     } else {
-        let known = keys::STATEMENTS.iter().chain(keys::STATEMENTS_NOT_YET).map(|(name, _)| *name);
+        let known = keys::STATEMENTS.iter().map(|(name, _)| *name);
         format!("there is no statement kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
     };
     findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
@@ -100,10 +100,41 @@ fn kind(kind: &str, node: &Node<'_>, findings: &mut Findings) -> StatementKind {
             }
         }
         "memory" => StatementKind::Memory(Box::new(memory(node, findings))),
+        "plugin_call" => StatementKind::PluginCall(Box::new(PluginCall {
+            alias: node.required_text("alias", findings),
+            method: node.required_text("method", findings),
+            args: node.expr("args", findings),
+            result_binding: node.name("result_binding", findings),
+        })),
+        "sleep" => StatementKind::Sleep(sleep(node, findings)),
+        "wait_event" => StatementKind::WaitEvent(Box::new(WaitEvent {
+            name: node.required_template("name", findings),
+            filter: node.expr("filter", findings),
+            timeout: node.duration("timeout", findings),
+            result_binding: node.name("result_binding", findings),
+        })),
         _ => StatementKind::Fail {
             code: node.required_template("code", findings),
             message: node.template("message", findings),
         },
+    }
+}
+
+/// Either of `duration` and `until`.
+fn sleep(node: &Node<'_>, findings: &mut Findings) -> TimeSpan {
+    let (duration, until) = (node.expr("duration", findings), node.expr("until", findings));
+    match (duration, until) {
+        (Some(duration), None) => TimeSpan::For(duration),
+        (None, Some(until)) => TimeSpan::Until(until),
+        (Some(duration), Some(_)) => {
+            let message = "a sleep has a duration or an until, not both";
+            findings.error(codes::INVALID_VALUE, &node.at("until"), message);
+            TimeSpan::For(duration)
+        }
+        (None, None) => {
+            node.missing("duration", findings);
+            TimeSpan::For(Expr::Literal(Value::Null))
+        }
     }
 }
 
@@ -165,26 +196,4 @@ fn target(node: &Node<'_>, findings: &mut Findings) -> AssignTarget {
             }
         }
     }
-}
-
-/// The variables that a part of the document binds, whatever it is: by its field names.
-pub(super) fn binds_within(map: &Map<String, Json>) -> Vec<Arc<str>> {
-    fn collect(value: &Json, binds: &mut Vec<Arc<str>>) {
-        match value {
-            Json::Array(list) => list.iter().for_each(|item| collect(item, binds)),
-            Json::Object(map) => collect_map(map, binds),
-            _ => {}
-        }
-    }
-    fn collect_map(map: &Map<String, Json>, binds: &mut Vec<Arc<str>>) {
-        let text = |key: &str| map.get(key).and_then(Json::as_str).map(Arc::from);
-        binds.extend(text("result_binding"));
-        if map.get("kind").and_then(Json::as_str) == Some("let") {
-            binds.extend(text("name"));
-        }
-        map.values().for_each(|item| collect(item, binds));
-    }
-    let mut binds = Vec::new();
-    collect_map(map, &mut binds);
-    binds
 }

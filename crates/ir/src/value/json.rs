@@ -1,8 +1,9 @@
 //! Values to and from JSON, and the text that templates show.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Number, Value as Json};
+use sha2::{Digest as _, Sha256};
 
 use super::{Value, text};
 
@@ -45,6 +46,18 @@ impl Value {
                     .collect::<Map<_, _>>(),
             ),
         }
+    }
+}
+
+impl Value {
+    /// The SHA-256 of its JSON in canonical form, in lower-case hexadecimal: keys in bytewise order, no white
+    /// space, integers and doubles in their shortest form.
+    pub fn sha256(&self) -> String {
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(self.to_json().to_string()) {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 }
 

@@ -25,20 +25,9 @@ impl Verifier<'_> {
         if let Some(key) = &call.instance_key {
             self.expr(key, &child(pointer, "instance_key"));
         }
-        for (field, used) in [
-            ("instance_key", call.instance_key.is_some()),
-            ("version", call.version.is_some()),
-            ("is_async", call.is_async),
-        ] {
-            if used {
-                let message = format!("the field {field:?} of a core_call is not run by this version");
-                self.error(codes::FIELD_NOT_RUN, &child(pointer, field), message);
-            }
-        }
+        // What another Core declares is only known where it is hosted.
         if &*call.target != SELF {
-            let message = format!("{} is not called by this version, only {SELF} is", call.target);
-            self.error(codes::CALL_NOT_RUN, &child(pointer, "target"), message);
-            return None;
+            return call.is_async.then(handle);
         }
         let module = self.module;
         let Some(flow) = self.flows.get(&*call.flow_name).copied() else {
@@ -64,7 +53,7 @@ impl Verifier<'_> {
             let message = format!("the flow {} has no parameter {name:?}", flow.name);
             self.error(codes::CALL_INPUT, &place, message);
         }
-        flow.returns.as_ref().and_then(known::remembered)
+        if call.is_async { Some(handle()) } else { flow.returns.as_ref().and_then(known::remembered) }
     }
 
     /// Reports flows that call each other in a circle without a person in between: each call waits for the
@@ -86,6 +75,12 @@ impl Verifier<'_> {
             self.error(codes::ENDLESS_CALLS, pointer, message);
         }
     }
+}
+
+/// The value of an asynchronous call, by which its answer is waited for.
+fn handle() -> Type {
+    let fields = [("handle", Type::Int), ("target", Type::String), ("flow_name", Type::String)];
+    Type::Object(fields.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect())
 }
 
 /// The synchronous calls of a body, up to a checkpoint that every run meets.
@@ -129,7 +124,28 @@ fn collect_block(block: &Block, calls: &mut Vec<(Arc<str>, Arc<str>)>) -> bool {
             }
             waits && catch.is_empty()
         }
-        BlockKind::Rigid { .. } | BlockKind::NotYet { .. } => false,
+        // All branches end before the block does.
+        BlockKind::Parallel { branches, .. } => {
+            let waits: Vec<_> = branches.iter().map(|branch| collect(&branch.body, calls)).collect();
+            waits.into_iter().any(|waits| waits)
+        }
+        BlockKind::Budget { body, on_exceeded, .. } => {
+            let waits = collect(body, calls);
+            if let Some(body) = on_exceeded {
+                collect(body, calls);
+            }
+            waits && on_exceeded.is_none()
+        }
+        BlockKind::Generate(_) => {
+            block.kind.bodies().into_iter().for_each(|body| {
+                collect(body, calls);
+            });
+            false
+        }
+        BlockKind::Rigid { .. }
+        | BlockKind::Debug { .. }
+        | BlockKind::ModelCall(_)
+        | BlockKind::AwaitResponses(_) => false,
     };
     waits && block.when.is_none()
 }

@@ -391,7 +391,7 @@ impl Verifier<'_> {
 
     /// Values from outside are recorded within flows; elsewhere nothing records them.
     fn recorded(&mut self, what: &str, pointer: &str) {
-        if self.closed.is_some() {
+        if self.closed.is_some() || self.unrecorded {
             let message =
                 format!("{what} cannot be used here: nothing records its value, so a repeat could differ");
             self.error(codes::NONDETERMINISM, pointer, message);

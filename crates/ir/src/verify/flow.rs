@@ -78,30 +78,13 @@ impl<'m> Verifier<'m> {
                 self.error(codes::DUPLICATE_ID, &child(&block.pointer, "id"), message);
                 self.location = None;
             }
-            match &block.kind {
-                BlockKind::Match { arms, otherwise, .. } => {
-                    for body in arms.iter().map(|arm| &arm.body).chain(otherwise) {
-                        self.ids(body, seen);
-                    }
-                }
-                BlockKind::Foreach { body, .. } | BlockKind::While { body, .. } => self.ids(body, seen),
-                BlockKind::Try { body, catch, finally } => {
-                    let handlers = catch.iter().map(|handler| &handler.body);
-                    for body in std::iter::once(body).chain(handlers).chain(finally) {
-                        self.ids(body, seen);
-                    }
-                }
-                BlockKind::Checkpoint(checkpoint) => {
-                    for (_, body) in &checkpoint.on_response {
-                        self.ids(body, seen);
-                    }
-                }
-                BlockKind::Rigid { .. } | BlockKind::CoreCall(_) | BlockKind::NotYet { .. } => {}
+            for body in block.kind.bodies() {
+                self.ids(body, seen);
             }
         }
     }
 
-    fn body(&mut self, body: &'m Body) {
+    pub(super) fn body(&mut self, body: &'m Body) {
         let mut ended = false;
         for block in body {
             if !self.scope.live {
@@ -121,7 +104,7 @@ impl<'m> Verifier<'m> {
     }
 
     /// Runs the body on its own, and takes it back.
-    fn branch(&mut self, body: &'m Body) -> Branch {
+    pub(super) fn branch(&mut self, body: &'m Body) -> Branch {
         let mark = self.scope.mark();
         self.body(body);
         self.scope.undo(mark)
@@ -131,16 +114,6 @@ impl<'m> Verifier<'m> {
         let at = |field: &str| child(&block.pointer, field);
         if let Some(label) = &block.label {
             self.template(label, &at("label"));
-        }
-        let waits = matches!(block.kind, BlockKind::Checkpoint(_));
-        let known = !matches!(block.kind, BlockKind::NotYet { .. });
-        for (field, used) in
-            [("timeout", block.timeout.is_some() && !waits), ("retry", block.retry.is_some())]
-        {
-            if used && known {
-                let message = format!("{field} of a {} block is not run by this version", block.kind.name());
-                self.error(codes::FIELD_NOT_RUN, &at(field), message);
-            }
         }
         let Some(when) = &block.when else {
             let ty = self.kind(block);
@@ -167,6 +140,13 @@ impl<'m> Verifier<'m> {
         match &block.kind {
             BlockKind::Rigid { statements } => {
                 self.statements(statements);
+                None
+            }
+            BlockKind::Debug { statements } => {
+                let mark = self.scope.mark();
+                self.statements(statements);
+                let run = self.scope.undo(mark);
+                self.scope.join(&[run, Scope::untouched()]);
                 None
             }
             BlockKind::Match { subject, arms, otherwise } => {
@@ -221,15 +201,55 @@ impl<'m> Verifier<'m> {
             }
             BlockKind::Checkpoint(checkpoint) => Some(self.checkpoint(block, checkpoint)),
             BlockKind::CoreCall(call) => self.core_call(call, pointer),
-            BlockKind::NotYet { kind, binds } => {
-                let message = format!("the block kind {kind:?} is not run by this version");
-                self.error(codes::BLOCK_NOT_RUN, &at("kind"), message);
-                for name in binds {
-                    self.scope.bind(name, None);
+            BlockKind::Parallel { branches, .. } => Some(self.parallel(branches, pointer)),
+            BlockKind::AwaitResponses(wait) => {
+                self.await_responses(wait, pointer);
+                Some(Type::Array(Box::new(Type::Json)))
+            }
+            BlockKind::ModelCall(call) => self.model_call(call, pointer),
+            BlockKind::Generate(generation) => self.generation(generation, pointer),
+            BlockKind::Budget { limits, body, on_exceeded } => {
+                if limits.is_empty() {
+                    let message = "a budget needs max_tokens, max_cost, max_calls or max_duration";
+                    self.error(codes::BUDGET, pointer, message);
                 }
+                self.spend(body, on_exceeded.as_ref());
                 None
             }
         }
+    }
+
+    /// Each branch reads what the flow has bound, and keeps what it binds.
+    fn parallel(&mut self, branches: &'m [crate::block::Branch], pointer: &str) -> Type {
+        let mut names = BTreeMap::new();
+        for (index, branch) in branches.iter().enumerate() {
+            if names.insert(Arc::clone(&branch.name), Type::Json).is_some() {
+                let place = format!("{pointer}/branches/{index}/name");
+                self.error(codes::DUPLICATE_NAME, &place, format!("two branches are called {:?}", branch.name));
+            }
+            let mark = self.scope.mark();
+            let loops = std::mem::take(&mut self.loops);
+            let outer = self.branch.replace(mark);
+            self.body(&branch.body);
+            self.branch = outer;
+            self.loops = loops;
+            self.scope.undo(mark);
+        }
+        Type::Object(names)
+    }
+
+    /// A body, and what runs in its place once a bound is met.
+    fn spend(&mut self, body: &'m Body, on_exceeded: Option<&'m Body>) {
+        let run = self.branch(body);
+        let Some(instead) = on_exceeded else {
+            self.scope.join(&[run]);
+            return;
+        };
+        let mark = self.scope.mark();
+        self.scope.may_have(&run);
+        self.body(instead);
+        let instead = self.scope.undo(mark);
+        self.scope.join(&[run, instead]);
     }
 
     /// A later round of a loop sees what an earlier one has bound.
@@ -319,6 +339,9 @@ impl<'m> Verifier<'m> {
             self.template(target, &at("escalation_target"));
         }
         self.checkpoint_options(block, checkpoint);
+        if let Some(action) = &checkpoint.action {
+            self.action(action, checkpoint, &at("action"));
+        }
         let answer = answer();
         let mut branches = Vec::new();
         for (option, body) in &checkpoint.on_response {

@@ -1,8 +1,8 @@
 //! The rules that a well-formed module must also obey.
 //!
 //! Each rule has a code ([`crate::diagnostic::codes`]) and errs on the side of silence: what is only known at
-//! run time is checked there. A module without errors here never meets an undeclared flow, type or memory
-//! variable, never leaves a loop that is not there, and asks for nothing that this version does not do.
+//! run time is checked there. A module without errors here never meets an undeclared flow, plugin, model role, type or
+//! memory variable, and never leaves a loop that is not there.
 //!
 //! Values from outside (`now()`, `uuid()`, `random()`, memory) are recorded when a flow asks for them, so they
 //! are allowed there, in `rigid` too; E400 is for the places where nothing records them.
@@ -12,9 +12,11 @@ mod expressions;
 mod flow;
 mod known;
 mod memory;
+mod models;
 mod patterns;
 mod scope;
 mod statements;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,8 @@ pub fn module(module: &Module) -> Vec<Diagnostic> {
         loops: 0,
         lambdas: Vec::new(),
         closed: None,
+        unrecorded: false,
+        branch: None,
     };
     verifier.declarations();
     for flow in &module.flows {
@@ -68,6 +72,10 @@ struct Verifier<'m> {
     lambdas: Vec<Vec<Arc<str>>>,
     /// The only names in scope, where an expression is evaluated outside of any flow.
     closed: Option<&'static [&'static str]>,
+    /// Whether nothing records what the present expression asks for, though it sees the flow's names.
+    unrecorded: bool,
+    /// Where the scope's log stood when the present branch of a `parallel` began.
+    branch: Option<usize>,
 }
 
 impl Verifier<'_> {
@@ -142,11 +150,6 @@ impl Verifier<'_> {
 
     fn instance(&mut self) {
         let instance = &self.module.instance;
-        if instance.mode == InstanceMode::Stateless {
-            return;
-        }
-        let message = "instances are not run by this version; only the mode stateless is";
-        self.error(codes::INSTANCE_NOT_RUN, "/instance/mode", message);
         if instance.mode != InstanceMode::Entity {
             return;
         }
@@ -174,11 +177,11 @@ impl Verifier<'_> {
                 TriggerKind::Event { filter: Some(filter), .. } => {
                     self.filter(filter, &child(&trigger.pointer, "filter"));
                 }
-                TriggerKind::Webhook | TriggerKind::Schedule { .. } => {
+                TriggerKind::Webhook => {
                     let message = "triggers of this kind are not fired by this version";
                     self.warning(codes::TRIGGER_NOT_FIRED, &child(&trigger.pointer, "kind"), message);
                 }
-                TriggerKind::Api { .. } | TriggerKind::Event { .. } => {}
+                TriggerKind::Api { .. } | TriggerKind::Schedule { .. } | TriggerKind::Event { .. } => {}
             }
         }
         for subscription in &module.subscriptions {

@@ -72,6 +72,11 @@ impl Scope {
         self.log.len()
     }
 
+    /// Whether the name was bound since the mark.
+    pub(super) fn bound_since(&self, mark: usize, name: &str) -> bool {
+        self.log.get(mark..).unwrap_or_default().iter().any(|(bound, _)| &**bound == name)
+    }
+
     /// Takes back everything since the mark and gives it as a branch. The scope is live again.
     pub(super) fn undo(&mut self, mark: usize) -> Branch {
         let mut changes = BTreeMap::new();
@@ -129,34 +134,20 @@ pub(super) fn bound_in(body: &Body, names: &mut BTreeSet<Arc<str>>) {
     for block in body {
         names.extend(block.result_binding.clone());
         match &block.kind {
-            BlockKind::Rigid { statements } => bound_in_statements(statements, names),
-            BlockKind::Match { arms, otherwise, .. } => {
-                for arm in arms {
-                    bound_in_pattern(&arm.pattern, names);
-                    bound_in(&arm.body, names);
-                }
-                if let Some(body) = otherwise {
-                    bound_in(body, names);
-                }
+            BlockKind::Rigid { statements } | BlockKind::Debug { statements } => {
+                bound_in_statements(statements, names);
             }
-            BlockKind::Foreach { body, .. } | BlockKind::While { body, .. } => bound_in(body, names),
-            BlockKind::Try { body, catch, finally } => {
-                bound_in(body, names);
-                for handler in catch {
-                    names.extend(handler.bind.clone());
-                    bound_in(&handler.body, names);
-                }
-                if let Some(body) = finally {
-                    bound_in(body, names);
-                }
+            BlockKind::Match { arms, .. } => {
+                arms.iter().for_each(|arm| bound_in_pattern(&arm.pattern, names));
             }
-            BlockKind::Checkpoint(checkpoint) => {
-                for (_, body) in &checkpoint.on_response {
-                    bound_in(body, names);
-                }
+            BlockKind::Try { catch, .. } => {
+                names.extend(catch.iter().filter_map(|handler| handler.bind.clone()));
             }
-            BlockKind::CoreCall(_) => {}
-            BlockKind::NotYet { binds, .. } => names.extend(binds.iter().cloned()),
+            _ => {}
+        }
+        // What branches bind stays theirs.
+        if !matches!(block.kind, BlockKind::Parallel { .. }) {
+            block.kind.bodies().into_iter().for_each(|body| bound_in(body, names));
         }
     }
 }
@@ -172,7 +163,8 @@ fn bound_in_statements(statements: &[Statement], names: &mut BTreeSet<Arc<str>>)
                 bound_in_statements(otherwise, names);
             }
             StatementKind::Memory(memory) => names.extend(memory.result_binding.clone()),
-            StatementKind::NotYet { binds, .. } => names.extend(binds.iter().cloned()),
+            StatementKind::PluginCall(call) => names.extend(call.result_binding.clone()),
+            StatementKind::WaitEvent(wait) => names.extend(wait.result_binding.clone()),
             _ => {}
         }
     }

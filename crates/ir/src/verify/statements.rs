@@ -1,10 +1,12 @@
 //! The statements of `rigid` blocks.
 
-use crate::block::{AssignStep, AssignTarget, Statement, StatementKind};
+use crate::block::{AssignStep, AssignTarget, Statement, StatementKind, TimeSpan};
 use crate::diagnostic::codes;
 use crate::expr::Expr;
+use crate::types::Type;
 
 use super::expressions::ROOTS;
+use super::waiting::event;
 use super::{Verifier, child};
 
 impl Verifier<'_> {
@@ -84,11 +86,29 @@ impl Verifier<'_> {
                 }
                 self.scope.live = false;
             }
-            StatementKind::NotYet { kind, binds } => {
-                let message = format!("the statement kind {kind:?} is not run by this version");
-                self.error(codes::STATEMENT_NOT_RUN, &at("kind"), message);
-                for name in binds {
-                    self.scope.bind(name, None);
+            StatementKind::PluginCall(call) => {
+                self.plugin(&call.alias, &at("alias"));
+                if let Some(args) = &call.args {
+                    let ty = self.expr(args, &at("args"));
+                    self.wants(ty.as_ref(), &Type::Map(Box::new(Type::Json)), &at("args"), "the arguments");
+                }
+                if let Some(name) = &call.result_binding {
+                    self.bind(name, None, &at("result_binding"));
+                }
+            }
+            StatementKind::Sleep(TimeSpan::For(span)) => {
+                self.time(span, &Type::Duration, &at("duration"));
+            }
+            StatementKind::Sleep(TimeSpan::Until(instant)) => {
+                self.time(instant, &Type::Datetime, &at("until"));
+            }
+            StatementKind::WaitEvent(wait) => {
+                self.template(&wait.name, &at("name"));
+                if let Some(filter) = &wait.filter {
+                    self.event_filter(filter, &at("filter"));
+                }
+                if let Some(name) = &wait.result_binding {
+                    self.bind(name, Some(event()), &at("result_binding"));
                 }
             }
         }
@@ -107,6 +127,14 @@ impl Verifier<'_> {
             }
         }
         let name = &*target.name;
+        if let Some(mark) = self.branch
+            && self.scope.get(name).is_some()
+            && !self.scope.bound_since(mark, name)
+        {
+            let message = format!("{name:?} is the flow's; a branch of a parallel only reads it");
+            self.error(codes::READ_ONLY, pointer, message);
+            return;
+        }
         match self.scope.get(name) {
             Some(variable) if variable.certain => {}
             Some(_) => {

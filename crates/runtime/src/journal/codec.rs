@@ -5,7 +5,10 @@ use crate::failure::StateError;
 use crate::machine::read_versioned;
 
 /// The format that is written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The older format that is read: it lacks the last fields of some structures, which then have their defaults.
+const OLDER: u8 = 1;
 
 /// Entries that were appended together, as bytes. The same entries always give the same bytes.
 pub fn encode_chunk(entries: &[Entry]) -> Vec<u8> {
@@ -22,5 +25,5 @@ pub fn encode_chunk(entries: &[Entry]) -> Vec<u8> {
 /// # Errors
 /// The bytes are too many, of an unknown version, or damaged.
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, StateError> {
-    read_versioned(bytes, VERSION)
+    read_versioned(bytes, &[VERSION, OLDER])
 }

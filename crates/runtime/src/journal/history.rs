@@ -33,6 +33,7 @@ impl Entry {
                 "core_id": &*start.context.core_id,
                 "trigger": start.context.trigger.to_json(),
                 "started_at": scaigrid_ir::Value::Datetime(start.context.started_at).to_json(),
+                "debug": start.debug,
             }),
             Self::Effect { effect, outcome } => {
                 let mut json = effect.to_json();
@@ -109,6 +110,15 @@ impl EffectKind {
                 "on_timeout": on_timeout_name(&request.on_timeout),
                 "escalation_target": request.escalation_target.as_deref(),
                 "label": request.label.as_deref(),
+                "form": request.form.as_ref().map(scaigrid_ir::Value::to_json),
+                "required_approvals": request.required_approvals,
+                "exclude_requester": request.exclude_requester.then_some(true),
+                "action": request.action.as_ref().map(|action| json!({
+                    "alias": &*action.alias,
+                    "method": &*action.method,
+                    "args": action.args.to_json(),
+                    "hash": &*action.hash,
+                })),
             }),
             Self::CoreCall(request) => json!({
                 "target": &*request.target,

@@ -1,21 +1,25 @@
 //! The steps of blocks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use scaigrid_ir::Value;
 use scaigrid_ir::block::{Checkpoint, CoreCall};
+use scaigrid_ir::expr::Expr;
 
+use super::approval::grant;
+use super::awaiting::{Wanted, wanted};
+use super::generate::{self, Begun, model_call, model_value};
 use super::pattern::{Bound, fits};
 use super::schedule::Run;
 use super::script::{Halt, Script, mismatch, text_key};
 use super::state::{Completion, Frame, Names, Phase, Then};
-use super::statement::not_yet;
-use crate::effect::{CheckpointRequest, CoreCallRequest, EffectKind};
+use crate::effect::{ActionRequest, CheckpointRequest, CoreCallRequest, Effect, EffectKind, action_hash};
 use crate::failure::Failure;
-use crate::program::{ArmNode, BlockNode, BlockOp, ListNo};
+use crate::program::{ArmNode, BlockNode, BlockOp, GenerateNode, ListNo, ParallelNode};
 
 /// What a block comes to, once its expressions have their values.
-enum Action {
+enum Action<'p> {
     /// It is done.
     Value(Value),
     Statements(ListNo),
@@ -24,11 +28,24 @@ enum Action {
     Foreach(Arc<Vec<Value>>),
     While,
     Try(ListNo),
+    Parallel(&'p ParallelNode),
+    Await(Wanted),
+    Budget(ListNo, Option<Duration>),
+    Generate(&'p GenerateNode, Begun),
 }
 
 impl Run<'_> {
     /// Begins the block at `at` of `list`, which the top frame is at.
     pub(super) fn block(&mut self, f: usize, node: &BlockNode, list: ListNo, at: u32) {
+        if node.retry.is_some() || node.bound().is_some() {
+            self.guarded(f, node, list, at);
+        } else {
+            self.begin(f, node, list, at);
+        }
+    }
+
+    /// Begins a block, or an attempt of one.
+    pub(super) fn begin(&mut self, f: usize, node: &BlockNode, list: ListNo, at: u32) {
         let place = (&node.id, &node.pointer);
         let Some(action) = self.evaluate(f, place, |script| action(script, node)) else { return };
         let (first, second) = match action {
@@ -45,6 +62,30 @@ impl Run<'_> {
             Action::Foreach(items) => return self.foreach(f, list, at, items),
             Action::While => (Frame::While { list, at, count: 0, value: Value::Null }, None),
             Action::Try(body) => (Frame::Try { list, at, phase: Phase::Body }, Some(Frame::blocks(body))),
+            Action::Parallel(parallel) => return self.parallel(f, list, at, parallel),
+            Action::Await(wanted) => return self.wait_for(f, node, list, at, wanted),
+            Action::Budget(body, span) => {
+                let spent = self.fresh_budget(node, span);
+                (Frame::Budget { list, at, spent }, Some(Frame::blocks(body)))
+            }
+            Action::Generate(generate, Begun::Invalid(violation)) => {
+                return self.invalid(f, node, generate, Value::Null, violation);
+            }
+            Action::Generate(generate, Begun::Asking(state)) => {
+                for (_, value) in &state.inputs {
+                    if let Err(failure) = self.fit(value) {
+                        return self.complete(f, Completion::Error(failure.at(&node.id, &node.pointer)));
+                    }
+                }
+                let frame = Frame::Generate { list, at, state };
+                match &generate.generation.budget {
+                    Some(budget) => {
+                        let spent = self.fresh_budget(node, budget.max_duration);
+                        (Frame::Budget { list, at, spent }, Some(frame))
+                    }
+                    None => (frame, None),
+                }
+            }
         };
         if let Some(fiber) = self.state.fibers.get_mut(f) {
             fiber.frames.push(first);
@@ -87,8 +128,18 @@ impl Run<'_> {
     }
 
     /// Takes up the outcome of the effect that a block is.
-    pub(super) fn finish_block(&mut self, f: usize, node: &BlockNode, value: Value) {
-        if let BlockOp::Checkpoint { on_response, .. } = &node.op {
+    pub(super) fn finish_block(&mut self, f: usize, node: &BlockNode, effect: &Effect, value: Value) {
+        if let BlockOp::ModelCall(call) = &node.op {
+            let completion = match model_value(self.program, call, &value) {
+                Ok(value) => Completion::Value(value),
+                Err(failure) => Completion::Error(failure.at(&node.id, &node.pointer)),
+            };
+            return self.complete(f, completion);
+        }
+        if let BlockOp::Checkpoint { checkpoint, on_response } = &node.op {
+            if let EffectKind::Checkpoint(request) = &effect.kind {
+                grant(self.state, effect.id, checkpoint, request, &value);
+            }
             let decision = value.get("decision").and_then(Value::as_str);
             let body =
                 on_response.iter().find(|(option, _)| Some(&**option) == decision).map(|(_, body)| *body);
@@ -110,8 +161,11 @@ impl Run<'_> {
     }
 }
 
-fn action(script: &mut Script<'_>, node: &BlockNode) -> Result<Action, Halt> {
+fn action<'p>(script: &mut Script<'_>, node: &'p BlockNode) -> Result<Action<'p>, Halt> {
+    // The condition of a block that is bounded or tried again was looked at before.
     if let Some(when) = &node.when
+        && node.retry.is_none()
+        && node.bound().is_none()
         && script.eval(when)? != Value::Bool(true)
     {
         return Ok(Action::Value(Value::Null));
@@ -135,19 +189,30 @@ fn action(script: &mut Script<'_>, node: &BlockNode) -> Result<Action, Halt> {
         }
         BlockOp::CoreCall(call) => {
             let request = core_call(script, call)?;
-            return Err(Halt::Ask(EffectKind::CoreCall(Box::new(request)), Then::Finish));
+            let then = if call.is_async { Then::Handle } else { Then::Finish };
+            return Err(Halt::Ask(EffectKind::CoreCall(Box::new(request)), then));
         }
-        BlockOp::NotYet { kind } => return Err(not_yet(kind).into()),
+        BlockOp::Parallel(parallel) if parallel.bodies.is_empty() => Action::Value(Value::object(Names::new())),
+        BlockOp::Parallel(parallel) => Action::Parallel(parallel),
+        BlockOp::Await(wait) => Action::Await(wanted(script, wait, node)?),
+        BlockOp::ModelCall(call) => {
+            let request = model_call(script, node, call)?;
+            return Err(Halt::Ask(EffectKind::ModelCall(Box::new(request)), Then::Finish));
+        }
+        BlockOp::Generate(generate) => Action::Generate(generate, generate::begin(script, generate)?),
+        BlockOp::Budget { limits, body, .. } => Action::Budget(*body, limits.max_duration),
+        BlockOp::Debug { statements } if script.state.debug => Action::Statements(*statements),
+        BlockOp::Debug { .. } => Action::Value(Value::Null),
     })
 }
 
 /// The first arm that fits.
-fn choose(
+fn choose<'p>(
     script: &mut Script<'_>,
     subject: &Value,
-    arms: &[ArmNode],
+    arms: &'p [ArmNode],
     otherwise: Option<ListNo>,
-) -> Result<Action, Halt> {
+) -> Result<Action<'p>, Halt> {
     for arm in arms {
         let mut bound = Bound::new();
         if !fits(&arm.pattern, subject, &script.program.module().types, &mut bound) {
@@ -183,18 +248,42 @@ fn question(
         on_timeout: checkpoint.on_timeout.clone(),
         escalation_target: script.render_opt(checkpoint.escalation_target.as_ref())?,
         label: script.render_opt(node.label.as_ref())?,
+        form: checkpoint.form.clone(),
+        required_approvals: checkpoint.required_approvals,
+        exclude_requester: checkpoint.exclude_requester,
+        action: match &checkpoint.action {
+            Some(action) => Some(Box::new(allowed(script, action)?)),
+            None => None,
+        },
     })
 }
 
+/// The call that a checkpoint's answer allows.
+fn allowed(script: &mut Script<'_>, action: &scaigrid_ir::block::Action) -> Result<ActionRequest, Halt> {
+    let args = named(script, &action.args)?;
+    Ok(ActionRequest {
+        hash: action_hash(&action.alias, &action.method, &args),
+        alias: Arc::clone(&action.alias),
+        method: Arc::clone(&action.method),
+        args,
+    })
+}
+
+/// Named values as one object.
+fn named(script: &mut Script<'_>, entries: &[(Arc<str>, Expr)]) -> Result<Value, Halt> {
+    let mut fields = Names::new();
+    for (name, value) in entries {
+        fields.insert(Arc::clone(name), script.eval(value)?);
+    }
+    let value = Value::Object(Arc::new(fields));
+    if value.extent(usize::MAX).is_none() {
+        return Err(Failure::new("EVALUATION_LIMIT", "the value is nested too deeply").into());
+    }
+    Ok(value)
+}
+
 fn core_call(script: &mut Script<'_>, call: &CoreCall) -> Result<CoreCallRequest, Halt> {
-    let mut input = Names::new();
-    for (name, value) in &call.input_bindings {
-        input.insert(Arc::clone(name), script.eval(value)?);
-    }
-    let input = Value::Object(Arc::new(input));
-    if input.extent(usize::MAX).is_none() {
-        return Err(Failure::new("EVALUATION_LIMIT", "the input is nested too deeply").into());
-    }
+    let input = named(script, &call.input_bindings)?;
     let instance_key = match script.eval_opt(call.instance_key.as_ref())? {
         None | Some(Value::Null) => None,
         Some(key) => Some(text_key("an instance key", key)?),

@@ -7,7 +7,10 @@ use crate::failure::StateError;
 use crate::limits::{MAX_DECODE_DEPTH, MAX_ENCODED_BYTES};
 
 /// The format that is written. A change of any field, variant name or list numbering is another version.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The older format that is read: it lacks the last fields of some structures, which then have their defaults.
+const OLDER: u8 = 1;
 
 pub(super) fn encode(state: &State) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
@@ -19,18 +22,18 @@ pub(super) fn encode(state: &State) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<State, StateError> {
-    let state: State = read(bytes, VERSION)?;
+    let state: State = read(bytes, &[VERSION, OLDER])?;
     check(&state)?;
     Ok(state)
 }
 
 /// Reads what stands behind the version byte, to the last byte.
-pub(crate) fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8], version: u8) -> Result<T, StateError> {
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8], versions: &[u8]) -> Result<T, StateError> {
     if bytes.len() > MAX_ENCODED_BYTES {
         return Err(StateError::TooLarge { found: bytes.len(), limit: MAX_ENCODED_BYTES });
     }
     let body = match bytes.split_first() {
-        Some((&found, body)) if found == version => body,
+        Some((found, body)) if versions.contains(found) => body,
         first => return Err(StateError::UnknownVersion { found: first.map(|(byte, _)| *byte) }),
     };
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
@@ -58,6 +61,10 @@ fn check(state: &State) -> Result<(), StateError> {
         None => index == 0,
         Some(parent) => parent < fiber.id && state.fiber_index(parent).is_some(),
     });
+    let open = state.open.windows(2).all(|pair| matches!(pair, [a, b] if a.effect.id < b.effect.id));
+    if !open {
+        return Err(damaged("the open effects are out of order"));
+    }
     if !sorted || !rooted || state.fibers.last().is_some_and(|fiber| fiber.id >= state.next_fiber) {
         return Err(damaged("the fibers are out of order"));
     }

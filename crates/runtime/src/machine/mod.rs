@@ -1,7 +1,8 @@
 //! The machine: one execution of one flow, as a value.
 //!
 //! The state is a set of fibers, each a stack of frames; positions are numbers into the [`Program`]. A fiber runs
-//! until it wants an effect; a `foreach` with concurrency has a fiber for each iteration under way. Which fiber
+//! until it wants an effect; a `foreach` with concurrency has a fiber for each iteration under way, a `parallel` one for
+//! each branch. Timers of bounded blocks, asynchronous calls and what `await_responses` joins are open beside the fibers. Which fiber
 //! runs, and when an outcome takes effect, is decided by the state alone, so the same deliveries in the same
 //! order give the same state, however much fuel each call had:
 //!
@@ -14,6 +15,11 @@
 //! are answered as ever, outside effects are refused with the error `CANCELLED`, which a `try` inside the body
 //! may catch. A `finally` body already under way goes on under the same rule. No outside effect is asked for
 //! after [`Machine::cancel`].
+//!
+//! # Time
+//! A bounded block has a timer that is open beside what its insides wait for. When its outcome takes effect, everything
+//! inside is left through its `finally` bodies, which run whole and may ask for outside effects, and the block fails with
+//! `TIMEOUT`; no `try` inside catches that. Where two bounds are met, the outer one has the last word.
 //!
 //! # Names
 //! Names bound in a block live in the flow's scope; loop variables live in their loop. An iteration that runs
@@ -29,10 +35,16 @@ use crate::effect::{Effect, EffectId, Outcome};
 use crate::failure::{Failure, NotWaiting, StateError};
 use crate::program::Program;
 
+mod approval;
 mod assign;
+mod awaiting;
 mod block;
+mod bounds;
+mod budget;
 mod codec;
 mod fibers;
+mod generate;
+mod judge;
 mod pattern;
 mod schedule;
 mod scope;
@@ -59,6 +71,9 @@ pub struct Start {
     pub context: ExecutionContext,
     /// The environment's values that are not secret, as an object.
     pub env: Value,
+    /// Whether `debug` blocks run.
+    #[serde(default)]
+    pub debug: bool,
 }
 
 /// What the program sees as `execution`, beside the flow's name.
@@ -181,7 +196,7 @@ impl Machine {
             return false;
         }
         self.state.cancelled = Some(reason);
-        fibers::interrupt(&mut self.state, &mut self.abandoned, None);
+        fibers::interrupt(&mut self.state, &mut self.abandoned, fibers::Reach::All);
         true
     }
 
@@ -202,7 +217,7 @@ impl Machine {
 
     /// Whether it waits for the effect's outcome, inside or outside.
     pub(crate) fn waits_for(&self, id: EffectId) -> bool {
-        self.state.fibers.iter().filter_map(state::Fiber::waits_for).any(|effect| effect.id == id)
+        self.state.is_open(id)
     }
 
     /// The effects that it has asked for and no longer waits for, since this was last called. What they opened

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use scaigrid_ir::Value;
 
 use super::script::{Halt, Script};
-use super::state::{Completion, Fiber, FiberState, Frame, State, Then, Wait};
+use super::budget::Verdict;
+use super::state::{
+    Asked, Completion, Fiber, FiberState, Frame, Names, Open, Role, State, Then, Wait,
+};
 use super::{End, Machine, Step, scope};
 use crate::effect::{Effect, EffectId, EffectKind, Outcome};
 use crate::failure::Failure;
@@ -17,7 +20,7 @@ pub(super) struct Run<'a> {
     pub(super) program: &'a Program,
     pub(super) state: &'a mut State,
     pub(super) abandoned: &'a mut Vec<EffectId>,
-    fresh: Vec<Effect>,
+    pub(super) fresh: Vec<Effect>,
 }
 
 impl<'a> Run<'a> {
@@ -62,7 +65,7 @@ impl<'a> Run<'a> {
                     break;
                 }
                 let Some(index) = runnable else {
-                    self.state.take_from_inbox();
+                    self.take_from_inbox();
                     break;
                 };
                 self.step(index);
@@ -81,8 +84,7 @@ impl<'a> Run<'a> {
     fn withdraw(&mut self) {
         let Self { state, abandoned, fresh, .. } = self;
         fresh.retain(|effect| {
-            let open =
-                state.fibers.iter().any(|fiber| fiber.waits_for().is_some_and(|open| open.id == effect.id));
+            let open = state.is_open(effect.id);
             if !open {
                 abandoned.retain(|id| *id != effect.id);
             }
@@ -96,7 +98,13 @@ impl<'a> Run<'a> {
             FiberState::Run => self.top(f),
             FiberState::Leave(completion) => self.complete(f, completion),
             FiberState::Delivered(wait, outcome) => self.delivered(f, *wait, outcome),
-            parked @ (FiberState::Wait(_) | FiberState::Join) => fiber.state = parked,
+            FiberState::Ask(asked) => {
+                let Asked { block, pointer, kind, then } = *asked;
+                self.ask(f, (&block, &pointer), kind, then);
+            }
+            parked @ (FiberState::Wait(_) | FiberState::Join | FiberState::Await | FiberState::Turn(_)) => {
+                fiber.state = parked;
+            }
         }
     }
 
@@ -132,6 +140,26 @@ impl<'a> Run<'a> {
             Frame::While { list, at, count, .. } => {
                 let (list, at, count) = (*list, *at, *count);
                 self.condition(f, list, at, count);
+            }
+            Frame::Timed { list, at, .. } => {
+                let (list, at) = (*list, *at);
+                match program.block(list, at) {
+                    Some(node) => self.begin(f, node, list, at),
+                    None => self.lost(),
+                }
+            }
+            Frame::Retry { list, at, attempt, waiting } => {
+                let (list, at, attempt, waiting) = (*list, *at, *attempt, *waiting);
+                match program.block(list, at) {
+                    Some(_) if waiting => self.back_off(f, list, at, attempt),
+                    Some(node) => self.attempt(f, node, list, at),
+                    None => self.lost(),
+                }
+            }
+            Frame::Await { .. } => self.collect(f),
+            Frame::Generate { list, at, .. } => {
+                let (list, at) = (*list, *at);
+                self.generate(f, list, at);
             }
             _ => self.lost(),
         }
@@ -179,74 +207,95 @@ impl<'a> Run<'a> {
     }
 
     /// Opens an effect.
-    fn ask(&mut self, f: usize, (block, pointer): (&Arc<str>, &Arc<str>), kind: EffectKind, then: Then) {
+    pub(super) fn ask(&mut self, f: usize, (block, pointer): (&Arc<str>, &Arc<str>), kind: EffectKind, then: Then) {
         if self.state.cancelled.is_some() && !kind.is_inside() {
-            let refused = super::fibers::refused().at(block, pointer);
-            if let Some(fiber) = self.state.fibers.get_mut(f) {
-                fiber.scratch.clear();
+            return self.fail(f, super::fibers::refused().at(block, pointer));
+        }
+        let mut kind = kind;
+        match self.reserve(f, &mut kind) {
+            Verdict::Granted => {}
+            Verdict::Refused(failure) => return self.fail(f, failure.at(block, pointer)),
+            Verdict::Turn => {
+                let (block, pointer) = (Arc::clone(block), Arc::clone(pointer));
+                if let Some(fiber) = self.state.fibers.get_mut(f) {
+                    fiber.state = FiberState::Turn(Box::new(Asked { block, pointer, kind, then }));
+                }
+                return;
             }
-            return self.complete(f, Completion::Error(refused));
         }
         for value in carried(&kind) {
             if let Err(failure) = self.fit(value) {
-                if let Some(fiber) = self.state.fibers.get_mut(f) {
-                    fiber.scratch.clear();
-                }
-                return self.complete(f, Completion::Error(failure.at(block, pointer)));
+                super::budget::settle(self.state, f, &kind, Some(&Outcome::Error(failure.clone())));
+                return self.fail(f, failure.at(block, pointer));
             }
         }
-        let Some((flow, _)) = self.program.flow(self.state.flow) else { return self.lost() };
-        let id = EffectId(self.state.next_effect);
-        self.state.next_effect = self.state.next_effect.saturating_add(1);
-        let effect = Effect {
-            id,
-            flow: Arc::clone(&flow.name),
-            block: Arc::clone(block),
-            pointer: Arc::clone(pointer),
-            kind,
-        };
-        self.fresh.push(effect.clone());
+        if let EffectKind::PluginCall(request) = &kind
+            && let Some(checkpoint) = request.approved_by
+        {
+            super::approval::use_up(self.state, checkpoint);
+        }
+        if then == Then::Handle {
+            let handle = handle(EffectId(self.state.next_effect), &kind);
+            self.open_beside((block, pointer), kind, Role::Handle);
+            return self.complete(f, Completion::Value(handle));
+        }
+        let effect = self.new_effect(block, pointer, kind);
         if let Some(fiber) = self.state.fibers.get_mut(f) {
             fiber.state = FiberState::Wait(Box::new(Wait { effect, then }));
         }
     }
 
+    /// Leaves the step under way with a failure.
+    fn fail(&mut self, f: usize, failure: Failure) {
+        if let Some(fiber) = self.state.fibers.get_mut(f) {
+            fiber.scratch.clear();
+        }
+        self.complete(f, Completion::Error(failure));
+    }
+
     /// Goes on with the outcome of an effect.
     fn delivered(&mut self, f: usize, wait: Wait, outcome: Outcome) {
         let Wait { effect, then } = wait;
+        super::budget::settle(self.state, f, &effect.kind, Some(&outcome));
         let value = match outcome {
             Outcome::Value(value) => self.completed_read(&effect.kind, value),
-            Outcome::Error(failure) => {
-                if let Some(fiber) = self.state.fibers.get_mut(f) {
-                    fiber.scratch.clear();
-                }
-                return self.complete(f, Completion::Error(failure.at(&effect.block, &effect.pointer)));
-            }
+            Outcome::Error(failure) => return self.fail(f, failure.at(&effect.block, &effect.pointer)),
         };
         if let Err(failure) = self.fit(&value) {
-            if let Some(fiber) = self.state.fibers.get_mut(f) {
-                fiber.scratch.clear();
-            }
-            return self.complete(f, Completion::Error(failure.at(&effect.block, &effect.pointer)));
+            return self.fail(f, failure.at(&effect.block, &effect.pointer));
         }
         let Some(fiber) = self.state.fibers.get_mut(f) else { return };
         match then {
             Then::Answer => fiber.scratch.answers.push(value),
             Then::Go => fiber.scratch.values.push(value),
+            Then::Handle => self.lost(),
             Then::Finish => {
                 fiber.scratch.clear();
-                match fiber.frames.last() {
-                    Some(Frame::Statements { list, at, .. }) => match self.program.statement(*list, *at) {
-                        Some(node) => self.finish_statement(f, node, effect.kind, value),
-                        None => self.lost(),
-                    },
-                    Some(Frame::Blocks { list, at, .. }) => match self.program.block(*list, *at) {
-                        Some(node) => self.finish_block(f, node, value),
-                        None => self.lost(),
-                    },
-                    _ => self.lost(),
-                }
+                self.finish(f, effect, value);
             }
+        }
+    }
+
+    /// Finishes the step at the top with the value of its effect.
+    fn finish(&mut self, f: usize, effect: Effect, value: Value) {
+        let program = self.program;
+        match self.state.fibers.get(f).and_then(|fiber| fiber.frames.last()) {
+            Some(Frame::Statements { list, at, .. }) => match program.statement(*list, *at) {
+                Some(node) => self.finish_statement(f, node, effect.kind, value),
+                None => self.lost(),
+            },
+            Some(Frame::Retry { waiting: true, .. }) => self.try_again(f),
+            Some(
+                Frame::Blocks { list, at, .. } | Frame::Timed { list, at, .. } | Frame::Retry { list, at, .. },
+            ) => match program.block(*list, *at) {
+                Some(node) => self.finish_block(f, node, &effect, value),
+                None => self.lost(),
+            },
+            Some(Frame::Generate { list, at, .. }) => {
+                let (list, at) = (*list, *at);
+                self.generated(f, list, at, &effect.kind, value);
+            }
+            _ => self.lost(),
         }
     }
 
@@ -309,6 +358,8 @@ impl<'a> Run<'a> {
                 self.abandoned.push(wait.effect.id);
             }
         }
+        let open = self.state.open.drain(..).filter(|open| open.outcome.is_none());
+        self.abandoned.extend(open.map(|open| open.effect.id));
         self.state.inbox.clear();
         self.state.end = Some(End::Failed(failure));
     }
@@ -319,13 +370,28 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The value by which the answer to an asynchronous call is waited for.
+fn handle(id: EffectId, kind: &EffectKind) -> Value {
+    let mut fields = Names::new();
+    fields.insert("handle".into(), Value::Int(i64::from(id.0)));
+    if let EffectKind::CoreCall(request) = kind {
+        fields.insert("target".into(), Value::String(Arc::clone(&request.target)));
+        fields.insert("flow_name".into(), Value::String(Arc::clone(&request.flow_name)));
+    }
+    Value::object(fields)
+}
+
 /// The values that an effect carries.
-fn carried(kind: &EffectKind) -> impl Iterator<Item = &Value> {
+pub(super) fn carried(kind: &EffectKind) -> impl Iterator<Item = &Value> {
     let values = match kind {
         EffectKind::Memory(request) => [request.value.as_ref(), None, None],
         EffectKind::Emit { data, .. } => [Some(data), None, None],
         EffectKind::Log { fields, .. } => [Some(fields), None, None],
-        EffectKind::Checkpoint(request) => [Some(&request.payload), None, None],
+        EffectKind::Checkpoint(request) => [
+            Some(&request.payload),
+            request.form.as_ref(),
+            request.action.as_ref().map(|action| &action.args),
+        ],
         EffectKind::CoreCall(request) => [Some(&request.input), None, None],
         EffectKind::PluginCall(request) => [Some(&request.args), None, None],
         EffectKind::ModelCall(request) => {
@@ -355,22 +421,37 @@ impl State {
                 Frame::Fork { items, results, .. } => of(items.iter().chain(results.values())),
                 Frame::Iteration { item, .. } => item.approximate_size(),
                 Frame::Respond { answer } => answer.approximate_size(),
-                Frame::Try { phase, .. } => match phase {
-                    super::state::Phase::Finally(Completion::Value(value) | Completion::Return(value)) => {
-                        value.approximate_size()
-                    }
-                    _ => size_of::<Frame>(),
-                },
+                Frame::Invalid { output, violation } => of([output, violation].into_iter()),
+                Frame::Await { entries, .. } => size_of_val(entries.as_slice()),
+                Frame::Generate { state, .. } => {
+                    let inputs = state.inputs.iter().map(|(_, value)| value);
+                    of(inputs.chain([&state.messages]).chain(&state.again).chain(&state.answer))
+                }
+                Frame::Try {
+                    phase: super::state::Phase::Finally(Completion::Value(value) | Completion::Return(value)),
+                    ..
+                } => value.approximate_size(),
+                Frame::Try { .. } | Frame::Timed { .. } | Frame::Retry { .. } | Frame::Budget { .. } => {
+                    size_of::<Frame>()
+                }
             }
         }
         fn fiber(fiber: &Fiber) -> usize {
             let open = match &fiber.state {
                 FiberState::Wait(wait) | FiberState::Delivered(wait, _) => of(carried(&wait.effect.kind)),
+                FiberState::Turn(asked) | FiberState::Ask(asked) => of(carried(&asked.kind)),
                 _ => 0,
             };
             let frames = fiber.frames.iter().map(frame).fold(0, usize::saturating_add);
             let scratch = of(fiber.scratch.values.iter().chain(&fiber.scratch.answers));
             size_of::<Fiber>() + open + frames + scratch + of(fiber.locals.values())
+        }
+        fn open(open: &Open) -> usize {
+            let kept = match &open.outcome {
+                Some(Outcome::Value(value)) => value.approximate_size(),
+                _ => 0,
+            };
+            size_of::<Open>() + of(carried(&open.effect.kind)) + kept
         }
         let inbox = self.inbox.iter().filter_map(|(_, outcome)| match outcome {
             Outcome::Value(value) => Some(value),
@@ -379,5 +460,7 @@ impl State {
         let given = [&self.input, &self.config, &self.env, &self.context.trigger];
         of(self.names.values().chain(given).chain(inbox))
             .saturating_add(self.fibers.iter().map(fiber).fold(0, usize::saturating_add))
+            .saturating_add(self.open.iter().map(open).fold(0, usize::saturating_add))
+            .saturating_add(self.grants.len().saturating_mul(256))
     }
 }

@@ -8,7 +8,7 @@ use scaigrid_ir::{Type, Value};
 
 use super::state::{Fiber, Frame, Names, State};
 use crate::failure::Failure;
-use crate::program::Program;
+use crate::program::{ForkNode, Program};
 
 /// The names that a fiber sees.
 pub(super) struct View<'a> {
@@ -59,6 +59,13 @@ impl Scope for View<'_> {
 /// The value of a loop variable of this name, of the innermost loop that has one.
 fn loop_variable(program: &Program, fiber: &Fiber, name: &str) -> Option<Value> {
     fiber.frames.iter().rev().find_map(|frame| {
+        if let Frame::Invalid { output, violation } = frame {
+            return match name {
+                "output" => Some(output.clone()),
+                "violation" => Some(violation.clone()),
+                _ => None,
+            };
+        }
         let (list, at, index, item) = loop_frame(frame)?;
         let foreach = program.foreach(list, at)?;
         if *foreach.var == *name {
@@ -116,17 +123,21 @@ pub(super) fn variables(program: &Program, state: &State) -> Value {
 /// Where a loop variable lives in a fiber.
 enum LoopPlace {
     Item(usize),
-    Index,
+    /// It cannot be changed.
+    Fixed,
 }
 
 fn loop_place(program: &Program, fiber: &Fiber, name: &str) -> Option<LoopPlace> {
     fiber.frames.iter().enumerate().rev().find_map(|(level, frame)| {
+        if let Frame::Invalid { .. } = frame {
+            return matches!(name, "output" | "violation").then_some(LoopPlace::Fixed);
+        }
         let (list, at, ..) = loop_frame(frame)?;
         let foreach = program.foreach(list, at)?;
         if *foreach.var == *name {
             return Some(LoopPlace::Item(level));
         }
-        (foreach.index_var.as_deref() == Some(name)).then_some(LoopPlace::Index)
+        (foreach.index_var.as_deref() == Some(name)).then_some(LoopPlace::Fixed)
     })
 }
 
@@ -144,7 +155,7 @@ pub(super) fn bind(
 ) -> Result<(), Failure> {
     let Some(strand) = state.fibers.get_mut(fiber) else { return Ok(()) };
     match loop_place(program, strand, name) {
-        Some(LoopPlace::Index) => return Err(read_only(name)),
+        Some(LoopPlace::Fixed) => return Err(read_only(name)),
         Some(LoopPlace::Item(level)) => {
             if let Some(Frame::Foreach { item, .. } | Frame::Iteration { item, .. }) =
                 strand.frames.get_mut(level)
@@ -170,10 +181,15 @@ pub(super) fn variable<'s>(
     name: &Arc<str>,
 ) -> Result<&'s mut Value, Failure> {
     let mut at = Some(fiber);
+    // Whether the variable would be one that a branch of a `parallel` only reads.
+    let mut outside = false;
     while let Some(index) = at {
         let Some(strand) = state.fibers.get(index) else { break };
+        if outside && (loop_place(program, strand, name).is_some() || strand.locals.contains_key(name)) {
+            return Err(read_only(name));
+        }
         match loop_place(program, strand, name) {
-            Some(LoopPlace::Index) => return Err(read_only(name)),
+            Some(LoopPlace::Fixed) => return Err(read_only(name)),
             Some(LoopPlace::Item(level)) => {
                 let frame = state.fibers.get_mut(index).and_then(|strand| strand.frames.get_mut(level));
                 return match frame {
@@ -187,7 +203,11 @@ pub(super) fn variable<'s>(
             let local = state.fibers.get_mut(index).and_then(|strand| strand.locals.get_mut(name));
             return local.ok_or_else(|| unknown(name));
         }
+        outside |= is_branch(program, strand);
         at = strand.parent.and_then(|id| state.fiber_index(id));
+    }
+    if outside && (state.names.contains_key(name) || parameter(program, state, name).is_some()) {
+        return Err(read_only(name));
     }
     if !state.names.contains_key(name) {
         // A parameter leaves the input only when it is changed.
@@ -205,6 +225,16 @@ pub(super) fn variable<'s>(
         state.names.insert(Arc::clone(name), value);
     }
     state.names.get_mut(name).ok_or_else(|| unknown(name))
+}
+
+/// Whether a fiber is a branch of a `parallel`.
+fn is_branch(program: &Program, fiber: &Fiber) -> bool {
+    match fiber.frames.first() {
+        Some(Frame::Iteration { list, at, .. }) => {
+            matches!(program.fork(*list, *at), Some(ForkNode::Parallel(_)))
+        }
+        _ => false,
+    }
 }
 
 fn unknown(name: &str) -> Failure {

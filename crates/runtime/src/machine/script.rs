@@ -93,6 +93,12 @@ impl<'a> Script<'a> {
         template.map(|template| self.render(template)).transpose()
     }
 
+    /// The variables that the filter of a wait reads, as they stand now.
+    pub(super) fn captured(&self, filter: &Expr) -> Value {
+        let view = View { program: self.program, state: self.state, fiber: self.fiber, bound: &[] };
+        crate::program::captured(self.program, filter, &view)
+    }
+
     /// What a lambda makes of a value.
     pub(super) fn apply(&mut self, lambda: &Expr, argument: &Value) -> Result<Value, Halt> {
         let limits = self.program.limits();

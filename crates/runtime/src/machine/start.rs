@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::program::Program;
 
 pub(super) fn state(program: &Program, start: Start) -> Result<State, Failure> {
-    let Start { flow: name, input, config, context, env } = start;
+    let Start { flow: name, input, config, context, env, debug } = start;
     let module = program.module();
     let found = module.flows.iter().position(|flow| flow.name == name).and_then(|index| {
         let index = u32::try_from(index).ok()?;
@@ -49,6 +49,9 @@ pub(super) fn state(program: &Program, start: Start) -> Result<State, Failure> {
         measured: 0,
         cancelled: None,
         end: None,
+        open: Vec::new(),
+        grants: Vec::new(),
+        debug,
     })
 }
 

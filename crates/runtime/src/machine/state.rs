@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use rust_decimal::Decimal;
 use scaigrid_ir::Value;
 use serde::{Deserialize, Serialize};
 
 use super::{End, ExecutionContext, Status};
-use crate::effect::{Effect, EffectId, Outcome};
+use crate::effect::{Effect, EffectId, EffectKind, Outcome};
 use crate::failure::{Failure, NotWaiting};
 use crate::program::{ListNo, Program};
 
@@ -39,6 +40,51 @@ pub(super) struct State {
     pub(super) measured: u64,
     pub(super) cancelled: Option<Arc<str>>,
     pub(super) end: Option<End>,
+    /// Effects that are open beside those that fibers wait for, in the order of their numbers.
+    #[serde(default)]
+    pub(super) open: Vec<Open>,
+    /// Plugin calls that people have allowed.
+    #[serde(default)]
+    pub(super) grants: Vec<Grant>,
+    /// Whether `debug` blocks run.
+    #[serde(default)]
+    pub(super) debug: bool,
+}
+
+/// An effect that is open without a fiber that waits for nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) effect: Effect,
+    pub(super) role: Role,
+    /// What came of it, where that is kept.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// What an open effect is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Role {
+    /// The time of a frame: [`Frame::Timed`], [`Frame::Budget`].
+    #[serde(rename = "b")]
+    Bound,
+    /// An asynchronous call; its outcome is kept until the flow ends.
+    #[serde(rename = "h")]
+    Handle,
+    /// An event or a time that a [`Frame::Await`] waits for; it ends with the frame.
+    #[serde(rename = "e")]
+    Entry,
+}
+
+/// A plugin call that somebody has allowed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Grant {
+    /// The checkpoint.
+    pub(super) checkpoint: EffectId,
+    pub(super) alias: Arc<str>,
+    pub(super) method: Arc<str>,
+    pub(super) hash: Arc<str>,
+    /// The last instant at which it holds, in microseconds since the Unix epoch, UTC.
+    pub(super) until: Option<i64>,
+    pub(super) used: bool,
 }
 
 /// A value derived from the rest of the state; it takes no part in comparisons.
@@ -79,9 +125,27 @@ pub(super) enum FiberState {
     /// An effect has its outcome.
     #[serde(rename = "d")]
     Delivered(Box<Wait>, Outcome),
-    /// Iterations of the `foreach` at the top run as fibers of their own.
+    /// Iterations of the `foreach` at the top, or branches of the `parallel`, run as fibers of their own.
     #[serde(rename = "j")]
     Join,
+    /// The [`Frame::Await`] at the top has not enough answers yet.
+    #[serde(rename = "q")]
+    Await,
+    /// What an effect would spend is held by calls in flight; it is asked for when one of them has settled.
+    #[serde(rename = "t")]
+    Turn(Box<Asked>),
+    /// An effect is to be asked for.
+    #[serde(rename = "k")]
+    Ask(Box<Asked>),
+}
+
+/// An effect that has not been asked for yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Asked {
+    pub(super) block: Arc<str>,
+    pub(super) pointer: Arc<str>,
+    pub(super) kind: EffectKind,
+    pub(super) then: Then,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +166,9 @@ pub(super) enum Then {
     /// It finishes the step.
     #[serde(rename = "f")]
     Finish,
+    /// The step is finished with a handle at once; the outcome is waited for by it.
+    #[serde(rename = "h")]
+    Handle,
 }
 
 /// What a step has obtained before it had to wait. The step is run again from its beginning, and finds here the
@@ -136,6 +203,25 @@ pub(super) enum Completion {
     Error(Failure),
     #[serde(rename = "k")]
     Cancel,
+    /// The time that this effect was is up: everything above its frame is left.
+    #[serde(rename = "t")]
+    Expire(EffectId),
+}
+
+impl Completion {
+    /// Takes the place of another reason to leave, unless that leads further out.
+    pub(super) fn supersede(&mut self, new: &Self) {
+        let stays = match (&*self, new) {
+            (Self::Cancel, _) => true,
+            // Outer times were opened earlier.
+            (Self::Expire(old), Self::Expire(new)) => old <= new,
+            (Self::Expire(_), new) => !matches!(new, Self::Cancel),
+            _ => false,
+        };
+        if !stays {
+            *self = new.clone();
+        }
+    }
 }
 
 /// A level of a fiber's stack. `list` and `at` are the block that it belongs to.
@@ -172,6 +258,59 @@ pub(super) enum Frame {
     /// What follows upon a decision; the checkpoint's value waits here.
     #[serde(rename = "a")]
     Respond { answer: Value },
+    /// A block whose time is bounded: at the top, the block is next.
+    #[serde(rename = "m")]
+    Timed { list: ListNo, at: u32, timer: EffectId },
+    /// A block that is tried again: at the top, its next attempt is next, or the wait before it.
+    #[serde(rename = "r")]
+    Retry { list: ListNo, at: u32, attempt: u32, waiting: bool },
+    /// What a body may spend.
+    #[serde(rename = "u")]
+    Budget { list: ListNo, at: u32, spent: Box<Spent> },
+    /// Answers that are joined, by their effects.
+    #[serde(rename = "q")]
+    Await { list: ListNo, at: u32, entries: Vec<EffectId>, enough: u32 },
+    /// A generation: at the top, the model is asked next, or its answer is judged.
+    #[serde(rename = "g")]
+    Generate { list: ListNo, at: u32, state: Box<Generating> },
+    /// What runs where a condition of a `guarded` does not hold; these names are in scope.
+    #[serde(rename = "v")]
+    Invalid { output: Value, violation: Value },
+}
+
+/// What has been spent of a budget.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Spent {
+    pub(super) calls: u32,
+    pub(super) tokens: u64,
+    pub(super) cost: Decimal,
+    /// What calls in flight may yet spend.
+    pub(super) held_tokens: u64,
+    pub(super) held_cost: Decimal,
+    /// Whether it has refused something.
+    pub(super) exceeded: bool,
+    /// Whether it bounds nothing any more, since what follows upon its end runs.
+    pub(super) over: bool,
+    pub(super) timer: Option<EffectId>,
+}
+
+/// Where a generation stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Generating {
+    /// Its inputs, which conditions see.
+    pub(super) inputs: Vec<(Arc<str>, Value)>,
+    /// The prompt: an array of messages.
+    pub(super) messages: Value,
+    /// The last answer that would not do, and what the model was told of it.
+    pub(super) again: Vec<Value>,
+    /// How often the model was asked again.
+    pub(super) retries: u32,
+    /// The same, by handler.
+    pub(super) tried: BTreeMap<u32, u32>,
+    /// The answer to be judged.
+    pub(super) answer: Option<Value>,
+    /// What is wrong with it: the code and the message of the failure that it is.
+    pub(super) flaw: Option<(Arc<str>, Arc<str>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -201,7 +340,10 @@ impl Fiber {
     }
 
     pub(super) fn is_runnable(&self) -> bool {
-        matches!(self.state, FiberState::Run | FiberState::Leave(_) | FiberState::Delivered(..))
+        matches!(
+            self.state,
+            FiberState::Run | FiberState::Leave(_) | FiberState::Delivered(..) | FiberState::Ask(_)
+        )
     }
 
     /// The effect that it waits for.
@@ -227,8 +369,19 @@ impl State {
         self.fibers.binary_search_by_key(&id, |fiber| fiber.id).ok()
     }
 
-    fn in_inbox(&self, id: EffectId) -> bool {
+    pub(super) fn in_inbox(&self, id: EffectId) -> bool {
         self.inbox.iter().any(|(waiting, _)| *waiting == id)
+    }
+
+    /// The effects that are open beside those that fibers wait for, and have no outcome yet.
+    fn beside(&self) -> impl Iterator<Item = &Effect> {
+        self.open.iter().filter(|open| open.outcome.is_none()).map(|open| &open.effect)
+    }
+
+    /// Whether the effect was asked for and has not been answered or given up.
+    pub(super) fn is_open(&self, id: EffectId) -> bool {
+        let mut all = self.fibers.iter().filter_map(Fiber::waits_for).chain(self.beside());
+        all.any(|effect| effect.id == id)
     }
 
     /// The outside effects that have no outcome yet.
@@ -237,6 +390,7 @@ impl State {
             .fibers
             .iter()
             .filter_map(Fiber::waits_for)
+            .chain(self.beside())
             .filter(|effect| !effect.kind.is_inside() && !self.in_inbox(effect.id))
             .collect();
         effects.sort_by_key(|effect| effect.id);
@@ -254,6 +408,7 @@ impl State {
 
     pub(super) fn deliver(&mut self, id: EffectId, outcome: Outcome) -> Result<(), NotWaiting> {
         let answered = self.in_inbox(id);
+        let beside = self.beside().any(|effect| effect.id == id);
         let waiting =
             self.fibers.iter_mut().find(|fiber| fiber.waits_for().is_some_and(|effect| effect.id == id));
         match waiting {
@@ -265,19 +420,11 @@ impl State {
                 self.inbox.push_back((id, outcome));
                 Ok(())
             }
-            _ => Err(NotWaiting { effect: id }),
-        }
-    }
-
-    /// Lets the outcome that came first take effect; outcomes that nobody waits for any more fall away.
-    pub(super) fn take_from_inbox(&mut self) {
-        while let Some((id, outcome)) = self.inbox.pop_front() {
-            let waiting =
-                self.fibers.iter_mut().find(|fiber| fiber.waits_for().is_some_and(|effect| effect.id == id));
-            if let Some(fiber) = waiting {
-                fiber.take(outcome);
-                return;
+            None if !answered && beside => {
+                self.inbox.push_back((id, outcome));
+                Ok(())
             }
+            _ => Err(NotWaiting { effect: id }),
         }
     }
 
@@ -300,7 +447,7 @@ impl State {
 }
 
 impl Fiber {
-    fn take(&mut self, outcome: Outcome) {
+    pub(super) fn take(&mut self, outcome: Outcome) {
         self.state = match std::mem::replace(&mut self.state, FiberState::Run) {
             FiberState::Wait(wait) => FiberState::Delivered(wait, outcome),
             other => other,

@@ -1,18 +1,22 @@
 //! The steps of statements.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use scaigrid_ir::block::{AssignStep, MemoryOp, MemoryStatement};
+use scaigrid_ir::block::{AssignStep, MemoryOp, MemoryStatement, PluginCall, TimeSpan};
 use scaigrid_ir::expr::Expr;
 use scaigrid_ir::{Type, Value};
 
+use super::approval::approve;
 use super::assign::{Key, assign};
+use super::awaiting::{event, timer};
 use super::pattern::Bound;
 use super::schedule::Run;
 use super::scope;
 use super::script::{Halt, Script, mismatch, text_key};
 use super::state::{Completion, Frame, Then};
-use crate::effect::{EffectKind, MemoryRequest};
+use crate::effect::{EffectKind, MemoryRequest, PluginCallRequest};
 use crate::failure::Failure;
 use crate::program::{ListNo, Program, StatementNode, StatementOp};
 
@@ -59,14 +63,22 @@ impl Run<'_> {
                     MemoryOp::Delete => Value::Null,
                     MemoryOp::Get | MemoryOp::List | MemoryOp::Search | MemoryOp::Last => value,
                 };
-                match &statement.result_binding {
-                    Some(name) => self.bind(f, name, value.clone()).map(|()| value),
-                    None => Ok(value),
-                }
+                self.bound(f, statement.result_binding.as_ref(), value)
             }
+            (StatementOp::PluginCall { call, .. }, _) => self.bound(f, call.result_binding.as_ref(), value),
+            (StatementOp::WaitEvent(wait), _) => self.bound(f, wait.result_binding.as_ref(), value),
+            (StatementOp::Sleep(_), _) => Ok(value),
             _ => Ok(Value::Null),
         };
         self.settle(f, node, done);
+    }
+
+    /// Binds a statement's value, where it has a name for it.
+    fn bound(&mut self, f: usize, name: Option<&Arc<str>>, value: Value) -> Result<Value, Failure> {
+        if let Some(name) = name {
+            self.bind(f, name, value.clone())?;
+        }
+        Ok(value)
     }
 
     fn settle(&mut self, f: usize, node: &StatementNode, done: Result<Value, Failure>) {
@@ -122,13 +134,40 @@ fn action<'p>(script: &mut Script<'_>, op: &'p StatementOp) -> Result<Action<'p>
             let message = script.render_opt(message.as_ref())?.unwrap_or_else(|| Arc::clone(&code));
             return Err(Failure::new(code, message).into());
         }
-        StatementOp::NotYet { kind } => return Err(not_yet(kind).into()),
+        StatementOp::PluginCall { call, timeout } => {
+            let mut request = plugin_call(script, call, *timeout)?;
+            approve(script, &mut request)?;
+            return Err(Halt::Ask(EffectKind::PluginCall(Box::new(request)), Then::Finish));
+        }
+        StatementOp::Sleep(TimeSpan::For(expr) | TimeSpan::Until(expr)) => {
+            let request = timer(script.eval(expr)?)?;
+            return Err(Halt::Ask(EffectKind::Timer(request), Then::Finish));
+        }
+        StatementOp::WaitEvent(wait) => {
+            let name = script.render(&wait.name)?;
+            let request = event(script, name, wait.filter.as_ref(), wait.timeout);
+            return Err(Halt::Ask(EffectKind::WaitEvent(Box::new(request)), Then::Finish));
+        }
     })
 }
 
-/// What the machine says of kinds that it does not run, where a program has passed the verifier all the same.
-pub(super) fn not_yet(kind: &str) -> Failure {
-    Failure::new("NOT_SUPPORTED", format!("{kind} is not run by this version"))
+fn plugin_call(
+    script: &mut Script<'_>,
+    call: &PluginCall,
+    timeout: Option<Duration>,
+) -> Result<PluginCallRequest, Halt> {
+    let args = match script.eval_opt(call.args.as_ref())? {
+        None | Some(Value::Null) => Value::object(BTreeMap::new()),
+        Some(args @ Value::Object(_)) => args,
+        Some(other) => return Err(mismatch("the arguments should be an object", &other).into()),
+    };
+    Ok(PluginCallRequest {
+        alias: Arc::clone(&call.alias),
+        method: Arc::clone(&call.method),
+        args,
+        timeout,
+        approved_by: None,
+    })
 }
 
 /// The request of a memory statement; for an update that of its second half.

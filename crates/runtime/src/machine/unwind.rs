@@ -70,6 +70,14 @@ impl Run<'_> {
                 None
             }
             (Frame::Try { list, at, phase }, completion) => self.tried(f, (list, at), phase, completion),
+            (Frame::Timed { list, at, timer }, completion) => Some(self.untimed(list, at, timer, completion)),
+            (Frame::Retry { list, at, attempt, .. }, completion) => self.retried(f, list, at, attempt, completion),
+            (Frame::Budget { list, at, spent }, completion) => self.unbudgeted(f, list, at, spent, completion),
+            (Frame::Await { entries, .. }, passing) => {
+                self.close_entries(&entries);
+                Some(passing)
+            }
+            (Frame::Generate { .. } | Frame::Invalid { .. }, passing) => Some(passing),
             // A fiber whose iterations run beside it is never asked to leave before they have ended.
             (Frame::Fork { .. }, _) => {
                 self.lost();
@@ -110,7 +118,9 @@ impl Run<'_> {
                 OnError::Collect => results.push(collected(&failure)),
                 OnError::Skip => {}
             },
-            passing @ (Completion::Return(_) | Completion::Cancel) => return Some(passing),
+            passing @ (Completion::Return(_) | Completion::Cancel | Completion::Expire(_)) => {
+                return Some(passing);
+            }
         }
         let next = index.saturating_add(1);
         let item = usize::try_from(next).ok().and_then(|next| items.get(next)).cloned();
@@ -124,9 +134,13 @@ impl Run<'_> {
         }
     }
 
-    /// A list of results, which is checked as a whole: it is a level deeper than they are.
+    /// A list of results.
     pub(super) fn list(&mut self, results: Vec<Value>) -> Completion {
-        let value = Value::Array(Arc::new(results));
+        self.whole(Value::Array(Arc::new(results)))
+    }
+
+    /// Results together, which are checked as a whole: it is a level deeper than they are.
+    pub(super) fn whole(&mut self, value: Value) -> Completion {
         match self.fit(&value) {
             Ok(()) => Completion::Value(value),
             Err(failure) => Completion::Error(failure),
@@ -173,9 +187,12 @@ impl Run<'_> {
             }
             (Phase::Body | Phase::Catch, completion) => completion,
             // A `finally` that ends well leaves things as they were; one that leaves otherwise has the last
-            // word, except about a cancellation.
+            // word, except about a cancellation or a time that is up.
             (Phase::Finally(before), Completion::Value(_)) => return Some(before),
-            (Phase::Finally(Completion::Cancel), _) => return Some(Completion::Cancel),
+            (Phase::Finally(mut before @ (Completion::Cancel | Completion::Expire(_))), last) => {
+                before.supersede(&last);
+                return Some(before);
+            }
             (Phase::Finally(_), completion) => return Some(completion),
         };
         match finally {
@@ -200,8 +217,9 @@ impl Run<'_> {
             Completion::Break | Completion::Continue => {
                 End::Failed(Failure::new("OUTSIDE_LOOP", "break and continue belong in a loop"))
             }
-            Completion::Cancel => End::Cancelled,
+            Completion::Cancel | Completion::Expire(_) => End::Cancelled,
         };
+        self.give_up_open();
         self.state.fibers.clear();
         self.state.inbox.clear();
         self.state.end = Some(end);

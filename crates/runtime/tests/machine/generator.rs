@@ -118,6 +118,14 @@ fn statement() -> impl Strategy<Value = Json> {
         4 => Just(json!({ "kind": "log", "level": "info", "message": "a is ${a}" })),
         8 => memory(),
         1 => Just(json!({ "kind": "fail", "code": "OWN" })),
+        3 => (expression(), prop::option::of(Just("d"))).prop_map(|(value, name)| json!({
+            "kind": "plugin_call", "alias": "crm", "method": "find", "args": { "value": value, "n": "a" },
+            "result_binding": name })),
+        2 => prop::sample::select(vec!["5s", "a * 1s", "'1m'", "c"])
+            .prop_map(|span| json!({ "kind": "sleep", "duration": span })),
+        1 => Just(json!({ "kind": "sleep", "until": "now() + 1h" })),
+        2 => (prop::option::of(condition()), prop::option::of(Just("1h"))).prop_map(|(filter, timeout)| json!({
+            "kind": "wait_event", "name": "e.${a}", "filter": filter, "timeout": timeout, "result_binding": "d" })),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
         (condition(), vec(inner.clone(), 0..3), vec(inner, 0..3))
@@ -133,7 +141,27 @@ fn block() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         5 => vec(statement(), 0..5).prop_map(|statements| json!({ "kind": "rigid", "statements": statements })),
         2 => Just(ask.clone()),
-        1 => Just(call),
+        1 => Just(call.clone()),
+        1 => Just({
+            let mut call = call;
+            call["is_async"] = json!(true);
+            call["result_binding"] = json!("h");
+            call
+        }),
+        2 => waiting(),
+        1 => Just(json!({ "kind": "model_call", "prompt": "a is ${a}", "result_binding": "d",
+            "params": { "max_tokens": "9" } })),
+        1 => Just(json!({ "kind": "model_call", "role": "fast", "messages": "[{role: 'user', content: c}]",
+            "output_type": { "n": "int" }, "result_binding": "c" })),
+        3 => generation(),
+        1 => vec(statement(), 0..3).prop_map(|statements| json!({ "kind": "debug", "statements": statements })),
+        1 => Just(json!({ "kind": "checkpoint", "checkpoint_type": "t", "present": { "prompt": "call?" },
+            "options": ["yes", "no"], "result_binding": "answer", "required_approvals": 2, "exclude_requester": true,
+            "form": { "type": "object" },
+            "action": { "alias": "crm", "method": "write", "args": { "n": "a" }, "decisions": ["yes"],
+                "expires_in": "1h" } })),
+        1 => Just(json!({ "kind": "rigid", "statements": [
+            { "kind": "plugin_call", "alias": "crm", "method": "write", "args": { "n": "a" } }] })),
     ];
     let nested = leaf.prop_recursive(3, 20, 3, move |inner| {
         let body = || vec(inner.clone(), 0..3);
@@ -160,6 +188,18 @@ fn block() -> impl Strategy<Value = Json> {
                 { "kind": "match", "subject": subject, "else": other, "arms": [
                     { "pattern": "int", "guard": "a < 5", "body": int },
                     { "pattern": { "n": { "kind": "bind", "name": "d" } }, "body": bound }] })),
+            (body(), body(), body(), any::<bool>(), prop::option::of(1..3_u32)).prop_map(
+                |(one, two, three, fail_fast, concurrent)| json!(
+                    { "kind": "parallel", "fail_fast": fail_fast, "max_concurrent": concurrent, "result_binding": "c",
+                      "branches": [{ "name": "n", "body": one }, { "name": "two", "body": two },
+                          { "name": "three", "body": three }] })),
+            (prop::sample::select(vec![("max_calls", json!(1)), ("max_tokens", json!(300)),
+                ("max_cost", json!("0.02")), ("max_duration", json!("1m"))]), prop::option::of(body()), body())
+                .prop_map(|((bound, most), exceeded, body)| {
+                    let mut json = json!({ "kind": "budget", "body": body, "on_exceeded": exceeded });
+                    json[bound] = most;
+                    json
+                }),
             body().prop_map(move |body| {
                 let mut json = ask.clone();
                 json["on_response"] = json!({ "yes": body });
@@ -167,12 +207,69 @@ fn block() -> impl Strategy<Value = Json> {
             }),
         ]
     });
-    (nested, prop::option::weighted(0.2, condition())).prop_map(|(mut block, when)| {
+    let retry = json!({ "max": 2, "on": [], "backoff": { "initial": "1s", "jitter": true } });
+    let only = json!({ "max": 1, "on": ["OWN", "TIMEOUT"], "backoff": { "jitter": false } });
+    let extras = (
+        prop::option::weighted(0.2, condition()),
+        prop::option::weighted(0.15, Just("30s")),
+        prop::option::weighted(0.15, prop::sample::select(vec![retry, only])),
+    );
+    (nested, extras).prop_map(|(mut block, (when, timeout, retry))| {
         if let Some(when) = when {
             block["when"] = when;
         }
+        if let Some(timeout) = timeout {
+            block["timeout"] = timeout.into();
+        }
+        if let Some(retry) = retry {
+            block["retry"] = retry;
+        }
         block
     })
+}
+
+/// `await_responses` in its forms. `h` holds a handle, mostly.
+fn waiting() -> impl Strategy<Value = Json> {
+    let of = prop::sample::select(vec![
+        json!(["h"]),
+        json!("[h, h]"),
+        json!(["h", { "timer": "5s" }]),
+        json!([{ "event": "e.${a}", "filter": "data.n > a" }, { "timer": "a * 1s" }, "h"]),
+        json!([{ "event": "x" }]),
+        json!([]),
+    ]);
+    let mode = prop::sample::select(vec![json!("all"), json!("any"), json!(2)]);
+    (of, mode).prop_map(|(of, mode)| json!(
+        { "kind": "await_responses", "of": of, "mode": mode, "result_binding": "b" }))
+}
+
+/// `flexible` and `guarded` with everything that may be said of bad answers.
+fn generation() -> impl Strategy<Value = Json> {
+    let on_failure = prop::sample::select(vec![
+        json!([]),
+        json!([{ "kind": "parse_error", "actions": [{ "action": "retry", "max": 1, "with": "a is ${a}" },
+            "flag_and_checkpoint"] }]),
+        json!([{ "kind": "low_confidence", "when": "output.n > random() * 8", "actions": ["retry", "escalate"] }]),
+        json!([{ "kind": "constraint_violation", "actions": ["retry"] }, { "kind": "refusal", "actions": ["escalate"] }]),
+    ]);
+    let guard = prop::option::of((condition(), prop::option::of(Just(json!([{ "kind": "rigid", "statements": [
+        { "kind": "let", "name": "d", "value": "[output, violation]" }] }])))));
+    let budget = prop::option::weighted(0.3, Just(json!({ "max_tokens": 200, "max_duration": "9s", "max_retries": 1 })));
+    (on_failure, guard, budget, prop::sample::select(vec![json!({ "n": "int" }), json!("json"), json!("string")]))
+        .prop_map(|(on_failure, guard, budget, ty)| {
+            let mut json = json!({ "kind": "flexible", "goal": "Do ${a}.", "output_type": ty, "on_failure": on_failure,
+                "input_bindings": { "n": "a" }, "context_bindings": "c", "budget": budget, "result_binding": "c",
+                "examples": [{ "input": "one", "output": { "n": 1 } }] });
+            if let Some((condition, instead)) = guard {
+                json["kind"] = json!("guarded");
+                json["guard"] = condition;
+                json["validate"] = json!(["output.n != 5 || n > 2"]);
+                if let Some(instead) = instead {
+                    json["on_validation_failure"] = instead;
+                }
+            }
+            json
+        })
 }
 
 /// The body of a flow, which begins by binding the names that expressions use.
@@ -181,7 +278,8 @@ pub(crate) fn body() -> impl Strategy<Value = Json> {
         let mut body = vec![json!({ "kind": "rigid", "statements": [
             { "kind": "let", "name": "a", "value": "1" }, { "kind": "let", "name": "b", "value": "[1, 2, 3]" },
             { "kind": "let", "name": "c", "value": "{n: 2}" },
-            { "kind": "let", "name": "d", "value": "0" }, { "kind": "let", "name": "answer", "value": "null" }] })];
+            { "kind": "let", "name": "d", "value": "0" }, { "kind": "let", "name": "answer", "value": "null" },
+            { "kind": "let", "name": "h", "value": "null" }] })];
         body.extend(blocks);
         Json::Array(body)
     })
@@ -202,7 +300,7 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(
         prop_oneof![
             40 => prop_oneof![1..5_u32, Just(500_u32)].prop_map(Event::Advance),
-            40 => (any::<usize>(), 0..8_u8).prop_map(|(which, how)| Event::Answer(which, how)),
+            40 => (any::<usize>(), 0..10_u8).prop_map(|(which, how)| Event::Answer(which, how)),
             1 => Just(Event::Cancel),
         ],
         0..60,

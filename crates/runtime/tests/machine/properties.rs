@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::generator::{Event, body, events};
-use crate::world::{World, decided, expired, flow};
+use crate::world::{World, expired, flow, said, suitable};
 use scaigrid_ir::Value;
 use scaigrid_runtime::journal::{Entry, decode_chunk, encode_chunk, replay, resume};
 use scaigrid_runtime::{EffectId, Machine, Outcome, Program, Step};
@@ -70,10 +70,14 @@ impl Twins {
             Event::Answer(which, how) => {
                 let pending = self.world.pending();
                 if let Some(id) = which.checked_rem(pending.len()).map(|index| pending[index]) {
+                    let kind = self.world.open().into_iter().find(|effect| effect.id == id).unwrap().kind;
                     let outcome = match how {
-                        0..=3 => Outcome::Value(decided("yes")),
-                        4 | 5 => Outcome::Value(decided("no")),
+                        0..=2 => suitable(&kind, "yes"),
+                        3 => suitable(&kind, "mend"),
+                        4 | 5 => suitable(&kind, "no"),
                         6 => expired(),
+                        7 => said("n is not here", 90),
+                        8 => said("```json\n{\"n\": 5}\n```", 10),
                         _ => Outcome::Value(Value::from(7)),
                     };
                     self.resolve(id, outcome);
@@ -97,8 +101,9 @@ impl Twins {
                 Step::Effects(_) | Step::OutOfFuel => {}
                 Step::Suspended => {
                     let pending = self.world.pending();
-                    let id = *pending.first().expect("a suspended machine waits for something");
-                    self.resolve(id, Outcome::Value(decided("yes")));
+                    assert!(!pending.is_empty(), "a suspended machine waits for something");
+                    let effect = self.world.open().remove(0);
+                    self.resolve(effect.id, suitable(&effect.kind, "yes"));
                 }
                 end => {
                     self.world.journal.push(Entry::Ended(self.world.machine.end().unwrap().clone()));

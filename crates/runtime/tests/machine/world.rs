@@ -7,8 +7,8 @@ use scaigrid_ir::Value;
 use scaigrid_ir::block::MemoryOp;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{
-    Effect, EffectId, EffectKind, ExecutionContext, Failure, Machine, MemoryRequest, Outcome, Program, Start,
-    Step,
+    Effect, EffectId, EffectKind, ExecutionContext, Failure, Machine, MemoryRequest, ModelAnswer, Outcome, Program,
+    Start, Step, TimerRequest,
 };
 use serde_json::{Value as Json, json};
 
@@ -32,6 +32,9 @@ pub(crate) fn flow(body: &Json) -> Program {
             "total": { "type": "int", "default": 7 }, "profile": { "type": "json" }
         },
         "config": { "limit": { "type": "int", "default": 10 }, "key": { "type": "string", "secret": true } },
+        "models": [{ "role": "primary", "model": "echo", "temperature": 0.5, "system_context": "House rules." },
+            { "role": "fast", "model": "small" }],
+        "plugins": [{ "alias": "crm", "plugin": "acme.crm" }],
         "reference": { "rates": { "low": 9, "high": 21 } },
         "identity": { "name": "Ada", "persona": "calm", "languages": ["en"] },
         "flows": [{ "name": "main", "params": [{ "name": "x", "type": "json", "default": null }], "body": body }]
@@ -55,6 +58,7 @@ pub(crate) fn begin(flow: &str, input: &Json) -> Start {
             started_at: 1_700_000_000_000_000,
         },
         env: value(&json!({ "REGION": "eu" })),
+        debug: false,
     }
 }
 
@@ -163,6 +167,20 @@ impl World {
         self.machine.pending().into_iter().map(|effect| effect.id).collect()
     }
 
+    /// What is open outside, in the order of its numbers.
+    pub(crate) fn open(&self) -> Vec<Effect> {
+        self.machine.pending().into_iter().cloned().collect()
+    }
+
+    /// The open effects of a kind.
+    pub(crate) fn open_of(&self, kind: &str) -> Vec<Effect> {
+        self.open().into_iter().filter(|effect| effect.kind.name() == kind).collect()
+    }
+
+    pub(crate) fn fail(&mut self, id: EffectId, code: &str) {
+        self.resolve(id, Outcome::Error(Failure::new(code, "it failed")));
+    }
+
     pub(crate) fn resolve(&mut self, id: EffectId, outcome: Outcome) {
         self.journal.push(Entry::Outcome { id, outcome: outcome.clone() });
         self.machine.deliver(id, outcome).unwrap();
@@ -185,6 +203,33 @@ pub(crate) fn decided(decision: &str) -> Value {
         "decision": decision, "response_data": null, "comment": "fine", "resolved_by": "user_1",
         "resolved_at": null
     }))
+}
+
+/// A model's answer with this text, for which so many tokens were read and written.
+pub(crate) fn said(content: &str, tokens: u64) -> Outcome {
+    let answer = ModelAnswer {
+        content: content.into(),
+        model: "echo".into(),
+        finish_reason: "stop".into(),
+        input_tokens: tokens / 2,
+        output_tokens: tokens.div_ceil(2),
+        cost: rust_decimal::Decimal::new(1, 2),
+    };
+    Outcome::Value(answer.to_value())
+}
+
+/// An answer that suits what is asked for.
+pub(crate) fn suitable(kind: &EffectKind, decision: &str) -> Outcome {
+    match kind {
+        EffectKind::ModelCall(_) => said(r#"{"n": 4, "sure": true}"#, 40),
+        EffectKind::Timer(TimerRequest::Until(at)) => Outcome::Value(Value::Datetime(*at)),
+        EffectKind::Timer(TimerRequest::After(_)) => Outcome::Value(Value::Datetime(5_000_000)),
+        EffectKind::WaitEvent(request) => {
+            Outcome::Value(value(&json!({ "event": &*request.name, "data": { "n": 3 } })))
+        }
+        EffectKind::PluginCall(request) => Outcome::Value(request.args.clone()),
+        _ => Outcome::Value(decided(decision)),
+    }
 }
 
 pub(crate) fn expired() -> Outcome {
