@@ -45,7 +45,13 @@ impl App {
         name: &str,
         data: Value,
     ) -> Result<Delivered, Error> {
-        Ok(self.0.engine.send_event(by.tenant_scope(), core, name, data).await?)
+        let sent = self.0.engine.send_event(by.tenant_scope(), core, name, data).await;
+        sent.map_err(|error| match error {
+            EngineError::EntityKey(problem) => {
+                Error::invalid(format!("data.{}", problem.field()), problem.to_string())
+            }
+            other => other.into(),
+        })
     }
 
     /// The events of a Core, newest first.
@@ -160,6 +166,10 @@ impl From<EngineError> for Error {
                 findings.iter().map(|finding| serde_json::to_value(finding).unwrap_or_default()).collect(),
             ),
             EngineError::Start(failure) => start_refused(&failure),
+            EngineError::EntityKey(problem) => {
+                Self::invalid(format!("input.{}", problem.field()), problem.to_string())
+            }
+            error @ EngineError::InstancesFull(_) => Self::Conflict(error.to_string()),
             EngineError::Checkpoint(error) => error.into(),
             error @ EngineError::HandedOnTooOften => Self::Conflict(error.to_string()),
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),

@@ -8,6 +8,7 @@ mod change;
 mod core;
 mod environment;
 pub mod execution;
+pub mod instances;
 mod lifecycle;
 mod modes;
 pub mod plugins;

@@ -200,7 +200,9 @@ impl Engine {
         whatever_the_core: bool,
     ) -> Result<Option<Run>, Error> {
         let waits = stored.execution.status == ExecutionStatus::Suspended;
-        if !waits || !(stored.core_runs || whatever_the_core) {
+        // One that runs in turn is taken when it is its turn; where its Core stands still, nobody has one.
+        let in_turn = stored.execution.slots.is_some() && stored.core_runs;
+        if !waits || in_turn || !(stored.core_runs || whatever_the_core) {
             return Ok(None);
         }
         let run = self.restore(scope, stored).await?;

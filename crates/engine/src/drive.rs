@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::calls::{Caller, Calls, News};
 use crate::effects::Memory;
+use crate::instances::{idle, idle_timeout};
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
@@ -250,6 +251,9 @@ impl Engine {
             owner: (status == ExecutionStatus::Running).then_some(self.0.node),
             epoch: run.epoch,
         };
+        let mut timers = done.timers;
+        let turn_ends = run.execution.slots.is_some() && status != ExecutionStatus::Running;
+        timers.extend(turn_ends.then(|| idle(&run.execution, idle_timeout(&run.program), now)));
         let mut delivered = cancellations(&done.orphaned);
         delivered.extend(done.delivered);
         delivered.extend(status.is_final().then(|| answer(run)).flatten());
@@ -268,7 +272,7 @@ impl Engine {
             started: done.started,
             taken: done.taken,
             delivered,
-            timers: done.timers,
+            timers,
             cleared: done.cleared,
             fired: None,
             waits: done.waits,
@@ -295,7 +299,12 @@ impl Engine {
             {
                 held.let_go();
             }
-            if started || woken || verdict == Verdict::Awaited || status == ExecutionStatus::Queued {
+            if started
+                || woken
+                || turn_ends
+                || verdict == Verdict::Awaited
+                || status == ExecutionStatus::Queued
+            {
                 self.work_waits();
             }
             if timed {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use scaigrid_checkpoints::{Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing};
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
+use scaigrid_cores::instances::Place;
 use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
 use scaigrid_ir::{Type, Value};
 use scaigrid_persistence::commit::MemoryWrite;
@@ -22,6 +23,7 @@ use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId, Instant};
 use ulid::Ulid;
 
 use crate::drive::Run;
+use crate::instances::instances;
 use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.
@@ -100,7 +102,7 @@ impl Engine {
                 return answer_now(run, id, Outcome::Value(Value::Datetime(due_at.micros())));
             }
             EffectKind::WaitEvent(_) => return self.wait_for_event(run, effect, now),
-            EffectKind::CoreCall(request) => match self.call(run, &effect, request, now) {
+            EffectKind::CoreCall(request) => match self.call(run, &effect, request, now).await? {
                 Ok(child) => {
                     run.done.started.push(child);
                     run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -132,7 +134,8 @@ impl Engine {
             data: data.clone(),
             at: now,
         };
-        let heard = self.hear_event(run.scope, &event, run.execution.depth + 1).await?;
+        let key = run.execution.instance_key.clone();
+        let heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
         run.done.started.extend(heard.started);
         self.wake_for_event(run, heard.awaited, &event).await?;
         run.done.events.push(event);
@@ -172,22 +175,40 @@ impl Engine {
     }
 
     /// The execution that a call starts.
-    fn call(
+    async fn call(
         &self,
         run: &Run,
         effect: &Effect,
         request: &CoreCallRequest,
         now: Instant,
-    ) -> Result<Execution, Failure> {
+    ) -> Result<Result<Execution, Failure>, Error> {
         if &*request.target != "core://self" {
             let message = format!("{} cannot be called: only core://self can", request.target);
-            return Err(Failure::new("CORE_NOT_FOUND", message));
+            return Ok(Err(Failure::new("CORE_NOT_FOUND", message)));
         }
         if run.execution.depth >= DEPTH_AT_MOST {
             let message = format!("{DEPTH_AT_MOST} events and calls led here; there may be no more");
-            return Err(Failure::new("CALL_DEPTH_EXCEEDED", message));
+            return Ok(Err(Failure::new("CALL_DEPTH_EXCEEDED", message)));
         }
-        Ok(Execution {
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        // An entity that names no other calls itself.
+        let instances = instances(&hosted, &run.program);
+        let own = || instances.place(run.execution.instance_key.as_deref(), &request.input);
+        let place = match instances.place(request.instance_key.as_deref(), &request.input) {
+            Ok(Place { key: None, .. }) => own(),
+            Err(_) if run.execution.instance_key.is_some() => own(),
+            other => other,
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(problem) => {
+                let message = format!("input.{} {problem}", problem.field());
+                return Ok(Err(Failure::new("ENTITY_KEY_INVALID", message)));
+            }
+        };
+        Ok(Ok(Execution {
+            instance_key: place.key,
+            slots: place.slots,
             id: ExecutionId::from_ulid(self.0.ids.draw(now)),
             flow: Arc::clone(&request.flow_name),
             status: ExecutionStatus::Queued,
@@ -200,7 +221,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             ..run.execution.clone()
-        })
+        }))
     }
 
     async fn remember(&self, run: &mut Run, request: &MemoryRequest, now: Instant) -> Result<Outcome, Error> {

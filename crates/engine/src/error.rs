@@ -1,8 +1,11 @@
 //! What can go wrong in the engine, apart from what goes wrong inside programs.
 
+use std::num::NonZeroU32;
+
 use scaigrid_checkpoints::CheckpointError;
 use scaigrid_cores::Status;
 use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_cores::instances::KeyProblem;
 use scaigrid_ir::Diagnostic;
 use scaigrid_persistence as persistence;
 use scaigrid_runtime::{Failure, ReplayError, StateError};
@@ -32,6 +35,12 @@ pub enum Error {
     /// The flow cannot be started as asked: there is none of that name, or the input does not fit.
     #[error("{0}")]
     Start(Failure),
+    /// The input names no entity, or none that can be.
+    #[error("{problem}: {field}", problem = .0, field = .0.field())]
+    EntityKey(KeyProblem),
+    /// The Core has as many active instances as it may have, and takes no work for another.
+    #[error("the Core has {0} active instances already, and takes no work for another")]
+    InstancesFull(NonZeroU32),
     /// The checkpoint cannot be changed as asked.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

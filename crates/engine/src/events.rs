@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
+use scaigrid_cores::instances::Place;
 use scaigrid_cores::subscription;
 use scaigrid_ir::expr::{self, Expr, Limits, Scope};
 use scaigrid_ir::module::TriggerKind;
@@ -11,11 +12,13 @@ use scaigrid_ir::{Type, Value};
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::{self, CoreEvent};
 use scaigrid_persistence::{commit, cores};
-use scaigrid_runtime::Program;
+use scaigrid_runtime::{Failure, Program};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
 
 use crate::cores::HostedCore;
+use crate::drive::describe;
 use crate::event_waits::wakings;
+use crate::instances::instances;
 use crate::{Engine, Error};
 
 /// Who hears an event.
@@ -57,7 +60,7 @@ impl Engine {
             data,
             at: now,
         };
-        let heard = self.hear_event(scope, &event, 0).await?;
+        let heard = self.hear_event(scope, &event, (0, None)).await?;
         let mut transaction = self.0.database.begin().await?;
         // What was believed a moment ago is looked at once more, where it counts.
         let (status, _) = cores::hold_standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
@@ -84,11 +87,11 @@ impl Engine {
         &self,
         scope: TenantScope,
         event: &CoreEvent,
-        depth: u16,
+        (depth, emitted_by): (u16, Option<&str>),
     ) -> Result<Heard, Error> {
         let hosted = self.hosted(scope, event.core_id).await?;
         let program = self.program(scope, event.core_id, hosted.core.source.version).await?;
-        let mut started = self.listeners(&program, &hosted, event, &hosted, depth);
+        let mut started = self.listeners(&program, &hosted, event, &hosted, (depth, emitted_by))?;
         for subscriber in self.subscribers(scope, &hosted, &event.name).await? {
             match self.foreign_listeners(scope, subscriber, event, &hosted, depth).await {
                 Ok(found) => started.extend(found),
@@ -114,7 +117,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let program = self.program(scope, subscriber, hosted.core.source.version).await?;
-        Ok(self.listeners(&program, &hosted, event, emitter, depth))
+        self.listeners(&program, &hosted, event, emitter, (depth, None))
     }
 
     /// The executions that an event of a Core starts in a Core, which may be the same: one for each trigger and
@@ -125,9 +128,10 @@ impl Engine {
         hosted: &HostedCore,
         event: &CoreEvent,
         emitter: &HostedCore,
-        depth: u16,
-    ) -> Vec<Execution> {
+        (depth, emitted_by): (u16, Option<&str>),
+    ) -> Result<Vec<Execution>, Error> {
         let module = program.module();
+        let instances = instances(hosted, program);
         let own = hosted.core.id == emitter.core.id;
         let triggers = module.triggers.iter().filter(|_| own).filter_map(|trigger| match &trigger.kind {
             TriggerKind::Event { event: name, filter } if **name == *event.name => {
@@ -148,23 +152,39 @@ impl Engine {
         triggers
             .chain(subscriptions)
             .filter(|(_, filter)| filter.is_none_or(|filter| passes(filter, &scope)))
-            .map(|(flow, _)| Execution {
-                id: ExecutionId::from_ulid(self.0.ids.draw(event.at)),
-                tenant_id: hosted.core.tenant_id,
-                core_id: hosted.core.id,
-                flow: Arc::clone(flow),
-                source_version: hosted.core.source.version,
-                status: ExecutionStatus::Queued,
-                origin: Origin::Event(event.name.as_str().into()),
-                instance_key: None,
-                slots: None,
-                parent: None,
-                depth,
-                input: input(program, flow, event),
-                output: None,
-                error: None,
-                started_at: event.at,
-                finished_at: None,
+            .map(|(flow, _)| {
+                let (place, problem) = match instances.place(None, &event.data) {
+                    Ok(place) => (place, None),
+                    Err(problem) => match emitted_by.filter(|_| own) {
+                        // What an entity publishes is about itself, where it does not say otherwise.
+                        Some(key) => (instances.place(Some(key), &event.data).unwrap_or_default(), None),
+                        None if own && event.execution_id.is_none() => return Err(Error::EntityKey(problem)),
+                        None => (Place::default(), Some(problem)),
+                    },
+                };
+                let status =
+                    if problem.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Queued };
+                Ok(Execution {
+                    id: ExecutionId::from_ulid(self.0.ids.draw(event.at)),
+                    tenant_id: hosted.core.tenant_id,
+                    core_id: hosted.core.id,
+                    flow: Arc::clone(flow),
+                    source_version: hosted.core.source.version,
+                    status,
+                    origin: Origin::Event(event.name.as_str().into()),
+                    instance_key: place.key,
+                    slots: place.slots,
+                    parent: None,
+                    depth,
+                    input: input(program, flow, event),
+                    output: None,
+                    finished_at: problem.is_some().then_some(event.at),
+                    error: problem.map(|problem| {
+                        let message = format!("data.{} {problem}", problem.field());
+                        describe(&Failure::new("ENTITY_KEY_INVALID", message))
+                    }),
+                    started_at: event.at,
+                })
             })
             .collect()
     }

@@ -13,6 +13,7 @@ use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
 use crate::drive::{Committed, Done, Run};
+use crate::instances::instances;
 use crate::resume::ATTEMPTS;
 use crate::{Engine, Error};
 
@@ -45,6 +46,9 @@ impl Engine {
         let program = self.program(scope, core, hosted.core.source.version).await?;
         let flow = flow(&program, invocation.flow)?;
         let now = self.0.clock.now();
+        let instances = instances(&hosted, &program);
+        let place = instances.place(invocation.instance_key.as_deref(), &invocation.input);
+        let place = place.map_err(Error::EntityKey)?;
         let execution = Execution {
             id: ExecutionId::from_ulid(self.0.ids.draw(now)),
             tenant_id: scope.tenant_id(),
@@ -53,8 +57,8 @@ impl Engine {
             source_version: hosted.core.source.version,
             status: ExecutionStatus::Running,
             origin: Origin::Invoke,
-            instance_key: invocation.instance_key.map(Into::into),
-            slots: None,
+            instance_key: place.key,
+            slots: place.slots,
             parent: None,
             depth: 0,
             input: invocation.input,
@@ -63,6 +67,9 @@ impl Engine {
             started_at: now,
             finished_at: None,
         };
+        if execution.slots.is_some() {
+            return self.enqueue(scope, program, &hosted, execution, invocation.wait).await;
+        }
         match invocation.wait {
             None => self.accept(scope, program, &hosted, execution).await,
             Some(wait) => {

@@ -20,6 +20,7 @@ mod error;
 mod event_waits;
 mod events;
 mod ids;
+mod instances;
 mod invoke;
 mod journal;
 mod models;

@@ -136,10 +136,15 @@ impl Engine {
         let waiting = leases::waiting(&mut connection, &self.0.system, self.0.node).await?;
         drop(connection);
         gauge!("scaigrid_executions_waiting").set(if waiting { 1.0 } else { 0.0 });
-        if !waiting {
-            return Ok(0);
+        let mut claimed = if waiting { self.take(most).await? } else { Vec::new() };
+        let left = most - i64::try_from(claimed.len()).unwrap_or(most);
+        if left > 0 {
+            // What was taken is run, whatever becomes of the rest.
+            match self.take_in_turn(left).await {
+                Ok(more) => claimed.extend(more),
+                Err(error) => tracing::warn!(%error, "no work of instances can be taken"),
+            }
         }
-        let claimed = self.take(most).await?;
         let taken = claimed.len();
         for one in claimed {
             let Ok(permit) = Arc::clone(&self.0.background).acquire_owned().await else { break };

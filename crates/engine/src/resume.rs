@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
 use crate::calls::{Calls, Meaning, is_call, meaning};
+use crate::instances::idle;
 use crate::invoke;
 use crate::{Engine, Error};
 
@@ -262,6 +263,11 @@ impl Engine {
         let cleared = timers::of_execution(&mut connection, scope, execution.id).await?;
         let waits = event_waits::of_execution(&mut connection, scope, execution.id).await?;
         drop(connection);
+        let timers = execution
+            .slots
+            .map(|_| idle(&execution, scaigrid_cores::instances::IDLE_TIMEOUT, now))
+            .into_iter()
+            .collect();
         let unwaited = waits.into_iter().map(|effect| (execution.id, effect)).collect();
         let orphaned: Vec<ExecutionId> =
             called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id).collect();
@@ -283,7 +289,14 @@ impl Engine {
             progress: Progress { snapshot: Snapshot::Keep, next_seq, owner: None, epoch },
         };
         let abandoned = pending.into_iter().map(|stored| stored.checkpoint.id).collect();
-        Ok(Unit { delivered, abandoned, cleared, unwaited, ..Unit::new(scope.tenant_id(), now, change) })
+        Ok(Unit {
+            delivered,
+            abandoned,
+            timers,
+            cleared,
+            unwaited,
+            ..Unit::new(scope.tenant_id(), now, change)
+        })
     }
 
     /// Lets an execution that is in motion go on without anybody waiting for it.

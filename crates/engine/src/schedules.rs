@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
+use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::schedule::Schedule;
 use scaigrid_cores::{Status, subscription};
 use scaigrid_ir::module::{Module, TriggerKind};
@@ -164,6 +165,7 @@ impl Engine {
         let Some((schedule, stored)) = stored.and_then(|stored| Some((parse(&stored)?, stored))) else {
             return self.drop_timer(scope, timer).await;
         };
+        let place = self.place_of_all(scope, core).await?;
         let slots = schedule.slots((timer.due_at, now), stored.last_slot);
         let next = schedule.next_after(now);
         let mut transaction = self.0.database.begin().await?;
@@ -181,8 +183,11 @@ impl Engine {
             transaction.rollback().await?;
             return Err(Error::Contended);
         }
-        let due: Vec<Execution> =
-            slots.due.iter().map(|slot| self.of_slot(scope, (core, version), &stored, *slot, now)).collect();
+        let due: Vec<Execution> = slots
+            .due
+            .iter()
+            .map(|slot| self.of_slot((scope, core, version), &place, &stored, (*slot, now)))
+            .collect();
         executions::add(&mut transaction, scope, &due).await?;
         if let Some(last) = slots.due.last() {
             schedules::served(&mut transaction, scope, core, name, *last).await?;
@@ -204,11 +209,10 @@ impl Engine {
 
     fn of_slot(
         &self,
-        scope: TenantScope,
-        (core_id, source_version): (CoreId, u32),
+        (scope, core_id, source_version): (TenantScope, CoreId, u32),
+        place: &Place,
         stored: &StoredSchedule,
-        slot: Instant,
-        now: Instant,
+        (slot, now): (Instant, Instant),
     ) -> Execution {
         let instants =
             [("scheduled_at", Value::Datetime(slot.micros())), ("fired_at", Value::Datetime(now.micros()))];
@@ -220,8 +224,8 @@ impl Engine {
             source_version,
             status: ExecutionStatus::Queued,
             origin: Origin::Schedule(stored.name.as_str().into()),
-            instance_key: None,
-            slots: None,
+            instance_key: place.key.clone(),
+            slots: place.slots,
             parent: None,
             depth: 0,
             input: Value::from(instants),

@@ -100,7 +100,7 @@ impl Engine {
                 self.drop_if_spent(scope, timer).await
             }
             Owner::Schedule { core, name } => self.serve(scope, timer, (*core, name)).await,
-            Owner::Instance { .. } => Ok(()),
+            Owner::Instance { core, key } => self.let_rest(scope, timer, (*core, key)).await,
         }
     }
 

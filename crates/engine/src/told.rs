@@ -54,7 +54,7 @@ impl Engine {
         self.0.bus.publish(scaigrid_bus::Signal::ExecutionAwaited(id));
     }
 
-    async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
+    pub(crate) async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
         let listeners = &self.0.listeners;
         let count = listeners.count.load(Ordering::SeqCst);
         if let Some((begun, known)) = listeners.known.get(&tenant)

@@ -9,9 +9,11 @@ use crate::error::{Result, column};
 use crate::executions::{decode, encode};
 use crate::instant::Stamp;
 use crate::json::text_storable;
+use crate::outbox;
 use crate::schema::core_events;
 use scaigrid_cores::execution::Execution;
 use scaigrid_ir::Value;
+use scaigrid_webhooks::Event;
 
 const TABLE: &str = "core_events";
 
@@ -103,6 +105,14 @@ fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {
         name,
         at: at.into(),
     })
+}
+
+/// Writes what webhooks are told, to be told once the transaction is durable.
+///
+/// # Errors
+/// The database's.
+pub async fn tell(tx: &mut Transaction, told: &[Event]) -> Result<()> {
+    outbox::write(tx, told).await
 }
 
 /// Keeps an event that came from outside, and the executions that it starts.

@@ -24,9 +24,15 @@ pub struct Claimed {
     pub id: ExecutionId,
 }
 
-/// Those that are to be run, in the words of the partial index: a planner does not find it by parameters.
+/// Those that are to be run, in the words of the partial index: a planner does not find it by parameters. Executions that
+/// run in turn within an instance are taken by [`crate::instances`].
 fn to_run() -> SqlLiteral<Bool> {
-    sql("executions.status IN ('queued', 'running')")
+    sql("(executions.status IN ('queued', 'running') AND executions.slots IS NULL)")
+}
+
+/// Those that run in turn, in the words of their own index.
+fn in_turn() -> SqlLiteral<Bool> {
+    sql("(executions.status IN ('queued', 'running') AND executions.slots IS NOT NULL)")
 }
 
 /// Writes a node's lease for the first time.
@@ -48,9 +54,11 @@ pub async fn renew(tx: &mut Transaction, node: NodeId, until: Instant) -> Result
 
 /// Ends a node's lease and lets go of all it holds, so that others take it at once.
 pub async fn release(tx: &mut Transaction, node: NodeId) -> Result<()> {
-    let held = executions::table.filter(to_run()).filter(executions::owner.eq(node.to_string()));
-    let free = (executions::owner.eq(None::<String>), executions::status.eq("queued"));
-    with!(tx, c => diesel::update(held).set(free).execute(c).await)?;
+    for kind in [to_run, in_turn] {
+        let held = executions::table.filter(kind()).filter(executions::owner.eq(node.to_string()));
+        let free = (executions::owner.eq(None::<String>), executions::status.eq("queued"));
+        with!(tx, c => diesel::update(held).set(free).execute(c).await)?;
+    }
     with!(tx, c => diesel::delete(nodes::table.find(node.to_string())).execute(c).await)?;
     Ok(())
 }

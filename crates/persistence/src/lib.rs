@@ -26,6 +26,7 @@ pub mod grants;
 pub mod groups;
 pub mod holds;
 pub mod idempotency;
+pub mod instances;
 mod instant;
 mod json;
 pub mod leases;

@@ -63,6 +63,10 @@ text_enum! {
         ExecutionCancelled => "scaicore.execution_cancelled",
         /// An execution waits.
         ExecutionSuspended => "scaicore.execution_suspended",
+        /// An instance of a Core has work.
+        InstanceActivated => "scaicore.activated",
+        /// An instance of a Core was idle, or made room for another.
+        InstancePassivated => "scaicore.passivated",
         /// A checkpoint waits for a person.
         CheckpointPending => "scaicore.checkpoint_pending",
         /// A checkpoint was resolved.
