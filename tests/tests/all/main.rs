@@ -14,6 +14,7 @@ mod audit;
 mod audit_chain;
 mod audit_export;
 mod backup;
+mod calls;
 mod checkpoints;
 mod crash;
 mod desired;

@@ -9,6 +9,7 @@ use scaigrid_bus::Bus;
 use scaigrid_cores::execution::Execution;
 use scaigrid_cores::{Action, Core, NewCore, Status};
 use scaigrid_engine::{Declared, Engine, Ids, Parts};
+use scaigrid_outbound::{AllowList, Client, Guard};
 use scaigrid_persistence::executions::{self, ExecutionFilter};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::timers::Timer;
@@ -170,6 +171,8 @@ impl Home {
             ids: Arc::clone(&self.ids),
             vault: Arc::clone(&self.vault),
             system: SYSTEM,
+            outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
+            issuer: "https://grid.example".to_owned(),
         });
         engine.register().await.unwrap();
         engine
