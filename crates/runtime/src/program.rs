@@ -62,7 +62,7 @@ pub(crate) struct BlockNode {
 impl BlockNode {
     /// How long an attempt may take; the time of a checkpoint is kept where people are asked.
     pub(crate) fn bound(&self) -> Option<Duration> {
-        if matches!(self.op, BlockOp::Checkpoint { .. }) { None } else { self.timeout }
+        self.timeout.filter(|_| !matches!(self.op, BlockOp::Checkpoint { .. }))
     }
 }
 

@@ -63,7 +63,17 @@ pub(super) fn model_call(
             messages.push(message("user", text));
         }
         Prompt::Messages(expr) => match script.eval(expr)? {
-            Value::Array(given) => messages.extend(given.iter().cloned()),
+            Value::Array(given) => {
+                for (index, message) in given.iter().enumerate() {
+                    if message.get("role").and_then(Value::as_str).is_none()
+                        || message.get("content").is_none()
+                    {
+                        let wanted = format!("message {index} should be an object with role and content");
+                        return Err(mismatch(&wanted, message).into());
+                    }
+                }
+                messages.extend(given.iter().cloned());
+            }
             other => return Err(mismatch("the messages should be an array", &other).into()),
         },
     }

@@ -62,6 +62,11 @@ fn a_model_call_asks_once_and_gives_the_text() {
             Err(()) => assert_eq!(code(&step), "OUTPUT_INVALID"),
         }
     }
+    let shapeless = json!([{ "kind": "model_call", "messages": "[x]" }]);
+    assert_eq!(
+        &*crate::world::failure(&shapeless, &json!({ "x": { "role": "user" } })).code,
+        "TYPE_MISMATCH"
+    );
     let mut world = World::start(&typed, &json!({ "x": "hi" }));
     world.run(&typed);
     world.resolve(world.pending()[0], Outcome::Value(7.into()));
