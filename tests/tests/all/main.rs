@@ -35,6 +35,7 @@ mod secrets;
 mod story;
 mod strangers;
 mod suspension;
+mod time;
 mod tokens;
 mod webhook_room;
 mod webhook_secrets;
