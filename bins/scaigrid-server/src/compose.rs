@@ -160,7 +160,6 @@ fn application(
         vault: Arc::clone(&vault),
         outbound: outbound.clone(),
         system: system.clone(),
-        outbound: outbound.clone(),
         issuer: settings.remote.issuer().to_owned(),
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;

@@ -3,6 +3,7 @@
 //! Until a commit everything here can be thrown away and done again from what is durable, and that is what happens when
 //! somebody else was faster: nothing of it has been seen outside.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::calls::{Caller, Calls, News};
-use crate::effects::Memory;
+use crate::effects::{Memory, effect_of};
 use crate::instances::{idle, idle_timeout};
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
@@ -132,6 +133,16 @@ pub(crate) struct Done {
     /// What others get of what this execution did.
     pub(crate) delivered: Vec<Delivery>,
     pub(crate) audit: Vec<AuditRecord>,
+}
+
+impl Done {
+    /// The effects that have opened something.
+    pub(crate) fn effects(&self) -> HashSet<u32> {
+        let opened = self.opened.iter().map(|(_, effect)| *effect);
+        let called = self.started.iter().filter_map(|child| child.parent).map(|parent| parent.effect);
+        let timed = self.timers.iter().filter_map(|timer| effect_of(&timer.owner));
+        opened.chain(called).chain(timed).chain(self.waits.iter().map(|wait| wait.effect)).collect()
+    }
 }
 
 /// How a commit of a run ended.

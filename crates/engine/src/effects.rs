@@ -23,6 +23,7 @@ use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId, Instant};
 use ulid::Ulid;
 
 use crate::drive::Run;
+use crate::event_waits::{wait_for_event, wake_for_event};
 use crate::instances::instances;
 use crate::{Engine, Error};
 
@@ -101,7 +102,7 @@ impl Engine {
                 }
                 return answer_now(run, id, Outcome::Value(Value::Datetime(due_at.micros())));
             }
-            EffectKind::WaitEvent(_) => return self.wait_for_event(run, effect, now),
+            EffectKind::WaitEvent(_) => return wait_for_event(run, effect, now),
             EffectKind::CoreCall(request) => match self.call(run, &effect, request, now).await? {
                 Ok(child) => {
                     run.done.started.push(child);
@@ -137,7 +138,7 @@ impl Engine {
         let key = run.execution.instance_key.clone();
         let heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
         run.done.started.extend(heard.started);
-        self.wake_for_event(run, heard.awaited, &event).await?;
+        wake_for_event(run, heard.awaited, &event);
         run.done.events.push(event);
         Ok(Outcome::Value(Value::Null))
     }
@@ -371,21 +372,25 @@ impl Engine {
     pub(crate) async fn abandon(&self, run: &mut Run) -> Result<(), Error> {
         let ended = run.machine.end().is_some();
         let mut given_up = run.machine.take_abandoned();
-        if ended && run.stored_epoch.is_some() {
+        if ended {
             given_up.extend(run.machine.pending().iter().map(|effect| effect.id));
         }
         if given_up.is_empty() {
             return Ok(());
         }
+        let fresh = run.done.effects();
         run.calls.give_up(&given_up);
         let unborn = |effect: u32| given_up.iter().any(|id| id.0 == effect);
         run.done.opened.retain(|(_, effect)| !unborn(*effect));
         run.done.timers.retain(|timer| !effect_of(&timer.owner).is_some_and(unborn));
         run.done.waits.retain(|wait| !unborn(wait.effect));
         run.done.started.retain(|child| !child.parent.is_some_and(|parent| unborn(parent.effect)));
-        if run.stored_epoch.is_none() {
+        // What was opened since the last commit has cost nothing; the rest is durable.
+        given_up.retain(|id| !fresh.contains(&id.0));
+        if given_up.is_empty() || run.stored_epoch.is_none() {
             return Ok(());
         }
+        let unborn = |effect: u32| given_up.iter().any(|id| id.0 == effect);
         let mut connection = self.0.database.read().await?;
         let pending =
             scaigrid_persistence::checkpoints::pending_of(&mut connection, run.scope, run.execution.id);
@@ -409,7 +414,7 @@ impl Engine {
 }
 
 /// The effect that a timer belongs to, where it belongs to one.
-fn effect_of(owner: &Owner) -> Option<u32> {
+pub(crate) fn effect_of(owner: &Owner) -> Option<u32> {
     match owner {
         Owner::Sleep { effect, .. } | Owner::EventWait { effect, .. } => Some(*effect),
         Owner::Checkpoint(_) | Owner::Schedule { .. } | Owner::Instance { .. } => None,

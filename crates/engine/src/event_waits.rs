@@ -1,7 +1,7 @@
 //! Executions that wait for events. A wait and its end are written with the commit that they belong to; an event that comes
 //! takes up the waits that were durable before it was published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
@@ -24,33 +24,6 @@ const NAME_AT_MOST: usize = 200;
 const WOKEN_AT_MOST: i64 = 20_000;
 
 impl Engine {
-    /// Begins to wait for an event.
-    pub(crate) fn wait_for_event(&self, run: &mut Run, effect: Effect, now: Instant) -> Result<(), Error> {
-        let EffectKind::WaitEvent(request) = &effect.kind else { return Ok(()) };
-        let id = effect.id;
-        if request.name.chars().count() > NAME_AT_MOST {
-            let message = format!("the name of an event has at most {NAME_AT_MOST} characters");
-            run.done.entries.push(Entry::Effect { effect, outcome: None });
-            return answer_now(run, id, Outcome::Error(Failure::new("EVENT_NAME_INVALID", message)));
-        }
-        let core_id = run.execution.core_id;
-        run.done.waits.push(EventWait {
-            execution_id: run.execution.id,
-            effect: id.0,
-            core_id,
-            name: request.name.to_string(),
-            source_version: run.execution.source_version,
-            pointer: effect.pointer.to_string(),
-            captured: request.filtered.then(|| request.captured.clone()),
-        });
-        if let Some(timeout) = request.timeout {
-            let owner = Owner::EventWait { execution: run.execution.id, effect: id.0 };
-            run.done.timers.push(Timer { owner, core_id, due_at: now.plus(timeout) });
-        }
-        run.done.entries.push(Entry::Effect { effect, outcome: None });
-        Ok(())
-    }
-
     /// The waits for an event of a Core that it ends.
     pub(crate) async fn awaiting(
         &self,
@@ -63,6 +36,7 @@ impl Engine {
         drop(connection);
         let mut awaited = Vec::with_capacity(waiting.len());
         for wait in waiting {
+            // A program is loaded for its filter alone.
             if wait.captured.is_none() {
                 awaited.push(wait);
                 continue;
@@ -74,54 +48,76 @@ impl Engine {
         }
         Ok(awaited)
     }
+}
 
-    /// Ends the waits for an event that an execution publishes, its own among them.
-    pub(crate) async fn wake_for_event(
-        &self,
-        run: &mut Run,
-        awaited: Vec<EventWait>,
-        event: &CoreEvent,
-    ) -> Result<(), Error> {
-        let mut own: Vec<u32> = Vec::new();
-        for wait in awaited {
-            let owner = Owner::EventWait { execution: wait.execution_id, effect: wait.effect };
-            let place = (wait.execution_id, wait.effect);
-            // One and the same run may publish a name twice before anything is durable.
-            if run.done.unwaited.contains(&place) {
-                continue;
-            }
-            run.done.unwaited.push(place);
-            run.done.cleared.push(owner);
-            if wait.execution_id == run.execution.id {
-                own.push(wait.effect);
-            } else {
-                run.done.delivered.push(delivery(&wait, event));
-            }
+/// Begins to wait for an event.
+pub(crate) fn wait_for_event(run: &mut Run, effect: Effect, now: Instant) -> Result<(), Error> {
+    let EffectKind::WaitEvent(request) = &effect.kind else { return Ok(()) };
+    let id = effect.id;
+    if request.name.chars().count() > NAME_AT_MOST {
+        let message = format!("the name of an event has at most {NAME_AT_MOST} characters");
+        run.done.entries.push(Entry::Effect { effect, outcome: None });
+        return answer_now(run, id, Outcome::Error(Failure::new("EVENT_NAME_INVALID", message)));
+    }
+    let core_id = run.execution.core_id;
+    run.done.waits.push(EventWait {
+        execution_id: run.execution.id,
+        effect: id.0,
+        core_id,
+        name: request.name.to_string(),
+        source_version: run.execution.source_version,
+        pointer: effect.pointer.to_string(),
+        captured: request.filtered.then(|| request.captured.clone()),
+    });
+    if let Some(timeout) = request.timeout {
+        let owner = Owner::EventWait { execution: run.execution.id, effect: id.0 };
+        run.done.timers.push(Timer { owner, core_id, due_at: now.plus(timeout) });
+    }
+    run.done.entries.push(Entry::Effect { effect, outcome: None });
+    Ok(())
+}
+
+/// Ends the waits for an event that an execution publishes, its own among them.
+pub(crate) fn wake_for_event(run: &mut Run, awaited: Vec<EventWait>, event: &CoreEvent) {
+    let mut own: Vec<u32> = Vec::new();
+    let mut over: HashSet<_> = run.done.unwaited.iter().copied().collect();
+    for wait in awaited {
+        let owner = Owner::EventWait { execution: wait.execution_id, effect: wait.effect };
+        let place = (wait.execution_id, wait.effect);
+        // One and the same run may publish a name twice before anything is durable.
+        if !over.insert(place) {
+            continue;
         }
-        // Waits of this run that are not durable yet.
-        let program = Arc::clone(&run.program);
-        let (heard, waiting) = std::mem::take(&mut run.done.waits)
-            .into_iter()
-            .partition(|wait| wait.name == event.name && passes(&program, wait, event));
-        run.done.waits = waiting;
-        for wait in heard {
+        run.done.unwaited.push(place);
+        run.done.cleared.push(owner);
+        if wait.execution_id == run.execution.id {
             own.push(wait.effect);
-            let effect = wait.effect;
-            run.done.timers.retain(
-                |timer| !matches!(timer.owner, Owner::EventWait { effect: timed, .. } if timed == effect),
-            );
+        } else {
+            run.done.delivered.push(delivery(&wait, event));
         }
-        for effect in own {
-            answer(run, effect, Outcome::Value(told(event)));
-        }
-        Ok(())
+    }
+    // Waits of this run that are not durable yet.
+    let program = Arc::clone(&run.program);
+    let (heard, waiting) = std::mem::take(&mut run.done.waits)
+        .into_iter()
+        .partition(|wait| wait.name == event.name && passes(&program, wait, event));
+    run.done.waits = waiting;
+    for wait in heard {
+        own.push(wait.effect);
+        let effect = wait.effect;
+        run.done.timers.retain(
+            |timer| !matches!(timer.owner, Owner::EventWait { effect: timed, .. } if timed == effect),
+        );
+    }
+    for effect in own {
+        answer(run, effect, Outcome::Value(told(event)));
     }
 }
 
 /// Whether an event is the one that is waited for.
 fn passes(program: &Program, wait: &EventWait, event: &CoreEvent) -> bool {
-    let _ = (program, event);
-    wait.captured.is_none()
+    let Some(captured) = &wait.captured else { return true };
+    program.event_passes(&wait.pointer, captured, &event.name, &event.data)
 }
 
 /// What an execution that waited gets: `{event, data}`.

@@ -36,6 +36,7 @@ mod secrets;
 mod story;
 mod strangers;
 mod suspension;
+mod time;
 mod tokens;
 mod webhook_room;
 mod webhook_secrets;

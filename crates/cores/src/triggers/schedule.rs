@@ -35,6 +35,8 @@ const ON_TIME: Duration = Duration::from_mins(1);
 const OLDEST: Duration = Duration::from_hours(31 * 24);
 /// How many missed slots are served at most; the newest.
 const MOST: usize = 1_000;
+/// The end of time, in seconds: far enough, and small enough to add to.
+const END: i64 = Instant::MAX.micros() / 1_000_000;
 /// The Julian day of 1 January 1970.
 const EPOCH: i64 = 2_440_588;
 
@@ -341,8 +343,6 @@ impl Period {
         let offset = |at: Timestamp| i64::from(zone.to_offset(at).seconds());
         let offset_before = since.and_then(|since| Timestamp::from_second(since - 1).ok()).map(offset);
         let until = zone.following(at).next().map(|change| change.timestamp().as_second());
-        // Far enough to be the end, and small enough to add to.
-        const END: i64 = Instant::MAX.micros() / 1_000_000;
         Some(Self {
             since: since.unwrap_or(-END),
             until: until.unwrap_or(END),

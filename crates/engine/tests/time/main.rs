@@ -4,6 +4,7 @@
 
 mod events;
 mod home;
+mod instances;
 mod schedules;
 mod timers;
 

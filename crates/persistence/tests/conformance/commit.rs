@@ -37,11 +37,11 @@ crate::on_both_databases! {
     deleting_a_core_leaves_nothing_behind,
 }
 
-fn execution_id(number: u128) -> ExecutionId {
+pub(crate) fn execution_id(number: u128) -> ExecutionId {
     ExecutionId::from_ulid(ulid(number))
 }
 
-fn core_id() -> CoreId {
+pub(crate) fn core_id() -> CoreId {
     CoreId::from_ulid(ulid(1))
 }
 
@@ -50,7 +50,7 @@ fn vault() -> Vault {
 }
 
 /// A tenant with a Core that is running.
-async fn hosted(home: &Home) -> Core {
+pub(crate) async fn hosted(home: &Home) -> Core {
     settle_two(home).await;
     let program = serde_json::json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "flows": []});
     let new = NewCore { source: program, ..NewCore::named("A Core") };
@@ -63,7 +63,7 @@ async fn hosted(home: &Home) -> Core {
     core
 }
 
-fn execution(number: u128) -> Execution {
+pub(crate) fn execution(number: u128) -> Execution {
     Execution {
         id: execution_id(number),
         tenant_id: tenant_id(1),
@@ -88,13 +88,13 @@ fn progress(next_seq: i64, epoch: i64) -> Progress {
     Progress { snapshot: Snapshot::Store(vec![7; 3]), next_seq, owner: None, epoch }
 }
 
-fn begin(number: u128) -> Unit {
+pub(crate) fn begin(number: u128) -> Unit {
     let change = Change::Begin { execution: Box::new(execution(number)), progress: progress(2, 1) };
     let journal = Some(JournalChunk { seq: 0, entries: vec![1, 2] });
     Unit { journal, ..Unit::new(tenant_id(1), at(1), change) }
 }
 
-fn proceed(number: u128, (epoch, seq): (i64, i64), status: ExecutionStatus) -> Unit {
+pub(crate) fn proceed(number: u128, (epoch, seq): (i64, i64), status: ExecutionStatus) -> Unit {
     let ended = status.is_final();
     let change = Change::Proceed {
         id: execution_id(number),
@@ -113,7 +113,7 @@ fn proceed(number: u128, (epoch, seq): (i64, i64), status: ExecutionStatus) -> U
     Unit { journal, ..Unit::new(tenant_id(1), at(2), change) }
 }
 
-fn checkpoint(number: u128) -> Checkpoint {
+pub(crate) fn checkpoint(number: u128) -> Checkpoint {
     let question = NewCheckpoint {
         id: CheckpointId::from_ulid(ulid(number)),
         tenant_id: tenant_id(1),
@@ -133,7 +133,7 @@ fn checkpoint(number: u128) -> Checkpoint {
     Checkpoint::open(question, at(1)).checkpoint
 }
 
-fn decided(number: u128) -> Checkpoint {
+pub(crate) fn decided(number: u128) -> Checkpoint {
     let resolution = Resolution {
         decision: "yes".into(),
         response_data: Some(Arc::new(serde_json::json!({"b": null}))),
@@ -155,14 +155,14 @@ fn write(name: &str, key: &str, value: i64, expected_version: Option<i64>) -> Me
     }
 }
 
-async fn apply(home: &Home, units: Vec<Unit>) -> Vec<Verdict> {
+pub(crate) async fn apply(home: &Home, units: Vec<Unit>) -> Vec<Verdict> {
     let mut tx = home.begin().await;
     let verdicts = commit::apply(&mut tx, units).await.unwrap();
     tx.commit().await.unwrap();
     verdicts
 }
 
-async fn stored(home: &Home, number: u128) -> Option<Stored> {
+pub(crate) async fn stored(home: &Home, number: u128) -> Option<Stored> {
     executions::load(&mut home.read().await, of_tenant(1), execution_id(number)).await.unwrap()
 }
 
