@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use scaigrid_cores::{Core, EnvValue, Status};
+use scaigrid_ir::block::Checkpoint;
+use scaigrid_ir::diagnostic::codes;
 use scaigrid_ir::module::PluginDecl;
 use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
 use scaigrid_persistence::cores;
@@ -83,7 +85,27 @@ pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
     let errors = verify::module(&module).into_iter().filter(|finding| finding.severity == Severity::Error);
     findings.extend(errors);
     findings.extend(schedules::check(&module));
-    if findings.is_empty() { Ok(Program::new(module)) } else { Err(Refusal(findings)) }
+    if !findings.is_empty() {
+        return Err(Refusal(findings));
+    }
+    let program = Program::new(module);
+    let not_kept: Vec<Diagnostic> = program.checkpoints().flat_map(not_kept).collect();
+    if not_kept.is_empty() { Ok(program) } else { Err(Refusal(not_kept)) }
+}
+
+/// What a checkpoint asks for that the platform would not hold it to. Better no start than a rule that binds nobody.
+fn not_kept((pointer, checkpoint): (&str, &Checkpoint)) -> Vec<Diagnostic> {
+    let asked = [
+        ("form", checkpoint.form.is_some()),
+        ("required_approvals", checkpoint.required_approvals.is_some_and(|count| count > 1)),
+        ("exclude_requester", checkpoint.exclude_requester),
+    ];
+    let asked = asked.into_iter().filter(|(_, asked)| *asked);
+    let told = asked.map(|(field, _)| {
+        let message = format!("{field} of a checkpoint is not enforced by this version");
+        Diagnostic::error(codes::FIELD_NOT_RUN, format!("{pointer}/{field}"), message)
+    });
+    told.collect()
 }
 
 impl Engine {

@@ -224,9 +224,8 @@ impl Engine {
     async fn may_go_on(&self, run: &Run) -> Result<ExecutionStatus, Error> {
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
         // A call that is under way is not torn; none begins while the Core is held.
-        let runs = hosted.core.status.can_run()
-            || run.machine.cancel_reason().is_some()
-            || run.calls.in_hand();
+        let runs =
+            hosted.core.status.can_run() || run.machine.cancel_reason().is_some() || run.calls.in_hand();
         Ok(if runs { ExecutionStatus::Running } else { ExecutionStatus::Queued })
     }
 

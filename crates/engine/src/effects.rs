@@ -5,8 +5,6 @@ use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
 use scaigrid_checkpoints::{Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing};
-use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
-use scaigrid_cores::instances::Place;
 use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
 use scaigrid_ir::{Type, Value};
 use scaigrid_persistence::commit::MemoryWrite;
@@ -16,15 +14,14 @@ use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{
-    CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, Failure, MemoryRequest, Outcome,
-    TimerRequest,
+    CheckpointRequest, Effect, EffectId, EffectKind, Failure, MemoryRequest, Outcome, TimerRequest,
 };
-use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId, Instant};
+use scaigrid_scope::{CheckpointId, CoreId, EventId, Instant};
+use serde_json::json;
 use ulid::Ulid;
 
 use crate::drive::Run;
 use crate::event_waits::{wait_for_event, wake_for_event};
-use crate::instances::instances;
 use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.
@@ -168,61 +165,11 @@ impl Engine {
             prompt: request.prompt.to_string(),
             options: request.options.iter().map(ToString::to_string).collect(),
             routing: routing(request.assignee.as_ref()),
-            context: Arc::new(request.payload.to_json()),
+            context: Arc::new(shown(request)),
             priority: priority(request.priority),
             expiry,
         };
         Checkpoint::open(question, now).checkpoint
-    }
-
-    /// The execution that a call starts.
-    async fn call(
-        &self,
-        run: &Run,
-        effect: &Effect,
-        request: &CoreCallRequest,
-        now: Instant,
-    ) -> Result<Result<Execution, Failure>, Error> {
-        if &*request.target != "core://self" {
-            let message = format!("{} cannot be called: only core://self can", request.target);
-            return Ok(Err(Failure::new("CORE_NOT_FOUND", message)));
-        }
-        if run.execution.depth >= DEPTH_AT_MOST {
-            let message = format!("{DEPTH_AT_MOST} events and calls led here; there may be no more");
-            return Ok(Err(Failure::new("CALL_DEPTH_EXCEEDED", message)));
-        }
-        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        // An entity that names no other calls itself.
-        let instances = instances(&hosted, &run.program);
-        let own = || instances.place(run.execution.instance_key.as_deref(), &request.input);
-        let place = match instances.place(request.instance_key.as_deref(), &request.input) {
-            Ok(Place { key: None, .. }) => own(),
-            Err(_) if run.execution.instance_key.is_some() => own(),
-            other => other,
-        };
-        let place = match place {
-            Ok(place) => place,
-            Err(problem) => {
-                let message = format!("input.{} {problem}", problem.field());
-                return Ok(Err(Failure::new("ENTITY_KEY_INVALID", message)));
-            }
-        };
-        Ok(Ok(Execution {
-            instance_key: place.key,
-            slots: place.slots,
-            id: ExecutionId::from_ulid(self.0.ids.draw(now)),
-            flow: Arc::clone(&request.flow_name),
-            status: ExecutionStatus::Queued,
-            origin: Origin::Call,
-            parent: Some(Parent { execution: run.execution.id, effect: effect.id.0 }),
-            depth: run.execution.depth + 1,
-            input: request.input.clone(),
-            output: None,
-            error: None,
-            started_at: now,
-            finished_at: None,
-            ..run.execution.clone()
-        }))
     }
 
     async fn remember(&self, run: &mut Run, request: &MemoryRequest, now: Instant) -> Result<Outcome, Error> {
@@ -410,6 +357,23 @@ impl Engine {
             .unwaited
             .extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
         Ok(())
+    }
+}
+
+/// What a person is shown: the payload, and beside it the call that the answer allows.
+fn shown(request: &CheckpointRequest) -> serde_json::Value {
+    let payload = request.payload.to_json();
+    let Some(action) = &request.action else { return payload };
+    let action = json!({
+        "alias": &*action.alias, "method": &*action.method, "args": action.args.to_json(), "hash": &*action.hash,
+    });
+    match payload {
+        serde_json::Value::Object(mut fields) => {
+            fields.insert("action".to_owned(), action);
+            fields.into()
+        }
+        serde_json::Value::Null => json!({ "action": action }),
+        other => json!({ "payload": other, "action": action }),
     }
 }
 

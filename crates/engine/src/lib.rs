@@ -11,6 +11,7 @@
 mod caller_tokens;
 mod calls;
 mod committer;
+mod core_calls;
 mod cores;
 mod deadlines;
 mod decide;
@@ -40,6 +41,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
@@ -104,6 +106,8 @@ struct Inner {
     calling: Semaphore,
     /// Whether the process is to end.
     stopping: AtomicBool,
+    /// Where executions run that outlive the request that began them: requests are served on threads that end first.
+    runtime: Handle,
     plugins: Plugins,
     models: Models,
     /// Rung when there may be executions to take.
@@ -147,6 +151,7 @@ impl Engine {
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
+            runtime: Handle::current(),
             models: Models::new(models::Parts {
                 database: database.clone(),
                 clock: Arc::clone(&clock),

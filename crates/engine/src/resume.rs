@@ -13,8 +13,8 @@ use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
 use crate::calls::{Calls, Meaning, is_call, meaning};
+use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
 use crate::instances::idle;
 use crate::invoke;
 use crate::{Engine, Error};
@@ -135,8 +135,7 @@ impl Engine {
         let entries = self.journal_of(scope, id, stored.snapshot_seq, stored.next_seq).await?;
         let unsnapped = entries.len();
         let (machine, unrecorded) = if entries.is_empty() {
-            let nothing =
-                || Error::Journal { id, reason: "it has neither state nor journal".into() };
+            let nothing = || Error::Journal { id, reason: "it has neither state nor journal".into() };
             (snapshot.ok_or_else(nothing)?, Vec::new())
         } else {
             let replayed =
@@ -302,7 +301,7 @@ impl Engine {
     /// Lets an execution that is in motion go on without anybody waiting for it.
     pub(crate) fn go_on_in_background(&self, mut run: Run) {
         let engine = self.clone();
-        tokio::spawn(async move {
+        self.0.runtime.spawn(async move {
             let Ok(place) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
             run.place = Some(place);
             // Where it does not come to a rest, dropping the run hands it on.

@@ -255,6 +255,16 @@ pub async fn list(
     found.into_iter().map(|row| row.core(Arc::clone(&empty), &opener)).collect()
 }
 
+/// The Core of a slug.
+pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &str) -> Result<Option<CoreId>> {
+    let query = cores::table
+        .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(cores::slug.eq(slug))
+        .select(cores::id);
+    let found: Option<String> = with!(c, c => query.first(c).await.optional())?;
+    found.map(|id| column("cores", "id", &id, &id)).transpose()
+}
+
 /// How many Cores a tenant has.
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = cores::table.filter(cores::tenant_id.eq(scope.tenant_id().to_string())).count();

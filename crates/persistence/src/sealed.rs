@@ -18,8 +18,7 @@ use crate::schema::{backends, cores, idempotency_keys, module_configs, plugins, 
 use crate::sealing::Vault;
 use crate::{
     backends as backend_rows, cores as core_rows, idempotency, module_configs as config_rows,
-    plugins as plugin_rows,
-    signing_keys as signing_rows, webhooks as webhook_rows,
+    plugins as plugin_rows, signing_keys as signing_rows, webhooks as webhook_rows,
 };
 
 /// A kind of things with secrets.

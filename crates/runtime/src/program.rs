@@ -172,6 +172,18 @@ impl Program {
         layout::program(module)
     }
 
+    /// The checkpoints of its flows, each with where it stands in the document (RFC 6901).
+    pub fn checkpoints(&self) -> impl Iterator<Item = (&str, &Checkpoint)> {
+        let blocks = self.lists.iter().filter_map(|list| match list {
+            List::Blocks(blocks) => Some(blocks),
+            List::Statements(_) => None,
+        });
+        blocks.flatten().filter_map(|block| match &block.op {
+            BlockOp::Checkpoint { checkpoint, .. } => Some((&*block.pointer, &**checkpoint)),
+            _ => None,
+        })
+    }
+
     /// Whether any of its flows calls plugins or models.
     pub fn calls_outside(&self) -> bool {
         self.lists.iter().any(|list| match list {

@@ -21,6 +21,8 @@ on_both_databases!(
     side_by_side_and_answered_in_reverse,
     a_question_in_a_call_in_a_branch,
     sigterm_lets_calls_end,
+    another_core_of_the_tenant_is_called,
+    rules_that_would_bind_nobody_are_refused,
 );
 
 const SOON: Duration = Duration::from_secs(20);
@@ -194,7 +196,9 @@ fn errors_can_be_caught_and_passing_ones_pass(place: &Place) {
 
 fn five_calls() -> Value {
     let calls: Vec<Value> = (1..=5).map(|n| call("shout", &json!({"n": n.to_string()}), "got")).collect();
-    program(&json!([{"name": "go", "params": [], "body": [{"kind": "rigid", "id": "calls", "statements": calls}]}]))
+    program(
+        &json!([{"name": "go", "params": [], "body": [{"kind": "rigid", "id": "calls", "statements": calls}]}]),
+    )
 }
 
 fn cancelling_closes_the_connection_and_nothing_follows(place: &Place) {
@@ -203,7 +207,7 @@ fn cancelling_closes_the_connection_and_nothing_follows(place: &Place) {
     plugin.then([Behaviour::Hang]);
     let execution = begin(&admin, &core, "go");
     called(&plugin, 1);
-    admin.post(&format!("{SCAICORE}/executions/{execution}/cancel")).json(&json!({})).answer(200);
+    admin.post(&format!("{SCAICORE}/executions/{execution}/cancel")).json(&json!({})).answer(202);
     admin.execution_becomes(&execution, "cancelled");
     eventually("the connection is closed", SOON, || (plugin.hung_up() == 1).then_some(()));
     std::thread::sleep(Duration::from_millis(300));
@@ -363,4 +367,61 @@ fn sigterm_lets_calls_end(place: &Place) {
     let admin = server.admin();
     admin.execution_becomes(&execution, "completed");
     assert_eq!((plugin.calls().len(), plugin.carried_out()), (5, 5));
+}
+
+fn another_core_of_the_tenant_is_called(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let flow = |name: &str, body: Value| json!({"schema_version": "0.2", "name": name, "version": "1.0.0", "flows": [{"name": "go", "params": [{"name": "n", "type": "int", "default": 1}], "body": body}]});
+    let callee = flow(
+        "Callee",
+        json!([{"kind": "rigid", "id": "add", "statements": [{"kind": "return", "value": "n + 1"}]}]),
+    );
+    let calls = |target: &str, more: Value| {
+        let mut call = json!({"kind": "core_call", "id": "call", "target": target, "flow_name": "go", "input_bindings": {"n": "n"}, "result_binding": "got"});
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        flow(
+            "Caller",
+            json!([call, {"kind": "rigid", "id": "end", "statements": [{"kind": "return", "value": "got"}]}]),
+        )
+    };
+    let one = admin.host("callee", &callee);
+    let stopped = admin.run("stopped", &calls("core://default/callee", json!({})));
+    let ended = admin.invoke(&stopped, "go", &json!({"n": 4}));
+    assert_eq!(ended["error"]["code"], "CORE_NOT_RUNNING", "{ended}");
+    admin.act(&one, "start");
+    admin.status_becomes(&one, "running");
+    let ended = admin.invoke(&stopped, "go", &json!({"n": 4}));
+    assert_eq!(ended["output"], 5, "{ended}");
+    let acme = admin.tenant("acme");
+    let boss = admin.in_tenant(&acme);
+    let hidden = boss.run("hidden", &callee);
+    assert_eq!(boss.status(&hidden), "running");
+    for (name, target, more, code) in [
+        ("missing", "core://default/nobody", json!({}), "CORE_NOT_FOUND"),
+        ("foreign", "core://acme/hidden", json!({}), "CORE_NOT_FOUND"),
+        ("elsewhere", "core://nowhere/callee", json!({}), "CORE_NOT_FOUND"),
+        ("old", "core://default/callee", json!({"version": 9}), "VERSION_NOT_FOUND"),
+    ] {
+        let core = admin.run(name, &calls(target, more));
+        let ended = admin.invoke(&core, "go", &json!({}));
+        assert_eq!(ended["error"]["code"], code, "{name}: {ended}");
+    }
+}
+
+fn rules_that_would_bind_nobody_are_refused(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    for (field, value) in [
+        ("form", json!({"type": "object"})),
+        ("required_approvals", json!(2)),
+        ("exclude_requester", json!(true)),
+    ] {
+        let mut ask = json!({"kind": "checkpoint", "id": "ask", "checkpoint_type": "approval", "present": {"prompt": "Well?"}, "options": ["yes"], "assignee": "role:tenant_admin"});
+        ask[field] = value;
+        let program = json!({"schema_version": "0.2", "name": "Strict", "version": "1.0.0", "flows": [{"name": "go", "params": [], "body": [ask]}]});
+        let core = admin.host(&format!("strict-{}", field.replace('_', "-")), &program);
+        let refused = admin.post(&format!("{CORES}/{core}/start")).refused(422, "INVALID_SOURCE_IR");
+        assert!(refused.text().contains(&format!("/flows/0/body/0/{field}")), "{refused}");
+    }
 }

@@ -35,14 +35,16 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         run.caller = Some(Caller { until, answer });
         let engine = self.clone();
-        tokio::spawn(async move {
+        self.0.runtime.spawn(async move {
             run.place = Arc::clone(&engine.0.background).acquire_owned().await.ok();
             let result = engine.drive(&mut run).await;
             run.place = None;
             match run.caller.take() {
                 // One that went away drops the run, which hands on what has not come to a rest.
                 Some(caller) => {
-                    drop(caller.answer.send(result.map(|committed| Driven::Rested(Box::new(run), committed))));
+                    drop(
+                        caller.answer.send(result.map(|committed| Driven::Rested(Box::new(run), committed))),
+                    );
                 }
                 None => engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id)),
             }

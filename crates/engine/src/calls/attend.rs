@@ -72,7 +72,7 @@ impl Engine {
                 effect,
                 in_doubt,
             };
-            let abort = run.calls.under_way.spawn(call.outcome());
+            let abort = run.calls.under_way.spawn_on(call.outcome(), &self.0.runtime);
             run.calls.effects.insert(abort.id(), (id, abort));
         }
         Ok(())

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use scaigrid_checkpoints::{Checkpoint, NewCheckpoint, Priority, Routing};
-use scaigrid_ir::Value;
 use scaigrid_cores::plugins::EffectClass;
+use scaigrid_ir::Value;
 use scaigrid_persistence::{self as persistence, checkpoints};
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome, PluginCallRequest};
 use scaigrid_scope::CheckpointId;

@@ -9,8 +9,8 @@ use serde_json::Value as Json;
 use crate::diagnostic::codes;
 use crate::graph::back_edges;
 use crate::module::{
-    Avatar, CatchUp, ConfigDecl, Constraints, Flow, Identity, Instance, InstanceMode, MemoryDecl, ModelDecl, Module,
-    Overflow, Param, PluginDecl, Subscription, Trigger, TriggerKind,
+    Avatar, CatchUp, ConfigDecl, Constraints, Flow, Identity, Instance, InstanceMode, MemoryDecl, ModelDecl,
+    Module, Overflow, Param, PluginDecl, Subscription, Trigger, TriggerKind,
 };
 use crate::types::Type;
 use crate::value::Value;

@@ -1,0 +1,113 @@
+//! Calls of flows, of the Core's own or of another Core of the tenant, as executions of their own.
+
+use std::sync::Arc;
+
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
+use scaigrid_cores::instances::Place;
+use scaigrid_persistence::{cores, tenants};
+use scaigrid_runtime::{CoreCallRequest, Effect, Failure};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+
+use crate::drive::Run;
+use crate::effects::DEPTH_AT_MOST;
+use crate::instances::instances;
+use crate::{Engine, Error};
+
+/// The Core that calls, in its own words.
+const SELF: &str = "core://self";
+
+impl Engine {
+    /// The execution that a call starts, or what the program is told instead.
+    pub(crate) async fn call(
+        &self,
+        run: &Run,
+        effect: &Effect,
+        request: &CoreCallRequest,
+        now: Instant,
+    ) -> Result<Result<Execution, Failure>, Error> {
+        if run.execution.depth >= DEPTH_AT_MOST {
+            let message = format!("{DEPTH_AT_MOST} events and calls led here; there may be no more");
+            return Ok(Err(Failure::new("CALL_DEPTH_EXCEEDED", message)));
+        }
+        let Some(core) = self.called(run, &request.target).await? else {
+            let message = format!("there is no {} in the tenant", request.target);
+            return Ok(Err(Failure::new("CORE_NOT_FOUND", message)));
+        };
+        let own = core == run.execution.core_id;
+        let hosted = self.hosted(run.scope, core).await?;
+        if !own && !hosted.core.status.can_accept_work() {
+            let message = format!("{} is {} and takes no work", request.target, hosted.core.status);
+            return Ok(Err(Failure::new("CORE_NOT_RUNNING", message)));
+        }
+        let newest = if own { run.execution.source_version } else { hosted.core.source.version };
+        let version = request.version.unwrap_or(newest);
+        let program = match self.program(run.scope, core, version).await {
+            Ok(program) => program,
+            Err(Error::NoCore) => {
+                let message = format!("{} has no version {version}", request.target);
+                return Ok(Err(Failure::new("VERSION_NOT_FOUND", message)));
+            }
+            Err(error) => return Err(error),
+        };
+        let instances = instances(&hosted, &program);
+        // An entity that names no other calls itself.
+        let key = run.execution.instance_key.as_deref().filter(|_| own);
+        let itself = || instances.place(key, &request.input);
+        let place = match instances.place(request.instance_key.as_deref(), &request.input) {
+            Ok(Place { key: None, .. }) => itself(),
+            Err(_) if key.is_some() => itself(),
+            other => other,
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(problem) => {
+                let message = format!("input.{} {problem}", problem.field());
+                return Ok(Err(Failure::new("ENTITY_KEY_INVALID", message)));
+            }
+        };
+        Ok(Ok(Execution {
+            core_id: core,
+            source_version: version,
+            instance_key: place.key,
+            slots: place.slots,
+            id: ExecutionId::from_ulid(self.0.ids.draw(now)),
+            flow: Arc::clone(&request.flow_name),
+            status: ExecutionStatus::Queued,
+            origin: Origin::Call,
+            parent: Some(Parent { execution: run.execution.id, effect: effect.id.0 }),
+            depth: run.execution.depth + 1,
+            input: request.input.clone(),
+            output: None,
+            error: None,
+            started_at: now,
+            finished_at: None,
+            ..run.execution.clone()
+        }))
+    }
+
+    /// The Core that a target means. Another tenant's Cores are not there.
+    async fn called(&self, run: &Run, target: &str) -> Result<Option<CoreId>, Error> {
+        if target == SELF {
+            return Ok(Some(run.execution.core_id));
+        }
+        let Some((tenant, slug)) = target.strip_prefix("core://").and_then(|path| path.split_once('/'))
+        else {
+            return Ok(None);
+        };
+        self.core_of_slug(run.scope, tenant, slug).await
+    }
+
+    async fn core_of_slug(
+        &self,
+        scope: TenantScope,
+        tenant: &str,
+        slug: &str,
+    ) -> Result<Option<CoreId>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let own = tenants::reference(&mut connection, &self.0.system, scope.tenant_id()).await?;
+        if own.is_none_or(|own| own.slug.as_str() != tenant) {
+            return Ok(None);
+        }
+        Ok(cores::find_by_slug(&mut connection, scope, slug).await?)
+    }
+}
