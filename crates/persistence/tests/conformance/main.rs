@@ -23,6 +23,7 @@ mod groups;
 mod home;
 mod idempotency;
 mod partners;
+mod plugins;
 mod rights;
 mod settings;
 mod signing_keys;
