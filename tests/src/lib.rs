@@ -13,6 +13,7 @@
 
 mod client;
 mod database;
+mod mcp;
 mod place;
 mod plugin;
 pub mod programs;
@@ -26,6 +27,7 @@ mod upstream;
 
 pub use client::{Answer, Client, Request};
 pub use database::Db;
+pub use mcp::McpServer;
 pub use place::Place;
 pub use plugin::{Behaviour, Plugin, PluginCall};
 pub use provider::Provider;

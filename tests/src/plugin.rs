@@ -388,6 +388,10 @@ fn speak(mut stream: TcpStream, state: &Mutex<State>, asked: &Asked) -> io::Resu
                     let text = json!({"type": "text", "text": value.to_string()});
                     result(&json!({"content": [text], "structuredContent": value}))
                 }
+                Err((Behaviour::Late(time), value)) => {
+                    std::thread::sleep(time);
+                    result(&json!({"content": [], "structuredContent": value}))
+                }
                 Err((Behaviour::Half, _)) if events => {
                     let head =
                         "HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\n";

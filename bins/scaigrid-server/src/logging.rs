@@ -6,8 +6,8 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::settings::{LogFormat, Settings};
 
-/// What is not logged unless a setting names it: anybody can send bytes that are no HTTP.
-const QUIET: &str = "actix_http::h1=off";
+/// What is not logged unless a setting names it: anybody can send bytes that are no HTTP, and any plugin can be none.
+const QUIET: &str = "actix_http::h1=off,rmcp=off";
 
 /// Starts the log. A second start in the same process changes nothing.
 pub(crate) fn start(settings: &Settings) {

@@ -29,6 +29,8 @@ fn to_nothing(template: &str) -> String {
         ("{webhook_id}", "whk_01J00000000000000000000000"),
         ("{delivery_id}", "del_01J00000000000000000000000"),
         ("{version}", "7"),
+        ("{plugin}", "no.plugin"),
+        ("{plugin_alias}", "nobody"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.

@@ -74,6 +74,13 @@ impl Existing {
         let hook = json!({"url": "https://receiver.invalid/hook", "events": ["*"], "status": "inactive"});
         let hook = text(&admin.post("/v1/webhooks").json(&hook).answer(201).data()["id"]);
         let delivery = admin.post(&format!("/v1/webhooks/{hook}/test")).answer(200).data();
+        let entry = json!({"alias": "walked", "plugin": "walked.plugin"});
+        admin.post(&format!("/v1/modules/scaicore/cores/{core}/plugins")).json(&entry).answer(201);
+        // A plugin that nobody ever calls.
+        let method = json!({"name": "do", "effect": "unsafe", "input_schema": {}});
+        let plugin = json!({"plugin": "walked.plugin", "kind": "http", "endpoint": "https://plugin.invalid/",
+            "manifest": {"version": "1", "methods": [method]}});
+        admin.post("/v1/modules/scaicore/plugins/registry").json(&plugin).answer(201);
         let partner =
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
         Self(BTreeMap::from([
@@ -92,6 +99,8 @@ impl Existing {
             ("path", "nothing".to_owned()),
             ("delivery_id", text(&delivery["delivery_id"])),
             ("webhook_id", hook),
+            ("plugin", "walked.plugin".to_owned()),
+            ("plugin_alias", "walked".to_owned()),
         ]))
     }
 

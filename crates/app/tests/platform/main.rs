@@ -13,5 +13,10 @@ mod starting;
 mod webhooks;
 
 /// The plugin that the black-box tests have, too.
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is the whole of another crate's, and not all is asked for here"
+)]
 #[path = "../../../../tests/src/plugin.rs"]
 mod stub;

@@ -1,6 +1,9 @@
 //! Plugins: registered by use cases, called by the engine, against a server on this machine.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -391,4 +394,70 @@ async fn the_configuration_fills_in_what_a_call_leaves_out() {
         (lacking.plugins[0].field.as_str(), lacking.plugins[0].message.as_str()),
         ("plugins.x", "none is not registered")
     );
+}
+
+/// A server by the official SDK for Python; see `tests/mcp/server.py`. Dropped, it is killed.
+struct Official(Child, String);
+
+impl Official {
+    /// None where the SDK is not there, which is said.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        const FOLDER: &str = "SCAIGRID_TEST_MCP";
+        let Some(folder) = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()) else {
+            let required = std::env::var("SCAIGRID_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");
+            assert!(!required, "{FOLDER} is not set");
+            eprintln!("skipped: {FOLDER} is not set");
+            return None;
+        };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/mcp/server.py");
+        let mut child = Command::new(Path::new(&folder).join("bin/python"))
+            .arg(script)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let endpoint = line.trim().strip_prefix("endpoint ").unwrap().to_owned();
+        Some(Self(child, endpoint))
+    }
+}
+
+impl Drop for Official {
+    fn drop(&mut self) {
+        // Failing means that it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn servers_of_the_official_sdk_are_called() {
+    for arguments in [&[][..], &["--stateless"], &["--stateless", "--json"]] {
+        let Some(official) = Official::start(arguments) else { return };
+        let room = room().await;
+        let new = NewPlugin {
+            plugin: "stub".parse().unwrap(),
+            kind: PluginKind::Mcp,
+            endpoint: official.1.parse().unwrap(),
+            credentials: Some(json!({"type": "bearer", "token": "${env.TOKEN}"})),
+            manifest: None,
+        };
+        let made = room.house.app.register_plugin(&room.admin(), &nobody(), new).await.unwrap();
+        assert_eq!(made.value.accepted.methods().len(), 5, "{arguments:?}");
+        let value = room.call("add", &json!({"a": 40, "b": 2})).await.unwrap();
+        assert_eq!(value, json!({"sum": 42}), "{arguments:?}");
+        assert_eq!(
+            room.call("greet", &json!({"name": "Ada"})).await.unwrap(),
+            json!({"result": "Hello, Ada"})
+        );
+        assert_eq!(room.call("plain", &json!({"text": "as it is"})).await.unwrap(), json!("as it is"));
+        let told = room.call("tell", &json!({})).await.unwrap();
+        assert_eq!(told, json!("exec_1:1 Bearer 3"), "the key, the credentials, the identity");
+        let error = room.call("fail", &json!({})).await.unwrap_err();
+        assert_eq!((code(&error), error.sent, error.retryable), ("PLUGIN_ERROR", true, false));
+        assert!(error.failure.message.contains("this does not work"), "{error}");
+    }
 }

@@ -333,6 +333,7 @@ fn all_who_seal_are_known() {
         "app/src/webhooks/mod.rs",
         "persistence/src/cores/environment.rs",
         "persistence/src/module_configs.rs",
+        "persistence/src/plugins.rs",
         "persistence/src/sealed.rs",
         "persistence/src/signing_keys.rs",
     ];

@@ -24,6 +24,7 @@ mod home;
 mod idempotency;
 mod instances;
 mod partners;
+mod plugins;
 mod rights;
 mod settings;
 mod signing_keys;
