@@ -143,6 +143,7 @@ fn the_example_programs_fit_the_schema() {
     for text in [
         include_str!("../../../../examples/expense-approval.json"),
         include_str!("../../../../examples/support-triage.json"),
+        include_str!("everything.json"),
     ] {
         let document: Json = serde_json::from_str(text).unwrap();
         assert_eq!(fits(&document, &schema, &schema), Ok(()));

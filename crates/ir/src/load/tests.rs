@@ -9,6 +9,8 @@ use crate::{Type, Value};
 
 const EXPENSES: &str = include_str!("../../../../examples/expense-approval.json");
 const TRIAGE: &str = include_str!("../../../../examples/support-triage.json");
+/// Every kind of block and statement that the examples do not have, with every field.
+const EVERYTHING: &str = include_str!("everything.json");
 
 fn example(text: &str) -> Json {
     crate::bundle::decode(text.as_bytes()).unwrap()
@@ -32,7 +34,7 @@ fn block(body: &Json) -> crate::block::Block {
 
 #[test]
 fn the_example_programs_load_without_findings() {
-    for text in [EXPENSES, TRIAGE] {
+    for text in [EXPENSES, TRIAGE, EVERYTHING] {
         let loaded = module(&example(text));
         assert!(loaded.diagnostics.is_empty(), "{:?}", loaded.diagnostics);
         assert!(loaded.module.is_some());
@@ -195,6 +197,99 @@ fn what_happens_when_time_is_up() {
 }
 
 #[test]
+fn calls_waits_and_bounds_have_their_form() {
+    let code = |block: Json| {
+        let found = codes_of(&program(&json!([block])));
+        found
+            .into_iter()
+            .map(|(code, pointer)| (code, pointer.replace("/flows/0/body/0", "")))
+            .collect::<Vec<_>>()
+    };
+    let only = |block: Json, expected: (&'static str, &str)| {
+        assert_eq!(code(block.clone()), [(expected.0, expected.1.to_owned())], "{block}");
+    };
+    let statement = |statement: Json| json!({"kind": "rigid", "statements": [statement]});
+    only(statement(json!({"kind": "plugin_call", "alias": "a"})), ("E151", "/statements/0"));
+    only(statement(json!({"kind": "sleep"})), ("E151", "/statements/0"));
+    only(
+        statement(json!({"kind": "sleep", "duration": "1s", "until": "x"})),
+        ("E152", "/statements/0/until"),
+    );
+    only(statement(json!({"kind": "wait_event", "filter": "true"})), ("E151", "/statements/0"));
+    only(
+        statement(json!({"kind": "wait_event", "name": "e", "timeout": "soon"})),
+        ("E152", "/statements/0/timeout"),
+    );
+    only(json!({"kind": "debug"}), ("E151", ""));
+    only(json!({"kind": "parallel"}), ("E151", ""));
+    only(json!({"kind": "parallel", "branches": [{"name": "", "body": []}]}), ("E152", "/branches/0/name"));
+    only(json!({"kind": "parallel", "branches": [{"name": "a"}]}), ("E151", "/branches/0"));
+    only(json!({"kind": "await_responses"}), ("E151", ""));
+    only(json!({"kind": "await_responses", "of": [], "mode": "some"}), ("E152", "/mode"));
+    only(json!({"kind": "await_responses", "of": [], "mode": "n"}), ("E151", ""));
+    only(json!({"kind": "await_responses", "of": [], "n": 1}), ("E152", "/n"));
+    only(json!({"kind": "await_responses", "of": [], "mode": 0}), ("E152", "/mode"));
+    only(json!({"kind": "await_responses", "of": [{"event": "e", "timer": "5s"}]}), ("W100", "/of/0/timer"));
+    only(json!({"kind": "model_call"}), ("E151", ""));
+    only(json!({"kind": "model_call", "prompt": "a", "messages": "x"}), ("E152", "/prompt"));
+    only(json!({"kind": "budget", "max_tokens": 0, "body": []}), ("E152", "/max_tokens"));
+    only(json!({"kind": "budget", "max_cost": "-1", "body": []}), ("E152", "/max_cost"));
+    only(json!({"kind": "budget", "max_calls": 1}), ("E151", ""));
+    let flexible = |more: Json| {
+        let mut block = json!({"kind": "flexible", "goal": "g", "output_type": "json"});
+        for (key, value) in more.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        block
+    };
+    only(json!({"kind": "flexible", "goal": "g"}), ("E151", ""));
+    only(flexible(json!({"identity_ref": "other"})), ("E152", "/identity_ref"));
+    only(flexible(json!({"examples": [{"input": 1}]})), ("E151", "/examples/0"));
+    only(flexible(json!({"budget": {"max_retries": 101}})), ("E152", "/budget/max_retries"));
+    only(flexible(json!({"budget": {"max_calls": 1}})), ("W100", "/budget/max_calls"));
+    only(flexible(json!({"guard": "true"})), ("W100", "/guard"));
+    let handler = |handler: Json| flexible(json!({"on_failure": [handler]}));
+    only(handler(json!({"kind": "odd", "actions": []})), ("E152", "/on_failure/0/kind"));
+    only(handler(json!({"kind": "refusal"})), ("E151", "/on_failure/0"));
+    only(handler(json!({"kind": "refusal", "actions": ["jump"]})), ("E152", "/on_failure/0/actions/0"));
+    only(
+        handler(json!({"kind": "refusal", "actions": [{"action": "jump"}]})),
+        ("E152", "/on_failure/0/actions/0/action"),
+    );
+    only(handler(json!({"kind": "refusal", "actions": [{"max": 1}]})), ("E151", "/on_failure/0/actions/0"));
+    only(
+        handler(json!({"kind": "refusal", "actions": [{"action": "retry", "max": 101}]})),
+        ("E152", "/on_failure/0/actions/0/max"),
+    );
+    let checkpoint = |more: Json| {
+        let mut block = json!({"kind": "checkpoint", "checkpoint_type": "a", "present": {"prompt": "p"}});
+        for (key, value) in more.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        block
+    };
+    only(checkpoint(json!({"form": "text"})), ("E150", "/form"));
+    only(checkpoint(json!({"required_approvals": 0})), ("E152", "/required_approvals"));
+    only(checkpoint(json!({"action": {"alias": "a"}})), ("E151", "/action"));
+    only(checkpoint(json!({"hitl_target": {"queue": "q"}})), ("E492", "/hitl_target"));
+}
+
+#[test]
+fn ids_of_nested_bodies_come_from_the_place() {
+    let module = module(&program(&json!([
+        {"kind": "parallel", "branches": [{"name": "a", "body": [{"kind": "rigid", "statements": []}]}]},
+        {"kind": "budget", "max_calls": 1, "body": [{"kind": "rigid", "statements": []}],
+         "on_exceeded": [{"kind": "rigid", "statements": []}]},
+        {"kind": "guarded", "goal": "g", "output_type": "json",
+         "on_validation_failure": [{"kind": "rigid", "statements": []}]}
+    ])));
+    let module = module.module.unwrap();
+    let inner = module.flows[0].body.iter().flat_map(|block| block.kind.bodies()).flatten();
+    let ids: Vec<&str> = inner.map(|block| &*block.id).collect();
+    assert_eq!(ids, ["b0.branch0.0", "b1.do0", "b1.exceeded0", "b2.invalid0"]);
+}
+
+#[test]
 fn defaults_take_their_declared_type() {
     let mut document = program(&json!([]));
     document["config"] = json!({"since": {"type": "date", "default": "2026-01-31"}});
@@ -262,6 +357,10 @@ fn a_summary_is_made_of_anything() {
 fn intruder() -> impl Strategy<Value = Json> {
     let word = prop::sample::select(vec![
         "rigid",
+        "parallel",
+        "guarded",
+        "retry",
+        "n",
         "match",
         "let",
         "if",
@@ -323,10 +422,10 @@ proptest! {
     /// Whatever stands where, checking ends with a module or with errors that say why not.
     #[test]
     fn damaged_programs_are_refused_or_checked(
-        triage in any::<bool>(),
+        text in prop::sample::select(vec![EXPENSES, TRIAGE, EVERYTHING]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), intruder()), 1..6),
     ) {
-        let mut document = example(if triage { TRIAGE } else { EXPENSES });
+        let mut document = example(text);
         for (place, value) in changes {
             let mut n = place.index(size(&document));
             if let Some(node) = nth(&mut document, &mut n) {
