@@ -41,6 +41,8 @@ pub(crate) struct Hosted {
     cores: Cache<CoreId, Arc<HostedCore>>,
     programs: Cache<(CoreId, u32), Arc<Program>>,
     turns: Cache<CoreId, Arc<Mutex<()>>>,
+    /// Whether a Core's programs up to a version can wait for events.
+    pub(crate) may_wait: Cache<(CoreId, u32), bool>,
     /// Who of a tenant's running Cores listens to others.
     subscribers: Cache<TenantId, Arc<[Subscription]>>,
 }
@@ -59,6 +61,7 @@ impl Hosted {
             cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
             programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_mins(10)).build(),
             turns: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
+            may_wait: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
             subscribers: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
         }
     }

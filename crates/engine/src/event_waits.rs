@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{Change, Delivery, Unit};
+use scaigrid_persistence::cores;
 use scaigrid_persistence::event_waits::{self, EventWait};
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{Owner, Timer};
@@ -13,6 +14,7 @@ use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{Effect, EffectKind, Failure, Outcome, Program};
 use scaigrid_scope::{Instant, TenantScope};
 
+use crate::cores::HostedCore;
 use crate::drive::{Run, encode_outcome};
 use crate::effects::answer_now;
 use crate::resume::answer;
@@ -20,6 +22,8 @@ use crate::{Engine, Error};
 
 /// The most characters of the name of an event that can be waited for.
 const NAME_AT_MOST: usize = 200;
+/// Past so many versions it is asked each time who waits.
+const VERSIONS_AT_MOST: u32 = 20;
 /// Executions that one event wakes at most, the oldest first.
 const WOKEN_AT_MOST: i64 = 20_000;
 
@@ -28,8 +32,12 @@ impl Engine {
     pub(crate) async fn awaiting(
         &self,
         scope: TenantScope,
+        hosted: &HostedCore,
         event: &CoreEvent,
     ) -> Result<Vec<EventWait>, Error> {
+        if !self.may_wait(scope, hosted).await? {
+            return Ok(Vec::new());
+        }
         let mut connection = self.0.database.read().await?;
         let waiting =
             event_waits::list(&mut connection, scope, event.core_id, &event.name, WOKEN_AT_MOST).await?;
@@ -47,6 +55,40 @@ impl Engine {
             }
         }
         Ok(awaited)
+    }
+
+    /// Whether any program that the Core has had can wait for events; where none can, publishing asks nobody.
+    async fn may_wait(&self, scope: TenantScope, hosted: &HostedCore) -> Result<bool, Error> {
+        let (core, newest) = (hosted.core.id, hosted.core.source.version);
+        if newest > VERSIONS_AT_MOST {
+            return Ok(true);
+        }
+        if let Some(known) = self.0.hosted.may_wait.get(&(core, newest)) {
+            return Ok(known);
+        }
+        let mut may_wait = waits(&hosted.core.source.program);
+        let mut connection = self.0.database.read().await?;
+        for version in (1..newest).rev() {
+            if may_wait {
+                break;
+            }
+            let found = cores::lookup_version(&mut connection, scope, core, version).await?;
+            may_wait = found.is_none_or(|found| waits(&found.source.program));
+        }
+        self.0.hosted.may_wait.insert((core, newest), may_wait);
+        Ok(may_wait)
+    }
+}
+
+/// Whether something in a program waits for events.
+fn waits(program: &serde_json::Value) -> bool {
+    match program {
+        serde_json::Value::Object(fields) => {
+            let kind = fields.get("kind").and_then(serde_json::Value::as_str);
+            matches!(kind, Some("wait_event" | "await_responses")) || fields.values().any(waits)
+        }
+        serde_json::Value::Array(items) => items.iter().any(waits),
+        _ => false,
     }
 }
 

@@ -100,7 +100,7 @@ impl Engine {
                 Err(error) => tracing::warn!(%error, core = %subscriber, "a subscriber cannot hear an event"),
             }
         }
-        let awaited = self.awaiting(scope, event).await?;
+        let awaited = self.awaiting(scope, &hosted, event).await?;
         Ok(Heard { started, awaited })
     }
 

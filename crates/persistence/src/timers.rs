@@ -56,6 +56,8 @@ const EVENT_WAIT: &str = "event_wait";
 const CHECKPOINT: &str = "checkpoint";
 const SCHEDULE: &str = "schedule";
 const INSTANCE: &str = "instance";
+/// What this version can fire. Others are left to a newer one beside it.
+const KINDS: [&str; 5] = [SLEEP, EVENT_WAIT, CHECKPOINT, SCHEDULE, INSTANCE];
 
 impl Owner {
     /// The columns that name it: kind, owner, effect.
@@ -132,9 +134,19 @@ pub async fn due(
     now: Instant,
     rows: i64,
 ) -> Result<Vec<(TenantId, Timer)>> {
-    let query = timers::table.filter(timers::due_at.le(Stamp(now))).order(timers::due_at).limit(rows).select(
-        (timers::tenant_id, timers::kind, timers::owner, timers::effect, timers::core_id, timers::due_at),
-    );
+    let query = timers::table
+        .filter(timers::due_at.le(Stamp(now)))
+        .filter(timers::kind.eq_any(KINDS))
+        .order(timers::due_at)
+        .limit(rows)
+        .select((
+            timers::tenant_id,
+            timers::kind,
+            timers::owner,
+            timers::effect,
+            timers::core_id,
+            timers::due_at,
+        ));
     let found: Vec<(String, String, String, i32, String, Stamp)> = with!(c, c => query.load(c).await)?;
     found
         .into_iter()
@@ -154,7 +166,7 @@ pub async fn due(
 /// # Errors
 /// The database's.
 pub async fn next(c: &mut Connection, _system: &SystemScope) -> Result<Option<Instant>> {
-    let query = timers::table.order(timers::due_at).select(timers::due_at);
+    let query = timers::table.filter(timers::kind.eq_any(KINDS)).order(timers::due_at).select(timers::due_at);
     let found: Option<Stamp> = with!(c, c => query.first(c).await.optional())?;
     Ok(found.map(Instant::from))
 }

@@ -263,21 +263,25 @@ fn die_again_and_again(place: &Place, nodes: usize) {
     let ids: Vec<(String, String)> = (0..24)
         .map(|number| {
             let customer = format!("customer {}", number % 3);
-            (start(&admin, &core, "count", &json!({"customer": customer, "rounds": 3_000})), customer)
+            (start(&admin, &core, "count", &json!({"customer": customer, "rounds": 8_000})), customer)
         })
         .collect();
     let mut alive = vec![first];
-    let mut number = 0;
+    let (mut number, mut at_work) = (0, 0);
     for _ in 0..4 {
         while alive.len() < nodes {
             number += 1;
             alive.push(launch(number));
         }
         std::thread::sleep(Duration::from_millis(400));
+        let admin = alive[0].admin();
+        at_work += ids.iter().filter(|(id, _)| admin.execution(id)["status"] == "running").count();
         alive.remove(0).kill();
         number += 1;
         alive.push(launch(number));
     }
+    println!("{at_work} executions held slots when nodes were killed");
+    assert!(at_work >= 3, "they were too quick to be killed");
     let admin = alive[0].admin();
     let mut outputs = std::collections::BTreeMap::<&str, Vec<i64>>::new();
     for (id, customer) in &ids {

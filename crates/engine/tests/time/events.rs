@@ -17,7 +17,7 @@ crate::on_both_databases! {
 
 async fn an_event_wakes_who_waits_for_it_once(home: &Home) {
     let node = home.node().await;
-    let core_id = home.host(&node, core("Wait", program(&[echo("main")], &json!({})))).await;
+    let core_id = home.host(&node, core("Wait", program(&[echo("main"), listening()], &json!({})))).await;
     let other = home.host(&node, core("Other", program(&[echo("main")], &json!({})))).await;
     let mut waiters = Vec::new();
     for name in ["paid", "paid", "sent"] {
@@ -52,6 +52,12 @@ async fn an_event_wakes_who_waits_for_it_once(home: &Home) {
     let left = home.timers().await;
     assert_eq!(left.len(), 1, "what has come does not time out");
     assert_eq!(left[0].owner, Owner::EventWait { execution: waiters[2], effect: 2 });
+}
+
+/// A flow that waits for an event.
+pub(crate) fn listening() -> serde_json::Value {
+    json!({"name": "listen", "params": [], "body": [
+        {"kind": "rigid", "statements": [{"kind": "wait_event", "name": "paid"}]}]})
 }
 
 async fn other_cores_of_the_tenant_can_listen(home: &Home) {

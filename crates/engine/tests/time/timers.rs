@@ -11,6 +11,7 @@ use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_scope::{CoreId, ExecutionId};
 use serde_json::json;
 
+use crate::events::listening;
 use crate::home::{Home, core, echo, program, scope};
 
 crate::on_both_databases! {
@@ -70,7 +71,7 @@ async fn sleeping(home: &Home, core_id: CoreId, seconds: u64) -> ExecutionId {
 
 async fn hosted(home: &Home) -> (Engine, CoreId) {
     let node = home.node().await;
-    let id = home.host(&node, core("Sleep", program(&[echo("main")], &json!({})))).await;
+    let id = home.host(&node, core("Sleep", program(&[echo("main"), listening()], &json!({})))).await;
     (node, id)
 }
 
