@@ -158,6 +158,7 @@ fn application(
         ids: Arc::clone(&ids),
         vault: Arc::clone(&vault),
         system: system.clone(),
+        memory_entries: settings.memory_entries,
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;

@@ -18,7 +18,7 @@ use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
 use tokio::sync::mpsc;
 
-use crate::effects::Memory;
+use crate::memory::Pending;
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
@@ -95,7 +95,7 @@ impl Drop for Held {
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) entries: Vec<Entry>,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Pending,
     pub(crate) events: Vec<CoreEvent>,
     pub(crate) opened: Vec<(Checkpoint, u32)>,
     pub(crate) decided: Option<Checkpoint>,
@@ -154,10 +154,10 @@ impl Engine {
                 }
             }
             let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
-            if run.done.entries.len() >= ENTRIES_AT_MOST
+            let is_due = run.done.entries.len() >= ENTRIES_AT_MOST
                 || durable_at.elapsed() >= UNSEEN_AT_MOST
-                || (!waited_for && spent)
-            {
+                || (!waited_for && spent);
+            if is_due && !run.done.memory.must_not_be_parted() {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
                     Committed::Yes if status == ExecutionStatus::Running => {}

@@ -20,6 +20,7 @@ mod events;
 mod ids;
 mod invoke;
 mod journal;
+mod memory;
 mod node;
 mod resume;
 mod told;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub vault: Arc<Vault>,
     /// The right to work for every tenant.
     pub system: SystemScope,
+    /// The most entries that a variable of a Core's memory has, in each instance.
+    pub memory_entries: u64,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -81,6 +84,8 @@ struct Inner {
     hosted: Hosted,
     listeners: Listeners,
     caller_tokens: CallerTokens,
+    /// How much more the variables of Cores take.
+    memory_room: memory::Room,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a deadline may be nearer than the one slept for.
@@ -96,12 +101,13 @@ struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system } = parts;
+        let Parts { database, bus, clock, ids, vault, system, memory_entries } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         Self(Arc::new(Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
+            memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             caller_tokens: CallerTokens::new(
                 database.clone(),

@@ -54,6 +54,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         ids: ids.clone(),
         vault: vault.clone(),
         system: system.clone(),
+        memory_entries: 1_000_000,
     });
     App::new(Parts {
         database: database.clone(),

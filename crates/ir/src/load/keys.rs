@@ -117,7 +117,21 @@ pub(crate) const STATEMENTS: &[(&str, &[&str])] = &[
     ("continue", &[]),
     ("emit", &["event", "data"]),
     ("log", &["level", "message", "fields"]),
-    ("memory", &["op", "target", "key", "value", "prefix", "query", "limit", "order", "result_binding"]),
+    (
+        "memory",
+        &[
+            "op",
+            "target",
+            "key",
+            "value",
+            "prefix",
+            "query",
+            "min_similarity",
+            "limit",
+            "order",
+            "result_binding",
+        ],
+    ),
     ("fail", &["code", "message"]),
 ];
 
