@@ -161,6 +161,7 @@ fn application(
         outbound: outbound.clone(),
         system: system.clone(),
         issuer: settings.remote.issuer().to_owned(),
+        memory_entries: settings.memory_entries,
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let remote = settings.remote.clone();

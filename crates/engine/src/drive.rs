@@ -22,8 +22,9 @@ use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::calls::{Caller, Calls, News};
-use crate::effects::{Memory, effect_of};
+use crate::effects::effect_of;
 use crate::instances::{idle, idle_timeout};
+use crate::memory::Pending;
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
@@ -115,7 +116,7 @@ impl Drop for Held {
 #[derive(Default)]
 pub(crate) struct Done {
     pub(crate) entries: Vec<Entry>,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Pending,
     pub(crate) events: Vec<CoreEvent>,
     pub(crate) opened: Vec<(Checkpoint, u32)>,
     pub(crate) decided: Option<Checkpoint>,
@@ -199,10 +200,10 @@ impl Engine {
                 }
             }
             let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
-            if run.done.entries.len() >= ENTRIES_AT_MOST
+            let is_due = run.done.entries.len() >= ENTRIES_AT_MOST
                 || durable_at.elapsed() >= UNSEEN_AT_MOST
-                || (!waited_for && spent)
-            {
+                || (!waited_for && spent);
+            if is_due && !run.done.memory.must_not_be_parted() {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
                     Committed::Yes if status == ExecutionStatus::Running => {}

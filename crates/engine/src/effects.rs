@@ -1,22 +1,17 @@
-//! What a machine wants, done: memory, events, values of the moment, at once; checkpoints and calls, opened.
+//! What a machine wants, done: events and values of the moment, at once; checkpoints and calls, opened. Memory is in
+//! [`memory`](crate::memory).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 use std::sync::Arc;
 
 use scaigrid_checkpoints::{Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing};
+use scaigrid_ir::Value;
 use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
-use scaigrid_ir::{Type, Value};
-use scaigrid_persistence::commit::MemoryWrite;
 use scaigrid_persistence::events::CoreEvent;
-use scaigrid_persistence::memory::{self, EntryFilter, MemoryEntry, Variable};
 use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{event_waits, executions};
 use scaigrid_runtime::journal::Entry;
-use scaigrid_runtime::{
-    CheckpointRequest, Effect, EffectId, EffectKind, Failure, MemoryRequest, Outcome, TimerRequest,
-};
-use scaigrid_scope::{CheckpointId, CoreId, EventId, Instant};
+use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
+use scaigrid_scope::{CheckpointId, EventId, Instant};
 use serde_json::json;
 use ulid::Ulid;
 
@@ -26,50 +21,6 @@ use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.
 pub(crate) const DEPTH_AT_MOST: u16 = 32;
-/// Entries that one read of memory gives at most.
-const LIST_AT_MOST: u32 = 1_000;
-/// Entries that a search looks at.
-const SEARCH_AT_MOST: i64 = 10_000;
-
-/// What an execution has written to memory since the last commit, over what is durable.
-#[derive(Default)]
-pub(crate) struct Memory {
-    written: BTreeMap<(String, String), Written>,
-    /// Versions that the first half of an update has seen.
-    seen: BTreeMap<(String, String), i64>,
-    place: Option<(CoreId, String)>,
-}
-
-struct Written {
-    value: Option<Value>,
-    expected_version: Option<i64>,
-}
-
-impl Memory {
-    pub(crate) fn into_writes(self) -> Vec<MemoryWrite> {
-        let Some((core_id, partition)) = self.place else { return Vec::new() };
-        self.written
-            .into_iter()
-            .map(|((name, key), written)| MemoryWrite {
-                core_id,
-                partition: partition.clone(),
-                name,
-                key,
-                value: written.value,
-                expected_version: written.expected_version,
-            })
-            .collect()
-    }
-
-    fn write(&mut self, place: (CoreId, String), entry: (String, String), value: Option<Value>) {
-        self.place = Some(place);
-        let expected_version = self.seen.get(&entry).copied();
-        match self.written.entry(entry) {
-            Slot::Occupied(mut slot) => slot.get_mut().value = value,
-            Slot::Vacant(slot) => drop(slot.insert(Written { value, expected_version })),
-        }
-    }
-}
 
 impl Engine {
     /// Does, or opens, what an effect asks for, and notes it in the journal.
@@ -82,7 +33,14 @@ impl Engine {
             // The journal is where a program's log is kept.
             EffectKind::Log { .. } => Outcome::Value(Value::Null),
             EffectKind::Emit { event, data } => self.emit(run, event, data, now).await?,
-            EffectKind::Memory(request) => self.remember(run, request, now).await?,
+            EffectKind::Memory(request) => {
+                match request.op {
+                    MemoryOp::Get if request.for_update => run.done.memory.begin_update(&effect.pointer),
+                    MemoryOp::Update => run.done.memory.end_update(&effect.pointer),
+                    _ => {}
+                }
+                self.remember(run, request, now).await?
+            }
             EffectKind::Checkpoint(request) => {
                 let checkpoint = self.open(run, &effect, request, now);
                 run.done.opened.push((checkpoint, effect.id.0));
@@ -170,149 +128,6 @@ impl Engine {
             expiry,
         };
         Checkpoint::open(question, now).checkpoint
-    }
-
-    async fn remember(&self, run: &mut Run, request: &MemoryRequest, now: Instant) -> Result<Outcome, Error> {
-        let partition = run.execution.instance_key.as_deref().unwrap_or_default().to_owned();
-        let place = (run.execution.core_id, partition);
-        let entry = (request.target.to_string(), request.key.as_deref().unwrap_or_default().to_owned());
-        let value = match request.op {
-            MemoryOp::Get => self.recall(run, &place, entry, request.for_update).await?,
-            MemoryOp::Set | MemoryOp::Update => {
-                run.done.memory.write(place, entry, Some(request.value.clone().unwrap_or_default()));
-                Value::Null
-            }
-            MemoryOp::Delete => {
-                run.done.memory.write(place, entry, None);
-                Value::Null
-            }
-            MemoryOp::Add => {
-                // Keys of one node ascend, so elements stand in the order in which they were added.
-                let key = self.0.ids.draw(now).to_string();
-                run.done.memory.write(place, (entry.0, key), Some(request.value.clone().unwrap_or_default()));
-                Value::Null
-            }
-            MemoryOp::List | MemoryOp::Search | MemoryOp::Last => self.read(run, &place, request).await?,
-        };
-        Ok(Outcome::Value(value))
-    }
-
-    /// One entry; for a whole map or array, all of it.
-    async fn recall(
-        &self,
-        run: &mut Run,
-        place: &(CoreId, String),
-        entry: (String, String),
-        for_update: bool,
-    ) -> Result<Value, Error> {
-        match (declared(run, &entry.0), entry.1.as_str()) {
-            (Some(Type::Map(_) | Type::Array(_)), "") => return self.whole(run, place, &entry.0).await,
-            // The elements of an array are kept under keys that order them; programs count them.
-            (Some(Type::Array(_)), index) => return self.element(run, place, &entry.0, index).await,
-            _ => {}
-        }
-        if let Some(written) = run.done.memory.written.get(&entry) {
-            return Ok(written.value.clone().unwrap_or_default());
-        }
-        let mut connection = self.0.database.read().await?;
-        let variable = Variable { core_id: place.0, partition: &place.1, name: &entry.0 };
-        let found = memory::lookup(&mut connection, run.scope, variable, &entry.1).await?;
-        if for_update {
-            let version = found.as_ref().map_or(0, |found| found.version);
-            run.done.memory.seen.insert(entry.clone(), version);
-        }
-        Ok(match found {
-            Some(found) => found.value,
-            None => default(run, &entry.0, &entry.1),
-        })
-    }
-
-    async fn element(
-        &self,
-        run: &Run,
-        place: &(CoreId, String),
-        name: &str,
-        index: &str,
-    ) -> Result<Value, Error> {
-        let wanted = index.parse::<i64>().ok().filter(|index| *index < i64::from(LIST_AT_MOST));
-        let Some(wanted) = wanted else { return Ok(Value::Null) };
-        let entries = self.entries(run, place, name, &EntryFilter::default(), wanted + 1).await?;
-        let found = usize::try_from(wanted).ok().and_then(|index| entries.into_iter().nth(index));
-        Ok(found.map(|entry| entry.value).unwrap_or_default())
-    }
-
-    async fn whole(&self, run: &Run, place: &(CoreId, String), name: &str) -> Result<Value, Error> {
-        let filter = EntryFilter::default();
-        let entries = self.entries(run, place, name, &filter, i64::from(LIST_AT_MOST)).await?;
-        Ok(shape(run, name, entries))
-    }
-
-    async fn read(
-        &self,
-        run: &Run,
-        place: &(CoreId, String),
-        request: &MemoryRequest,
-    ) -> Result<Value, Error> {
-        let limit = request.limit.unwrap_or(LIST_AT_MOST).min(LIST_AT_MOST);
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut filter = EntryFilter {
-            prefix: request.prefix.as_deref().map(str::to_owned),
-            descending: request.descending || request.op == MemoryOp::Last,
-        };
-        let rows = if request.op == MemoryOp::Search { SEARCH_AT_MOST } else { i64::from(limit) };
-        let mut entries = self.entries(run, place, &request.target, &filter, rows).await?;
-        if request.op == MemoryOp::Search {
-            let query = request.query.as_deref().unwrap_or_default().to_lowercase();
-            entries.retain(|entry| entry.value.to_string().to_lowercase().contains(&query));
-        }
-        entries.truncate(most);
-        if request.op == MemoryOp::Last {
-            entries.reverse();
-            filter.descending = false;
-        }
-        let keyed = matches!(declared(run, &request.target), Some(Type::Map(_)));
-        let shown = entries.into_iter().map(|entry| if keyed { pair(entry) } else { entry.value });
-        Ok(Value::Array(Arc::new(shown.collect())))
-    }
-
-    /// Entries of a variable in key order: what is durable, and over it what this execution has written.
-    async fn entries(
-        &self,
-        run: &Run,
-        place: &(CoreId, String),
-        name: &str,
-        filter: &EntryFilter,
-        rows: i64,
-    ) -> Result<Vec<MemoryEntry>, Error> {
-        let own: Vec<(&String, &Written)> = run
-            .done
-            .memory
-            .written
-            .iter()
-            .filter(|((target, _), _)| target == name)
-            .map(|((_, key), written)| (key, written))
-            .collect();
-        // Each of its own writes may take the place of a row: so many more are read.
-        let rows = rows.saturating_add(i64::try_from(own.len()).unwrap_or(i64::MAX));
-        let mut connection = self.0.database.read().await?;
-        let variable = Variable { core_id: place.0, partition: &place.1, name };
-        let stored = memory::list(&mut connection, run.scope, variable, filter, rows).await?;
-        let mut entries: BTreeMap<String, MemoryEntry> =
-            stored.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
-        for (key, written) in own {
-            if filter.prefix.as_ref().is_some_and(|prefix| !key.starts_with(prefix.as_str())) {
-                continue;
-            }
-            match &written.value {
-                Some(value) => {
-                    let entry = MemoryEntry { key: key.clone(), value: value.clone(), version: 0 };
-                    entries.insert(key.clone(), entry);
-                }
-                None => drop(entries.remove(key)),
-            }
-        }
-        let ascending = entries.into_values();
-        Ok(if filter.descending { ascending.rev().collect() } else { ascending.collect() })
     }
 
     /// Closes what the machine has given up: checkpoints, calls, timers and waits that it opened and waits for no more.
@@ -409,32 +224,6 @@ fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) -> Result<(), Error> {
     run.machine
         .deliver(id, outcome)
         .map_err(|error| Error::Journal { id: run.execution.id, reason: error.to_string() })
-}
-
-fn declared<'a>(run: &'a Run, name: &str) -> Option<&'a Type> {
-    run.program.module().memory.get(name).map(|declaration| &declaration.ty)
-}
-
-/// What a variable holds where nothing was ever written: its default for a scalar, null for an entry.
-fn default(run: &Run, name: &str, key: &str) -> Value {
-    let declaration = run.program.module().memory.get(name).filter(|_| key.is_empty());
-    declaration.and_then(|declaration| declaration.default.clone()).unwrap_or_default()
-}
-
-/// Entries as the value of the whole variable.
-fn shape(run: &Run, name: &str, entries: Vec<MemoryEntry>) -> Value {
-    if matches!(declared(run, name), Some(Type::Map(_))) {
-        let fields = entries.into_iter().map(|entry| (Arc::from(entry.key), entry.value));
-        Value::Object(Arc::new(fields.collect()))
-    } else {
-        Value::Array(Arc::new(entries.into_iter().map(|entry| entry.value).collect()))
-    }
-}
-
-/// An entry of a map, as lists show it.
-fn pair(entry: MemoryEntry) -> Value {
-    let fields = [(Arc::from("key"), Value::String(entry.key.into())), (Arc::from("value"), entry.value)];
-    Value::Object(Arc::new(fields.into_iter().collect()))
 }
 
 fn priority(priority: Priority) -> scaigrid_checkpoints::Priority {

@@ -24,6 +24,7 @@ mod ids;
 mod instances;
 mod invoke;
 mod journal;
+mod memory;
 mod models;
 mod node;
 pub mod plugins;
@@ -82,6 +83,8 @@ pub struct Parts {
     pub outbound: Client,
     /// What the platform signs as.
     pub issuer: String,
+    /// The most entries that a variable of a Core's memory has, in each instance.
+    pub memory_entries: u64,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -110,6 +113,8 @@ struct Inner {
     runtime: Handle,
     plugins: Plugins,
     models: Models,
+    /// How much more the variables of Cores take.
+    memory_room: memory::Room,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a timer may be nearer than the one slept for.
@@ -125,7 +130,7 @@ struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system, outbound, issuer } = parts;
+        let Parts { database, bus, clock, ids, vault, system, outbound, issuer, memory_entries } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         let caller_tokens =
@@ -145,6 +150,7 @@ impl Engine {
         Self(Arc::new(Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
+            memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             caller_tokens,
             plugins,

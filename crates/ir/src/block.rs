@@ -379,6 +379,8 @@ pub struct MemoryStatement {
     pub prefix: Option<Expr>,
     /// The text to find, for `search`.
     pub query: Option<Expr>,
+    /// How well entries must fit at least, from 0 to 1, for `search`.
+    pub min_similarity: Option<Expr>,
     /// How many at most, for `list`, `search` and `last`.
     pub limit: Option<Expr>,
     /// Whether `list` begins at the end.
@@ -406,4 +408,6 @@ pub enum MemoryOp {
     Search,
     /// The newest elements of an array, oldest first.
     Last,
+    /// How many entries there are; expressions ask for it as `length`, statements do not.
+    Count,
 }

@@ -3,7 +3,7 @@
 //! A program arrives as a bundle ([`bundle`]) or as JSON, both of which are the same map. [`load`] turns the
 //! map into a typed [`Module`] and reports what it cannot accept; [`verify`] checks what a well-formed module
 //! must also obey. [`expr`] parses and evaluates expressions over [`Value`]s; [`types`] checks values against
-//! declared types.
+//! declared types; [`search`] finds values by their words.
 //!
 //! Nothing here runs a program: that is the `runtime` room. Nothing here knows tenants, storage or time.
 
@@ -14,6 +14,7 @@ pub mod expr;
 mod graph;
 pub mod load;
 pub mod module;
+pub mod search;
 pub mod types;
 pub mod value;
 pub mod verify;

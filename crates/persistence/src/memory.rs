@@ -12,6 +12,8 @@ use crate::json::text_storable;
 use crate::schema::core_memory;
 
 const TABLE: &str = "core_memory";
+/// Keys in one query.
+const KEYS_AT_ONCE: usize = 500;
 
 /// An entry of a Core's memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +63,8 @@ pub struct EntryFilter {
     pub prefix: Option<String>,
     /// From the greatest key down.
     pub descending: bool,
+    /// Keys come after this one, in the order that is asked for.
+    pub after: Option<String>,
 }
 
 /// Entries in key order.
@@ -88,15 +92,57 @@ pub async fn list(
                     query = query.filter(core_memory::key.lt(end));
                 }
             }
+            let after = filter.after.clone().map(text_storable);
             if filter.descending {
+                if let Some(after) = after {
+                    query = query.filter(core_memory::key.lt(after));
+                }
                 query.order(core_memory::key.desc())
             } else {
+                if let Some(after) = after {
+                    query = query.filter(core_memory::key.gt(after));
+                }
                 query.order(core_memory::key.asc())
             }
         }};
     }
     let rows: Vec<(String, Vec<u8>, i64)> = with!(c, c => query!().load(c).await)?;
     rows.into_iter().map(|(key, value, version)| entry(key, &value, version)).collect()
+}
+
+/// How many entries a variable has.
+pub async fn count(c: &mut Connection, scope: TenantScope, variable: Variable<'_>) -> Result<u64> {
+    let query = core_memory::table
+        .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(core_memory::core_id.eq(variable.core_id.to_string()))
+        .filter(core_memory::partition.eq(text_storable(variable.partition.to_owned())))
+        .filter(core_memory::name.eq(variable.name.to_owned()))
+        .count();
+    let count: i64 = with!(c, c => query.get_result(c).await)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many of these keys, each named once, are there.
+pub async fn count_of(
+    c: &mut Connection,
+    scope: TenantScope,
+    variable: Variable<'_>,
+    keys: &[&str],
+) -> Result<u64> {
+    let mut found = 0;
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        let keys: Vec<String> = keys.iter().map(|key| text_storable((*key).to_owned())).collect();
+        let query = core_memory::table
+            .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
+            .filter(core_memory::core_id.eq(variable.core_id.to_string()))
+            .filter(core_memory::partition.eq(text_storable(variable.partition.to_owned())))
+            .filter(core_memory::name.eq(variable.name.to_owned()))
+            .filter(core_memory::key.eq_any(keys))
+            .count();
+        let count: i64 = with!(c, c => query.get_result(c).await)?;
+        found += u64::try_from(count).unwrap_or(0);
+    }
+    Ok(found)
 }
 
 fn entry(key: String, value: &[u8], version: i64) -> Result<MemoryEntry> {

@@ -159,6 +159,9 @@ pub struct MemoryRequest {
     pub descending: bool,
     /// Whether this `Get` is the first half of an update.
     pub for_update: bool,
+    /// How well entries must fit at least, from 0 to 1, for `search`.
+    #[serde(default)]
+    pub min_similarity: Option<f64>,
 }
 
 /// A question to a person.

@@ -131,12 +131,18 @@ pub(super) const AUDIT_RETENTION_DAYS: Setting = derived(
     "for ever",
     "How many days audit records are kept: 1 to 36500",
 );
+pub(super) const MEMORY_ENTRIES: Setting = plain(
+    "memory_entries",
+    "memory-entries",
+    "1000000",
+    "How many entries a variable of a Core's memory has at most, in each instance: 1 to 1000000000",
+);
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
 pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 17] = [
+pub(super) const SETTINGS: [&Setting; 18] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -152,6 +158,7 @@ pub(super) const SETTINGS: [&Setting; 17] = [
     &EGRESS_ALLOW,
     &EGRESS_ALLOW_PRIVATE,
     &AUDIT_RETENTION_DAYS,
+    &MEMORY_ENTRIES,
     &LOG,
     &LOG_FORMAT,
 ];

@@ -67,6 +67,8 @@ pub struct Settings {
     pub egress_allow: AllowList,
     /// How long audit records are kept; none keeps them for ever.
     pub audit_retention: Option<Duration>,
+    /// The most entries that a variable of a Core's memory has, in each instance.
+    pub memory_entries: u64,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -184,6 +186,7 @@ impl Settings {
                 .unwrap_or_default()
                 .and_own_networks(sources.required(&catalog::EGRESS_ALLOW_PRIVATE, values::yes_or_no)?),
             audit_retention: sources.optional(&catalog::AUDIT_RETENTION_DAYS, values::days)?,
+            memory_entries: sources.required(&catalog::MEMORY_ENTRIES, values::entries)?,
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

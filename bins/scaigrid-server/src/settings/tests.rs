@@ -52,6 +52,7 @@ fn a_bare_start_serves_on_the_defaults() {
             rate_limits: Some(RateLimits::default()),
             egress_allow: AllowList::default(),
             audit_retention: None,
+            memory_entries: 1_000_000,
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
         }
@@ -202,10 +203,12 @@ fn every_form_of_a_good_value_is_taken() {
     }
     assert_eq!(with("SCAIGRID_MODULES_DIR", "/etc/modules").modules_dir, Some("/etc/modules".into()));
     assert_eq!(with("SCAIGRID_MODULE_PROBE_INTERVAL", "3600").module_probe_interval, Duration::from_hours(1));
+    assert_eq!(with("SCAIGRID_MEMORY_ENTRIES", "50").memory_entries, 50);
     assert_eq!(with("SCAIGRID_MODULE_TIMEOUT", "1").remote.patience, Duration::from_secs(1));
     let public = with("SCAIGRID_PUBLIC_URL", "https://grid.example/api").remote.public_url;
     assert_eq!(public.unwrap().as_str(), "https://grid.example/api");
     for (name, value) in [
+        ("SCAIGRID_MEMORY_ENTRIES", "0"),
         ("SCAIGRID_MODULE_PROBE_INTERVAL", "0"),
         ("SCAIGRID_MODULE_TIMEOUT", "3601"),
         ("SCAIGRID_PUBLIC_URL", "grid.example"),

@@ -56,8 +56,8 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         vault: vault.clone(),
         outbound: outbound.clone(),
         system: system.clone(),
-        outbound: outbound.clone(),
         issuer: "scaigrid".to_owned(),
+        memory_entries: 1_000_000,
     });
     App::new(Parts {
         database: database.clone(),

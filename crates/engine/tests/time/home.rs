@@ -173,6 +173,7 @@ impl Home {
             system: SYSTEM,
             outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
             issuer: "https://grid.example".to_owned(),
+            memory_entries: 1_000,
         });
         engine.register().await.unwrap();
         engine

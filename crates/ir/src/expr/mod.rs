@@ -10,6 +10,7 @@ mod functions;
 pub(crate) mod lexer;
 mod methods;
 mod operators;
+mod options;
 mod parser;
 mod questions;
 #[cfg(test)]

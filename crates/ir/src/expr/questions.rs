@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::evaluate::{Arg, Env, Eval, Evaluator, fault};
+use super::options::{Options, SearchOptions};
 use super::{Expr, Stop};
 use crate::block::MemoryOp;
 use crate::value::Value;
@@ -30,7 +31,7 @@ pub enum Question {
 /// A read of persistent memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryRead {
-    /// Get, list, search or last.
+    /// Get, list, search, last or count.
     pub op: MemoryOp,
     /// The persistent variable.
     pub target: Arc<str>,
@@ -40,6 +41,8 @@ pub struct MemoryRead {
     pub prefix: Option<Arc<str>>,
     /// The text to find, for a search.
     pub query: Option<Arc<str>>,
+    /// How well entries must fit at least, for a search.
+    pub min_similarity: Option<f64>,
     /// How many at most.
     pub limit: Option<u32>,
     /// Whether a list begins at the end.
@@ -54,6 +57,7 @@ impl MemoryRead {
             key: None,
             prefix: None,
             query: None,
+            min_similarity: None,
             limit: None,
             descending: false,
         }
@@ -117,17 +121,8 @@ impl Evaluator<'_> {
                 let found = self.memory_entry(target, key.value()?)?;
                 return Ok(Some(Value::Bool(!found.is_null())));
             }
-            ("length", []) => {
-                return Ok(Some(match self.memory_whole(target)? {
-                    Value::Null => Value::Int(0),
-                    Value::Array(items) => items.len().into(),
-                    Value::Object(fields) => fields.len().into(),
-                    Value::String(text) => text.chars().count().into(),
-                    other => {
-                        return Err(fault("TYPE_MISMATCH", format!("{} has no length", other.type_name())));
-                    }
-                }));
-            }
+            // Where the variable is no map and no array, whoever answers gives the length of its value.
+            ("length", []) => MemoryRead::new(MemoryOp::Count, target),
             ("list", args) if args.len() <= 3 => {
                 let options = Options::new(args, &["prefix", "limit", "order"])?;
                 let descending = match options.text("order")?.as_deref() {
@@ -138,14 +133,10 @@ impl Evaluator<'_> {
                 let (prefix, limit) = (options.text("prefix")?, options.count("limit")?);
                 MemoryRead { prefix, limit, descending, ..MemoryRead::new(MemoryOp::List, target) }
             }
-            ("search", args) if args.len() <= 2 => {
-                let options = Options::new(args, &["query", "limit"])?;
-                let query = options.text("query")?;
-                if query.is_none() {
-                    return Err(fault("WRONG_ARGUMENTS", "`search` needs the text to find"));
-                }
-                let limit = options.count("limit")?;
-                MemoryRead { query, limit, ..MemoryRead::new(MemoryOp::Search, target) }
+            ("search", args) if args.len() <= 3 => {
+                let SearchOptions { query, limit, min_similarity } = SearchOptions::new(args)?;
+                let search = MemoryRead::new(MemoryOp::Search, target);
+                MemoryRead { query: Some(query), limit, min_similarity, ..search }
             }
             ("last", [_]) => {
                 let limit = Options::new(args, &["n"])?.count("n")?;
@@ -165,56 +156,5 @@ fn key_text(key: &Value) -> Eval<Arc<str>> {
             Err(fault("TYPE_MISMATCH", format!("{} is no key", key.type_name())))
         }
         scalar => Ok(scalar.to_string().into()),
-    }
-}
-
-/// Arguments by position, or as the fields of one object.
-struct Options<'a> {
-    names: &'a [&'a str],
-    given: Vec<Option<Value>>,
-}
-
-impl<'a> Options<'a> {
-    fn new(args: &[Arg<'_>], names: &'a [&'a str]) -> Eval<Self> {
-        let mut given: Vec<Option<Value>> = vec![None; names.len()];
-        for (index, arg) in args.iter().enumerate() {
-            match arg.value()? {
-                Value::Object(fields) if index + 1 == args.len() => {
-                    for (name, value) in fields.iter() {
-                        let Some(place) = names.iter().position(|known| *known == &**name) else {
-                            return Err(fault("WRONG_ARGUMENTS", format!("there is no argument `{name}`")));
-                        };
-                        given[place] = Some(value.clone());
-                    }
-                }
-                value => {
-                    if let Some(place) = given.get_mut(index) {
-                        *place = Some(value.clone());
-                    }
-                }
-            }
-        }
-        Ok(Self { names, given })
-    }
-
-    fn value(&self, name: &str) -> Option<&Value> {
-        let place = self.names.iter().position(|known| *known == name)?;
-        self.given[place].as_ref().filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Eval<Option<Arc<str>>> {
-        match self.value(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => {
-                Err(fault("TYPE_MISMATCH", format!("`{name}` is a string, not {}", other.type_name())))
-            }
-        }
-    }
-
-    fn count(&self, name: &str) -> Eval<Option<u32>> {
-        let Some(value) = self.value(name) else { return Ok(None) };
-        let count = value.as_int().and_then(|int| u32::try_from(int).ok());
-        count.map(Some).ok_or_else(|| fault("INVALID_VALUE", format!("`{name}` is no count: {value}")))
     }
 }

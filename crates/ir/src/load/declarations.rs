@@ -67,7 +67,7 @@ pub(super) fn module(document: &Json, findings: &mut Findings) -> Option<Module>
         reference: node
             .entries("reference", findings)
             .into_iter()
-            .map(|(name, value, _)| (Arc::from(name), Value::from_json(value)))
+            .map(|(name, value, pointer)| (Arc::from(name), reference(value, &pointer, findings)))
             .collect(),
         config: config(&node, &types, findings),
         constraints: constraints(&node, findings),
@@ -244,6 +244,15 @@ fn memory(node: &Node<'_>, types: &Types, findings: &mut Findings) -> BTreeMap<A
         memory.insert(name, MemoryDecl { ty, default });
     }
     memory
+}
+
+/// A reference is the value that stands there. What would name an object in a store is refused: there is none.
+fn reference(value: &serde_json::Value, pointer: &str, findings: &mut Findings) -> Value {
+    if value.as_object().is_some_and(|fields| fields.len() == 1 && fields.contains_key("$object")) {
+        let message = "this version has no object store; the value itself must stand here";
+        findings.error(codes::INVALID_VALUE, pointer, message);
+    }
+    Value::from_json(value)
 }
 
 fn config(node: &Node<'_>, types: &Types, findings: &mut Findings) -> BTreeMap<Arc<str>, ConfigDecl> {

@@ -162,6 +162,7 @@ fn memory(node: &Node<'_>, findings: &mut Findings) -> MemoryStatement {
         value,
         prefix: node.expr("prefix", findings),
         query: node.expr("query", findings),
+        min_similarity: node.expr("min_similarity", findings),
         limit: node.expr("limit", findings),
         descending: node.word("order", &[("asc", false), ("desc", true)], findings).unwrap_or(false),
         result_binding: node.name("result_binding", findings),

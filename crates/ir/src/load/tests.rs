@@ -442,3 +442,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn objects_of_a_store_are_refused_by_name() {
+    let found = |reference: Json| {
+        let mut document = program(&json!([]));
+        document["reference"] = json!({"rates": reference});
+        codes_of(&document)
+    };
+    assert_eq!(found(json!({"$object": "rates.json"})), [("E152", "/reference/rates".to_owned())]);
+    assert_eq!(found(json!({"$object": 1, "b": 2})), []);
+}

@@ -31,14 +31,20 @@ impl Verifier<'_> {
             ("key", &statement.key),
             ("prefix", &statement.prefix),
             ("query", &statement.query),
+            ("min_similarity", &statement.min_similarity),
             ("limit", &statement.limit),
         ];
         for (field, expr) in fields {
             if let Some(expr) = expr {
                 let ty = self.expr(expr, &format!("{pointer}/{field}"));
-                if field == "limit" {
-                    self.wants(ty.as_ref(), &Type::Int, &format!("{pointer}/limit"), "the limit");
-                }
+                let wanted = match field {
+                    "limit" => (Type::Int, "the limit"),
+                    "min_similarity" => (Type::Float, "the least similarity"),
+                    "prefix" => (Type::String, "the prefix"),
+                    "query" => (Type::String, "the query"),
+                    _ => continue,
+                };
+                self.wants(ty.as_ref(), &wanted.0, &format!("{pointer}/{field}"), wanted.1);
             }
         }
         let value_pointer = format!("{pointer}/value");
@@ -89,10 +95,15 @@ impl Verifier<'_> {
         }
         let ty = known::present(&declared.ty, &module.types);
         let kind = known::kind(ty, &module.types);
+        if statement.prefix.is_some() && kind == Some(Kind::List) {
+            let message =
+                format!("elements have no keys that could begin with something, but {target} is an array");
+            self.error(codes::MEMORY_OPERATION, &format!("{pointer}/prefix"), message);
+        }
         if let (Some(_), Some(kind)) = (key, kind)
-            && !matches!(ty, Type::Map(_))
+            && !matches!(ty, Type::Map(_) | Type::Object(_))
         {
-            let message = format!("only maps have keys, but {target} is {}", kind.name());
+            let message = format!("only maps and objects have keys, but {target} is {}", kind.name());
             self.error(codes::MEMORY_OPERATION, &format!("{pointer}/key"), message);
         }
         let part = match (ty, key) {
@@ -123,6 +134,7 @@ fn name(op: MemoryOp) -> &'static str {
         MemoryOp::List => "list",
         MemoryOp::Search => "search",
         MemoryOp::Last => "last",
+        MemoryOp::Count => "length",
     }
 }
 

@@ -230,6 +230,18 @@ fn memory_operations_fit_their_variables() {
     only(&memory(json!({"op": "set", "target": "n"})), "E411", "/0");
     only(&memory(json!({"op": "list", "target": "n"})), "E411", "/0");
     only(&memory(json!({"op": "search", "target": "log"})), "E411", "/0");
+    assert_eq!(
+        memory(
+            json!({"op": "search", "target": "log", "query": "'a'", "limit": "3", "min_similarity": "0.5"})
+        ),
+        []
+    );
+    only(
+        &memory(json!({"op": "search", "target": "log", "query": "'a'", "min_similarity": "'much'"})),
+        "E300",
+        "/0/min_similarity",
+    );
+    only(&memory(json!({"op": "list", "target": "log", "prefix": "'a'"})), "E411", "/0/prefix");
     only(&memory(json!({"op": "get", "target": "none"})), "E203", "/0/target");
     only(&memory(json!({"op": "add", "target": "log", "value": "1"})), "E300", "/0/value");
     only(&memory(json!({"op": "set", "target": "n", "value": "v => v"})), "E407", "/0/value");

@@ -319,7 +319,7 @@ async fn a_place_that_was_kept_is_seen_by_nobody(home: &Home) {
     removes.memory = vec![MemoryWrite { value: None, ..write("m", "l", 0, Some(0)) }];
     assert_eq!(apply(home, vec![fenced, removes]).await, [Verdict::Fenced, Verdict::Done]);
     let mut c = home.read().await;
-    let filter = EntryFilter { prefix: None, descending: false };
+    let filter = EntryFilter::default();
     let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, 9).await.unwrap();
     assert!(entries.is_empty(), "{entries:?}");
 }
@@ -369,13 +369,35 @@ async fn memory_is_ordered_and_versions_never_come_back(home: &Home) {
     let keys = ["a", "b/1", "b/2", "c"];
     apply(home, vec![put(1, keys.iter().map(|key| write("m", key, 1, None)).collect())]).await;
     let list = async |prefix: Option<&str>, descending, rows| {
-        let filter = EntryFilter { prefix: prefix.map(str::to_owned), descending };
+        let filter = EntryFilter { prefix: prefix.map(str::to_owned), descending, after: None };
         let mut c = home.read().await;
         let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, rows).await.unwrap();
         entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
     };
     assert_eq!(list(None, false, 3).await, ["a", "b/1", "b/2"]);
     assert_eq!(list(Some("b/"), true, 9).await, ["b/2", "b/1"]);
+    let page = async |after: &str, descending| {
+        let filter = EntryFilter { prefix: None, descending, after: Some(after.to_owned()) };
+        let mut c = home.read().await;
+        let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, 2).await.unwrap();
+        entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+    };
+    assert_eq!(page("a", false).await, ["b/1", "b/2"]);
+    assert_eq!(page("b/2", false).await, ["c"]);
+    assert_eq!(page("b/2", true).await, ["b/1", "a"]);
+    let others = ["Z", "_", "z", "\u{e9}", "\u{fb01}", "\u{1f600}"];
+    apply(home, vec![put(1, others.iter().rev().map(|key| write("o", key, 1, None)).collect())]).await;
+    let mut c = home.read().await;
+    let everything = EntryFilter::default();
+    let listed = memory::list(&mut c, of_tenant(1), variable("o"), &everything, 9).await.unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|entry| entry.key).collect();
+    assert_eq!(listed, others, "by code point");
+    assert_eq!(memory::count(&mut c, of_tenant(1), variable("m")).await.unwrap(), 4);
+    assert_eq!(memory::count(&mut c, of_tenant(2), variable("m")).await.unwrap(), 0);
+    let some = ["a", "q", "c"];
+    assert_eq!(memory::count_of(&mut c, of_tenant(1), variable("m"), &some).await.unwrap(), 2);
+    assert_eq!(memory::count_of(&mut c, of_tenant(1), variable("m"), &[]).await.unwrap(), 0);
+    drop(c);
     let version = async || {
         let mut c = home.read().await;
         memory::lookup(&mut c, of_tenant(1), variable("m"), "a").await.unwrap().map(|entry| entry.version)

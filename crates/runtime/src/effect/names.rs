@@ -39,6 +39,8 @@ pub(super) enum MemoryOpCode {
     Search,
     #[serde(rename = "t")]
     Last,
+    #[serde(rename = "n")]
+    Count,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,6 +88,7 @@ pub fn memory_op_name(op: MemoryOp) -> &'static str {
         MemoryOp::List => "list",
         MemoryOp::Search => "search",
         MemoryOp::Last => "last",
+        MemoryOp::Count => "length",
     }
 }
 

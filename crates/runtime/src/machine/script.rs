@@ -147,7 +147,7 @@ impl<'a> Script<'a> {
             Question::Uuid => EffectKind::Uuid,
             Question::Random => EffectKind::Random,
             Question::Memory(read) => {
-                let MemoryRead { op, target, key, prefix, query, limit, descending } = read;
+                let MemoryRead { op, target, key, prefix, query, min_similarity, limit, descending } = read;
                 self.declared(&target)?;
                 EffectKind::Memory(MemoryRequest {
                     op,
@@ -159,6 +159,7 @@ impl<'a> Script<'a> {
                     limit,
                     descending,
                     for_update: false,
+                    min_similarity,
                 })
             }
         })

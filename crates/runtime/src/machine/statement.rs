@@ -61,7 +61,9 @@ impl Run<'_> {
                 let value = match request.op {
                     MemoryOp::Set | MemoryOp::Update | MemoryOp::Add => request.value.unwrap_or_default(),
                     MemoryOp::Delete => Value::Null,
-                    MemoryOp::Get | MemoryOp::List | MemoryOp::Search | MemoryOp::Last => value,
+                    MemoryOp::Get | MemoryOp::List | MemoryOp::Search | MemoryOp::Last | MemoryOp::Count => {
+                        value
+                    }
                 };
                 self.bound(f, statement.result_binding.as_ref(), value)
             }
@@ -188,6 +190,7 @@ fn memory(script: &mut Script<'_>, statement: &MemoryStatement) -> Result<Memory
         limit: limit(script, statement.limit.as_ref())?,
         descending: statement.descending,
         for_update: false,
+        min_similarity: share(script, statement.min_similarity.as_ref())?,
     };
     let written = match statement.op {
         MemoryOp::Set | MemoryOp::Add => script.eval_opt(statement.value.as_ref())?.unwrap_or_default(),
@@ -201,9 +204,12 @@ fn memory(script: &mut Script<'_>, statement: &MemoryStatement) -> Result<Memory
                 None => Value::Null,
             }
         }
-        MemoryOp::Get | MemoryOp::Delete | MemoryOp::List | MemoryOp::Search | MemoryOp::Last => {
-            return Ok(request);
-        }
+        MemoryOp::Get
+        | MemoryOp::Delete
+        | MemoryOp::List
+        | MemoryOp::Search
+        | MemoryOp::Last
+        | MemoryOp::Count => return Ok(request),
     };
     request.value = Some(admit(program, &request, written)?);
     Ok(request)
@@ -222,6 +228,18 @@ fn limit(script: &mut Script<'_>, expr: Option<&Expr>) -> Result<Option<u32>, Ha
         None | Some(Value::Null) => Ok(None),
         Some(Value::Int(count)) if count >= 0 => Ok(Some(u32::try_from(count).unwrap_or(u32::MAX))),
         Some(other) => Err(mismatch("a limit should be an int from 0", &other).into()),
+    }
+}
+
+fn share(script: &mut Script<'_>, expr: Option<&Expr>) -> Result<Option<f64>, Halt> {
+    let Some(value) = script.eval_opt(expr)?.filter(|value| !value.is_null()) else { return Ok(None) };
+    match value.as_float() {
+        Some(share) if (0.0..=1.0).contains(&share) => Ok(Some(share)),
+        Some(_) => {
+            let message = format!("the least similarity is a number from 0 to 1, not {value}");
+            Err(Failure::new("INVALID_VALUE", message).into())
+        }
+        None => Err(mismatch("the least similarity should be a number from 0 to 1", &value).into()),
     }
 }
 

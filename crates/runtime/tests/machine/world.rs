@@ -157,6 +157,7 @@ impl World {
                 entries.insert(format!("{:06}", entries.len()).into(), written.unwrap());
                 Value::Null
             }
+            MemoryOp::Count => entries.len().into(),
             MemoryOp::List | MemoryOp::Search | MemoryOp::Last => {
                 let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
                 Value::array(entries.values().take(limit).cloned().collect())

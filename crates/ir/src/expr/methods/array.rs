@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::evaluate::{Arg, Eval, Evaluator, Function, fault, truth};
 use super::super::operators;
-use super::{Method, count_arg, fits_query, int_arg, place_at, query_words, slice_range, text_arg};
+use super::{Method, count_arg, int_arg, place_at, search, slice_range, text_arg};
 use crate::value::Value;
 
 pub(super) static METHODS: [Method; 46] = [
@@ -46,7 +46,7 @@ pub(super) static METHODS: [Method; 46] = [
     ("prepend", 1, usize::MAX),
     ("reduce", 1, 2),
     ("reverse", 0, 0),
-    ("search", 1, 2),
+    ("search", 1, 3),
     ("set", 2, 2),
     ("skip", 1, 1),
     ("slice", 1, 2),
@@ -236,11 +236,10 @@ fn reshape(
         }
         ("group_by" | "key_by", [_]) => by_key(evaluator, items, args, name == "group_by")?,
         ("to_object", []) => to_object(items)?,
-        ("search", [query, limit @ ..]) if limit.len() < 2 => {
-            let words = query_words(text_arg(query)?);
-            let limit = limit.first().map_or(Ok(usize::MAX), count_arg)?;
+        ("search", [_, ..]) if args.len() <= 3 => {
             evaluator.built(Value::Array(items.clone()))?;
-            Value::array(items.iter().filter(|item| fits_query(item, &words)).take(limit).cloned().collect())
+            let values = items.iter().enumerate().map(|(place, value)| (Value::from(place), value));
+            search(evaluator, values, args)?
         }
         _ => return Ok(None),
     };

@@ -10,7 +10,9 @@ mod object;
 mod text;
 
 use super::evaluate::{Arg, Eval, Evaluator, Halt, fault};
+use super::options::SearchOptions;
 use super::{Stop, functions};
+use crate::search::Search;
 use crate::value::Value;
 
 /// A method's name, and how many arguments it takes at least and at most.
@@ -188,13 +190,28 @@ fn or_null(converted: Eval) -> Eval {
     }
 }
 
-/// Whether all words of a query are in the text of a value, in any case of letters.
-fn fits_query(value: &Value, words: &[String]) -> bool {
-    let text = value.to_string().to_lowercase();
-    words.iter().all(|word| text.contains(word.as_str()))
-}
-
-/// The words of a query.
-fn query_words(query: &str) -> Vec<String> {
-    query.split_whitespace().map(str::to_lowercase).collect()
+/// The best of a number of values for a query: `{key, value, similarity}` of each.
+fn search<'v>(
+    evaluator: &mut Evaluator<'_>,
+    values: impl Iterator<Item = (Value, &'v Value)> + Clone,
+    args: &[Arg<'_>],
+) -> Eval {
+    let SearchOptions { query, limit, min_similarity } = SearchOptions::new(args)?;
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut search = Search::new(&query);
+    for (key, value) in values.clone() {
+        // Every word is looked at; a step does more than that for one.
+        evaluator.work(1 + value.approximate_size() / 32)?;
+        search.add_value(key.as_str(), value);
+    }
+    let values: Vec<(Value, &Value)> = values.collect();
+    let found = search.finish(limit, min_similarity.unwrap_or(0.0)).into_iter().filter_map(|found| {
+        let (key, value) = values.get(found.place)?;
+        Some(Value::from([
+            ("key", key.clone()),
+            ("value", (*value).clone()),
+            ("similarity", Value::Float(found.similarity)),
+        ]))
+    });
+    Ok(Value::array(found.collect()))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::evaluate::{Arg, Eval, Evaluator, fault, truth};
-use super::{Method, count_arg, fits_query, query_words, text_arg};
+use super::{Method, search};
 use crate::value::Value;
 
 pub(super) static METHODS: [Method; 14] = [
@@ -19,7 +19,7 @@ pub(super) static METHODS: [Method; 14] = [
     ("merge", 1, 1),
     ("omit", 1, usize::MAX),
     ("pick", 1, usize::MAX),
-    ("search", 1, 2),
+    ("search", 1, 3),
     ("set", 2, 2),
     ("values", 0, 0),
 ];
@@ -106,14 +106,10 @@ fn entries(
             }
             return Ok(Some(Value::object(kept)));
         }
-        ("search", [query, limit @ ..]) if limit.len() < 2 => {
-            let words = query_words(text_arg(query)?);
-            let limit = limit.first().map_or(Ok(usize::MAX), count_arg)?;
+        ("search", [_, ..]) if args.len() <= 3 => {
             evaluator.built(Value::Object(fields.clone()))?;
-            let found = fields.iter().filter(|(name, value)| {
-                fits_query(value, &words) || fits_query(&Value::String((*name).clone()), &words)
-            });
-            Value::array(found.take(limit).map(entry).collect())
+            let values = fields.iter().map(|(name, value)| (Value::String(name.clone()), value));
+            search(evaluator, values, args)?
         }
         _ => return Ok(None),
     };

@@ -107,7 +107,7 @@ const ARRAY: &[(&str, &str)] = &[
     ("xs.chunk(2)", "[[3, 1], [2]]"),
     ("[1, null].compact()", "[1]"),
     ("[{key: 'a', value: 1}, ['b', 2]].to_object()", "{a: 1, b: 2}"),
-    ("lines.search('Y').map(l => l.label)", "['b']"),
+    ("lines.search('Y').map(l => l.value.label)", "['b']"),
     ("lines.search('x', 1).length", "1"),
 ];
 
@@ -126,7 +126,13 @@ const OBJECT: &[(&str, &str)] = &[
     ("{}.is_empty()", "true"),
     ("{a: 1}.map_values((v, k) => `${k}${v}`)", "{a: 'a1'}"),
     ("{a: 1, b: 2}.filter((v, k) => v > 1)", "{b: 2}"),
-    ("{a: 'Foo bar', b: 'x'}.search('foo')", "[{key: 'a', value: 'Foo bar'}]"),
+    ("{a: 'Foo bar', b: 'x'}.search('foo')", "[{key: 'a', value: 'Foo bar', similarity: 1.0}]"),
+    ("['green tea', 'tea', 'coffee'].search('TEA').map(found => found.key)", "[1, 0]"),
+    (
+        "['tea time', 'tea'].search('tea time', min_similarity = 1)",
+        "[{key: 0, value: 'tea time', similarity: 1.0}]",
+    ),
+    ("['tea', 'teapot'].search(query = 'tea', limit = 1).length", "1"),
 ];
 
 const NUMBER: &[(&str, &str)] = &[

@@ -56,6 +56,7 @@ fn memory_is_read_by_its_forms() {
         key: None,
         prefix: None,
         query: None,
+        min_similarity: None,
         limit: None,
         descending: false,
     };
@@ -63,7 +64,7 @@ fn memory_is_read_by_its_forms() {
     assert_eq!(read("memory.x"), whole);
     assert_eq!(read("memory.x.name"), whole);
     assert_eq!(read("memory.x?.name"), whole);
-    assert_eq!(read("memory.x.length"), whole);
+    assert_eq!(read("memory.x.length"), MemoryRead { op: MemoryOp::Count, ..whole.clone() });
     assert_eq!(read("memory.x.map(y => y)"), whole);
     assert_eq!(read("memory.x.get('k')"), entry("k"));
     assert_eq!(read("memory.x['k'].y"), entry("k"));
@@ -78,16 +79,17 @@ fn memory_is_read_by_its_forms() {
         MemoryRead { op: MemoryOp::Search, query: Some("q".into()), limit: Some(3), ..whole.clone() };
     assert_eq!(read("memory.x.search('q', 3)"), search);
     assert_eq!(read("memory.x.search(query = 'q', limit = 3)"), search);
+    let close = MemoryRead { min_similarity: Some(0.5), ..search };
+    assert_eq!(read("memory.x.search('q', limit = 3, min_similarity = 0.5)"), close);
     assert_eq!(read("memory.x.last(2)"), MemoryRead { op: MemoryOp::Last, limit: Some(2), ..whole });
 }
 
 #[test]
 fn memory_answers_are_values() {
     let answer = [Value::from([("a", Value::Int(1)), ("b", Value::Int(2))])];
-    assert_eq!(ask("memory.x.length", &answer), Ok(Value::Int(2)));
     assert_eq!(ask("memory.x.keys().length", &answer), Ok(Value::Int(2)));
     assert_eq!(ask("memory.x.a + 1", &answer), Ok(Value::Int(2)));
-    assert_eq!(ask("memory.x.length", &[Value::Null]), Ok(Value::Int(0)));
+    assert_eq!(ask("memory.x.length", &[Value::Int(2)]), Ok(Value::Int(2)));
     assert_eq!(ask("memory.x.get('k', 5)", &[Value::Null]), Ok(Value::Int(5)));
     assert_eq!(ask("memory.x.has('k')", &[Value::Null]), Ok(Value::Bool(false)));
     assert_eq!(ask("memory.x?.y ?? 0", &[Value::Null]), Ok(Value::Int(0)));
@@ -101,6 +103,7 @@ fn memory_reads_that_make_no_sense_are_errors() {
         "memory.x.list(1)",
         "memory.x.list(nonsense = 1)",
         "memory.x.search()",
+        "memory.x.search('q', min_similarity = 1.5)",
         "memory.x.last(-1)",
     ] {
         assert!(matches!(ask(text, &[]), Err(Stop::Error(_))), "{text}");

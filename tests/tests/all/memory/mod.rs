@@ -1,5 +1,9 @@
 //! Memory that many executions share: nothing is lost, nothing counts twice, whatever happens to the server.
 
+mod operations;
+mod search;
+mod together;
+
 use std::time::Duration;
 
 use scaigrid_tests::{CORES, Client, Place, eventually, on_both_databases, programs};

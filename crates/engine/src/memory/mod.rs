@@ -1,0 +1,99 @@
+//! The memory of a Core, as its executions read and write it.
+//!
+//! An execution sees what is durable ([`persistence::memory`](scaigrid_persistence::memory)), and over it what it has
+//! written itself ([`Pending`]), which becomes durable with its next commit. Maps and arrays are kept entry by entry, all
+//! else as one value ([`Form`]). Each file here has one part: what is *pending*, which *form* a variable has, how entries
+//! are *walked* over, *read*, *written* and *searched*, and what *bounds* hold.
+//!
+//! The bounds and the words of errors are documented in `docs/api.md`, "Memory".
+
+mod bounds;
+mod fields;
+mod form;
+mod pending;
+mod read;
+mod search;
+mod walk;
+mod write;
+
+use scaigrid_ir::Value;
+use scaigrid_ir::block::MemoryOp;
+use scaigrid_persistence::memory::Variable;
+use scaigrid_runtime::{Failure, MemoryRequest, Outcome};
+use scaigrid_scope::{CoreId, Instant};
+
+use crate::drive::Run;
+use crate::{Engine, Error};
+
+pub(crate) use bounds::Room;
+pub(crate) use pending::Pending;
+
+/// Where the memory of an execution lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    core_id: CoreId,
+    partition: String,
+}
+
+impl Place {
+    fn of(run: &Run) -> Self {
+        let partition = run.execution.instance_key.as_deref().unwrap_or_default().to_owned();
+        Self { core_id: run.execution.core_id, partition }
+    }
+
+    fn variable<'a>(&'a self, name: &'a str) -> Variable<'a> {
+        Variable { core_id: self.core_id, partition: &self.partition, name }
+    }
+}
+
+/// Why an operation was not done.
+enum Trouble {
+    /// The program asked for what cannot be; it can catch that.
+    Program(Failure),
+    /// The platform could not.
+    Platform(Error),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Program(failure)
+    }
+}
+
+impl From<scaigrid_persistence::Error> for Trouble {
+    fn from(error: scaigrid_persistence::Error) -> Self {
+        Self::Platform(error.into())
+    }
+}
+
+type Done<T = Value> = Result<T, Trouble>;
+
+impl Engine {
+    /// Does what a program asks of its memory.
+    pub(crate) async fn remember(
+        &self,
+        run: &mut Run,
+        request: &MemoryRequest,
+        now: Instant,
+    ) -> Result<Outcome, Error> {
+        match self.operate(run, request, now).await {
+            Ok(value) => Ok(Outcome::Value(value)),
+            Err(Trouble::Program(failure)) => Ok(Outcome::Error(failure)),
+            Err(Trouble::Platform(error)) => Err(error),
+        }
+    }
+
+    async fn operate(&self, run: &mut Run, request: &MemoryRequest, now: Instant) -> Done {
+        bounds::check(request)?;
+        let place = Place::of(run);
+        match request.op {
+            MemoryOp::Get => self.get(run, &place, request).await,
+            MemoryOp::Set | MemoryOp::Update | MemoryOp::Delete | MemoryOp::Add => {
+                self.write(run, &place, request, now).await.map(|()| Value::Null)
+            }
+            MemoryOp::List | MemoryOp::Last => self.list(run, &place, request).await,
+            MemoryOp::Search => self.search(run, &place, request).await,
+            MemoryOp::Count => self.count(run, &place, request).await,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+ALTER TABLE core_memory ALTER COLUMN key TYPE TEXT COLLATE "default";
