@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::machine::Machine;
 use crate::options::Engine;
 
 /// Everything of one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// When it began (RFC 3339, UTC).
     pub(crate) started_at: String,
@@ -25,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) skipped: Vec<String>,
     /// Why the run ended early, if it did.
     pub(crate) failure: Option<String>,
+    /// What was computed in the generator's own process.
+    pub(crate) computed: Vec<Computed>,
     /// The loads.
     pub(crate) loads: Vec<Load>,
     /// The starts.
@@ -140,6 +143,35 @@ impl Load {
     }
 }
 
+/// One way of computing something, in the generator's own process.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Computed {
+    /// What.
+    pub(crate) task: String,
+    /// Who.
+    pub(crate) by: &'static str,
+    /// Expressions evaluated in a run.
+    pub(crate) expressions: u64,
+    /// Processor time of each run, in ascending order, in milliseconds.
+    pub(crate) run_ms: Vec<f64>,
+    /// Expressions per second of processor time, by the median run.
+    pub(crate) per_second: f64,
+    /// How many times as fast as each other one that was measured with it.
+    pub(crate) against: Vec<(&'static str, f64)>,
+}
+
+impl Computed {
+    /// What the runs came to.
+    pub(crate) fn of(task: &str, by: &'static str, expressions: u64, runs: Vec<Duration>) -> Self {
+        let mut run_ms: Vec<f64> = runs.into_iter().map(|run| run.as_secs_f64() * 1e3).collect();
+        run_ms.sort_by(f64::total_cmp);
+        let median = run_ms.get(run_ms.len() / 2).copied().unwrap_or(f64::INFINITY);
+        #[expect(clippy::cast_precision_loss, reason = "no run has 2^53 expressions")]
+        let per_second = expressions as f64 * 1e3 / median.max(1e-6);
+        Self { task: task.to_owned(), by, expressions, run_ms, per_second, against: Vec::new() }
+    }
+}
+
 /// How long a start took, and what an idle server needs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Start {
@@ -180,6 +212,17 @@ impl Report {
         self.loads.iter().map(|load| load.errors).sum()
     }
 
+    /// Keeps what was computed in several ways, each compared with the others.
+    pub(crate) fn keep_computed(&mut self, computed: Vec<Computed>) {
+        let all: Vec<_> = computed.iter().map(|one| (one.by, one.per_second)).collect();
+        self.computed.extend(computed.into_iter().map(|mut one| {
+            let others = all.iter().filter(|(by, _)| *by != one.by);
+            one.against =
+                others.map(|&(by, per_second)| (by, one.per_second / per_second.max(1e-6))).collect();
+            one
+        }));
+    }
+
     /// Writes the JSON.
     pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)?;
@@ -192,16 +235,22 @@ impl Report {
     /// The tables.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
+        if !self.computed.is_empty() {
+            let rows: Vec<_> = self.computed.iter().map(computed_row).collect();
+            text = aligned(&COMPUTED_COLUMNS, &rows) + "\n";
+        }
         if !self.loads.is_empty() {
             text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
         }
         if !self.starts.is_empty() {
             let rows: Vec<_> = self.starts.iter().map(start_row).collect();
-            text = text + "\n" + &aligned(&START_COLUMNS, &rows);
+            text.push('\n');
+            text.push_str(&aligned(&START_COLUMNS, &rows));
         }
         if !self.suspended.is_empty() {
             let rows: Vec<_> = self.suspended.iter().map(suspended_row).collect();
-            text = text + "\n" + &aligned(&SUSPENDED_COLUMNS, &rows);
+            text.push('\n');
+            text.push_str(&aligned(&SUSPENDED_COLUMNS, &rows));
         }
         text
     }
@@ -221,6 +270,15 @@ const LOAD_COLUMNS: [&str; 13] = [
     "written/op",
     "wal/op",
     "rss MB",
+];
+const COMPUTED_COLUMNS: [&str; 7] = [
+    "computed",
+    "by",
+    "expressions/s",
+    "ns each",
+    "ms a run (median)",
+    "fastest..slowest",
+    "times as fast as",
 ];
 const START_COLUMNS: [&str; 5] =
     ["database", "start on", "ready ms (median)", "fastest..slowest", "idle rss MB"];
@@ -267,6 +325,21 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
         rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
     }
     rows
+}
+
+fn computed_row(row: &Computed) -> Vec<String> {
+    let at = |index: usize| row.run_ms.get(index).copied().unwrap_or_default();
+    let last = row.run_ms.len().saturating_sub(1);
+    let against: Vec<_> = row.against.iter().map(|(by, ratio)| format!("{by} {ratio:.2}")).collect();
+    vec![
+        row.task.clone(),
+        row.by.to_owned(),
+        short(row.per_second),
+        short(1e9 / row.per_second.max(1e-6)),
+        short(at(row.run_ms.len() / 2)),
+        format!("{}..{}", short(at(0)), short(at(last))),
+        against.join(", "),
+    ]
 }
 
 fn start_row(start: &Start) -> Vec<String> {
@@ -381,6 +454,22 @@ mod tests {
         assert!((floor.per_second - 0.5).abs() < 1e-9);
         assert_eq!(floor.p50.len(), 2);
         assert!(floor.p50.iter().all(|ratio| (ratio - 2.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn the_median_run_counts_and_each_is_compared_with_the_others() {
+        let runs = |millis: [u64; 3]| millis.map(Duration::from_millis).to_vec();
+        let mut report = Report::default();
+        report.keep_computed(vec![
+            Computed::of("program", "one", 1_000, runs([50, 5, 10])),
+            Computed::of("program", "other", 1_000, runs([20, 20, 20])),
+        ]);
+        let [one, other] = report.computed.as_slice() else { panic!("{report:?}") };
+        assert!((one.per_second - 100_000.0).abs() < 1e-6 && one.run_ms[0] < one.run_ms[2]);
+        assert!(matches!(one.against.as_slice(), [("other", ratio)] if (ratio - 2.0).abs() < 1e-9));
+        assert!(matches!(other.against.as_slice(), [("one", ratio)] if (ratio - 0.5).abs() < 1e-9));
+        let table = report.table();
+        assert!(table.lines().nth(1).unwrap().ends_with("other 2.00"), "{table}");
     }
 
     #[test]

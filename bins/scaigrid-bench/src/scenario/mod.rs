@@ -1,6 +1,8 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
 pub(crate) mod crowd;
+pub(crate) mod events;
+pub(crate) mod expressions;
 pub(crate) mod flows;
 pub(crate) mod host;
 pub(crate) mod reads;
@@ -12,12 +14,20 @@ pub(crate) mod writes;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::child::{Child, Plan};
 use crate::load::{self, Extent, Work};
 use crate::options::{Engine, Measure};
 use crate::probe::Probe;
 use crate::report::{Load, Report};
 use crate::scratch::Databases;
+
+/// What the server's answers are wrapped in.
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: T,
+}
 
 /// What every scenario works with.
 pub(crate) struct Bench<'a> {
