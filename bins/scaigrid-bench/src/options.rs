@@ -91,6 +91,10 @@ pub(crate) enum Scenario {
     SuspendedMemory,
     /// An event, and the flow that it starts.
     EventStart,
+    /// Three calls of a plugin, one after the other.
+    Effects,
+    /// A call of a plugin for each of many items.
+    FanOut,
     /// Expressions, in the generator's own process.
     Expressions,
 }
@@ -138,6 +142,9 @@ pub(crate) struct Measure {
     /// Rounds of the program whose expressions are counted [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
+    /// Items of a flow that fans out [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    items: Option<u32>,
     /// Tenants with settings and configurations of their own [default: 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: Option<u32>,
@@ -178,6 +185,11 @@ impl Measure {
     /// How many rounds a program goes that computes.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 5_000 } else { 100_000 })
+    }
+
+    /// How many items a flow fans out over.
+    pub(crate) fn items(&self) -> u32 {
+        self.items.unwrap_or(if self.quick { 200 } else { 1_000 })
     }
 
     /// How many tenants there are where many are asked for.

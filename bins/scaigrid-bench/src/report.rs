@@ -1,8 +1,9 @@
 //! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
 
+mod computed;
+
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -10,6 +11,8 @@ use serde::Serialize;
 use crate::load::{Outcome, Times};
 use crate::machine::Machine;
 use crate::options::Engine;
+
+pub(crate) use computed::Computed;
 
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
@@ -55,6 +58,8 @@ pub(crate) struct Load {
     pub(crate) first_error: Option<String>,
     /// Operations per second.
     pub(crate) per_second: f64,
+    /// What an operation consists of, where it is of many like parts.
+    pub(crate) parts: Option<Parts>,
     /// How long they took, in milliseconds.
     pub(crate) latency_ms: Vec<Times>,
     /// Processor time per operation, in microseconds.
@@ -71,6 +76,17 @@ pub(crate) struct Load {
     pub(crate) resident_bytes: u64,
     /// How this compares with its floor, which is a load of its own in the list.
     pub(crate) floor: Option<Comparison>,
+}
+
+/// The like parts of operations.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Parts {
+    /// What they are.
+    pub(crate) name: &'static str,
+    /// How many of them an operation has.
+    pub(crate) per_operation: u32,
+    /// How many there were per second.
+    pub(crate) per_second: f64,
 }
 
 /// Whose processor time an operation takes.
@@ -116,6 +132,7 @@ impl Load {
             errors,
             first_error,
             per_second: if operations == 0 { 0.0 } else { count / seconds },
+            parts: None,
             latency_ms: times,
             processor_us: ProcessorTime {
                 process: micros(after.process, before.process),
@@ -131,6 +148,12 @@ impl Load {
         }
     }
 
+    /// Says what its operations consist of.
+    pub(crate) fn consists_of(&mut self, name: &'static str, per_operation: u32) {
+        let per_second = self.per_second * f64::from(per_operation);
+        self.parts = Some(Parts { name, per_operation, per_second });
+    }
+
     /// Sets it in relation to its floor.
     pub(crate) fn compare(&mut self, floor: &Self) {
         let ratio = |own: f64, other: f64| if other > 0.0 { own / other } else { 0.0 };
@@ -140,35 +163,6 @@ impl Load {
             per_second: ratio(self.per_second, floor.per_second),
             p50: pairs.map(|(own, other)| ratio(own.p50, other.p50)).collect(),
         });
-    }
-}
-
-/// One way of computing something, in the generator's own process.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Computed {
-    /// What.
-    pub(crate) task: String,
-    /// Who.
-    pub(crate) by: &'static str,
-    /// Expressions evaluated in a run.
-    pub(crate) expressions: u64,
-    /// Processor time of each run, in ascending order, in milliseconds.
-    pub(crate) run_ms: Vec<f64>,
-    /// Expressions per second of processor time, by the median run.
-    pub(crate) per_second: f64,
-    /// How many times as fast as each other one that was measured with it.
-    pub(crate) against: Vec<(&'static str, f64)>,
-}
-
-impl Computed {
-    /// What the runs came to.
-    pub(crate) fn of(task: &str, by: &'static str, expressions: u64, runs: Vec<Duration>) -> Self {
-        let mut run_ms: Vec<f64> = runs.into_iter().map(|run| run.as_secs_f64() * 1e3).collect();
-        run_ms.sort_by(f64::total_cmp);
-        let median = run_ms.get(run_ms.len() / 2).copied().unwrap_or(f64::INFINITY);
-        #[expect(clippy::cast_precision_loss, reason = "no run has 2^53 expressions")]
-        let per_second = expressions as f64 * 1e3 / median.max(1e-6);
-        Self { task: task.to_owned(), by, expressions, run_ms, per_second, against: Vec::new() }
     }
 }
 
@@ -212,17 +206,6 @@ impl Report {
         self.loads.iter().map(|load| load.errors).sum()
     }
 
-    /// Keeps what was computed in several ways, each compared with the others.
-    pub(crate) fn keep_computed(&mut self, computed: Vec<Computed>) {
-        let all: Vec<_> = computed.iter().map(|one| (one.by, one.per_second)).collect();
-        self.computed.extend(computed.into_iter().map(|mut one| {
-            let others = all.iter().filter(|(by, _)| *by != one.by);
-            one.against =
-                others.map(|&(by, per_second)| (by, one.per_second / per_second.max(1e-6))).collect();
-            one
-        }));
-    }
-
     /// Writes the JSON.
     pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)?;
@@ -236,8 +219,8 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         if !self.computed.is_empty() {
-            let rows: Vec<_> = self.computed.iter().map(computed_row).collect();
-            text = aligned(&COMPUTED_COLUMNS, &rows) + "\n";
+            let rows: Vec<_> = self.computed.iter().map(Computed::row).collect();
+            text = aligned(&Computed::COLUMNS, &rows) + "\n";
         }
         if !self.loads.is_empty() {
             text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
@@ -270,15 +253,6 @@ const LOAD_COLUMNS: [&str; 13] = [
     "written/op",
     "wal/op",
     "rss MB",
-];
-const COMPUTED_COLUMNS: [&str; 7] = [
-    "computed",
-    "by",
-    "expressions/s",
-    "ns each",
-    "ms a run (median)",
-    "fastest..slowest",
-    "times as fast as",
 ];
 const START_COLUMNS: [&str; 5] =
     ["database", "start on", "ready ms (median)", "fastest..slowest", "idle rss MB"];
@@ -321,25 +295,18 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
         }
         rows.push(row);
     }
+    if let Some(Parts { name, per_operation, per_second }) = &load.parts {
+        rows.push(vec![
+            String::new(),
+            format!("  {per_operation} {name} each"),
+            String::new(),
+            short(*per_second),
+        ]);
+    }
     if let Some(error) = &load.first_error {
         rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
     }
     rows
-}
-
-fn computed_row(row: &Computed) -> Vec<String> {
-    let at = |index: usize| row.run_ms.get(index).copied().unwrap_or_default();
-    let last = row.run_ms.len().saturating_sub(1);
-    let against: Vec<_> = row.against.iter().map(|(by, ratio)| format!("{by} {ratio:.2}")).collect();
-    vec![
-        row.task.clone(),
-        row.by.to_owned(),
-        short(row.per_second),
-        short(1e9 / row.per_second.max(1e-6)),
-        short(at(row.run_ms.len() / 2)),
-        format!("{}..{}", short(at(0)), short(at(last))),
-        against.join(", "),
-    ]
 }
 
 fn start_row(start: &Start) -> Vec<String> {
@@ -457,19 +424,11 @@ mod tests {
     }
 
     #[test]
-    fn the_median_run_counts_and_each_is_compared_with_the_others() {
-        let runs = |millis: [u64; 3]| millis.map(Duration::from_millis).to_vec();
-        let mut report = Report::default();
-        report.keep_computed(vec![
-            Computed::of("program", "one", 1_000, runs([50, 5, 10])),
-            Computed::of("program", "other", 1_000, runs([20, 20, 20])),
-        ]);
-        let [one, other] = report.computed.as_slice() else { panic!("{report:?}") };
-        assert!((one.per_second - 100_000.0).abs() < 1e-6 && one.run_ms[0] < one.run_ms[2]);
-        assert!(matches!(one.against.as_slice(), [("other", ratio)] if (ratio - 2.0).abs() < 1e-9));
-        assert!(matches!(other.against.as_slice(), [("one", ratio)] if (ratio - 0.5).abs() < 1e-9));
-        let table = report.table();
-        assert!(table.lines().nth(1).unwrap().ends_with("other 2.00"), "{table}");
+    fn parts_are_told_per_second() {
+        let mut own = load(100, 1.0);
+        own.consists_of("calls", 3);
+        let rows = load_rows(&own);
+        assert_eq!(rows.last().unwrap().join("|"), "|  3 calls each||150");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
-use crate::scenario::{Bench, events, expressions, flows, reads, startup, suspended, tenants};
+use crate::scenario::{Bench, effects, events, expressions, flows, reads, startup, suspended, tenants};
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
@@ -91,6 +91,8 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         Scenario::ModuleList,
         Scenario::ModuleGet,
         Scenario::EventStart,
+        Scenario::Effects,
+        Scenario::FanOut,
     ];
     if shared.iter().any(|&scenario| bench.options.wants(scenario)) {
         let place = bench.databases.fresh(engine).await?;
@@ -99,7 +101,8 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
             flows::measure(bench, engine, &host, &place, Program::Approval).await?;
             flows::measure(bench, engine, &host, &place, Program::Expense).await?;
             reads::measure(bench, engine, &host, &place).await?;
-            events::measure(bench, engine, &host, &place).await
+            events::measure(bench, engine, &host, &place).await?;
+            effects::measure(bench, engine, &host, &place).await
         };
         let measured = measured.await;
         // What the server said is worth more than what its client noticed.

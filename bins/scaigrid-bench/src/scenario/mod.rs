@@ -1,6 +1,7 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
 pub(crate) mod crowd;
+pub(crate) mod effects;
 pub(crate) mod events;
 pub(crate) mod expressions;
 pub(crate) mod flows;
@@ -82,12 +83,22 @@ async fn floor(
     arguments: &[&str],
     variables: Vec<(&'static str, String)>,
 ) -> anyhow::Result<Child> {
+    bare(folder, arguments, variables, "floor.log").await
+}
+
+/// Starts this program as one of its bare programs.
+async fn bare(
+    folder: &Path,
+    arguments: &[&str],
+    variables: Vec<(&'static str, String)>,
+    log: &str,
+) -> anyhow::Result<Child> {
     Child::start(&Plan {
         program: std::env::current_exe()?,
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         variables,
         folder: folder.to_owned(),
-        log: folder.join("floor.log"),
+        log: folder.join(log),
     })
     .await
 }
