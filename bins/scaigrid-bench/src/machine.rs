@@ -9,7 +9,7 @@ use diesel_async::AsyncConnection as _;
 use serde::Serialize;
 
 /// The machine and the versions.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Machine {
     /// Processors that the generator may use.
     pub(crate) processors: usize,

@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod scenario;
 mod scratch;
+mod stub;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match Line::parse() {
         Line { command: Some(Command::FloorHttp(arguments)), .. } => floor::http::serve(&arguments),
         Line { command: Some(Command::FloorCommit(arguments)), .. } => floor::commit::serve(&arguments),
+        Line { command: Some(Command::Stub), .. } => stub::serve(),
         Line { command: None, measure } => run::main(&measure),
     };
     match outcome {

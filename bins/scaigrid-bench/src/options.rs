@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
     FloorCommit(FloorCommit),
+    /// Answer every call of a plugin with its arguments, and do nothing else
+    Stub,
 }
 
 /// What `floor-http` takes.
@@ -50,6 +53,15 @@ pub(crate) struct FloorCommit {
     /// A commit for each request, instead of one for all that wait
     #[arg(long)]
     pub(crate) apart: bool,
+    /// Calls of the stub that a flow makes, each between two commits
+    #[arg(long, default_value_t = 0, requires = "stub")]
+    pub(crate) calls: u32,
+    /// How many of them at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) at_once: u16,
+    /// Where the stub listens
+    #[arg(long)]
+    pub(crate) stub: Option<SocketAddr>,
 }
 
 /// A group of measurements.
@@ -77,6 +89,14 @@ pub(crate) enum Scenario {
     ConfigPut,
     /// Memory with many suspended executions.
     SuspendedMemory,
+    /// An event, and the flow that it starts.
+    EventStart,
+    /// Three calls of a plugin, one after the other.
+    Effects,
+    /// A call of a plugin for each of many items.
+    FanOut,
+    /// Expressions, in the generator's own process.
+    Expressions,
 }
 
 /// A database that the server runs on.
@@ -119,6 +139,12 @@ pub(crate) struct Measure {
     /// Suspended executions whose memory is measured [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     suspended: Option<u32>,
+    /// Rounds of the program whose expressions are counted [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: Option<u32>,
+    /// Items of a flow that fans out [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    items: Option<u32>,
     /// Tenants with settings and configurations of their own [default: 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: Option<u32>,
@@ -156,6 +182,16 @@ impl Measure {
         self.suspended.unwrap_or(if self.quick { 2_000 } else { 100_000 })
     }
 
+    /// How many rounds a program goes that computes.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 5_000 } else { 100_000 })
+    }
+
+    /// How many items a flow fans out over.
+    pub(crate) fn items(&self) -> u32 {
+        self.items.unwrap_or(if self.quick { 200 } else { 1_000 })
+    }
+
     /// How many tenants there are where many are asked for.
     pub(crate) fn tenants(&self) -> u32 {
         self.tenants.unwrap_or(if self.quick { 500 } else { 10_000 })
@@ -169,6 +205,11 @@ impl Measure {
     /// How long a server is left alone before its idle memory is read.
     pub(crate) fn rest(&self) -> Duration {
         Duration::from_secs(if self.quick { 1 } else { 5 })
+    }
+
+    /// Whether anything was asked for that a server does.
+    pub(crate) fn wants_server(&self) -> bool {
+        self.only.is_empty() || self.only.iter().any(|&scenario| scenario != Scenario::Expressions)
     }
 
     /// Whether a scenario was asked for.
@@ -194,6 +235,14 @@ mod tests {
         assert_eq!(line.measure.only, [Scenario::CoreGet, Scenario::Startup]);
         assert_eq!(line.measure.clients, [2, 4]);
         assert!(!line.measure.wants(Scenario::ModuleList));
+        assert!(line.measure.wants_server());
         assert!(Line::try_parse_from(["bench", "--clients", "0"]).is_err());
+    }
+
+    #[test]
+    fn expressions_need_no_server() {
+        let line = Line::try_parse_from(["bench", "--only", "expressions"]).unwrap();
+        assert!(!line.measure.wants_server());
+        assert!(Line::try_parse_from(["bench"]).unwrap().measure.wants_server());
     }
 }

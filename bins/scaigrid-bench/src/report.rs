@@ -1,5 +1,7 @@
 //! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
 
+mod computed;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -10,8 +12,10 @@ use crate::load::{Outcome, Times};
 use crate::machine::Machine;
 use crate::options::Engine;
 
+pub(crate) use computed::Computed;
+
 /// Everything of one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// When it began (RFC 3339, UTC).
     pub(crate) started_at: String,
@@ -25,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) skipped: Vec<String>,
     /// Why the run ended early, if it did.
     pub(crate) failure: Option<String>,
+    /// What was computed in the generator's own process.
+    pub(crate) computed: Vec<Computed>,
     /// The loads.
     pub(crate) loads: Vec<Load>,
     /// The starts.
@@ -52,6 +58,8 @@ pub(crate) struct Load {
     pub(crate) first_error: Option<String>,
     /// Operations per second.
     pub(crate) per_second: f64,
+    /// What an operation consists of, where it is of many like parts.
+    pub(crate) parts: Option<Parts>,
     /// How long they took, in milliseconds.
     pub(crate) latency_ms: Vec<Times>,
     /// Processor time per operation, in microseconds.
@@ -68,6 +76,17 @@ pub(crate) struct Load {
     pub(crate) resident_bytes: u64,
     /// How this compares with its floor, which is a load of its own in the list.
     pub(crate) floor: Option<Comparison>,
+}
+
+/// The like parts of operations.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Parts {
+    /// What they are.
+    pub(crate) name: &'static str,
+    /// How many of them an operation has.
+    pub(crate) per_operation: u32,
+    /// How many there were per second.
+    pub(crate) per_second: f64,
 }
 
 /// Whose processor time an operation takes.
@@ -113,6 +132,7 @@ impl Load {
             errors,
             first_error,
             per_second: if operations == 0 { 0.0 } else { count / seconds },
+            parts: None,
             latency_ms: times,
             processor_us: ProcessorTime {
                 process: micros(after.process, before.process),
@@ -126,6 +146,12 @@ impl Load {
             resident_bytes: after.resident,
             floor: None,
         }
+    }
+
+    /// Says what its operations consist of.
+    pub(crate) fn consists_of(&mut self, name: &'static str, per_operation: u32) {
+        let per_second = self.per_second * f64::from(per_operation);
+        self.parts = Some(Parts { name, per_operation, per_second });
     }
 
     /// Sets it in relation to its floor.
@@ -192,16 +218,22 @@ impl Report {
     /// The tables.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
+        if !self.computed.is_empty() {
+            let rows: Vec<_> = self.computed.iter().map(Computed::row).collect();
+            text = aligned(&Computed::COLUMNS, &rows) + "\n";
+        }
         if !self.loads.is_empty() {
             text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
         }
         if !self.starts.is_empty() {
             let rows: Vec<_> = self.starts.iter().map(start_row).collect();
-            text = text + "\n" + &aligned(&START_COLUMNS, &rows);
+            text.push('\n');
+            text.push_str(&aligned(&START_COLUMNS, &rows));
         }
         if !self.suspended.is_empty() {
             let rows: Vec<_> = self.suspended.iter().map(suspended_row).collect();
-            text = text + "\n" + &aligned(&SUSPENDED_COLUMNS, &rows);
+            text.push('\n');
+            text.push_str(&aligned(&SUSPENDED_COLUMNS, &rows));
         }
         text
     }
@@ -262,6 +294,14 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
             ]);
         }
         rows.push(row);
+    }
+    if let Some(Parts { name, per_operation, per_second }) = &load.parts {
+        rows.push(vec![
+            String::new(),
+            format!("  {per_operation} {name} each"),
+            String::new(),
+            short(*per_second),
+        ]);
     }
     if let Some(error) = &load.first_error {
         rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
@@ -381,6 +421,14 @@ mod tests {
         assert!((floor.per_second - 0.5).abs() < 1e-9);
         assert_eq!(floor.p50.len(), 2);
         assert!(floor.p50.iter().all(|ratio| (ratio - 2.0).abs() < 1e-9));
+    }
+
+    #[test]
+    fn parts_are_told_per_second() {
+        let mut own = load(100, 1.0);
+        own.consists_of("calls", 3);
+        let rows = load_rows(&own);
+        assert_eq!(rows.last().unwrap().join("|"), "|  3 calls each||150");
     }
 
     #[test]

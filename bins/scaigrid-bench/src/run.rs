@@ -15,7 +15,7 @@ use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
-use crate::scenario::{Bench, flows, reads, startup, suspended, tenants};
+use crate::scenario::{Bench, effects, events, expressions, flows, reads, startup, suspended, tenants};
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
@@ -49,6 +49,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         busy_before,
         skipped,
         failure: None,
+        computed: Vec::new(),
         loads: Vec::new(),
         starts: Vec::new(),
         suspended: Vec::new(),
@@ -73,6 +74,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
 }
 
 async fn measure(bench: &Bench<'_>, engines: &[Engine]) -> anyhow::Result<()> {
+    expressions::measure(bench).await?;
     for &engine in engines {
         on(bench, engine).await.with_context(|| format!("on {}", engine.name()))?;
     }
@@ -88,6 +90,9 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         Scenario::CoreList,
         Scenario::ModuleList,
         Scenario::ModuleGet,
+        Scenario::EventStart,
+        Scenario::Effects,
+        Scenario::FanOut,
     ];
     if shared.iter().any(|&scenario| bench.options.wants(scenario)) {
         let place = bench.databases.fresh(engine).await?;
@@ -95,7 +100,9 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         let measured = async {
             flows::measure(bench, engine, &host, &place, Program::Approval).await?;
             flows::measure(bench, engine, &host, &place, Program::Expense).await?;
-            reads::measure(bench, engine, &host, &place).await
+            reads::measure(bench, engine, &host, &place).await?;
+            events::measure(bench, engine, &host, &place).await?;
+            effects::measure(bench, engine, &host, &place).await
         };
         let measured = measured.await;
         // What the server said is worth more than what its client noticed.
@@ -108,11 +115,17 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
 
 fn program(options: &Measure) -> anyhow::Result<PathBuf> {
     let server = &options.server;
+    if !options.wants_server() {
+        return Ok(server.clone());
+    }
     server.canonicalize().with_context(|| format!("no server's program at {}", server.display()))
 }
 
 /// The databases to measure on, and what is left out.
 fn engines(options: &Measure) -> anyhow::Result<(Vec<Engine>, Vec<String>)> {
+    if !options.wants_server() {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let named = !options.databases.is_empty();
     let mut engines = if named { options.databases.clone() } else { vec![Engine::Sqlite, Engine::Postgres] };
     let mut skipped = Vec::new();

@@ -1,11 +1,14 @@
 //! A bare program that makes durable inserts of every request's body, in commits that many requests share, or each has to
-//! itself.
+//! itself. Beside `/commit` it has `/flow`, which commits and calls as often as a flow does.
 
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary};
@@ -13,6 +16,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::flow::{self, Flow};
 use crate::options::FloorCommit;
 
 /// Bodies in one commit at most.
@@ -36,6 +40,18 @@ struct Amount {
     rows: usize,
 }
 
+/// Where bodies wait for their commit.
+pub(super) struct Queue(mpsc::Sender<Waiting>);
+
+impl Queue {
+    /// Stores a body durably.
+    pub(super) async fn commit(&self, body: Bytes) -> anyhow::Result<()> {
+        let (done, told) = oneshot::channel();
+        ensure!(self.0.send(Waiting { body, done }).await.is_ok(), "nobody commits any more");
+        told.await.context("a commit failed")
+    }
+}
+
 /// A body that waits for its commit, and who is told of it.
 struct Waiting {
     body: Bytes,
@@ -47,26 +63,37 @@ pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
     let (queue, waiting) = mpsc::channel(QUEUE);
     let amount =
         Amount { requests: if arguments.apart { 1 } else { BATCH }, rows: usize::from(arguments.rows) };
-    let queue = web::Data::new(queue);
+    let queue = web::Data::new(Queue(queue));
+    let (calls, at_once) = (arguments.calls, usize::from(arguments.at_once));
+    let stub = arguments.stub.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     actix_web::rt::System::new().block_on(async move {
         match arguments.database.strip_prefix("sqlite://") {
             Some(path) => commit_to_sqlite(path, amount, waiting)?,
             None => commit_to_postgres(&arguments.database, arguments.committers, amount, waiting).await?,
         }
-        let server =
-            HttpServer::new(move || App::new().app_data(queue.clone()).default_service(web::to(store)))
-                .shutdown_timeout(1)
-                .bind("127.0.0.1:0")?;
+        let server = HttpServer::new(move || {
+            let flow = Flow { calls, at_once, stub, idle: Rc::new(RefCell::default()) };
+            App::new()
+                .app_data(queue.clone())
+                .app_data(web::Data::new(flow))
+                .route("/flow", web::post().to(flow::run))
+                .default_service(web::to(store))
+        });
+        let server = server.shutdown_timeout(1).bind("127.0.0.1:0")?;
         super::announce(&server.addrs())?;
         server.run().await.context("the server failed")
     })
 }
 
-async fn store(queue: web::Data<mpsc::Sender<Waiting>>, body: Bytes) -> HttpResponse {
-    let (done, told) = oneshot::channel();
-    if queue.send(Waiting { body, done }).await.is_err() || told.await.is_err() {
-        return HttpResponse::ServiceUnavailable().finish();
+async fn store(queue: web::Data<Queue>, body: Bytes) -> HttpResponse {
+    match queue.commit(body).await {
+        Ok(()) => stored(),
+        Err(_) => HttpResponse::ServiceUnavailable().finish(),
     }
+}
+
+/// The answer when all is durable.
+pub(super) fn stored() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(r#"{"status":"ok"}"#)
 }
 

@@ -4,10 +4,11 @@
 //! server uses for durability. They know no tenants, no authentication and no flows.
 
 pub(crate) mod commit;
+mod flow;
 pub(crate) mod http;
 
 /// Binds a free port of the loopback address, and prints it as the server does.
-fn announce(addresses: &[std::net::SocketAddr]) -> anyhow::Result<()> {
+pub(crate) fn announce(addresses: &[std::net::SocketAddr]) -> anyhow::Result<()> {
     let address = addresses.first().ok_or_else(|| anyhow::anyhow!("no address"))?;
     println!("listening on http://{address}");
     Ok(())

@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
-use super::Bench;
 use super::host::{Host, connections};
+use super::{Bench, Envelope};
 use crate::client::{Connection, Target, put};
 use crate::load::{Laps, Work};
 use crate::options::{Engine, Scenario};
@@ -68,11 +68,6 @@ impl Program {
             }
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Envelope<T> {
-    data: T,
 }
 
 #[derive(Deserialize)]

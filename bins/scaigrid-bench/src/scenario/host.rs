@@ -37,6 +37,8 @@ impl Host {
                 ("SCAIGRID_DATABASE_URL", place.url.clone()),
                 ("SCAIGRID_RATE_LIMITS", "off".to_owned()),
                 ("SCAIGRID_LOG", "warn".to_owned()),
+                // Where the stub is that plugins are measured with.
+                ("SCAIGRID_EGRESS_ALLOW", "127.0.0.1".to_owned()),
             ],
             folder: folder.to_owned(),
             log: folder.join("server.log"),
@@ -108,7 +110,8 @@ impl Host {
         Ok(answer["data"].take())
     }
 
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// What a path answers the admin who posts there.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let mut request = Vec::new();
         self.target.post(&mut request, path, &serde_json::to_vec(body)?);
         let mut connection = Connection::open(self.target.address).await?;

@@ -1,6 +1,9 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
 pub(crate) mod crowd;
+pub(crate) mod effects;
+pub(crate) mod events;
+pub(crate) mod expressions;
 pub(crate) mod flows;
 pub(crate) mod host;
 pub(crate) mod reads;
@@ -12,12 +15,20 @@ pub(crate) mod writes;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::child::{Child, Plan};
 use crate::load::{self, Extent, Work};
 use crate::options::{Engine, Measure};
 use crate::probe::Probe;
 use crate::report::{Load, Report};
 use crate::scratch::Databases;
+
+/// What the server's answers are wrapped in.
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: T,
+}
 
 /// What every scenario works with.
 pub(crate) struct Bench<'a> {
@@ -72,12 +83,22 @@ async fn floor(
     arguments: &[&str],
     variables: Vec<(&'static str, String)>,
 ) -> anyhow::Result<Child> {
+    bare(folder, arguments, variables, "floor.log").await
+}
+
+/// Starts this program as one of its bare programs.
+async fn bare(
+    folder: &Path,
+    arguments: &[&str],
+    variables: Vec<(&'static str, String)>,
+    log: &str,
+) -> anyhow::Result<Child> {
     Child::start(&Plan {
         program: std::env::current_exe()?,
         arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         variables,
         folder: folder.to_owned(),
-        log: folder.join("floor.log"),
+        log: folder.join(log),
     })
     .await
 }
