@@ -63,6 +63,7 @@ impl OnMachine {
                 trigger: Value::Null,
                 started_at: 0,
             },
+            debug: false,
             env: empty(),
         }
     }
