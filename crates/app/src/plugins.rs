@@ -42,7 +42,6 @@ pub struct PluginChanges {
     /// Where it is.
     pub endpoint: Option<Endpoint>,
     /// What it is shown, as it was written; `Some(None)` is nothing.
-    #[expect(clippy::option_option, reason = "left out keeps it, null takes it away")]
     pub credentials: Option<Option<Value>>,
     /// What it offers, as it was written.
     pub manifest: Option<Value>,

@@ -54,8 +54,8 @@ impl PluginRow {
             None => None,
             Some(credentials) => {
                 let sealer = data_keys::sealer(tx, scope, vault, registration.updated_at).await?;
-                let sealed = sealer.seal(&sealing_place(plugin), &credentials.reveal());
-                Some(sealed.map_err(|error| Error::Setup(error.to_string()))?)
+                let text = sealer.seal(&sealing_place(plugin), &credentials.reveal());
+                Some(text.map_err(|error| Error::Setup(error.to_string()))?)
             }
         };
         Ok(Self {

@@ -69,10 +69,10 @@ fn a_registration_is_kept_changed_and_removed(place: &Place) {
     assert_eq!(actions(&admin)[0], "plugin.create");
     let mut manifest = Plugin::manifest();
     manifest["methods"][0]["description"] = "Says it again".into();
-    let changes = json!({"manifest": manifest, "credentials": {"type": "header", "name": "X-Api-Key", "value": "other"}});
-    let stale = admin.put(ONE, &changes).header("If-Match", "\"r7\"");
+    let wanted = json!({"manifest": manifest, "credentials": {"type": "header", "name": "X-Api-Key", "value": "other"}});
+    let stale = admin.put(ONE, &wanted).header("If-Match", "\"r7\"");
     stale.refused(412, "PRECONDITION_FAILED");
-    let changed = admin.put(ONE, &changes).header("If-Match", got.header("etag").unwrap()).answer(200).data();
+    let changed = admin.put(ONE, &wanted).header("If-Match", got.header("etag").unwrap()).answer(200).data();
     assert_ne!(changed["methods"][0]["pin"], echo["pin"]);
     assert_eq!(changed["methods"][1]["pin"], made["methods"][1]["pin"]);
     assert_eq!(changed["credentials"], json!({"type": "header", "name": "x-api-key", "value": "***"}));

@@ -258,10 +258,10 @@ impl App {
             }
         };
         let now = self.now();
-        let Some((code, message, refusal)) = refusal else {
+        let Some((name, message, refusal)) = refusal else {
             return Ok((core.apply(Action::Started, now)?.0, None));
         };
-        let (core, transition) = core.fail(LastError { code: code.into(), message, at: now })?;
+        let (core, transition) = core.fail(LastError { code: name.into(), message, at: now })?;
         debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
         Ok((core, Some(refusal)))
     }

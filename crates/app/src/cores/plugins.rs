@@ -16,7 +16,6 @@ const ATTEMPTS: u32 = 10;
 #[derive(Debug, Clone, Default)]
 pub struct InstalledChanges {
     /// The plugin in the registry; `Some(None)` is the one that the program declares.
-    #[expect(clippy::option_option, reason = "left out keeps it, null takes it away")]
     pub plugin: Option<Option<PluginName>>,
     /// What goes with each call.
     pub config: Option<Map<String, Value>>,

@@ -195,7 +195,7 @@ async fn hung_up(plugin: &Plugin, count: usize) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{} of {count} connections were closed", plugin.hung_up());
+    assert_eq!(plugin.hung_up(), count, "connections that were closed");
 }
 
 #[tokio::test]
@@ -384,7 +384,7 @@ async fn the_configuration_fills_in_what_a_call_leaves_out() {
     let value =
         plugins.call(scope, &room.core, std::slice::from_ref(&declared), &request, "k2").await.unwrap();
     assert_eq!(value.to_json(), json!({"sum": 3}));
-    let lacking = plugins.lacking(scope, &room.core, &[declared.clone()]).await.unwrap();
+    let lacking = plugins.lacking(scope, &room.core, std::slice::from_ref(&declared)).await.unwrap();
     assert_eq!(lacking, scaigrid_engine::plugins::Lacking::default());
     let other = PluginDecl { plugin: "none".into(), alias: "x".into(), ..declared.clone() };
     let optional = PluginDecl { required: false, alias: "y".into(), ..other.clone() };

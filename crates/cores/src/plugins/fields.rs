@@ -31,7 +31,7 @@ impl Problems {
 
 /// An object, of which fields are taken one after the other; what is left is unknown.
 pub(super) struct Fields<'p> {
-    fields: Map<String, Value>,
+    left: Map<String, Value>,
     at: String,
     problems: &'p mut Problems,
 }
@@ -44,7 +44,7 @@ impl<'p> Fields<'p> {
             problems.note(at, "must be an object");
             return None;
         };
-        Some(Self { fields, at, problems })
+        Some(Self { left: fields, at, problems })
     }
 
     pub(super) fn path(&self, name: &str) -> String {
@@ -62,7 +62,7 @@ impl<'p> Fields<'p> {
 
     /// A field that may be left out; null is the same.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.fields.remove(name).filter(|value| !value.is_null())
+        self.left.remove(name).filter(|value| !value.is_null())
     }
 
     /// A text that may be left out.
@@ -82,7 +82,7 @@ impl<'p> Fields<'p> {
 
     /// A text that must be there.
     pub(super) fn required_text(&mut self, name: &str, most: usize) -> Option<String> {
-        if self.fields.get(name).is_none_or(Value::is_null) {
+        if self.left.get(name).is_none_or(Value::is_null) {
             self.note(name, "is required");
             return None;
         }
@@ -126,7 +126,7 @@ impl<'p> Fields<'p> {
 
     /// Notes every field that nobody has taken.
     pub(super) fn done(self) {
-        for name in self.fields.keys() {
+        for name in self.left.keys() {
             let shown: String = name.chars().take(100).collect();
             let path = if self.at.is_empty() { shown } else { format!("{}.{shown}", self.at) };
             self.problems.note(path, "is not known");

@@ -38,12 +38,12 @@ impl InstalledPlugin {
     fn read(written: Value, at: &str, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(written, at, problems)?;
         let alias = fields.required_text("alias", 200);
-        let alias = alias.and_then(|alias| match Name::parse(&alias) {
-            Ok(alias) => Some(alias),
-            Err(_) => {
+        let alias = alias.and_then(|alias| {
+            let parsed = Name::parse(&alias).ok();
+            if parsed.is_none() {
                 fields.note("alias", "must be a name");
-                None
             }
+            parsed
         });
         let plugin = fields.maybe::<PluginName>("plugin");
         let config = match fields.take("config") {

@@ -92,12 +92,11 @@ impl Method {
         let name = fields.required::<MethodName>("name");
         let description = fields.text("description", Self::MAX_DESCRIPTION).unwrap_or_default();
         let effect = fields.required::<EffectClass>("effect");
-        let input_schema = match fields.take("input_schema") {
-            Some(schema) => self::schema(schema, "input_schema", &mut fields),
-            None => {
-                fields.note("input_schema", "is required");
-                None
-            }
+        let input_schema = if let Some(schema) = fields.take("input_schema") {
+            self::schema(schema, "input_schema", &mut fields)
+        } else {
+            fields.note("input_schema", "is required");
+            None
         };
         let output_schema = fields.take("output_schema");
         let output_schema = output_schema.map(|schema| self::schema(schema, "output_schema", &mut fields));

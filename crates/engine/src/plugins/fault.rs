@@ -76,7 +76,7 @@ impl CallError {
     pub(super) fn masked(mut self, masked: &Masked) -> Self {
         self.failure.message = masked.text(&self.failure.message).into();
         for detail in &mut self.failure.details {
-            detail.found = masked.text(&detail.found).into();
+            detail.found = masked.text(&detail.found);
         }
         self
     }

@@ -136,7 +136,7 @@ fn findings(validator: &Validator, value: &Value) -> Vec<TypeError> {
         let expected = keyword.rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap_or_default();
         let found = kind(value.pointer(&path).unwrap_or(&Value::Null));
         let told = told_by(expected, &error);
-        TypeError { path: path.into(), expected: told.into(), found: found.into() }
+        TypeError { path, expected: told, found: found.into() }
     };
     validator.iter_errors(value).take(MAX_DETAILS).map(finding).collect()
 }

@@ -242,22 +242,19 @@ fn not_greeted(error: &ClientInitializeError) -> Fault {
 fn method(tool: Tool) -> Result<Method, String> {
     let name = tool.name.parse::<MethodName>().map_err(|error| format!("its name {error}"))?;
     let own = |key: &str| tool.meta.as_ref().and_then(|meta| meta.0.get(key)?.as_str());
-    let (effect, query_method) = match own(EFFECT) {
-        Some(said) => {
-            let effect = said.parse::<EffectClass>().map_err(|error| format!("its {EFFECT} {error}"))?;
-            let query = own(QUERY_METHOD).map(str::parse::<MethodName>).transpose();
-            let query = query.map_err(|error| format!("its {QUERY_METHOD} {error}"))?;
-            if (effect == EffectClass::Queryable) != query.is_some() {
-                return Err(format!("its {QUERY_METHOD} is for the effect queryable, which needs it"));
-            }
-            (effect, query)
+    let (effect, query_method) = if let Some(said) = own(EFFECT) {
+        let effect = said.parse::<EffectClass>().map_err(|error| format!("its {EFFECT} {error}"))?;
+        let query = own(QUERY_METHOD).map(str::parse::<MethodName>).transpose();
+        let query = query.map_err(|error| format!("its {QUERY_METHOD} {error}"))?;
+        if (effect == EffectClass::Queryable) != query.is_some() {
+            return Err(format!("its {QUERY_METHOD} is for the effect queryable, which needs it"));
         }
-        None => {
-            let hints = tool.annotations.as_ref();
-            let reads = hints.and_then(|hints| hints.read_only_hint).unwrap_or_default();
-            let repeats = hints.and_then(|hints| hints.idempotent_hint).unwrap_or_default();
-            (if reads || repeats { EffectClass::Idempotent } else { EffectClass::Unsafe }, None)
-        }
+        (effect, query)
+    } else {
+        let hints = tool.annotations.as_ref();
+        let reads = hints.and_then(|hints| hints.read_only_hint).unwrap_or_default();
+        let repeats = hints.and_then(|hints| hints.idempotent_hint).unwrap_or_default();
+        (if reads || repeats { EffectClass::Idempotent } else { EffectClass::Unsafe }, None)
     };
     let input_schema = Value::Object((*tool.input_schema).clone());
     let output_schema = tool.output_schema.as_deref().cloned().map(Value::Object);

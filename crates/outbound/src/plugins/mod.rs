@@ -186,12 +186,11 @@ fn shorten(text: &str) -> String {
 /// How long the plugin wants to be left alone (RFC 9110 section 10.2.3): seconds, or a date, seen from the answer's own.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
-    let wait = match text(RETRY_AFTER)?.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = |name| text(name).and_then(|text| httpdate::parse_http_date(text).ok());
-            date(RETRY_AFTER)?.duration_since(date(DATE)?).unwrap_or_default()
-        }
+    let wait = if let Ok(seconds) = text(RETRY_AFTER)?.parse::<u64>() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = |name| text(name).and_then(|text| httpdate::parse_http_date(text).ok());
+        date(RETRY_AFTER)?.duration_since(date(DATE)?).unwrap_or_default()
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

@@ -306,12 +306,12 @@ fn plainly_written(parameter: &Value, place: Place) -> bool {
 
 /// The schema of what is written as JSON.
 fn json_schema(content: Option<&Value>) -> Option<&Value> {
+    const ANYTHING: &Value = &Value::Bool(true);
     let content = content?.as_object()?;
     let is_json = |kind: &str| {
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
     };
-    const ANYTHING: &Value = &Value::Bool(true);
     let media = content.iter().find(|(kind, _)| is_json(kind)).map(|(_, media)| media)?;
     Some(media.get("schema").unwrap_or(ANYTHING))
 }
