@@ -3,10 +3,10 @@
 //! The system's message says who speaks and which rules hold, the user's what is to be done. A part that is absent
 //! leaves no trace.
 //!
-//! - system: the role's `system_context`; `You are NAME. PERSONA`; `Speak LANGUAGES.`; `# Rules` with the constraints of the
-//!   module and then of the block, each as a line beginning with `Never:`, `Always:` or `Prefer:`.
-//! - user: `# Goal`, `# Guidance`, `# Context` (JSON), `# Examples` (`Input:` and `Output:` in JSON, in turn), `# Input` (JSON), `# Output`
-//!   (what the answer must look like, with its JSON Schema).
+//! - system: the role's `system_context`; `You are NAME. PERSONA`; `Speak LANGUAGES.`; `# Rules` with the constraints of
+//!   the module and then of the block, each as a line beginning with `Never:`, `Always:` or `Prefer:`.
+//! - user: `# Goal`, `# Guidance`, `# Context` (JSON), `# Examples` (`Input:` and `Output:` in JSON, in turn), `# Input`
+//!   (JSON), `# Output` (what the answer must look like, with its JSON Schema).
 
 use std::fmt::Write as _;
 use std::sync::Arc;

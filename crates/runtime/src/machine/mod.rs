@@ -1,10 +1,10 @@
 //! The machine: one execution of one flow, as a value.
 //!
 //! The state is a set of fibers, each a stack of frames; positions are numbers into the [`Program`]. A fiber runs
-//! until it wants an effect; a `foreach` with concurrency has a fiber for each iteration under way, a `parallel` one for
-//! each branch. Timers of bounded blocks, asynchronous calls and what `await_responses` joins are open beside the fibers. Which fiber
-//! runs, and when an outcome takes effect, is decided by the state alone, so the same deliveries in the same
-//! order give the same state, however much fuel each call had:
+//! until it wants an effect; a `foreach` with concurrency has a fiber for each iteration under way, a `parallel`
+//! one for each branch. Timers of bounded blocks, asynchronous calls and what `await_responses` joins are open
+//! beside the fibers. Which fiber runs, and when an outcome takes effect, is decided by the state alone, so the
+//! same deliveries in the same order give the same state, however much fuel each call had:
 //!
 //! - the runnable fiber with the lowest number runs;
 //! - while an inside effect is open nothing else runs (so there is at most one);
