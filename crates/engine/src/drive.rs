@@ -16,7 +16,7 @@ use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{EffectKind, End, Failure, Machine, Outcome, Program, Step};
+use scaigrid_runtime::{Effect, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
 use tokio::sync::mpsc;
@@ -150,6 +150,7 @@ impl Engine {
     /// Runs an execution until it waits or has ended, and makes that durable.
     pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
         let mut durable_at = Instant::now();
+        let mut half_an_update = false;
         loop {
             let mut fuel = FUEL;
             let step = run.machine.advance(&run.program, &mut fuel);
@@ -157,6 +158,7 @@ impl Engine {
             let spent = step == Step::OutOfFuel;
             match step {
                 Step::Effects(effects) => {
+                    half_an_update = effects.last().is_some_and(reads_for_update);
                     for effect in effects {
                         self.perform(run, effect).await?;
                     }
@@ -176,10 +178,11 @@ impl Engine {
                 }
             }
             let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
-            if run.done.entries.len() >= ENTRIES_AT_MOST
+            let due = run.done.entries.len() >= ENTRIES_AT_MOST
                 || durable_at.elapsed() >= UNSEEN_AT_MOST
-                || (!waited_for && spent)
-            {
+                || (!waited_for && spent);
+            // A commit forgets which versions were read: both halves of an update belong into the same one.
+            if due && !half_an_update {
                 let status = self.may_go_on(run).await?;
                 match self.commit(run, status).await? {
                     Committed::Yes if status == ExecutionStatus::Running => {}
@@ -311,6 +314,11 @@ impl Engine {
         self.0.work.notify_one();
         self.0.bus.publish(scaigrid_bus::Signal::WorkWaits);
     }
+}
+
+/// Whether an effect is the first half of an update.
+fn reads_for_update(effect: &Effect) -> bool {
+    matches!(&effect.kind, EffectKind::Memory(request) if request.for_update)
 }
 
 fn change(run: &Run, progress: Progress) -> Change {
