@@ -96,7 +96,15 @@ impl Home {
             Place::Directory(directory) => directory.close().unwrap(),
             Place::Schema { server, name } => {
                 let mut admin = AsyncPgConnection::establish(&server).await.unwrap();
-                admin.batch_execute(&format!("DROP SCHEMA {name} CASCADE")).await.unwrap();
+                // A node that was told to end may be looking for work a last time.
+                let drop = format!("DROP SCHEMA {name} CASCADE");
+                for _ in 0..50 {
+                    if admin.batch_execute(&drop).await.is_ok() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                unreachable!("{name} cannot be removed");
             }
         }
     }

@@ -7,6 +7,7 @@ mod home;
 mod instances;
 mod schedules;
 mod timers;
+mod updates;
 
 /// Makes of each of a file's tests, all functions of a [`home::Home`], one test per database.
 macro_rules! on_both_databases {
