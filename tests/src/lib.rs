@@ -11,8 +11,10 @@
     reason = "whatever goes wrong here is a failed test"
 )]
 
+mod catalog;
 mod client;
 mod database;
+mod model_server;
 mod place;
 pub mod programs;
 mod provider;
@@ -23,8 +25,10 @@ mod sealing;
 mod server;
 mod upstream;
 
+pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
-pub use database::Db;
+pub use database::{Db, service};
+pub use model_server::{ModelServer, Question, Told};
 pub use place::Place;
 pub use provider::Provider;
 pub use proxy::Proxy;

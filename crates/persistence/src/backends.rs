@@ -42,7 +42,11 @@ pub(crate) async fn read(c: &mut Connection, row: BackendRow, vault: &Vault) -> 
     let owner = level_at(TABLE, id, &row.level, &row.scope_id)?;
     let impossible = |reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, "sealed_config", id, reason);
     let opener = data_keys::opener_at(c, owner, vault, [row.sealed_config.as_str()]).await?;
-    let clear = opener.open(&sealing_place(id), &row.sealed_config).map_err(|error| impossible(&error))?;
+    let clear = if row.sealed_config.is_empty() {
+        "{}".to_owned()
+    } else {
+        opener.open(&sealing_place(id), &row.sealed_config).map_err(|error| impossible(&error))?
+    };
     let Ok(Value::Object(written)) = serde_json::from_str(&clear) else {
         return Err(impossible(&"it is no object"));
     };

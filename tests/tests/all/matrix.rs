@@ -29,6 +29,9 @@ fn to_nothing(template: &str) -> String {
         ("{webhook_id}", "whk_01J00000000000000000000000"),
         ("{delivery_id}", "del_01J00000000000000000000000"),
         ("{version}", "7"),
+        ("{slug}", "no-such-model"),
+        ("{backend_id}", "be_01J00000000000000000000000"),
+        ("{model_group_id}", "mg_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.

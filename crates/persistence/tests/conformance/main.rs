@@ -22,6 +22,7 @@ mod external_identities;
 mod groups;
 mod home;
 mod idempotency;
+mod models;
 mod partners;
 mod rights;
 mod settings;
