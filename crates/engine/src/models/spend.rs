@@ -105,7 +105,11 @@ impl Bounds {
         budget::grant(&self.need, &[(self.of_core, core)]).map_err(exceeded("the Core"))?;
         let all = [(self.of_call, Spent::default()), (self.limit, tenant), (self.of_core, core)];
         let granted = budget::grant(&self.need, &all).map_err(exceeded("the call"))?;
-        if granted.output_tokens < self.choices { Err(exceeded("the call")(budget::Exceeded)) } else { Ok(granted) }
+        if granted.output_tokens < self.choices {
+            Err(exceeded("the call")(budget::Exceeded))
+        } else {
+            Ok(granted)
+        }
     }
 
     fn bound(&self, granted: &Grant) -> Option<u64> {
