@@ -84,8 +84,8 @@ async fn seal(
         String::new()
     } else {
         let sealer = data_keys::sealer(tx, scope, vault, at).await?;
-        let sealed = sealer.seal(&sealing_place(&backend.id.to_string()), &Value::Object(clear).to_string());
-        sealed.map_err(|error| Error::Setup(error.to_string()))?
+        let text = sealer.seal(&sealing_place(&backend.id.to_string()), &Value::Object(clear).to_string());
+        text.map_err(|error| Error::Setup(error.to_string()))?
     };
     let (level, scope_id) = place(scope.level());
     Ok(BackendRow {

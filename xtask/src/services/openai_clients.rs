@@ -1,5 +1,5 @@
 //! The official clients of OpenAI that the tests try: a package of npm, brought into the target folder as a lockfile says, and
-//! one of PyPI in an environment of its own, by its version.
+//! one of `PyPI` in an environment of its own, by its version.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

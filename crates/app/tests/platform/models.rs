@@ -1,5 +1,6 @@
 //! Models called by Cores: the roles of their programs, their own budgets, and the secrets of their environments.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, mpsc};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use scaigrid_app::catalog::{ModelCall, NewBackend, NewModel, UsageFilter};
 use scaigrid_catalog::{
-    Capabilities, Mapping, Modality, ModelStatus, Parameters, Priority, ProviderType, Weight,
+    Capabilities, Mapping, Modality, ModelSlug, ModelStatus, Parameters, Priority, ProviderType, Weight,
 };
 use scaigrid_cores::NewCore;
 use scaigrid_engine::{Asking, CallError, HostedCore};
@@ -24,7 +25,8 @@ fn module(models: &serde_json::Value) -> Module {
         "flows": [{"name": "main", "params": [], "body": [{"kind": "rigid", "statements": [{"kind": "return", "value": "1"}]}]}],
     });
     let loaded = load::module(&program);
-    Arc::unwrap_or_clone(loaded.module.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics)))
+    assert!(loaded.module.is_some(), "{:?}", loaded.diagnostics);
+    Arc::unwrap_or_clone(loaded.module.unwrap())
 }
 
 fn request(content: &str) -> ModelCallRequest {
@@ -45,7 +47,7 @@ async fn core(house: &House, new: NewCore) -> (TenantScope, Arc<HostedCore>, Str
     let (_, key) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
     let by = house.caller(&key, None).await.unwrap();
     let made = house.app.create_core(&by.authorize().unwrap(), &nobody(), new).await.unwrap();
-    let hosted = HostedCore { core: Arc::new(made.core), env: Value::object(Default::default()) };
+    let hosted = HostedCore { core: Arc::new(made.core), env: Value::object(BTreeMap::default()) };
     (by.tenant_scope(), Arc::new(hosted), key)
 }
 
@@ -64,7 +66,7 @@ async fn a_core_asks_by_role_and_within_its_own_budget() {
     let module = module(&json!([{"provider": "openai", "model": "gpt-9", "temperature": 0.5,
         "system_context": "Be brief.", "fallback": [{"model": "echo"}]}]));
     let call = ModelCall::of_core(&request("Hello"), &module, asking(&core)).unwrap();
-    assert_eq!(call.models.iter().map(|slug| slug.as_str()).collect::<Vec<_>>(), ["openai/gpt-9", "echo"]);
+    assert_eq!(call.models.iter().map(ModelSlug::as_str).collect::<Vec<_>>(), ["openai/gpt-9", "echo"]);
     assert_eq!(call.messages[0], json!({"role": "system", "content": "Be brief."}));
     assert_eq!(serde_json::Value::Object(call.params.clone()), json!({"seed": 7, "temperature": 0.5}));
     let answer = models.call(scope, call.clone()).await.unwrap();
