@@ -102,14 +102,9 @@ async fn lists_show_what_the_domain_says(home: &Home) {
             assert!(model_groups::add_member(&mut tx, groups[*group], model.id).await.unwrap());
         }
         let mut said = [None; 4];
-        for tenant in 1..=3_usize {
-            let word = match (number + tenant) % 4 {
-                0 => Some(true),
-                1 => Some(false),
-                _ => None,
-            };
-            said[tenant] = word;
-            if let Some(word) = word {
+        for (tenant, word) in said.iter_mut().enumerate().skip(1) {
+            *word = [Some(true), Some(false), None, None][(number + tenant) % 4];
+            if let Some(word) = *word {
                 models::say(&mut tx, of_tenant(tenant as u128), model.id, !word, at(1)).await.unwrap();
                 models::say(&mut tx, of_tenant(tenant as u128), model.id, word, at(2)).await.unwrap();
             }
