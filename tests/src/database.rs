@@ -25,7 +25,7 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A service that the tests need, or none: then the reason is printed, and where everything is required that is a
 /// failure.
-pub(crate) fn service(variable: &str, name: &str) -> Option<String> {
+pub fn service(variable: &str, name: &str) -> Option<String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
     if url.is_none() {
         let required = std::env::var("SCAIGRID_TEST_REQUIRE_ALL").is_ok_and(|value| value == "1");

@@ -11,9 +11,11 @@
     reason = "whatever goes wrong here is a failed test"
 )]
 
+mod catalog;
 mod client;
 mod database;
 mod mcp;
+mod model_server;
 mod place;
 mod plugin;
 pub mod programs;
@@ -25,9 +27,12 @@ mod sealing;
 mod server;
 mod upstream;
 
+pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
 pub use database::Db;
+pub use database::{Db, service};
 pub use mcp::McpServer;
+pub use model_server::{ModelServer, Question, Told};
 pub use place::Place;
 pub use plugin::{Behaviour, Plugin, PluginCall};
 pub use provider::Provider;

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::check::{self, run_cargo};
 use crate::docs;
 use crate::process::{self, Signals};
-use crate::services::{Durability, Services, mcp, provider};
+use crate::services::{Durability, Services, mcp, openai_clients, provider};
 use crate::steps::{Account, Verdict};
 use crate::workspace::{self, Metadata};
 
@@ -61,6 +61,13 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     match mcp::provide(&metadata.target_directory) {
         Ok(folder) => environment.push((mcp::VARIABLE.to_owned(), folder.display().to_string())),
         Err(reason) => account.skipped("tests with an MCP server", &reason),
+    }
+
+    for (name, variable, client) in openai_clients::provide(&metadata.target_directory) {
+        match client {
+            Ok(place) => environment.push((variable.to_owned(), place.display().to_string())),
+            Err(reason) => account.skipped(&format!("tests with {name}"), &reason),
+        }
     }
 
     // A failed test says where it failed; pages of stack below bury what it said.

@@ -69,8 +69,6 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let server = HttpServer::new(move || router.app())
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .shutdown_timeout(FAREWELL_SECONDS)
-        // Whoever closes their side does not wait for the answer any more: what is done for it, a call of a model say, ends.
-        .h1_allow_half_closed(false)
         .disable_signals()
         .listen(listener)
         .context("the server cannot listen")?

@@ -17,7 +17,7 @@ pub const MASK: &str = "***";
 text_enum! {
     /// How a backend is spoken to.
     pub enum ProviderType {
-        /// As OpenAI's chat completions are, at any base URL.
+        /// As `OpenAI`'s chat completions are, at any base URL.
         OpenAi => "openai",
         /// Not at all: it is built in, and repeats what it is told, or follows a script.
         Echo => "echo",
@@ -71,7 +71,7 @@ impl fmt::Display for UpstreamName {
     }
 }
 
-/// How a server that speaks as OpenAI's is reached.
+/// How a server that speaks as `OpenAI`'s is reached.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpenAiConfig {
     /// Where its API is, e.g. `https://api.openai.com/v1`.
@@ -297,16 +297,16 @@ pub(crate) fn named(text: &str) -> Option<&str> {
     (!name.is_empty() && !name.contains(['{', '}', '$'])).then_some(name)
 }
 
+/// The key of a server, and its further headers by name.
+pub type Secrets<'a> = (Option<String>, Vec<(&'a str, String)>);
+
 impl OpenAiConfig {
     /// The secrets as they go out: each as it is, or from the environment of the Core that calls. The key, then the
     /// headers.
     ///
     /// # Errors
     /// The name that no environment has.
-    pub fn secrets<'a>(
-        &'a self,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<(Option<String>, Vec<(&'a str, String)>), String> {
+    pub fn secrets(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Secrets<'_>, String> {
         let resolved = |text: &str| match named(text) {
             Some(name) => environment(name).ok_or_else(|| name.to_owned()),
             None => Ok(text.to_owned()),

@@ -38,7 +38,7 @@ pub struct Script {
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// The messages, as OpenAI's chat completions have them.
+    /// The messages, as `OpenAI`'s chat completions have them.
     pub messages: &'a [Value],
     /// The other parameters.
     pub params: &'a Map<String, Value>,
@@ -51,7 +51,7 @@ pub struct Question<'a> {
 pub struct Reply {
     /// The text.
     pub content: Option<String>,
-    /// The tools that are to be called, as OpenAI's chat completions have them.
+    /// The tools that are to be called, as `OpenAI`'s chat completions have them.
     pub tool_calls: Vec<Value>,
     /// Why it ends.
     pub finish_reason: String,
@@ -180,7 +180,7 @@ impl Script {
         let asked = |entry: &&Entry| entry.when.as_deref().is_some_and(|when| said.contains(when));
         self.entries.iter().find(asked).or_else(|| {
             let mut plain = self.entries.iter().filter(|entry| entry.when.is_none());
-            let last = plain.clone().last();
+            let last = plain.clone().next_back();
             plain.nth(turn).or(last)
         })
     }
@@ -288,10 +288,12 @@ fn bounded(text: String, tokens: Option<u64>) -> (String, bool) {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better")]
     fn script(value: Value) -> Script {
         Script::read(value.as_object().unwrap()).unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the calls read better")]
     fn ask(script: &Script, messages: Value, params: Value) -> Reply {
         let messages = messages.as_array().unwrap().clone();
         let params = params.as_object().unwrap().clone();

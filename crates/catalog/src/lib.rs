@@ -20,7 +20,8 @@ pub mod usage;
 pub mod visibility;
 
 pub use backend::{
-    Backend, BackendChanges, ConnectionConfig, InvalidConfig, MASK, OpenAiConfig, ProviderType, UpstreamName,
+    Backend, BackendChanges, ConnectionConfig, InvalidConfig, MASK, OpenAiConfig, ProviderType, Secrets,
+    UpstreamName,
 };
 pub use group::{GroupScope, ModelGroup};
 pub use model::{

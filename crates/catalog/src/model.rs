@@ -194,7 +194,6 @@ impl Model {
 
 /// What is to be changed of a model; what is left out stays.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[expect(clippy::option_option, reason = "left out, taken away and given are three things")]
 pub struct ModelChanges {
     /// What people call it.
     pub display_name: Option<Name>,

@@ -42,7 +42,11 @@ pub(crate) async fn read(c: &mut Connection, row: BackendRow, vault: &Vault) -> 
     let owner = level_at(TABLE, id, &row.level, &row.scope_id)?;
     let impossible = |reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, "sealed_config", id, reason);
     let opener = data_keys::opener_at(c, owner, vault, [row.sealed_config.as_str()]).await?;
-    let clear = opener.open(&sealing_place(id), &row.sealed_config).map_err(|error| impossible(&error))?;
+    let clear = if row.sealed_config.is_empty() {
+        "{}".to_owned()
+    } else {
+        opener.open(&sealing_place(id), &row.sealed_config).map_err(|error| impossible(&error))?
+    };
     let Ok(Value::Object(written)) = serde_json::from_str(&clear) else {
         return Err(impossible(&"it is no object"));
     };
@@ -80,8 +84,8 @@ async fn seal(
         String::new()
     } else {
         let sealer = data_keys::sealer(tx, scope, vault, at).await?;
-        let sealed = sealer.seal(&sealing_place(&backend.id.to_string()), &Value::Object(clear).to_string());
-        sealed.map_err(|error| Error::Setup(error.to_string()))?
+        let text = sealer.seal(&sealing_place(&backend.id.to_string()), &Value::Object(clear).to_string());
+        text.map_err(|error| Error::Setup(error.to_string()))?
     };
     let (level, scope_id) = place(scope.level());
     Ok(BackendRow {

@@ -31,6 +31,9 @@ fn to_nothing(template: &str) -> String {
         ("{version}", "7"),
         ("{plugin}", "no.plugin"),
         ("{plugin_alias}", "nobody"),
+        ("{slug}", "no-such-model"),
+        ("{backend_id}", "be_01J00000000000000000000000"),
+        ("{model_group_id}", "mg_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.

@@ -81,6 +81,11 @@ impl Existing {
         let plugin = json!({"plugin": "walked.plugin", "kind": "http", "endpoint": "https://plugin.invalid/",
             "manifest": {"version": "1", "methods": [method]}});
         admin.post("/v1/modules/scaicore/plugins/registry").json(&plugin).answer(201);
+        // Made at the platform's level, where models, backends and groups of models are managed.
+        let backend = root.backend("echo", &json!({}));
+        root.global_model("walked-model", &[json!({"backend_id": backend})]);
+        let models = json!({"name": "Walked", "scope": "global", "models": ["walked-model"]});
+        let models = root.post("/v1/model-groups").json(&models).answer(201).data();
         let partner =
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
         Self(BTreeMap::from([
@@ -101,6 +106,9 @@ impl Existing {
             ("webhook_id", hook),
             ("plugin", "walked.plugin".to_owned()),
             ("plugin_alias", "walked".to_owned()),
+            ("slug", "walked-model".to_owned()),
+            ("backend_id", backend),
+            ("model_group_id", text(&models["id"])),
         ]))
     }
 
@@ -133,6 +141,11 @@ pub(crate) fn plausible(request: Request, operation: &Operation) -> Request {
         Some("multipart/form-data") => request.form(b"{}", &[]),
         Some(_) => request.json(&json!({})),
     }
+}
+
+/// Whether a path is of what `models:manage` is for, which no role of tenants has.
+fn is_catalogue(path: &str) -> bool {
+    ["/v1/models", "/v1/backends", "/v1/model-groups"].iter().any(|family| path.starts_with(family))
 }
 
 fn no_route_opens_for_strangers(place: &Place) {
@@ -180,7 +193,8 @@ fn no_route_opens_for_strangers(place: &Place) {
 
         // Another tenant's admin: what is in the path is not there, whatever the body is.
         if names_something {
-            let refused: &[u16] = if operation.path.starts_with("/v1/admin") { &[403, 404] } else { &[404] };
+            let above = operation.path.starts_with("/v1/admin") || is_catalogue(&operation.path);
+            let refused: &[u16] = if above { &[403, 404] } else { &[404] };
             for body in ["plausible", "broken"] {
                 let request = stranger.request(operation.method, &path);
                 let request = match (body, operation.body.as_deref()) {
@@ -216,7 +230,8 @@ fn no_route_opens_for_strangers(place: &Place) {
 
         // A broken body of somebody who may.
         if let Some(kind) = &operation.body {
-            let who = if operation.path.starts_with("/v1/admin") { &root } else { &owner };
+            let above = operation.path.starts_with("/v1/admin") || is_catalogue(&operation.path);
+            let who = if above { &root } else { &owner };
             for broken in [&b"{\"x"[..], b"", b"[]", b"{\"no_such_field\":1}", b"\xff\xff", b"\0"] {
                 let request = who.request(operation.method, &path).body(kind, broken.to_vec());
                 said(operation, "a broken body", &request, &[400, 415, 422]);

@@ -6,6 +6,7 @@
 //! kernel tells them (`setpriv --pdeathsig`).
 
 pub(crate) mod mcp;
+pub(crate) mod openai_clients;
 mod packages;
 mod postgres;
 pub(crate) mod provider;

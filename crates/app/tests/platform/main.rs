@@ -4,6 +4,7 @@
 
 mod audit;
 mod house;
+mod models;
 mod modules;
 mod people;
 mod plugins;

@@ -98,7 +98,7 @@ fn of_type(root: &Value, fields: &Map<String, Value>, said: &str, depth: usize) 
             )
         }
         Some("array") => {
-            let wanted = if depth < DEPTH / 2 { 1 } else { 0 };
+            let wanted = u64::from(depth < DEPTH / 2);
             let number = count("minItems").unwrap_or(wanted).max(wanted);
             let number = number.min(count("maxItems").unwrap_or(u64::MAX)).min(ITEMS);
             let prefix = fields.get("prefixItems").and_then(Value::as_array);

@@ -84,6 +84,7 @@ struct OpenAiChatRequest {
 
 /// What was used, as OpenAI's clients know it.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names are OpenAI's")]
 struct OpenAiUsage {
     prompt_tokens: u64,
     completion_tokens: u64,
@@ -170,13 +171,11 @@ fn read_request(value: Value) -> Result<Asked, Error> {
             ));
         }
     };
-    let model = match fields.remove("model") {
-        Some(Value::String(model)) => model,
-        _ => return Err(Error::invalid("model", "is required: you must provide a model parameter")),
+    let Some(Value::String(model)) = fields.remove("model") else {
+        return Err(Error::invalid("model", "is required: you must provide a model parameter"));
     };
-    let messages = match fields.remove("messages") {
-        Some(Value::Array(messages)) => messages,
-        _ => return Err(Error::invalid("messages", "is required, and must be an array")),
+    let Some(Value::Array(messages)) = fields.remove("messages") else {
+        return Err(Error::invalid("messages", "is required, and must be an array"));
     };
     fields.retain(|name, _| SENT.contains(&name.as_str()));
     Ok(Asked { question: read(&model, messages, fields)?, streamed, with_usage })

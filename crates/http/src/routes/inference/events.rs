@@ -39,9 +39,8 @@ pub(in super::super) fn respond(
     let state = Some((Box::pin(events), last));
     let pieces = unfold(state, |state| async {
         let (mut events, last) = state?;
-        let next = match actix_web::rt::time::timeout(HEARTBEAT, events.next()).await {
-            Err(_) => return Some((Bytes::from_static(COMMENT), Some((events, last)))),
-            Ok(next) => next,
+        let Ok(next) = actix_web::rt::time::timeout(HEARTBEAT, events.next()).await else {
+            return Some((Bytes::from_static(COMMENT), Some((events, last))));
         };
         match next {
             Some(Ok(values)) => {

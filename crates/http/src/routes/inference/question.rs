@@ -120,12 +120,18 @@ fn check(problems: &mut Problems, params: &Map<String, Value>) {
         "an object whose type is text, json_object or json_schema, the last with json_schema.schema";
     shape("response_format", formats, format);
     let objects = ["logit_bias", "prediction"];
-    objects.into_iter().for_each(|name| shape(name, "an object", Value::is_object));
+    for name in objects {
+        shape(name, "an object", Value::is_object);
+    }
     let flags = ["logprobs", "parallel_tool_calls"];
-    flags.into_iter().for_each(|name| shape(name, "true or false", Value::is_boolean));
+    for name in flags {
+        shape(name, "true or false", Value::is_boolean);
+    }
     let texts =
         ["user", "reasoning_effort", "verbosity", "service_tier", "prompt_cache_key", "safety_identifier"];
-    texts.into_iter().for_each(|name| shape(name, "a text", Value::is_string));
+    for name in texts {
+        shape(name, "a text", Value::is_string);
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,249 @@
+//! A server that speaks as OpenAI's chat completions do: it answers as it is bidden, and keeps what it is asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How it answers.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// With this text, whole or in a piece per word, as it is asked; ten tokens read and a token per word written, of which
+    /// there are as many as are wanted.
+    Text(String),
+    /// With these words, after each of which is paused so long.
+    Slowly(String, Duration),
+    /// With this text, and without a word about tokens.
+    Uncounted(String),
+    /// With so many words of a streamed text, then the connection is closed.
+    Cut(String, usize),
+    /// With so many words of a streamed text, then nothing until whoever has asked goes away.
+    Stall(String, usize),
+    /// With nothing, until whoever has asked goes away.
+    Silence,
+    /// With a status, further header lines, and a message.
+    Status(u16, String, String),
+    /// With this body, whatever it is.
+    Raw(String),
+}
+
+/// What it was asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// When.
+    pub at: Instant,
+    /// The path.
+    pub path: String,
+    /// The headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Value,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asked: Mutex<Vec<Question>>,
+    script: Mutex<VecDeque<Told>>,
+    always: Mutex<Option<Told>>,
+    /// Requests whose connection is open.
+    open: AtomicUsize,
+}
+
+/// A running model server.
+#[derive(Debug, Clone)]
+pub struct ModelServer {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+impl ModelServer {
+    /// A server that answers `well` until told otherwise.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State::default());
+        let kept = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let kept = Arc::clone(&kept);
+                std::thread::spawn(move || {
+                    kept.open.fetch_add(1, Ordering::SeqCst);
+                    // An error is a peer that went away.
+                    let _ = serve(stream, &kept);
+                    kept.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Where it is, as an allow-list names it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base URL of its API.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Has the next questions answered so, one after the other.
+    pub fn then(&self, answers: impl IntoIterator<Item = Told>) {
+        self.state.script.lock().unwrap().extend(answers);
+    }
+
+    /// Has all questions answered so that no other answer was bidden for.
+    pub fn always(&self, answer: Told) {
+        *self.state.always.lock().unwrap() = Some(answer);
+    }
+
+    /// What it was asked so far.
+    pub fn asked(&self) -> Vec<Question> {
+        self.state.asked.lock().unwrap().clone()
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    let Some(question) = read(&mut reader)? else { return Ok(()) };
+    let streamed = question.body["stream"] == true;
+    let bound =
+        question.body["max_tokens"].as_u64().map_or(usize::MAX, |bound| usize::try_from(bound).unwrap());
+    state.asked.lock().unwrap().push(question);
+    let bidden = state.script.lock().unwrap().pop_front();
+    let told = bidden.or_else(|| state.always.lock().unwrap().clone());
+    let told = match told.unwrap_or_else(|| Told::Text("well".to_owned())) {
+        Told::Text(text) => Told::Text(first_words(&text, bound)),
+        Told::Slowly(text, pause) => Told::Slowly(first_words(&text, bound), pause),
+        other => other,
+    };
+    match told {
+        Told::Text(text) if streamed => stream_words(&mut writer, &text, usize::MAX, Duration::ZERO, true),
+        Told::Slowly(text, pause) if streamed => stream_words(&mut writer, &text, usize::MAX, pause, true),
+        Told::Uncounted(text) if streamed => {
+            stream_words(&mut writer, &text, usize::MAX, Duration::ZERO, false)
+        }
+        Told::Cut(text, words) => stream_words(&mut writer, &text, words, Duration::ZERO, true),
+        Told::Stall(text, words) => {
+            stream_words(&mut writer, &text, words, Duration::ZERO, true)?;
+            wait(&mut reader)
+        }
+        Told::Silence => wait(&mut reader),
+        Told::Text(text) | Told::Slowly(text, _) => whole(&mut writer, &completion(&text, true).to_string()),
+        Told::Uncounted(text) => whole(&mut writer, &completion(&text, false).to_string()),
+        Told::Raw(body) => whole(&mut writer, &body),
+        Told::Status(status, headers, message) => {
+            let body = json!({"error": {"message": message, "type": "x", "code": null}}).to_string();
+            write!(
+                writer,
+                "HTTP/1.1 {status} X\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{body}",
+                body.len()
+            )
+        }
+    }
+}
+
+fn wait(reader: &mut BufReader<TcpStream>) -> io::Result<()> {
+    reader.read(&mut [0; 1]).map(drop)
+}
+
+fn whole(writer: &mut TcpStream, body: &str) -> io::Result<()> {
+    write!(
+        writer,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_inclusive(' ').collect()
+}
+
+fn first_words(text: &str, most: usize) -> String {
+    words(text).into_iter().take(most).collect()
+}
+
+fn usage(text: &str) -> Value {
+    let words = words(text).len();
+    json!({"prompt_tokens": 10, "completion_tokens": words, "total_tokens": words + 10})
+}
+
+fn completion(text: &str, counted: bool) -> Value {
+    let message = json!({"role": "assistant", "content": text});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+    let mut completion = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "upstream",
+        "choices": [choice]});
+    if counted {
+        completion["usage"] = usage(text);
+    }
+    completion
+}
+
+fn stream_words(
+    writer: &mut TcpStream,
+    text: &str,
+    most: usize,
+    pause: Duration,
+    counted: bool,
+) -> io::Result<()> {
+    write!(writer, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")?;
+    let chunk = |delta: Value, reason: Option<&str>| {
+        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+        json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "upstream", "choices": [choice]})
+    };
+    let words = words(text);
+    let cut = most < words.len();
+    for word in words.iter().take(most) {
+        let chunk = chunk(json!({"content": word}), None);
+        write!(writer, "data: {chunk}\n\n")?;
+        writer.flush()?;
+        std::thread::sleep(pause);
+    }
+    if cut {
+        return Ok(());
+    }
+    let mut rest = format!("data: {}\n\n", chunk(json!({}), Some("stop")));
+    if counted {
+        let mut last = chunk(json!({}), None);
+        last["choices"] = json!([]);
+        last["usage"] = usage(text);
+        let _ = write!(rest, "data: {last}\n\n");
+    }
+    rest.push_str("data: [DONE]\n\n");
+    writer.write_all(rest.as_bytes())
+}
+
+fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Question>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => drop(headers.insert(name.to_ascii_lowercase(), value.trim().to_owned())),
+            None => break,
+        }
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Some(Question { at: Instant::now(), path, headers, body }))
+}
