@@ -169,9 +169,10 @@ impl From<EngineError> for Error {
             EngineError::EntityKey(problem) => {
                 Self::invalid(format!("input.{}", problem.field()), problem.to_string())
             }
-            error @ EngineError::InstancesFull(_) => Self::Conflict(error.to_string()),
             EngineError::Checkpoint(error) => error.into(),
-            error @ EngineError::HandedOnTooOften => Self::Conflict(error.to_string()),
+            error @ (EngineError::HandedOnTooOften | EngineError::InstancesFull(_)) => {
+                Self::Conflict(error.to_string())
+            }
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
             EngineError::Contended | EngineError::ShuttingDown => {
                 Self::Unavailable { retry_after: RETRY_AFTER }

@@ -95,11 +95,12 @@ impl Instances {
             (Concurrency::Entity { key_field }, ..) => {
                 Self::Entity { key_field: key_field.as_str().into(), bounds }
             }
-            (Concurrency::Singleton, ..) => Self::Singleton(one),
             (Concurrency::Stateless, InstanceMode::Entity, Some(key)) => {
                 Self::Entity { key_field: Arc::clone(key), bounds }
             }
-            (Concurrency::Stateless, InstanceMode::Singleton, _) => Self::Singleton(one),
+            (Concurrency::Singleton, ..) | (Concurrency::Stateless, InstanceMode::Singleton, _) => {
+                Self::Singleton(one)
+            }
             (Concurrency::Stateless, ..) => Self::Stateless,
         }
     }

@@ -188,14 +188,13 @@ impl Engine {
         emitter: &HostedCore,
         event: &str,
     ) -> Result<Vec<CoreId>, Error> {
-        let known = match self.0.hosted.subscribers.get(&scope.tenant_id()) {
-            Some(known) => known,
-            None => {
-                let mut connection = self.0.database.read().await?;
-                let found: Arc<[Subscription]> = subscriptions::list(&mut connection, scope).await?.into();
-                self.0.hosted.subscribers.insert(scope.tenant_id(), Arc::clone(&found));
-                found
-            }
+        let known = if let Some(known) = self.0.hosted.subscribers.get(&scope.tenant_id()) {
+            known
+        } else {
+            let mut connection = self.0.database.read().await?;
+            let found: Arc<[Subscription]> = subscriptions::list(&mut connection, scope).await?.into();
+            self.0.hosted.subscribers.insert(scope.tenant_id(), Arc::clone(&found));
+            found
         };
         let hears = |one: &&Subscription| {
             one.core_id != emitter.core.id

@@ -174,10 +174,7 @@ impl Engine {
         if !timers::take(&mut transaction, scope, timer).await? {
             return Ok(transaction.rollback().await?);
         }
-        let version = match standing {
-            Some((Status::Running, version)) => version,
-            _ => return Ok(transaction.commit().await?),
-        };
+        let Some((Status::Running, version)) = standing else { return Ok(transaction.commit().await?) };
         if schedules::lookup(&mut transaction, scope, core, name).await?.as_ref() != Some(&stored) {
             // It was given another program in between: what is due then is looked at anew.
             transaction.rollback().await?;

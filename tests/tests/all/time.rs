@@ -140,7 +140,7 @@ fn schedules_come_with_the_program(place: &Place) {
     let executions = || admin.pages(&format!("{CORES}/{core}/executions"), "items");
     let ran = eventually("the next minute begins", Duration::from_secs(70), || {
         let found = executions();
-        (found.first()?["status"] == "completed").then(|| found)
+        (found.first()?["status"] == "completed").then_some(found)
     });
     assert_eq!(ran.len(), 1, "{ran:?}");
     assert_eq!(ran[0]["trigger"], "schedule:tick", "{}", ran[0]);

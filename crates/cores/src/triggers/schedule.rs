@@ -122,9 +122,9 @@ fn field(
         BadSchedule(format!("has a {what} that cannot be: {part:?} is nothing from {least} to {most}"))
     };
     let number = |part: &str| {
-        let named = names.iter().zip(first..).find(|(name, _)| part.eq_ignore_ascii_case(name));
+        let spelled = names.iter().zip(first..).find(|(name, _)| part.eq_ignore_ascii_case(name));
         let written = || part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten();
-        let found = named.map(|(_, number)| number).or_else(written);
+        let found = spelled.map(|(_, number)| number).or_else(written);
         found.filter(|number| (least..=most).contains(number)).ok_or_else(|| bad(part))
     };
     let mut bits = 0;
@@ -331,24 +331,19 @@ impl Period {
     fn around(zone: &TimeZone, at: i64) -> Option<Self> {
         let behind = Timestamp::from_second(at + 1).ok()?;
         let since = zone.preceding(behind).next().map(|change| change.timestamp().as_second());
-        Self::beginning(zone, since, Timestamp::from_second(at).ok()?)
+        Some(Self::beginning(zone, since, Timestamp::from_second(at).ok()?))
     }
 
     fn next(&self, zone: &TimeZone) -> Option<Self> {
         let at = Timestamp::from_second(self.until).ok()?;
-        Self::beginning(zone, Some(self.until), at)
+        Some(Self::beginning(zone, Some(self.until), at))
     }
 
-    fn beginning(zone: &TimeZone, since: Option<i64>, at: Timestamp) -> Option<Self> {
+    fn beginning(zone: &TimeZone, since: Option<i64>, at: Timestamp) -> Self {
         let offset = |at: Timestamp| i64::from(zone.to_offset(at).seconds());
         let offset_before = since.and_then(|since| Timestamp::from_second(since - 1).ok()).map(offset);
         let until = zone.following(at).next().map(|change| change.timestamp().as_second());
-        Some(Self {
-            since: since.unwrap_or(-END),
-            until: until.unwrap_or(END),
-            offset: offset(at),
-            offset_before,
-        })
+        Self { since: since.unwrap_or(-END), until: until.unwrap_or(END), offset: offset(at), offset_before }
     }
 }
 
