@@ -275,7 +275,8 @@ mod tests {
 
     #[test]
     fn long_queries_end_somewhere() {
-        let query: String = (0..1000).map(|number| format!("w{number} ")).collect();
+        let words: Vec<String> = (0..1000).map(|number| format!("w{number}")).collect();
+        let query = words.join(" ");
         let search = Search::new(&query);
         assert_eq!(search.frequencies.len(), QUERY_WORDS);
         assert!(search.open.is_none());

@@ -145,16 +145,11 @@ impl Engine {
         let fits = |key: &str| filter.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix.as_str()));
         let untouched = self.untouched(run, place, name).await?;
         let only_own = untouched.is_some();
-        let mut own: Vec<(String, Option<Value>)> = match untouched {
-            Some(initial) => initial
-                .into_iter()
-                .filter(|(key, _)| fits(key))
-                .map(|(key, value)| (key, Some(value)))
-                .collect(),
-            None => {
-                let own = run.done.memory.of(name).filter(|(key, _)| fits(key));
-                own.map(|(key, value)| (key.to_owned(), value.cloned())).collect()
-            }
+        let mut own: Vec<(String, Option<Value>)> = if let Some(initial) = untouched {
+            initial.into_iter().filter(|(key, _)| fits(key)).map(|(key, value)| (key, Some(value))).collect()
+        } else {
+            let own = run.done.memory.of(name).filter(|(key, _)| fits(key));
+            own.map(|(key, value)| (key.to_owned(), value.cloned())).collect()
         };
         if filter.descending {
             own.reverse();

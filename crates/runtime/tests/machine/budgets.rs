@@ -1,5 +1,6 @@
 //! Budgets: nothing is asked for that they do not cover.
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::world::{World, completed, flow, gives, note, replays, said, value};
@@ -251,4 +252,64 @@ fn a_refusal_by_whoever_makes_the_calls_is_the_budgets_own() {
     world.run(&program);
     world.fail(world.pending()[0], "BUDGET_EXCEEDED");
     assert_eq!(completed(&world.run(&program)), json!("too dear"));
+}
+
+proptest! {
+    /// However calls overlap and whatever they spend of what they were given, a budget is never overdrawn, and every
+    /// call is answered or refused.
+    #[test]
+    fn no_course_of_events_overdraws_a_budget(
+        most in 60..600_u64,
+        cents in 1..40_i64,
+        calls in 1..12_u32,
+        own in prop::collection::vec(prop::option::of(1..200_u64), 1..10),
+        answers in prop::collection::vec((any::<prop::sample::Index>(), 0.0..1.0_f64, 0..10_u8), 40),
+    ) {
+        let count = u32::try_from(own.len()).unwrap();
+        let call = json!({ "kind": "model_call", "role": "fast", "prompt": "hi", "params": { "max_tokens": "own[i - 1]" } });
+        let bounds = json!({ "max_tokens": most, "max_calls": calls, "max_cost": format!("0.{cents:02}") });
+        let mut block = json!({ "kind": "budget", "id": "b", "body": [many(count, &call)] });
+        for (key, value) in bounds.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        let program = flow(&json!([
+            { "kind": "rigid", "statements": [{ "kind": "let", "name": "own", "value": "x" }] }, block]));
+        let mut world = World::start(&program, &json!({ "x": own }));
+        let (mut tokens, mut cost, mut done) = (0, rust_decimal::Decimal::ZERO, 0);
+        let amount = |request: &ModelCallRequest| match request.max_cost {
+            Some(Value::Money(most)) => most,
+            _ => panic!("the call is bounded"),
+        };
+        for (which, part, how) in answers {
+            let step = world.run(&program);
+            let open = world.open();
+            let requests = requests(&world);
+            let may: u64 = requests.iter().map(|request| request.max_output_tokens.unwrap()).sum();
+            prop_assert!(tokens + may <= most, "{tokens} + {may} of {most}");
+            let may_cost: rust_decimal::Decimal = requests.iter().map(amount).sum();
+            prop_assert!(cost + may_cost <= rust_decimal::Decimal::new(cents, 2));
+            prop_assert!(done + requests.len() <= calls as usize);
+            if step != Step::Suspended {
+                break;
+            }
+            let index = which.index(open.len());
+            done += 1;
+            if how == 0 {
+                world.fail(open[index].id, "MODEL_ERROR");
+                continue;
+            }
+            #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
+                reason = "small numbers")]
+            let spent = (requests[index].max_output_tokens.unwrap() as f64 * part) as u64;
+            let paid = if how < 5 { amount(&requests[index]) } else { rust_decimal::Decimal::ZERO };
+            (tokens, cost) = (tokens + spent, cost + paid);
+            let answer = ModelAnswer {
+                content: "done".into(), model: "m".into(), finish_reason: "stop".into(),
+                input_tokens: 0, output_tokens: spent, cost: paid,
+            };
+            world.resolve(open[index].id, Outcome::Value(answer.to_value()));
+        }
+        prop_assert!(matches!(world.run(&program), Step::Completed(_)));
+        replays(&program, &world);
+    }
 }

@@ -1,6 +1,6 @@
 //! Several who write at once: nothing that was computed from what was there is lost.
 
-use scaigrid_tests::{Client, Place, on_both_databases};
+use scaigrid_tests::{CORES, Client, Place, on_both_databases, programs};
 use serde_json::{Value, json};
 
 use super::operations::{core, output};
@@ -10,6 +10,7 @@ on_both_databases!(
     of_two_who_replace_the_whole_one_is_last,
     a_change_that_takes_long_is_one_step,
     the_first_write_over_a_default_is_one_step,
+    changes_of_the_whole_survive_kills,
 );
 
 /// Runs a flow from several clients at once, each several times with its own number.
@@ -141,5 +142,47 @@ fn the_first_write_over_a_default_is_one_step(place: &Place) {
         output(&admin, &core, "reset", &Value::Null);
         assert_eq!(output(&admin, &core, "read", &Value::Null), json!([{"all": 100}, 1, "first"]));
     }
+    server.stop();
+}
+
+fn changes_of_the_whole_survive_kills(place: &Place) {
+    const ROUNDS: u64 = 400;
+    let mut server = place.start();
+    let body = json!([
+        {"kind": "rigid", "statements": [{"kind": "let", "name": "i", "value": "0"}]},
+        {"kind": "while", "condition": "i < rounds", "max_iterations": 100_000, "body": [
+            {"kind": "rigid", "statements": [
+                {"kind": "memory", "op": "update", "target": "m", "value": "m => {up: m.get('up', 0) + 1, down: m.get('down', 0) - 1}"},
+                {"kind": "memory", "op": "add", "target": "log", "value": "i"},
+                {"kind": "assign", "target": "i", "value": "i + 1"},
+            ]},
+        ]},
+    ]);
+    let read = json!([{"kind": "rigid", "statements": [{"kind": "return", "value": "{m: memory.m, log: memory.log.length}"}]}]);
+    let mut program = programs::program(
+        "Whole",
+        &[
+            programs::flow("change", &json!([{"name": "rounds", "type": "int"}]), &body),
+            programs::flow("read", &json!([]), &read),
+        ],
+    );
+    program["memory"] = json!({"m": {"type": "map[string, int]"}, "log": {"type": "array[int]"}});
+    let core = server.admin().run("Whole", &program);
+    let mut accepted = 0;
+    for kill in 0..3 {
+        for _ in 0..2 {
+            let body = json!({"flow": "change", "input": {"rounds": ROUNDS}, "wait_ms": 0});
+            server.admin().post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202);
+            accepted += ROUNDS;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(80 * kill));
+        server.kill();
+        server = place.start();
+    }
+    let admin = server.admin();
+    super::all_end(&admin, &core);
+    let found = admin.invoke(&core, "read", &json!({}))["output"].clone();
+    let counted = i64::try_from(accepted).unwrap();
+    assert_eq!(found, json!({"m": {"up": counted, "down": -counted}, "log": counted}));
     server.stop();
 }
