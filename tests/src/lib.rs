@@ -29,7 +29,6 @@ mod upstream;
 
 pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
-pub use database::Db;
 pub use database::{Db, service};
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};

@@ -21,7 +21,7 @@ use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use crate::calls::{Caller, Calls, News};
+use crate::calls::{Caller, Calls, News, tell_caller};
 use crate::effects::effect_of;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
@@ -215,7 +215,7 @@ impl Engine {
                 if !waited_for {
                     return Ok(Committed::Unfinished);
                 }
-                self.tell_caller(run);
+                tell_caller(run);
                 durable_at = Instant::now();
             }
         }

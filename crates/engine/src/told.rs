@@ -87,7 +87,9 @@ impl Engine {
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {
-                reached.into_iter().for_each(|id| self.news_for(id));
+                for id in reached {
+                    self.news_for(id);
+                }
             }
             Ok(verdict)
         })

@@ -96,14 +96,13 @@ fn what_was_not_written_down_is_done_once(place: &Place) {
         assert_eq!(plugin.carried_out(), 1, "{method}");
         let calls = plugin.calls();
         let key = format!("{execution}:");
-        match method {
+        if method == "pay" {
             // The plugin was asked what became of it, and it was not made again.
-            "pay" => assert_eq!((calls.len(), calls[1].method.as_str()), (2, "status")),
-            _ => {
-                assert_eq!(calls.len(), 2, "{method}");
-                assert_eq!(calls[0].key(), calls[1].key(), "{method}");
-                assert!(calls[0].key().starts_with(&key), "{method}: {}", calls[0].key());
-            }
+            assert_eq!((calls.len(), calls[1].method.as_str()), (2, "status"));
+        } else {
+            assert_eq!(calls.len(), 2, "{method}");
+            assert_eq!(calls[0].key(), calls[1].key(), "{method}");
+            assert!(calls[0].key().starts_with(&key), "{method}: {}", calls[0].key());
         }
         place.leave();
     }

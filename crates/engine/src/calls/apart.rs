@@ -51,16 +51,16 @@ impl Engine {
         });
         answered.await.map_err(|_| Error::ShuttingDown)?
     }
+}
 
-    /// Lets a caller go whose time is up, once what they asked for is durable.
-    pub(crate) fn tell_caller(&self, run: &mut Run) {
-        let late = run.caller.as_ref().is_some_and(|caller| caller.until <= Instant::now());
-        if late
-            && run.is_durable()
-            && let Some(caller) = run.caller.take()
-        {
-            let execution = Execution { status: ExecutionStatus::Running, ..run.execution.clone() };
-            drop(caller.answer.send(Ok(Driven::GoesOn(Box::new(execution)))));
-        }
+/// Lets a caller go whose time is up, once what they asked for is durable.
+pub(crate) fn tell_caller(run: &mut Run) {
+    let late = run.caller.as_ref().is_some_and(|caller| caller.until <= Instant::now());
+    if late
+        && run.is_durable()
+        && let Some(caller) = run.caller.take()
+    {
+        let execution = Execution { status: ExecutionStatus::Running, ..run.execution.clone() };
+        drop(caller.answer.send(Ok(Driven::GoesOn(Box::new(execution)))));
     }
 }

@@ -9,6 +9,7 @@ use scaigrid_runtime::{Effect, EffectId, Outcome};
 use tokio::sync::Semaphore;
 
 use super::Wanted;
+use super::apart::tell_caller;
 use super::perform::Call;
 use crate::drive::{Committed, Run};
 use crate::{Engine, Error};
@@ -50,7 +51,7 @@ impl Engine {
                 other => return Ok(Some(other)),
             }
         }
-        self.tell_caller(run);
+        tell_caller(run);
         self.begin_calls(run).await?;
         self.await_news(run).await?;
         Ok(None)
@@ -128,7 +129,7 @@ impl Engine {
                 () = late => {}
                 () = tokio::time::sleep(LOOK_EVERY) => return None,
             }
-            self.tell_caller(run);
+            tell_caller(run);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-pub(crate) use apart::{Caller, Driven};
+pub(crate) use apart::{Caller, Driven, tell_caller};
 pub(crate) use attend::{CALLING, calling};
 pub(crate) use news::{Awaited, News};
 pub(crate) use recover::{Meaning, meaning};

@@ -21,7 +21,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// How often a plugin is asked what became of a call, with growing pauses: for about ten minutes.
 const QUESTIONS: u32 = 16;
 /// The longest wait that a plugin may ask for (`Retry-After`, RFC 9110 section 10.2.3) without failing the call.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// A call that is made.
 pub(super) struct Call {

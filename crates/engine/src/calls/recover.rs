@@ -90,12 +90,11 @@ impl Engine {
         let declared = &run.program.module().plugins;
         match self.0.plugins.effect_class(run.scope, &hosted.core, declared, request).await {
             Ok(EffectClass::Idempotent | EffectClass::Keyed | EffectClass::Queryable) => Ok(true),
-            Ok(EffectClass::Unsafe) => Ok(false),
             Err(error) if error.retryable => {
                 Err(persistence::Error::Unavailable(error.failure.message.to_string()).into())
             }
-            // A tool that is gone, or has changed, can say nothing about the past.
-            Err(_) => Ok(false),
+            // A tool that is gone, or has changed, can say nothing about the past either.
+            Ok(EffectClass::Unsafe) | Err(_) => Ok(false),
         }
     }
 

@@ -147,7 +147,7 @@ async fn what_breaks_off_is_served_later_and_once(home: &Home) {
     let node = home.node().await;
     let id = home.host(&node, core("Tick", every("* * * * *", &json!({})))).await;
     for minute in 1..=30_u64 {
-        home.pass(Duration::from_secs(60));
+        home.pass(Duration::from_mins(1));
         // The process dies somewhere on the way, sooner or later each time.
         let patience = Duration::from_micros(150 * minute);
         let firing = node.clone();
