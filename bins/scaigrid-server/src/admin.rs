@@ -40,7 +40,7 @@ pub(crate) async fn administer(
     json: bool,
     task: AdminTask,
 ) -> anyhow::Result<()> {
-    carry_out(settings, key, json, task).await.map_err(refusal::in_one_line)
+    Box::pin(carry_out(settings, key, json, task)).await.map_err(refusal::in_one_line)
 }
 
 async fn carry_out(
@@ -61,7 +61,7 @@ async fn carry_out(
     };
     let request = RequestContext::new(None, None, Some(USER_AGENT));
     let desk = Desk { app, key, request, json };
-    let answer = desk.perform(task).await?;
+    let answer = Box::pin(desk.perform(task)).await?;
     answer.print(json).context("the answer cannot be written")?;
     answer.outcome()
 }
