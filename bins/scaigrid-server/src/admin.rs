@@ -102,7 +102,9 @@ impl Desk {
             AdminTask::Audit { tenant, partner, task } => {
                 self.audit(tenant.as_deref(), partner.as_deref(), task).await
             }
-            AdminTask::Checkpoint { tenant, task } => self.checkpoints(tenant.as_deref(), task).await,
+            AdminTask::Checkpoint { tenant, task } => {
+                Box::pin(self.checkpoints(tenant.as_deref(), task)).await
+            }
             AdminTask::Secrets(task) => self.secrets(task).await,
             AdminTask::Apply { files, dry_run } => self.apply(&files, dry_run).await,
             AdminTask::Backup { output } => self.back_up(&output).await,

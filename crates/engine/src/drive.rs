@@ -166,6 +166,23 @@ pub(crate) enum Committed {
 impl Engine {
     /// Runs an execution until it waits or has ended, and makes that durable.
     pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
+        loop {
+            let driven = self.drive_on(run).await;
+            let undone = match &driven {
+                Ok(committed) => *committed == Committed::Again,
+                Err(error) => error.is_passing(),
+            };
+            // What was not written down is done again from what is durable; but calls are not.
+            if !undone || !run.is_durable() || !run.calls.may_be_kept() {
+                return driven;
+            }
+            if !Box::pin(self.redo(run)).await? {
+                return Ok(Committed::Overtaken);
+            }
+        }
+    }
+
+    async fn drive_on(&self, run: &mut Run) -> Result<Committed, Error> {
         let mut durable_at = Instant::now();
         loop {
             let mut fuel = FUEL;
@@ -301,6 +318,7 @@ impl Engine {
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
             run.stored_epoch = Some(run.epoch);
+            run.calls.are_durable();
             if snapped {
                 run.unsnapped = 0;
             }

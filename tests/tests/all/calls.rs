@@ -22,6 +22,7 @@ on_both_databases!(
     a_question_in_a_call_in_a_branch,
     sigterm_lets_calls_end,
     another_core_of_the_tenant_is_called,
+    what_calls_gave_survives_conflicts_over_memory,
     rules_that_would_bind_nobody_are_refused,
 );
 
@@ -423,4 +424,35 @@ fn rules_that_would_bind_nobody_are_refused(place: &Place) {
         let refused = admin.post(&format!("{CORES}/{core}/start")).refused(422, "INVALID_SOURCE_IR");
         assert!(refused.text().contains(&format!("/flows/0/body/0/{field}")), "{refused}");
     }
+}
+
+fn what_calls_gave_survives_conflicts_over_memory(place: &Place) {
+    let (_server, admin, plugin) = settle(place);
+    let mut program = program(&json!([{"name": "go", "params": [], "body": [
+        {"kind": "foreach", "id": "each", "items": "range(0, 8)", "var": "n", "max_concurrent": 4, "body": [
+            {"kind": "rigid", "id": "count", "statements": [
+                call("shout", &json!({"n": "n"}), "got"),
+                {"kind": "memory", "op": "update", "target": "total", "value": "n => n + 1"},
+            ]},
+        ]},
+    ]}]));
+    program["memory"] = json!({"total": {"type": "int", "default": 0}});
+    let core = admin.run("caller", &program);
+    std::thread::scope(|threads| {
+        for _ in 0..5 {
+            threads.spawn(|| {
+                let ended = admin.invoke(&core, "go", &json!({}));
+                assert_eq!(ended["status"], "completed", "{ended}");
+            });
+        }
+    });
+    // None was made twice, and nobody is asked about any.
+    assert_eq!((plugin.calls().len(), plugin.carried_out()), (40, 40));
+    let pending = admin.get(&format!("{SCAICORE}/checkpoints/all?status=pending")).answer(200).data();
+    assert_eq!(pending["items"], json!([]));
+    let mut reader = program.clone();
+    reader["flows"] = json!([{"name": "go", "params": [], "body": [{"kind": "rigid", "id": "read", "statements": [{"kind": "return", "value": "memory.total"}]}]}]);
+    let document = json!({"source": reader});
+    admin.put(&format!("{CORES}/{core}"), &document).answer(200);
+    assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], 40);
 }

@@ -40,7 +40,10 @@ impl Engine {
             // All that is left was held back.
             return self.commit(run, ExecutionStatus::Queued).await.map(Some);
         }
-        if !run.done.entries.is_empty() || !run.is_durable() {
+        let done = &run.done;
+        // An answer that was taken from the inbox counts: it must not have the same call made twice.
+        let nothing = done.entries.is_empty() && done.taken.is_empty() && done.opened.is_empty();
+        if !nothing || !run.is_durable() {
             match self.commit(run, ExecutionStatus::Running).await? {
                 Committed::Yes => {}
                 Committed::AndAwaited => {
@@ -62,7 +65,7 @@ impl Engine {
             return Ok(());
         }
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        for Wanted { effect, in_doubt } in std::mem::take(&mut run.calls.wanted) {
+        for Wanted { effect, in_doubt, .. } in std::mem::take(&mut run.calls.wanted) {
             let id = effect.id;
             let call = Call {
                 engine: self.clone(),
@@ -136,6 +139,11 @@ impl Engine {
 
 /// Notes a call's outcome and gives it to the machine, where it is waited for still.
 fn answered(run: &mut Run, id: EffectId, outcome: Outcome) {
+    run.calls.fresh.push((id, outcome.clone()));
+    deliver(run, id, outcome);
+}
+
+pub(super) fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) {
     if run.machine.deliver(id, outcome.clone()).is_ok() {
         run.done.entries.push(Entry::Outcome { id, outcome });
     }

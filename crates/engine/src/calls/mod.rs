@@ -12,6 +12,7 @@ mod attend;
 mod news;
 mod perform;
 mod recover;
+mod redo;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,9 @@ pub(crate) use attend::{CALLING, calling};
 pub(crate) use news::{Awaited, News};
 pub(crate) use recover::{Meaning, meaning};
 
+/// How often in a row an execution is done again around its calls.
+const REDONE_AT_MOST: u32 = 50;
+
 /// The calls of one execution. Dropping them closes their connections.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
@@ -32,6 +36,10 @@ pub(crate) struct Calls {
     under_way: JoinSet<Option<Outcome>>,
     /// Which effect a task is for.
     effects: HashMap<Id, (EffectId, AbortHandle)>,
+    /// What calls gave since the last commit.
+    fresh: Vec<(EffectId, Outcome)>,
+    /// How often in a row what was done had to be done again.
+    redone: u32,
     /// Whether the Core was held, or the node on its way out, when a call was asked for. It is not in the journal, so it is
     /// asked for once more by whoever goes on with the execution.
     held_back: bool,
@@ -43,17 +51,19 @@ pub(crate) struct Wanted {
     effect: Effect,
     /// Whether it may have been made before, by a node that died.
     in_doubt: bool,
+    /// Whether its intent is durable.
+    durable: bool,
 }
 
 impl Calls {
     /// Has a call begin as soon as what was done is durable.
     pub(crate) fn want(&mut self, effect: Effect) {
-        self.wanted.push(Wanted { effect, in_doubt: false });
+        self.wanted.push(Wanted { effect, in_doubt: false, durable: false });
     }
 
     /// Has a call made again of which nobody knows whether it was made.
     fn want_again(&mut self, effect: Effect) {
-        self.wanted.push(Wanted { effect, in_doubt: true });
+        self.wanted.push(Wanted { effect, in_doubt: true, durable: true });
     }
 
     /// Leaves a call to whoever goes on with the execution when its Core may run again.
@@ -76,14 +86,37 @@ impl Calls {
         !self.wanted.is_empty() || !self.under_way.is_empty()
     }
 
+    /// Everything so far is durable.
+    pub(crate) fn are_durable(&mut self) {
+        self.fresh.clear();
+        self.redone = 0;
+        self.wanted.iter_mut().for_each(|wanted| wanted.durable = true);
+    }
+
+    /// Whether there is something that must not be lost when an execution is done again from what is durable, and
+    /// whether that is worth another attempt.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        let worth = !self.fresh.is_empty() || !self.under_way.is_empty();
+        worth && self.redone < REDONE_AT_MOST
+    }
+
+    /// Whether a call is to begin or has begun, or has ended since the last commit.
+    fn knows(&self, id: EffectId) -> bool {
+        self.wanted.iter().any(|wanted| wanted.effect.id == id)
+            || self.effects.values().any(|(effect, _)| *effect == id)
+            || self.fresh.iter().any(|(effect, _)| *effect == id)
+    }
+
     /// Gives calls up that are not waited for any more.
     pub(crate) fn give_up(&mut self, effects: &[EffectId]) {
         self.wanted.retain(|wanted| !effects.contains(&wanted.effect.id));
-        for (id, abort) in self.effects.values() {
-            if effects.contains(id) {
+        self.effects.retain(|_, (id, abort)| {
+            let given_up = effects.contains(id);
+            if given_up {
                 abort.abort();
             }
-        }
+            !given_up
+        });
     }
 
     /// The next call that has ended. A call that was given up ends without a word. Waits for ever where there is none.

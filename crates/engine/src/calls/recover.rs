@@ -46,6 +46,7 @@ impl Engine {
             .pending()
             .into_iter()
             .filter(|effect| is_call(&effect.kind) && !unrecorded.contains(&effect.id))
+            .filter(|effect| !run.calls.knows(effect.id))
             .cloned()
             .collect();
         if in_doubt.is_empty() {

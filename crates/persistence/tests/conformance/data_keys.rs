@@ -331,6 +331,7 @@ fn all_who_seal_are_known() {
     let known = [
         "app/src/idempotency.rs",
         "app/src/webhooks/mod.rs",
+        "persistence/src/backends.rs",
         "persistence/src/cores/environment.rs",
         "persistence/src/module_configs.rs",
         "persistence/src/plugins.rs",
