@@ -1,5 +1,6 @@
 //! A plugin that does nothing: it answers every call at once, with the arguments that it got.
 
+use actix_web::http::KeepAlive;
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context as _;
@@ -15,6 +16,8 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         let server = HttpServer::new(|| App::new().service(web::resource(PATH).post(echo)))
             // One does more than the rest of the machine can ask for.
             .workers(1)
+            // Whoever keeps a connection finds it open still, however long it was idle.
+            .keep_alive(KeepAlive::Os)
             .shutdown_timeout(1)
             .bind("127.0.0.1:0")?;
         crate::floor::announce(&server.addrs())?;

@@ -112,10 +112,11 @@ pub async fn with_work(
 ) -> Result<Vec<(TenantId, CoreId)>> {
     let at = bound(c)?;
     let (held, limit) = (held(&at(1)), at(2));
+    // A Core has one tenant. Grouped by both, SQLite reads every execution there ever was, in the order of another index.
     let query = format!(
-        "SELECT e.tenant_id, e.core_id FROM executions e JOIN cores c ON c.id = e.core_id \
+        "SELECT min(e.tenant_id) AS tenant_id, e.core_id FROM executions e JOIN cores c ON c.id = e.core_id \
          WHERE {IN_TURN} AND c.status IN ('running', 'stopping') AND (e.owner IS NULL OR NOT {held}) \
-         GROUP BY e.tenant_id, e.core_id ORDER BY min(e.id) LIMIT {limit}"
+         GROUP BY e.core_id ORDER BY min(e.id) LIMIT {limit}"
     );
     let query = diesel::sql_query(query).bind::<Moment, _>(Stamp(now)).bind::<BigInt, _>(rows);
     let found: Vec<CoreRow> = with!(c, c => query.load(c).await)?;

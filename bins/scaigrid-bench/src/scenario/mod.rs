@@ -102,3 +102,28 @@ async fn bare(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use scaigrid_ir::Severity;
+
+    /// A scenario whose program does not start is found out here, not after minutes of building.
+    #[test]
+    fn every_program_can_be_started() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let programs: Vec<_> =
+            files.filter(|file| file.extension().is_some_and(|end| end == "json")).collect();
+        assert!(programs.len() >= 4, "{programs:?}");
+        for program in programs {
+            let document = serde_json::from_slice(&std::fs::read(&program).unwrap()).unwrap();
+            let (module, findings) = scaigrid_ir::check(&document);
+            assert!(module.is_some(), "{}: {findings:?}", program.display());
+            let wrong: Vec<_> =
+                findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+            assert!(wrong.is_empty(), "{}: {wrong:?}", program.display());
+        }
+    }
+}
