@@ -150,6 +150,11 @@ impl ConnectionConfig {
         }
     }
 
+    /// Whether it answers without any server, and at nobody's cost.
+    pub const fn is_built_in(&self) -> bool {
+        matches!(self, Self::Echo(_))
+    }
+
     /// The configuration with its secrets in the clear, to be sealed.
     pub fn to_json(&self) -> Map<String, Value> {
         self.write(&|secret| secret.to_owned())

@@ -57,6 +57,15 @@ impl Spent {
             cost: self.cost.checked_add(other.cost).unwrap_or(Decimal::MAX),
         }
     }
+
+    /// This without a part of it.
+    #[must_use]
+    pub fn without(self, part: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_sub(part.tokens),
+            cost: self.cost.checked_sub(part.cost).unwrap_or_default().max(Decimal::ZERO),
+        }
+    }
 }
 
 /// What a call will need.

@@ -18,6 +18,8 @@ text_enum! {
         Failed => "failed",
         /// Whoever had asked went away before the end.
         Cancelled => "cancelled",
+        /// Nobody knows: its node died meanwhile. It counts as if all was used that was held back for it.
+        Unknown => "unknown",
     }
 }
 
@@ -40,6 +42,8 @@ pub struct Usage {
     pub core_id: Option<CoreId>,
     /// Its execution.
     pub execution_id: Option<ExecutionId>,
+    /// Which of the execution's effects the call is.
+    pub effect: Option<u32>,
     /// Tokens read.
     pub input_tokens: u64,
     /// Tokens written.

@@ -42,6 +42,25 @@ impl Engine {
         core: CoreId,
         invocation: Invocation,
     ) -> Result<Standing, Error> {
+        self.invoke_as(scope, core, self.execution_id(), invocation).await
+    }
+
+    /// An id for an execution that is yet to begin.
+    pub fn execution_id(&self) -> ExecutionId {
+        ExecutionId::from_ulid(self.0.ids.draw(self.0.clock.now()))
+    }
+
+    /// [`Engine::invoke`] under an id that the caller has drawn ([`Engine::execution_id`]) and may listen to already.
+    ///
+    /// # Errors
+    /// As [`Engine::invoke`].
+    pub async fn invoke_as(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        id: ExecutionId,
+        invocation: Invocation,
+    ) -> Result<Standing, Error> {
         let hosted = self.accepting(scope, core).await?;
         let program = self.program(scope, core, hosted.core.source.version).await?;
         let flow = flow(&program, invocation.flow)?;
@@ -50,7 +69,7 @@ impl Engine {
         let place = instances.place(invocation.instance_key.as_deref(), &invocation.input);
         let place = place.map_err(Error::EntityKey)?;
         let execution = Execution {
-            id: ExecutionId::from_ulid(self.0.ids.draw(now)),
+            id,
             tenant_id: scope.tenant_id(),
             core_id: core,
             flow,

@@ -29,6 +29,7 @@ mod models;
 mod node;
 pub mod plugins;
 mod resume;
+mod said;
 mod schedules;
 mod timers;
 mod told;
@@ -54,6 +55,7 @@ pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use said::{Hearing, Said};
 pub use schedules::Declared;
 
 use calls::Awaited;
@@ -113,6 +115,8 @@ struct Inner {
     runtime: Handle,
     plugins: Plugins,
     models: Models,
+    /// Who listens to what models say in executions.
+    voices: said::Voices,
     /// How much more the variables of Cores take.
     memory_room: memory::Room,
     /// Rung when there may be executions to take.
@@ -157,6 +161,7 @@ impl Engine {
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
+            voices: said::Voices::default(),
             runtime: Handle::current(),
             models: Models::new(models::Parts {
                 database: database.clone(),
@@ -194,6 +199,12 @@ impl Engine {
     /// The way to the models.
     pub fn models(&self) -> &Models {
         &self.0.models
+    }
+
+    /// Listens to what models say in an execution, from now on, as far as it runs at this node. For an execution that is yet
+    /// to begin, see [`Engine::invoke_as`].
+    pub fn listen_to(&self, execution: ExecutionId) -> Hearing {
+        self.0.voices.listen(execution)
     }
 
     /// This node's name.

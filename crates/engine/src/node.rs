@@ -55,6 +55,8 @@ impl Engine {
         tasks.spawn(async move { engine.hear().await });
         let engine = self.clone();
         tasks.spawn(async move { engine.pick_up_dropped().await });
+        let (models, system) = (self.0.models.clone(), self.0.system.clone());
+        tasks.spawn(async move { models.settle_for_the_dead(system).await });
         stop.await;
         // What goes on from here begins no calls.
         self.0.stopping.store(true, Ordering::SeqCst);

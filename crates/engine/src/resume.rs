@@ -9,11 +9,11 @@ use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::leases::{self, Claimed};
 use scaigrid_persistence::{checkpoints, event_waits, timers};
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{EffectId, Failure, Machine, Outcome};
+use scaigrid_runtime::{EffectId, EffectKind, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::calls::{Calls, Meaning, is_call, meaning};
+use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
 use crate::instances::idle;
 use crate::invoke;
@@ -316,7 +316,8 @@ impl Engine {
 pub(crate) fn answer(run: &mut Run, effect: u32, outcome: Outcome) -> bool {
     let id = EffectId(effect);
     let pending = run.machine.pending();
-    let call = pending.into_iter().find(|effect| effect.id == id && is_call(&effect.kind)).cloned();
+    let asked_about = |kind: &EffectKind| matches!(kind, EffectKind::PluginCall(_));
+    let call = pending.into_iter().find(|effect| effect.id == id && asked_about(&effect.kind)).cloned();
     let outcome = match call {
         // People are asked about calls in doubt; what they answer is not the call's own outcome.
         Some(call) => match meaning(outcome) {
@@ -331,6 +332,8 @@ pub(crate) fn answer(run: &mut Run, effect: u32, outcome: Outcome) -> bool {
     if run.machine.deliver(id, outcome.clone()).is_err() {
         return false;
     }
+    // A model whose answer has come already, from a node that was thought dead, is asked no further.
+    run.calls.give_up(&[id]);
     run.done.entries.push(Entry::Outcome { id, outcome });
     true
 }

@@ -376,3 +376,34 @@ pub async fn inbox(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> R
     let rows: Vec<(i32, Vec<u8>)> = with!(c, c => query.load(c).await)?;
     Ok(rows.into_iter().map(|(effect, outcome)| (effect.cast_unsigned(), outcome)).collect())
 }
+
+/// Leaves the outcome of a call in the inbox of the execution that makes it, so that it is durable before the journal has
+/// it. Where the execution has come to a rest meanwhile, nobody waits for it, and nothing is left.
+pub async fn leave_outcome(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    id: ExecutionId,
+    effect: u32,
+    outcome: &[u8],
+) -> Result<()> {
+    let tenant = scope.tenant_id().to_string();
+    let going_on = executions::table
+        .filter(executions::id.eq(id.to_string()))
+        .filter(executions::tenant_id.eq(&tenant))
+        .filter(executions::status.eq_any(["queued", "running"]))
+        .select(executions::id);
+    let found: Option<String> = with!(tx, c => going_on.get_result(c).await.optional())?;
+    if found.is_none() {
+        return Ok(());
+    }
+    let insert = diesel::insert_into(execution_inbox::table)
+        .values((
+            execution_inbox::tenant_id.eq(tenant),
+            execution_inbox::execution_id.eq(id.to_string()),
+            execution_inbox::effect.eq(effect.cast_signed()),
+            execution_inbox::outcome.eq(outcome),
+        ))
+        .on_conflict_do_nothing();
+    with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}

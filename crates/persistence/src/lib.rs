@@ -32,6 +32,7 @@ mod json;
 pub mod leases;
 pub mod memory;
 pub mod model_groups;
+pub mod model_reservations;
 pub mod model_usage;
 pub mod models;
 pub mod module_configs;

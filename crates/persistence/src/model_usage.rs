@@ -1,4 +1,5 @@
-//! What calls of models have used, what may still be spent, and what is held back for calls that go on.
+//! What calls of models have used, and what has been spent of budgets. What calls that go on hold back is in
+//! [`crate::model_reservations`].
 
 use std::time::Duration;
 
@@ -6,13 +7,13 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use rust_decimal::Decimal;
 use scaigrid_catalog::budget::Spent;
-use scaigrid_catalog::usage::Usage;
-use scaigrid_scope::{CoreId, Instant, NodeId, TenantScope, UsageId, UserId};
+use scaigrid_catalog::usage::{CallStatus, Usage};
+use scaigrid_scope::{CoreId, Instant, TenantScope, UsageId, UserId};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
-use crate::schema::{model_budgets, model_reservations, model_usage, nodes};
+use crate::schema::{model_budgets, model_usage};
 
 const TABLE: &str = "model_usage";
 const REPORTED: &str = "reported";
@@ -37,13 +38,14 @@ struct UsageRow {
     latency_us: i64,
     status: String,
     created_at: Stamp,
+    effect: Option<i32>,
 }
 
-fn count(tokens: u64) -> i64 {
+pub(crate) fn count(tokens: u64) -> i64 {
     i64::try_from(tokens).unwrap_or(i64::MAX)
 }
 
-fn amount(table: &'static str, id: &str, text: &str) -> Result<Decimal> {
+pub(crate) fn amount(table: &'static str, id: &str, text: &str) -> Result<Decimal> {
     column(table, "cost", id, text)
 }
 
@@ -66,6 +68,7 @@ impl TryFrom<UsageRow> for Usage {
             user_id: maybe!(user_id),
             core_id: maybe!(core_id),
             execution_id: maybe!(execution_id),
+            effect: row.effect.map(i32::cast_unsigned),
             input_tokens: row.input_tokens.unsigned_abs(),
             output_tokens: row.output_tokens.unsigned_abs(),
             estimated: row.counted == ESTIMATED,
@@ -77,27 +80,66 @@ impl TryFrom<UsageRow> for Usage {
     }
 }
 
+impl UsageRow {
+    fn of(scope: TenantScope, usage: &Usage) -> Self {
+        Self {
+            id: usage.id.to_string(),
+            tenant_id: scope.tenant_id().to_string(),
+            model_id: usage.model_id.to_string(),
+            model: usage.model.to_string(),
+            backend_id: usage.backend_id.map(|id| id.to_string()),
+            user_id: usage.user_id.map(|id| id.to_string()),
+            core_id: usage.core_id.map(|id| id.to_string()),
+            execution_id: usage.execution_id.map(|id| id.to_string()),
+            input_tokens: count(usage.input_tokens),
+            output_tokens: count(usage.output_tokens),
+            counted: if usage.estimated { ESTIMATED } else { REPORTED }.to_owned(),
+            cost: usage.cost.normalize().to_string(),
+            latency_us: i64::try_from(usage.latency.as_micros()).unwrap_or(i64::MAX),
+            status: usage.status.to_string(),
+            created_at: usage.at.into(),
+            effect: usage.effect.map(u32::cast_signed),
+        }
+    }
+}
+
 /// Writes the record of a call; false when it has been written before.
 pub async fn add(tx: &mut Transaction, scope: TenantScope, usage: &Usage) -> Result<bool> {
-    let row = UsageRow {
-        id: usage.id.to_string(),
-        tenant_id: scope.tenant_id().to_string(),
-        model_id: usage.model_id.to_string(),
-        model: usage.model.to_string(),
-        backend_id: usage.backend_id.map(|id| id.to_string()),
-        user_id: usage.user_id.map(|id| id.to_string()),
-        core_id: usage.core_id.map(|id| id.to_string()),
-        execution_id: usage.execution_id.map(|id| id.to_string()),
-        input_tokens: count(usage.input_tokens),
-        output_tokens: count(usage.output_tokens),
-        counted: if usage.estimated { ESTIMATED } else { REPORTED }.to_owned(),
-        cost: usage.cost.normalize().to_string(),
-        latency_us: i64::try_from(usage.latency.as_micros()).unwrap_or(i64::MAX),
-        status: usage.status.to_string(),
-        created_at: usage.at.into(),
-    };
-    let insert = diesel::insert_into(model_usage::table).values(row).on_conflict_do_nothing();
+    let insert =
+        diesel::insert_into(model_usage::table).values(UsageRow::of(scope, usage)).on_conflict_do_nothing();
     Ok(with!(tx, c => insert.execute(c).await)? > 0)
+}
+
+/// Writes what is known of a call in the place of an estimate that was made when its node was thought dead. Gives that
+/// estimate; none where there is none, and nothing is written.
+pub async fn replace_unknown(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    usage: &Usage,
+) -> Result<Option<Usage>> {
+    macro_rules! unknown {
+        () => {
+            model_usage::table
+                .filter(model_usage::id.eq(usage.id.to_string()))
+                .filter(model_usage::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(model_usage::status.eq(CallStatus::Unknown.as_str()))
+        };
+    }
+    let found: Option<UsageRow> =
+        with!(tx, c => unknown!().select(UsageRow::as_select()).get_result(c).await.optional())?;
+    let Some(estimate) = found else { return Ok(None) };
+    let row = UsageRow::of(scope, usage);
+    let update = diesel::update(unknown!()).set((
+        model_usage::backend_id.eq(row.backend_id),
+        model_usage::input_tokens.eq(row.input_tokens),
+        model_usage::output_tokens.eq(row.output_tokens),
+        model_usage::counted.eq(row.counted),
+        model_usage::cost.eq(row.cost),
+        model_usage::latency_us.eq(row.latency_us),
+        model_usage::status.eq(row.status),
+    ));
+    let replaced = with!(tx, c => update.execute(c).await)? == 1;
+    replaced.then(|| Usage::try_from(estimate)).transpose()
 }
 
 /// Which records a list shows.
@@ -210,6 +252,28 @@ pub async fn spend(
     month: &str,
     spent: Spent,
 ) -> Result<()> {
+    write_spent(tx, scope, owner, month, spent, 1).await
+}
+
+/// Writes what has been spent of a budget that is held, as it is known by now of the same calls.
+pub async fn correct(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    owner: BudgetOwner,
+    month: &str,
+    spent: Spent,
+) -> Result<()> {
+    write_spent(tx, scope, owner, month, spent, 0).await
+}
+
+async fn write_spent(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    owner: BudgetOwner,
+    month: &str,
+    spent: Spent,
+    more_calls: i64,
+) -> Result<()> {
     let update = diesel::update(model_budgets::table.find((
         scope.tenant_id().to_string(),
         owner.text(),
@@ -218,91 +282,8 @@ pub async fn spend(
     .set((
         model_budgets::tokens.eq(count(spent.tokens)),
         model_budgets::cost.eq(spent.cost.normalize().to_string()),
-        model_budgets::calls.eq(model_budgets::calls + 1),
+        model_budgets::calls.eq(model_budgets::calls + more_calls),
     ));
     with!(tx, c => update.execute(c).await)?;
-    Ok(())
-}
-
-/// What is held back for a call that goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reservation {
-    /// The record that the call will have.
-    pub id: UsageId,
-    /// The Core that has asked.
-    pub core_id: Option<CoreId>,
-    /// The month that it counts for.
-    pub month: String,
-    /// The node that makes the call.
-    pub node: NodeId,
-    /// How much.
-    pub held: Spent,
-    /// Since when.
-    pub at: Instant,
-}
-
-/// What is held back for a tenant's calls in a month, and what of it for a Core's. What nodes hold back whose lease has
-/// ended is freed.
-pub async fn held(
-    tx: &mut Transaction,
-    scope: TenantScope,
-    core: Option<CoreId>,
-    month: &str,
-    own: NodeId,
-    now: Instant,
-) -> Result<(Spent, Spent)> {
-    let tenant = scope.tenant_id().to_string();
-    let mut alive: Vec<String> = {
-        let query = nodes::table.filter(nodes::lease_until.ge(Stamp(now))).select(nodes::id);
-        with!(tx, c => query.load(c).await)?
-    };
-    alive.push(own.to_string());
-    let dead = model_reservations::table
-        .filter(model_reservations::tenant_id.eq(tenant.clone()))
-        .filter(model_reservations::node_id.ne_all(alive));
-    with!(tx, c => diesel::delete(dead).execute(c).await)?;
-    let query = model_reservations::table
-        .filter(model_reservations::tenant_id.eq(tenant))
-        .filter(model_reservations::month.eq(month.to_owned()))
-        .select((
-            model_reservations::id,
-            model_reservations::core_id,
-            model_reservations::tokens,
-            model_reservations::cost,
-        ));
-    let found: Vec<(String, Option<String>, i64, String)> = with!(tx, c => query.load(c).await)?;
-    let core = core.map(|core| core.to_string());
-    let (mut of_tenant, mut of_core) = (Spent::default(), Spent::default());
-    for (id, of, tokens, cost) in found {
-        let held = Spent { tokens: tokens.unsigned_abs(), cost: amount("model_reservations", &id, &cost)? };
-        of_tenant = of_tenant.and(held);
-        if of.is_some() && of == core {
-            of_core = of_core.and(held);
-        }
-    }
-    Ok((of_tenant, of_core))
-}
-
-/// Holds something back. The budgets that it is of are held.
-pub async fn reserve(tx: &mut Transaction, scope: TenantScope, reservation: &Reservation) -> Result<()> {
-    let insert = diesel::insert_into(model_reservations::table).values((
-        model_reservations::id.eq(reservation.id.to_string()),
-        model_reservations::tenant_id.eq(scope.tenant_id().to_string()),
-        model_reservations::core_id.eq(reservation.core_id.map(|id| id.to_string())),
-        model_reservations::month.eq(reservation.month.clone()),
-        model_reservations::node_id.eq(reservation.node.to_string()),
-        model_reservations::tokens.eq(count(reservation.held.tokens)),
-        model_reservations::cost.eq(reservation.held.cost.normalize().to_string()),
-        model_reservations::created_at.eq(Stamp(reservation.at)),
-    ));
-    with!(tx, c => insert.execute(c).await)?;
-    Ok(())
-}
-
-/// Frees what was held back for a call.
-pub async fn release(tx: &mut Transaction, scope: TenantScope, id: UsageId) -> Result<()> {
-    let delete = diesel::delete(model_reservations::table.find(id.to_string()))
-        .filter(model_reservations::tenant_id.eq(scope.tenant_id().to_string()));
-    with!(tx, c => delete.execute(c).await)?;
     Ok(())
 }

@@ -734,6 +734,7 @@ diesel::table! {
         latency_us -> BigInt,
         status -> Text,
         created_at -> Moment,
+        effect -> Nullable<Integer>,
     }
 }
 
@@ -757,10 +758,17 @@ diesel::table! {
     model_reservations (id) {
         id -> Text,
         tenant_id -> Text,
+        model_id -> Text,
+        model -> Text,
+        backend_id -> Nullable<Text>,
+        user_id -> Nullable<Text>,
         core_id -> Nullable<Text>,
+        execution_id -> Nullable<Text>,
+        effect -> Nullable<Integer>,
         month -> Text,
         node_id -> Text,
-        tokens -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
         cost -> Text,
         created_at -> Moment,
     }

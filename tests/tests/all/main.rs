@@ -16,6 +16,7 @@ mod audit_export;
 mod backup;
 mod calls;
 mod checkpoints;
+mod core_models;
 mod crash;
 mod desired;
 mod edge;

@@ -11,10 +11,10 @@ use scaigrid_catalog::{
     Capabilities, Mapping, Modality, ModelSlug, ModelStatus, Parameters, Priority, ProviderType, Weight,
 };
 use scaigrid_cores::NewCore;
-use scaigrid_engine::{Asking, CallError, HostedCore};
+use scaigrid_engine::{Asking, CallError, Completion, HostedCore, Models};
 use scaigrid_ir::{Module, Value, load};
-use scaigrid_runtime::ModelCallRequest;
-use scaigrid_scope::{Role, TenantLimits, TenantScope, UserId};
+use scaigrid_runtime::{ModelAnswer, ModelCallRequest};
+use scaigrid_scope::{Role, TenantLimits, TenantScope};
 use serde_json::json;
 
 use crate::house::{FULL, House, house, nobody};
@@ -51,8 +51,12 @@ async fn core(house: &House, new: NewCore) -> (TenantScope, Arc<HostedCore>, Str
     (by.tenant_scope(), Arc::new(hosted), key)
 }
 
+async fn ask_model(models: &Models, scope: TenantScope, call: ModelCall) -> Result<ModelAnswer, CallError> {
+    models.chat(scope, call).await.map(Completion::into_answer)
+}
+
 fn asking(core: &Arc<HostedCore>) -> Asking {
-    Asking { user_id: None::<UserId>, core: Some(Arc::clone(core)), execution_id: None }
+    Asking { core: Some(Arc::clone(core)), ..Asking::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +73,7 @@ async fn a_core_asks_by_role_and_within_its_own_budget() {
     assert_eq!(call.models.iter().map(ModelSlug::as_str).collect::<Vec<_>>(), ["openai/gpt-9", "echo"]);
     assert_eq!(call.messages[0], json!({"role": "system", "content": "Be brief."}));
     assert_eq!(serde_json::Value::Object(call.params.clone()), json!({"seed": 7, "temperature": 0.5}));
-    let answer = models.call(scope, call.clone()).await.unwrap();
+    let answer = ask_model(models, scope, call.clone()).await.unwrap();
     assert_eq!((&*answer.content, &*answer.model, &*answer.finish_reason), ("Hello", "echo", "stop"));
     assert_eq!((answer.input_tokens, answer.output_tokens), (5, 2));
 
@@ -79,18 +83,18 @@ async fn a_core_asks_by_role_and_within_its_own_budget() {
     assert_eq!((used.len(), used[0].user_id, used[0].core_id), (1, None, Some(core.core.id)));
     // What is left does not do for a longer question.
     let long = ModelCall::of_core(&request(&"word ".repeat(30)), &module, asking(&core)).unwrap();
-    let refused = models.call(scope, long).await.unwrap_err();
+    let refused = ask_model(models, scope, long).await.unwrap_err();
     assert!(matches!(refused, CallError::BudgetExceeded { of: "the Core" }), "{refused}");
     assert_eq!(refused.to_failure().unwrap().code.as_ref(), "BUDGET_EXCEEDED");
     // The tenant's other callers are not bound by it.
     let theirs = Asking { user_id: Some(by.user_id()), ..Asking::default() };
-    models
-        .call(scope, ModelCall::of_core(&request(&"word ".repeat(30)), &module, theirs).unwrap())
+    let theirs = ModelCall::of_core(&request(&"word ".repeat(30)), &module, theirs).unwrap();
+    ask_model(models, scope, theirs)
         .await
         .unwrap();
     // Next month there is a new one.
     house.pass(32 * 24 * 3600);
-    models.call(scope, call).await.unwrap();
+    ask_model(models, scope, call).await.unwrap();
 
     let unknown = ModelCallRequest { role: "critic".into(), ..request("x") };
     let missing = ModelCall::of_core(&unknown, &module, asking(&core)).unwrap_err();
@@ -122,10 +126,10 @@ async fn a_call_costs_no_more_than_it_may() {
     };
     let models = house.app.engine().models();
     // About 110 tokens to read cost 0.00011, and each to write 0.001.
-    let answer = models.call(scope, ask("0.0102").unwrap()).await.unwrap();
+    let answer = ask_model(models, scope, ask("0.0102").unwrap()).await.unwrap();
     assert_eq!((answer.output_tokens, &*answer.finish_reason), (10, "length"));
     assert!(answer.cost <= "0.0102".parse().unwrap(), "{}", answer.cost);
-    let refused = models.call(scope, ask("0.0001").unwrap()).await.unwrap_err();
+    let refused = ask_model(models, scope, ask("0.0001").unwrap()).await.unwrap_err();
     assert!(matches!(refused, CallError::BudgetExceeded { of: "the call" }), "{refused}");
 }
 
@@ -195,12 +199,13 @@ async fn a_backend_gets_the_secret_of_the_core_that_asks() {
     add_model(&house, backend.id).await;
     let module = module(&json!([{"model": "dear"}]));
     let models = house.app.engine().models();
-    let answer = models.call(scope, ModelCall::of_core(&request("x"), &module, asking(&core)).unwrap()).await;
+    let call = ModelCall::of_core(&request("x"), &module, asking(&core)).unwrap();
+    let answer = ask_model(models, scope, call).await;
     assert_eq!(&*answer.unwrap().content, "well");
     assert_eq!(told.recv_timeout(Duration::from_secs(5)).unwrap(), "Bearer of-the-core");
     // Nobody else has it, and nothing is sent without it.
     let other = ModelCall::of_core(&request("x"), &module, Asking::default()).unwrap();
-    let refused = models.call(scope, other).await.unwrap_err();
+    let refused = ask_model(models, scope, other).await.unwrap_err();
     assert!(refused.to_string().contains("${env.KEY}"), "{refused}");
     assert!(told.try_recv().is_err());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_runtime::journal::Entry;
-use scaigrid_runtime::{Effect, EffectId, Outcome};
+use scaigrid_runtime::{Effect, EffectId, EffectKind, Outcome};
 use tokio::sync::Semaphore;
 
 use super::Wanted;
@@ -144,6 +144,11 @@ fn answered(run: &mut Run, id: EffectId, outcome: Outcome) {
 }
 
 pub(super) fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) {
+    let pending = run.machine.pending();
+    if pending.iter().any(|effect| effect.id == id && matches!(effect.kind, EffectKind::ModelCall(_))) {
+        // What a model answers lies in the inbox as well, until the journal has it.
+        run.done.taken.push(id.0);
+    }
     if run.machine.deliver(id, outcome.clone()).is_ok() {
         run.done.entries.push(Entry::Outcome { id, outcome });
     }

@@ -11,7 +11,7 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 
 use crate::Engine;
 use crate::cores::HostedCore;
-use crate::models::{self, Asking, ModelCall};
+use crate::models::{self, Asking, Ear, ModelCall};
 use crate::plugins::{Asked, CallError};
 
 /// Attempts after the first, where a repeat costs nothing.
@@ -112,6 +112,13 @@ impl Call {
             user_id: None,
             core: Some(Arc::clone(&self.hosted)),
             execution_id: Some(self.execution),
+            effect: Some(self.effect.id),
+        };
+        let ear = Ear {
+            voices: &self.engine.0.voices,
+            execution: self.execution,
+            effect: self.effect.id,
+            role: &request.role,
         };
         let call = match ModelCall::of_core(request, self.program.module(), asking) {
             Ok(call) => call,
@@ -119,7 +126,7 @@ impl Call {
         };
         let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
         loop {
-            let error = match self.engine.0.models.call(self.scope, call.clone()).await {
+            let error = match self.engine.0.models.answer(self.scope, call.clone(), &ear).await {
                 Ok(answer) => return Outcome::Value(answer.to_value()),
                 Err(error) => error,
             };

@@ -12,11 +12,29 @@ use scaigrid_scope::{BackendId, TenantScope};
 use serde_json::{Map, Value, json};
 
 use super::call::{CallError, ModelCall};
+use super::gather::{Ear, gather};
 use super::spend::Spend;
 use super::{Models, Routed};
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How an answer is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Manner<'a> {
+    /// Whole, as the backend gives it.
+    Whole,
+    /// Bit by bit, from its first piece on.
+    Streamed,
+    /// Whole, but asked for bit by bit.
+    Gathered(&'a Ear<'a>),
+}
+
+impl Manner<'_> {
+    const fn is_whole(self) -> bool {
+        matches!(self, Self::Whole)
+    }
+}
 
 /// What a backend has answered.
 pub(super) enum Answered {
@@ -94,7 +112,7 @@ impl Models {
         scope: TenantScope,
         call: &ModelCall,
         routed: &Routed,
-        streamed: bool,
+        manner: Manner<'_>,
     ) -> Result<(Spend, Answered), CallError> {
         let model = &routed.route.model;
         let mut spend = self.begin(scope, call, routed).await?;
@@ -103,7 +121,7 @@ impl Models {
         for mapping in order(mappings, |most| rand::random_range(0..most.max(1))) {
             let found = routed.route.backends.iter().find(|(known, _)| *known == mapping);
             let Some((_, backend)) = found else { continue };
-            match self.ask_backend(call, model, backend, &mut spend, streamed).await {
+            match self.ask_backend(call, model, backend, &mut spend, manner).await {
                 Ok(answered) => return Ok((spend, answered)),
                 Err(Left::Alone(rest)) => soonest = Some(soonest.map_or(rest, |soonest| soonest.min(rest))),
                 Err(Left::Failed(error)) if error.is_of_the_model() => last = Some(error),
@@ -126,13 +144,13 @@ impl Models {
         model: &Model,
         backend: &Backend,
         spend: &mut Spend,
-        streamed: bool,
+        manner: Manner<'_>,
     ) -> Result<Answered, Left> {
         let mut failed = 0;
         loop {
             let trying = self.admit(backend.id).map_err(Left::Alone)?;
             spend.asks(backend.id);
-            let trouble = match self.ask_once(call, model, backend, spend.bound, streamed).await {
+            let trouble = match self.ask_once(call, model, backend, spend, manner).await {
                 Ok(answered) => {
                     trying.tell(Breaker::succeeded);
                     return Ok(answered);
@@ -146,6 +164,9 @@ impl Models {
             });
             failed += 1;
             tracing::info!(backend = %backend.id, error = %trouble.error, failed, "a backend of a model does not answer");
+            if !spend.breaks_off() {
+                return Err(Left::Failed(CallError::BudgetExceeded { of: "the call" }));
+            }
             let pause = retry::pause(failed, trouble.retry_after, rand::random());
             match pause.filter(|_| trouble.passes) {
                 Some(pause) => tokio::time::sleep(pause).await,
@@ -159,21 +180,21 @@ impl Models {
         call: &ModelCall,
         model: &Model,
         backend: &Backend,
-        bound: Option<u64>,
-        streamed: bool,
+        spend: &mut Spend,
+        manner: Manner<'_>,
     ) -> Result<Answered, Trouble> {
-        match &backend.config {
+        let trouble = |error| Trouble::of(error, model);
+        let answered = match &backend.config {
             ConnectionConfig::Echo(script) => {
                 let mut params = model.default_params.as_map().clone();
                 params.extend(call.params.clone());
-                Ok(echo(script, &call.messages, &params, bound, streamed).await)
+                echo(script, &call.messages, &params, spend.bound, !manner.is_whole()).await
             }
             ConnectionConfig::OpenAi(config) => {
-                let trouble = |error| Trouble::of(error, model);
                 let (key, headers) = config
                     .secrets(|name| secret(call, name))
                     .map_err(|name| Trouble::unknown_secret(&name, model))?;
-                let body = body(call, model, backend, config, bound, streamed);
+                let body = body(call, model, backend, config, spend.bound, !manner.is_whole());
                 let ask = Ask {
                     base_url: &config.base_url,
                     key: key.as_deref(),
@@ -181,17 +202,23 @@ impl Models {
                     body: &body,
                     timeout: call.timeout.or(config.timeout).unwrap_or(TIMEOUT),
                 };
-                if !streamed {
+                if manner.is_whole() {
                     return self.0.outbound.chat(&ask).await.map(Answered::Whole).map_err(trouble);
                 }
                 let mut parts = self.0.outbound.chat_in_parts(&ask).await.map_err(trouble)?;
                 // Until the first piece is there, another backend can be asked.
                 match futures_util::StreamExt::next(&mut parts).await {
-                    Some(Ok(first)) => Ok(Answered::Parts(first, parts)),
-                    Some(Err(error)) => Err(trouble(error)),
-                    None => Err(trouble(ModelError::Connection("the answer broke off".to_owned()))),
+                    Some(Ok(first)) => Answered::Parts(first, parts),
+                    Some(Err(error)) => return Err(trouble(error)),
+                    None => return Err(trouble(ModelError::Connection("the answer broke off".to_owned()))),
                 }
             }
+        };
+        match (answered, manner) {
+            (Answered::Parts(first, rest), Manner::Gathered(ear)) => {
+                gather(spend, first, rest, call.timeout, ear).await.map(Answered::Whole).map_err(trouble)
+            }
+            (answered, _) => Ok(answered),
         }
     }
 }

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use scaigrid_catalog::{InvalidSlug, ModelSlug};
 use scaigrid_ir::Module;
 use scaigrid_persistence as persistence;
-use scaigrid_runtime::{Failure, ModelAnswer, ModelCallRequest};
+use scaigrid_runtime::{EffectId, Failure, ModelAnswer, ModelCallRequest};
 use scaigrid_scope::{BackendId, ExecutionId, UserId};
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,8 @@ pub struct Asking {
     pub core: Option<Arc<HostedCore>>,
     /// The Core's execution.
     pub execution_id: Option<ExecutionId>,
+    /// Which of the execution's calls it is, by its effect.
+    pub effect: Option<EffectId>,
 }
 
 /// What is asked of a model.

@@ -1,11 +1,13 @@
 //! The gateway to models: finds what answers for one, asks it, asks the next one where that does not answer, and counts
 //! what is used.
 //!
-//! [`Models::call`], [`Models::chat`] and [`Models::stream`] are the ways in, for programs and for people alike. Dropping
+//! [`Models::answer`], [`Models::chat`] and [`Models::stream`] are the ways in, for programs and for people alike. Dropping
 //! the future, or the stream, closes the connection, and what was used until then is settled.
 
 mod ask;
 mod call;
+mod gather;
+mod settle;
 mod spend;
 mod streaming;
 
@@ -21,7 +23,7 @@ use scaigrid_catalog::budget::Limit;
 use scaigrid_outbound::Client;
 use scaigrid_persistence::models::Route;
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{Database, models, tenants};
+use scaigrid_persistence::{self as persistence, Database, models, tenants};
 use scaigrid_runtime::ModelAnswer;
 use scaigrid_scope::{BackendId, Clock, NodeId, TenantId, TenantScope};
 use tokio::runtime::Handle;
@@ -31,7 +33,9 @@ use crate::ids::Ids;
 pub use call::{Asking, CallError, Completion, ModelCall, Used};
 pub use streaming::{Piece, Streaming};
 
-use ask::Answered;
+pub(crate) use gather::Ear;
+
+use ask::{Answered, Manner};
 use spend::Spend;
 
 /// How long the way to a model is believed without looking again.
@@ -112,12 +116,24 @@ impl Models {
         backends.into_iter().filter(|id| !rests(id)).count()
     }
 
-    /// Asks a model, for a program.
+    /// Asks a model, for an effect of a program. The answer is asked for bit by bit, and `ear` is told of it as it comes.
     ///
-    /// # Errors
-    /// Why it does not answer.
-    pub async fn call(&self, scope: TenantScope, call: ModelCall) -> Result<ModelAnswer, CallError> {
-        self.chat(scope, call).await.map(Completion::into_answer)
+    /// What is answered is durable, in the inbox of the execution that asks, together with the record of what it used: an
+    /// execution that goes on elsewhere finds it there, and does not ask again.
+    pub(crate) async fn answer(
+        &self,
+        scope: TenantScope,
+        call: ModelCall,
+        ear: &Ear<'_>,
+    ) -> Result<ModelAnswer, CallError> {
+        let (spend, answered) = self.first_that_answers(scope, &call, Manner::Gathered(ear)).await?;
+        let Answered::Whole(reply) = answered else {
+            return Err(CallError::rejected("it was asked for a whole answer"));
+        };
+        let (model, backend_id) = (spend.model().clone(), spend.backend());
+        let answer =
+            |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
+        Ok(spend.answered(ear.execution, ear.effect, answer).await)
     }
 
     /// Asks a model for a whole answer.
@@ -125,7 +141,7 @@ impl Models {
     /// # Errors
     /// Why it does not answer.
     pub async fn chat(&self, scope: TenantScope, call: ModelCall) -> Result<Completion, CallError> {
-        let (mut spend, answered) = self.first_that_answers(scope, &call, false).await?;
+        let (mut spend, answered) = self.first_that_answers(scope, &call, Manner::Whole).await?;
         let Answered::Whole(reply) = answered else {
             return Err(CallError::rejected("it was asked for a whole answer"));
         };
@@ -143,7 +159,7 @@ impl Models {
     /// # Errors
     /// Why it does not begin. Why it does not go on is told by the last piece.
     pub async fn stream(&self, scope: TenantScope, call: ModelCall) -> Result<Streaming, CallError> {
-        let (spend, answered) = self.first_that_answers(scope, &call, true).await?;
+        let (spend, answered) = self.first_that_answers(scope, &call, Manner::Streamed).await?;
         match answered {
             Answered::Parts(first, rest) => Ok(streaming::of(spend, first, rest)),
             Answered::Whole(_) => Err(CallError::rejected("it was asked for a streamed answer")),
@@ -155,12 +171,12 @@ impl Models {
         &self,
         scope: TenantScope,
         call: &ModelCall,
-        streamed: bool,
+        manner: Manner<'_>,
     ) -> Result<(Spend, Answered), CallError> {
         let mut last = None;
         for slug in &call.models {
             let answered = match self.routed(scope, slug).await? {
-                Some(routed) => self.ask_model(scope, call, &routed, streamed).await,
+                Some(routed) => self.ask_model(scope, call, &routed, manner).await,
                 None => Err(CallError::NotFound { model: slug.to_string() }),
             };
             match answered {
@@ -181,6 +197,21 @@ impl Models {
         {
             return Ok(Some(known));
         }
+        // By a task of its own: whoever asks may go away in the middle of a question to the database.
+        let (models, slug) = (self.clone(), slug.clone());
+        let finding = self.0.runtime.spawn(async move { models.find_route(scope, &slug).await });
+        let gone = |_| persistence::Error::Unavailable("the node is shutting down".into());
+        let found = finding.await.map_err(gone)??;
+        let Some(routed) = found.map(Arc::new) else { return Ok(None) };
+        self.0.routes.insert(key, (count, Arc::clone(&routed)));
+        Ok(Some(routed))
+    }
+
+    async fn find_route(
+        &self,
+        scope: TenantScope,
+        slug: &ModelSlug,
+    ) -> Result<Option<Routed>, persistence::Error> {
         let mut connection = self.0.database.read().await?;
         let tenant = tenants::lookup(&mut connection, scope.into(), scope.tenant_id()).await?;
         let Some(tenant) = tenant else { return Ok(None) };
@@ -188,8 +219,6 @@ impl Models {
         let found = models::route(&mut connection, scope, tenant.partner_id, slug, vault).await?;
         let Some(route) = found else { return Ok(None) };
         let limit = Limit { tokens: tenant.limits.monthly_ai_tokens, cost: None };
-        let routed = Arc::new(Routed { route, limit });
-        self.0.routes.insert(key, (count, Arc::clone(&routed)));
-        Ok(Some(routed))
+        Ok(Some(Routed { route, limit }))
     }
 }

@@ -1,7 +1,8 @@
-//! What a call may spend, held back before it, and what it has spent, settled after it.
+//! What a call may spend, held back before it, and what it has spent.
 //!
-//! A [`Spend`] is a call that goes on. However it ends, also when whoever has asked goes away, it is settled: once, by a
-//! task of its own that nobody can break off. What a node holds back that dies is freed when its lease has ended.
+//! A [`Spend`] is a call that goes on. Before anything is asked, what it may use is written down, whether or not a budget
+//! bounds it: should this node die, the others know what to settle ([`settle`](super::settle)). However it ends, also when
+//! whoever has asked goes away, it is settled: once, by a task of its own that nobody can break off.
 
 use std::time::Duration;
 
@@ -10,26 +11,22 @@ use scaigrid_catalog::budget::{self, Grant, Limit, Need, Spent};
 use scaigrid_catalog::usage::{CallStatus, Usage, estimate};
 use scaigrid_catalog::{Model, ModelSlug};
 use scaigrid_outbound::models::Tokens;
-use scaigrid_persistence::model_usage::{self, BudgetOwner, Reservation};
+use scaigrid_persistence::commit::Delivery;
+use scaigrid_persistence::model_reservations::{self, Reservation};
+use scaigrid_persistence::model_usage::{self, BudgetOwner};
 use scaigrid_persistence::{self as persistence, Transaction};
-use scaigrid_scope::{BackendId, TenantScope, UsageId};
+use scaigrid_runtime::{EffectId, ModelAnswer, Outcome};
+use scaigrid_scope::{BackendId, ExecutionId, TenantScope, UsageId};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::call::{CallError, ModelCall, Used};
+use super::settle::Account;
 use super::{Models, Routed};
+use crate::drive::encode_outcome;
 
 /// The most tokens that an answer is thought to have where nothing bounds it, and a budget must.
 const UNBOUNDED: u64 = 4_096;
-/// The pauses before an account is settled again that could not be.
-const AGAIN: [Duration; 5] = [
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-    Duration::from_mins(1),
-];
-
 /// A call that goes on.
 pub(super) struct Spend {
     models: Models,
@@ -41,6 +38,12 @@ pub(super) struct Spend {
     begun: std::time::Instant,
     /// The tokens of the question, about.
     question: u64,
+    /// What attempts have used that broke off in the middle.
+    lost: Tokens,
+    /// How many answers are asked for at once.
+    choices: u64,
+    /// Whether a budget bounds the call.
+    limited: bool,
     /// Whether anything has come back, so that the question was read.
     answered: bool,
     /// The bytes of the answer so far.
@@ -112,9 +115,12 @@ impl Bounds {
         }
     }
 
+    fn are_any(&self) -> bool {
+        !self.limit.is_none() || !self.of_core.is_none() || !self.of_call.is_none()
+    }
+
     fn bound(&self, granted: &Grant) -> Option<u64> {
-        let limited = !self.limit.is_none() || !self.of_core.is_none() || !self.of_call.is_none();
-        (self.explicit || limited).then(|| granted.output_tokens / self.choices)
+        (self.explicit || self.are_any()).then(|| granted.output_tokens / self.choices)
     }
 }
 
@@ -139,6 +145,7 @@ impl Models {
             user_id: call.asking.user_id,
             core_id,
             execution_id: call.asking.execution_id,
+            effect: call.asking.effect.map(|effect| effect.0),
             input_tokens: 0,
             output_tokens: 0,
             estimated: false,
@@ -156,13 +163,18 @@ impl Models {
             reserved: false,
             begun: std::time::Instant::now(),
             question: bounds.need.input_tokens,
+            lost: Tokens { input: 0, output: 0 },
+            choices: bounds.choices,
+            limited: bounds.are_any(),
             answered: false,
             seen: 0,
             reported: None,
             bound: None,
             settled: true,
         };
-        if bounds.limit.is_none() && bounds.of_core.is_none() {
+        let offline = routed.route.backends.iter().all(|(_, backend)| backend.config.is_built_in());
+        if offline && bounds.limit.is_none() && bounds.of_core.is_none() {
+            // Nothing is spent anywhere that somebody would have to know of.
             let granted = bounds.grant(Spent::default(), Spent::default())?;
             spend.bound = bounds.bound(&granted);
             spend.settled = false;
@@ -198,78 +210,30 @@ impl Models {
         bounds: &Bounds,
     ) -> Result<Grant, CallError> {
         let (scope, month, core) = (spend.scope, spend.month.as_str(), spend.usage.core_id);
-        let of_tenant = model_usage::lock(tx, scope, BudgetOwner::Tenant, month).await?;
-        let of_core = match core {
-            Some(core) => model_usage::lock(tx, scope, BudgetOwner::Core(core), month).await?,
-            None => Spent::default(),
+        let granted = if bounds.limit.is_none() && bounds.of_core.is_none() {
+            bounds.grant(Spent::default(), Spent::default())?
+        } else {
+            let of_tenant = model_usage::lock(tx, scope, BudgetOwner::Tenant, month).await?;
+            let of_core = match core {
+                Some(core) => model_usage::lock(tx, scope, BudgetOwner::Core(core), month).await?,
+                None => Spent::default(),
+            };
+            let (held, held_of_core) = model_reservations::held(tx, scope, core, month).await?;
+            bounds.grant(of_tenant.and(held), of_core.and(held_of_core))?
         };
-        let now = self.0.clock.now();
-        let (held, held_of_core) = model_usage::held(tx, scope, core, month, self.0.node, now).await?;
-        let granted = bounds.grant(of_tenant.and(held), of_core.and(held_of_core))?;
-        let reservation = Reservation {
-            id: spend.usage.id,
-            core_id: core,
-            month: month.to_owned(),
-            node: self.0.node,
-            held: granted.held,
-            at: now,
+        // What is written down is what will have been used, as far as anybody can know, should this node die.
+        let usage = Usage {
+            input_tokens: bounds.need.input_tokens,
+            output_tokens: granted.output_tokens,
+            cost: granted.held.cost,
+            estimated: true,
+            status: CallStatus::Unknown,
+            ..spend.usage.clone()
         };
-        model_usage::reserve(tx, scope, &reservation).await?;
+        let reservation = Reservation { usage, month: month.to_owned(), node: self.0.node };
+        model_reservations::add(tx, scope, &reservation).await?;
         Ok(granted)
     }
-
-    /// Writes what a call has used, and frees what was held back for it.
-    async fn settle(&self, account: &Account) -> Result<(), persistence::Error> {
-        let Account { scope, usage, month, reserved } = account;
-        let scope = *scope;
-        let mut tx = self.0.database.begin().await?;
-        // Whoever cannot know whether the last attempt was durable finds out here.
-        if model_usage::add(&mut tx, scope, usage).await? {
-            let used =
-                Spent { tokens: usage.input_tokens.saturating_add(usage.output_tokens), cost: usage.cost };
-            let owners = [Some(BudgetOwner::Tenant), usage.core_id.map(BudgetOwner::Core)];
-            for owner in owners.into_iter().flatten() {
-                let spent = model_usage::lock(&mut tx, scope, owner, month).await?;
-                model_usage::spend(&mut tx, scope, owner, month, spent.and(used)).await?;
-            }
-        }
-        if *reserved {
-            model_usage::release(&mut tx, scope, usage.id).await?;
-        }
-        tx.commit().await
-    }
-
-    /// Settles an account by a task of its own. The task ends its first part, for which is waited, with the first attempt.
-    fn settle_apart(&self, account: Account) -> JoinHandle<()> {
-        let models = self.clone();
-        self.0.runtime.spawn(async move {
-            let Err(error) = models.settle(&account).await else { return };
-            tracing::warn!(error = %error, usage = %account.usage.id, "what a model call used could not be written and is tried again");
-            let behind = models.clone();
-            models.0.runtime.spawn(async move {
-                for pause in AGAIN {
-                    tokio::time::sleep(pause).await;
-                    if behind.settle(&account).await.is_ok() {
-                        return;
-                    }
-                }
-                tracing::error!(
-                    usage = %account.usage.id,
-                    input_tokens = account.usage.input_tokens,
-                    output_tokens = account.usage.output_tokens,
-                    "what a model call used could not be written"
-                );
-            });
-        })
-    }
-}
-
-/// What is written at the end of a call.
-struct Account {
-    scope: TenantScope,
-    usage: Usage,
-    month: String,
-    reserved: bool,
 }
 
 impl Spend {
@@ -304,54 +268,105 @@ impl Spend {
         self.reported = Some(tokens);
     }
 
+    /// Notes that an attempt has ended without an answer, and counts what came of it all the same. False when nothing is left
+    /// for another one.
+    pub(super) fn breaks_off(&mut self) -> bool {
+        if !self.answered {
+            return true;
+        }
+        let seen = self.seen_so_far();
+        self.lost = and(self.lost, seen);
+        (self.answered, self.seen, self.reported) = (false, 0, None);
+        match &mut self.bound {
+            Some(bound) if self.limited => {
+                let gone = seen.input.saturating_add(seen.output).div_ceil(self.choices.max(1));
+                *bound = bound.saturating_sub(gone);
+                *bound > 0
+            }
+            _ => true,
+        }
+    }
+
+    /// What the attempt that goes on has used, as far as that is known.
+    fn seen_so_far(&self) -> Tokens {
+        match (self.reported, self.answered) {
+            (Some(tokens), _) => tokens,
+            (None, true) => Tokens { input: self.question, output: estimate(self.seen) },
+            (None, false) => Tokens { input: 0, output: 0 },
+        }
+    }
+
     /// Ends the call with its answer.
     pub(super) async fn completed(mut self) -> Used {
-        self.end(CallStatus::Completed).await
+        let used = self.close(CallStatus::Completed);
+        self.settle(None).await;
+        used
+    }
+
+    /// Ends the call of an execution with its answer, which becomes durable together with what it used.
+    pub(super) async fn answered(
+        mut self,
+        execution: ExecutionId,
+        effect: EffectId,
+        answer: impl FnOnce(Used) -> ModelAnswer,
+    ) -> ModelAnswer {
+        let answer = answer(self.close(CallStatus::Completed));
+        let outcome = encode_outcome(&Outcome::Value(answer.to_value()));
+        self.settle(Some(Delivery { to: execution, effect: effect.0, outcome })).await;
+        answer
     }
 
     /// Ends the call without one.
     pub(super) async fn failed(mut self) {
-        self.end(CallStatus::Failed).await;
+        self.close(CallStatus::Failed);
+        self.settle(None).await;
     }
 
-    async fn end(&mut self, status: CallStatus) -> Used {
-        let (used, settling) = self.close(status);
-        if settling.await.is_err() {
+    async fn settle(&mut self, answer: Option<Delivery>) {
+        if self.settle_apart(answer).await.is_err() {
             tracing::debug!("the runtime ended before an account was settled");
         }
-        used
     }
 
-    fn close(&mut self, status: CallStatus) -> (Used, JoinHandle<()>) {
+    fn settle_apart(&mut self, answer: Option<Delivery>) -> JoinHandle<()> {
         self.settled = true;
-        let counted = match (self.reported, self.answered) {
-            (Some(tokens), _) => tokens,
-            (None, true) => Tokens { input: self.question, output: estimate(self.seen) },
-            (None, false) => Tokens { input: 0, output: 0 },
-        };
+        self.models.settle_apart(Account {
+            scope: self.scope,
+            usage: self.usage.clone(),
+            month: self.month.clone(),
+            reserved: self.reserved,
+            answer,
+        })
+    }
+
+    /// Fills in the record of the call.
+    fn close(&mut self, status: CallStatus) -> Used {
+        let counted = and(self.lost, self.seen_so_far());
         let usage = &mut self.usage;
         (usage.input_tokens, usage.output_tokens) = (counted.input, counted.output);
-        usage.estimated = self.answered && self.reported.is_none();
+        let broke_off = self.lost != Tokens { input: 0, output: 0 };
+        usage.estimated = broke_off || self.answered && self.reported.is_none();
         usage.cost = self.model.cost(counted.input, counted.output);
         usage.latency = self.begun.elapsed();
         usage.status = status;
         metrics::counter!("scaigrid_model_calls_total", "status" => status.as_str()).increment(1);
         metrics::histogram!("scaigrid_model_call_seconds").record(usage.latency.as_secs_f64());
-        let account = Account {
-            scope: self.scope,
-            usage: usage.clone(),
-            month: self.month.clone(),
-            reserved: self.reserved,
-        };
-        let used = Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost };
-        (used, self.models.settle_apart(account))
+        Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost }
+    }
+}
+
+fn and(one: Tokens, other: Tokens) -> Tokens {
+    Tokens {
+        input: one.input.saturating_add(other.input),
+        output: one.output.saturating_add(other.output),
     }
 }
 
 impl Drop for Spend {
     fn drop(&mut self) {
         if !self.settled {
-            drop(self.close(CallStatus::Cancelled));
+            self.close(CallStatus::Cancelled);
+            drop(self.settle_apart(None));
         }
     }
 }

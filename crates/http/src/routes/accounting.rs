@@ -34,6 +34,9 @@ struct UsageRecord {
     core_id: Option<String>,
     #[schema(required = true)]
     execution_id: Option<String>,
+    /// Which step of the execution it is, as in its history.
+    #[schema(required = true)]
+    effect: Option<u32>,
     tokens_in: u64,
     tokens_out: u64,
     /// Whether the numbers are estimated from what was sent and received, since the backend has not told them.
@@ -41,7 +44,8 @@ struct UsageRecord {
     #[schema(example = "0.007275")]
     cost: String,
     latency_ms: u64,
-    /// `completed`, `failed` or `cancelled`.
+    /// `completed`, `failed`, `cancelled`, or `unknown`: its server died meanwhile, and it counts as if it had used all that it
+    /// might.
     status: &'static str,
     #[schema(value_type = String, format = DateTime)]
     created_at: Instant,
@@ -77,6 +81,7 @@ impl From<usage::Usage> for UsageRecord {
             user_id: usage.user_id.map(|id| id.to_string()),
             core_id: usage.core_id.map(|id| id.to_string()),
             execution_id: usage.execution_id.map(|id| id.to_string()),
+            effect: usage.effect,
             tokens_in: usage.input_tokens,
             tokens_out: usage.output_tokens,
             estimated: usage.estimated,

@@ -202,27 +202,21 @@ impl Client {
     /// # Errors
     /// Why there is none.
     pub async fn chat(&self, ask: &Ask<'_>) -> Result<Reply, ModelError> {
-        let body = self.ask_model(ask, "application/json").await?;
-        // A server that drips may take so long for all of it, too.
-        let read = tokio::time::timeout(ask.timeout, gather(body, WHOLE)).await;
-        let read = read.map_err(|_| ModelError::TimedOut)??;
-        let value: Value =
-            serde_json::from_slice(&read).map_err(|error| ModelError::Shape(error.to_string()))?;
-        let Some(choices) = value["choices"].as_array().filter(|choices| !choices.is_empty()) else {
-            return Err(ModelError::Shape("it has no choices".to_owned()));
-        };
-        if choices.iter().any(|choice| !choice["message"].is_object()) {
-            return Err(ModelError::Shape("a choice has no message".to_owned()));
-        }
-        Ok(Reply { choices: choices.clone(), tokens: Tokens::of(&value["usage"]) })
+        let (body, _) = self.ask_model(ask, "application/json").await?;
+        whole(body, ask.timeout).await
     }
 
-    /// The answer of a server that is to answer bit by bit. Dropped, the connection is closed.
+    /// The answer of a server that is to answer bit by bit. One that answers whole all the same is taken at its word. Dropped,
+    /// the connection is closed.
     ///
     /// # Errors
     /// Why it does not begin. Why it does not go on is told by its last piece.
     pub async fn chat_in_parts(&self, ask: &Ask<'_>) -> Result<Parts, ModelError> {
-        let body = self.ask_model(ask, "text/event-stream").await?;
+        let (body, media_type) = self.ask_model(ask, "text/event-stream").await?;
+        if media_type.starts_with("application/json") {
+            let parts = whole(body, ask.timeout).await?.into_parts();
+            return Ok(Box::pin(futures_util::stream::iter(parts.into_iter().map(Ok))));
+        }
         let mut total = 0;
         let bounded = body.map(move |piece| {
             let piece = piece.map_err(|error| broken(&error))?;
@@ -267,7 +261,12 @@ impl Client {
         })))
     }
 
-    async fn ask_model(&self, ask: &Ask<'_>, accept: &'static str) -> Result<Received, ModelError> {
+    /// The body of an answer, and its media type in lower case.
+    async fn ask_model(
+        &self,
+        ask: &Ask<'_>,
+        accept: &'static str,
+    ) -> Result<(Received, String), ModelError> {
         let mut request = Request::new(Bytes::from(ask.body.to_string()));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = headers(ask, accept)?;
@@ -275,11 +274,46 @@ impl Client {
         let answer = self.open(&endpoint(ask.base_url), request, until).await.map_err(|error| error.why)?;
         let body = received(answer.body, ask.timeout);
         if answer.status == StatusCode::OK {
-            return Ok(body);
+            let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            return Ok((body, media_type.unwrap_or_default().trim().to_ascii_lowercase()));
         }
         let retry_after = retry_after(&answer.headers);
         let said = gather(body, COMPLAINT).await.unwrap_or_default();
         Err(ModelError::Status { status: answer.status.as_u16(), message: complaint(&said), retry_after })
+    }
+}
+
+/// A body that is a whole answer. A server that drips may take as long for all of it as for its beginning.
+async fn whole(body: Received, within: Duration) -> Result<Reply, ModelError> {
+    let read = tokio::time::timeout(within, gather(body, WHOLE)).await;
+    let read = read.map_err(|_| ModelError::TimedOut)??;
+    let value: Value = serde_json::from_slice(&read).map_err(|error| ModelError::Shape(error.to_string()))?;
+    let Some(choices) = value["choices"].as_array().filter(|choices| !choices.is_empty()) else {
+        return Err(ModelError::Shape("it has no choices".to_owned()));
+    };
+    if choices.iter().any(|choice| !choice["message"].is_object()) {
+        return Err(ModelError::Shape("a choice has no message".to_owned()));
+    }
+    Ok(Reply { choices: choices.clone(), tokens: Tokens::of(&value["usage"]) })
+}
+
+impl Reply {
+    /// As it would have come bit by bit, in one piece.
+    fn into_parts(self) -> Vec<Part> {
+        let piece = |mut choice: Value| {
+            let mut message = choice["message"].take();
+            for (index, call) in message["tool_calls"].as_array_mut().into_iter().flatten().enumerate() {
+                call["index"] = index.into();
+            }
+            if let Some(fields) = choice.as_object_mut() {
+                fields.remove("message");
+                fields.insert("delta".into(), message);
+            }
+            choice
+        };
+        let choices = Part::Choices(self.choices.into_iter().map(piece).collect());
+        let tokens = self.tokens.map(Part::Tokens);
+        std::iter::once(choices).chain(tokens).chain([Part::End]).collect()
     }
 }
 
@@ -336,6 +370,16 @@ mod tests {
             panic!("no error")
         };
         assert_eq!((status, message.as_str()), (503, "over loaded"));
+    }
+
+    #[test]
+    fn a_whole_answer_is_one_piece() {
+        let choice = |content: &str| json!({"index": 0, "message": {"content": content, "tool_calls": [{"id": "a"}]}, "finish_reason": "stop"});
+        let tokens = Tokens { input: 1, output: 2 };
+        let parts = Reply { choices: vec![choice("x")], tokens: Some(tokens) }.into_parts();
+        let delta = json!({"content": "x", "tool_calls": [{"id": "a", "index": 0}]});
+        let piece = json!({"index": 0, "delta": delta, "finish_reason": "stop"});
+        assert_eq!(parts, [Part::Choices(vec![piece]), Part::Tokens(tokens), Part::End]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use scaigrid_catalog::{
     Backend, Capabilities, ConnectionConfig, Mapping, Modality, Model, ModelGroup, ModelSlug, ModelStatus,
     Parameters, Priority, ProviderType, Weight,
 };
-use scaigrid_persistence::model_usage::{self, BudgetOwner, Reservation};
+use scaigrid_persistence::model_reservations::{self, Reservation};
+use scaigrid_persistence::model_usage::{self, BudgetOwner};
 use scaigrid_persistence::models::{self, ModelFilter, ModelRef};
 use scaigrid_persistence::sealed::{self, Store};
 use scaigrid_persistence::sealing::Vault;
@@ -290,6 +291,27 @@ fn spent(tokens: u64, cost: &str) -> Spent {
     Spent { tokens, cost: cost.parse().unwrap() }
 }
 
+fn usage(number: i64) -> Usage {
+    Usage {
+        id: UsageId::from_ulid(ulid(number)),
+        tenant_id: tenant_id(1),
+        model_id: ModelId::from_ulid(ulid(1)),
+        model: ModelSlug::parse("a/b").unwrap(),
+        backend_id: None,
+        user_id: None,
+        core_id: None,
+        execution_id: None,
+        effect: None,
+        input_tokens: 3,
+        output_tokens: u64::from(u32::MAX) * 100,
+        estimated: true,
+        cost: "0.000000000000003".parse().unwrap(),
+        latency: Duration::ZERO,
+        status: CallStatus::Cancelled,
+        at: at(3),
+    }
+}
+
 async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     settle_two(home).await;
     let (month, core) = ("2026-11", CoreId::from_ulid(ulid(1)));
@@ -297,28 +319,46 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     for (node, until) in [(1, 100), (2, 50)] {
         leases::register(&mut tx, node_id(node), at(0), at(until)).await.unwrap();
     }
-    for (number, node, core_id) in [(1, 1, Some(core)), (2, 2, None), (3, 1, None)] {
-        let reservation = Reservation {
-            id: UsageId::from_ulid(ulid(number)),
+    let held_back = |number: i64, node: i64, core_id: Option<CoreId>| Reservation {
+        usage: Usage {
+            input_tokens: 1,
+            output_tokens: u64::try_from(number).unwrap() * 10 - 1,
+            cost: "0.1".parse().unwrap(),
+            estimated: true,
+            status: CallStatus::Unknown,
             core_id,
-            month: month.to_owned(),
-            node: node_id(node),
-            held: spent(u64::try_from(number).unwrap() * 10, "0.1"),
-            at: at(1),
-        };
-        model_usage::reserve(&mut tx, of_tenant(1), &reservation).await.unwrap();
+            effect: core_id.map(|_| 7),
+            ..usage(number)
+        },
+        month: month.to_owned(),
+        node: node_id(node),
+    };
+    for (number, node, core_id) in [(1, 1, Some(core)), (2, 2, None), (3, 1, None)] {
+        let reservation = held_back(number, node, core_id);
+        model_reservations::add(&mut tx, of_tenant(1), &reservation).await.unwrap();
     }
-    let held = model_usage::held(&mut tx, of_tenant(1), Some(core), month, node_id(1), at(10)).await.unwrap();
+    let held = model_reservations::held(&mut tx, of_tenant(1), Some(core), month).await.unwrap();
     assert_eq!(held, (spent(60, "0.3"), spent(10, "0.1")));
-    let other = model_usage::held(&mut tx, of_tenant(2), None, month, node_id(1), at(10)).await.unwrap();
+    let other = model_reservations::held(&mut tx, of_tenant(2), None, month).await.unwrap();
     assert_eq!(other, (Spent::default(), Spent::default()));
-    // What a node holds back whose lease has ended is nobody's.
-    let held = model_usage::held(&mut tx, of_tenant(1), None, month, node_id(1), at(60)).await.unwrap();
-    assert_eq!(held.0, spent(40, "0.2"));
-    model_usage::release(&mut tx, of_tenant(2), UsageId::from_ulid(ulid(3))).await.unwrap();
-    model_usage::release(&mut tx, of_tenant(1), UsageId::from_ulid(ulid(3))).await.unwrap();
-    let held = model_usage::held(&mut tx, of_tenant(1), None, month, node_id(1), at(60)).await.unwrap();
-    assert_eq!(held.0, spent(10, "0.1"));
+    // What a node holds back whose lease has ended counts until it is settled.
+    for (own, now, expected) in [(1, 10, vec![]), (1, 60, vec![held_back(2, 2, None)]), (2, 60, vec![])] {
+        let left = model_reservations::left_behind(&mut tx, &SYSTEM, node_id(own), at(now), 10).await.unwrap();
+        assert_eq!(left, expected, "{own} {now}");
+    }
+    let left = model_reservations::left_behind(&mut tx, &SYSTEM, node_id(3), at(200), 10).await.unwrap();
+    assert_eq!(left[0], held_back(1, 1, Some(core)), "it comes back as it was written");
+    assert_eq!(left.len(), 3);
+    for (tenant, released) in [(2, false), (1, true), (1, false)] {
+        let id = UsageId::from_ulid(ulid(3));
+        assert_eq!(
+            model_reservations::release(&mut tx, of_tenant(tenant), id).await.unwrap(),
+            released,
+            "{tenant}"
+        );
+    }
+    let held = model_reservations::held(&mut tx, of_tenant(1), None, month).await.unwrap();
+    assert_eq!(held.0, spent(30, "0.2"));
 
     // Accounts go up, each for itself.
     for (owner, tokens) in [(BudgetOwner::Tenant, 5), (BudgetOwner::Core(core), 7), (BudgetOwner::Tenant, 6)]
@@ -333,25 +373,25 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     assert_eq!(next, Spent::default());
 
     // A record is written once, whoever tries again.
-    let usage = Usage {
-        id: UsageId::from_ulid(ulid(1)),
-        tenant_id: tenant_id(1),
-        model_id: ModelId::from_ulid(ulid(1)),
-        model: ModelSlug::parse("a/b").unwrap(),
-        backend_id: None,
-        user_id: None,
-        core_id: Some(core),
-        execution_id: None,
-        input_tokens: 3,
-        output_tokens: u64::from(u32::MAX) * 100,
-        estimated: true,
-        cost: "0.000000000000003".parse().unwrap(),
-        latency: Duration::from_micros(1_234_567),
-        status: CallStatus::Cancelled,
-        at: at(3),
-    };
+    let usage = Usage { core_id: Some(core), effect: Some(u32::MAX), latency: Duration::from_micros(1_234_567), ..usage(1) };
     assert!(model_usage::add(&mut tx, of_tenant(1), &usage).await.unwrap());
     assert!(!model_usage::add(&mut tx, of_tenant(1), &usage).await.unwrap());
+    // What is known takes the place of an estimate, and of nothing else.
+    let known = Usage { cost: "9".parse().unwrap(), ..usage.clone() };
+    assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap(), None);
+    let estimate = Usage { core_id: None, status: CallStatus::Unknown, ..self::usage(2) };
+    let known = Usage { status: CallStatus::Completed, estimated: false, output_tokens: 5, ..estimate.clone() };
+    assert!(model_usage::add(&mut tx, of_tenant(1), &estimate).await.unwrap());
+    assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(2), &known).await.unwrap(), None);
+    let replaced = model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap();
+    assert_eq!(replaced, Some(estimate));
+    assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap(), None);
+    let listed = model_usage::list(&mut tx, of_tenant(1), &model_usage::UsageFilter::default(), None, 1);
+    assert_eq!(listed.await.unwrap(), [known]);
+    let before = model_usage::lock(&mut tx, of_tenant(1), BudgetOwner::Core(core), month).await.unwrap();
+    let after = before.without(spent(3, "0"));
+    model_usage::correct(&mut tx, of_tenant(1), BudgetOwner::Core(core), month, after).await.unwrap();
+    assert_eq!(after.tokens + 3, before.tokens);
     tx.commit().await.unwrap();
     let mut c = home.read().await;
     let filter = model_usage::UsageFilter { core_id: Some(core), start: Some(at(3)), ..Default::default() };
