@@ -42,6 +42,8 @@ pub(crate) struct Home {
     clock: Arc<Hand>,
     vault: Arc<Vault>,
     bus: Bus,
+    /// Made once: reading the roots of the web takes a while.
+    outbound: Client,
     pub(crate) url: DatabaseUrl,
     place: Place,
 }
@@ -86,6 +88,7 @@ impl Home {
             clock: Arc::new(Hand(AtomicI64::new(at("2026-11-20T10:00:30Z").micros()))),
             vault: Arc::new(Vault::parse(&Vault::generate()).unwrap()),
             bus: Bus::in_process(),
+            outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
             url: url.clone(),
             place,
         };
@@ -101,6 +104,7 @@ impl Home {
             clock: Arc::clone(&self.clock),
             vault: Arc::clone(&self.vault),
             bus: Bus::in_process(),
+            outbound: self.outbound.clone(),
             url: url.clone(),
             place: Place::Elsewhere,
         }
@@ -206,7 +210,7 @@ impl Home {
             ids: Arc::clone(&self.ids),
             vault: Arc::clone(&self.vault),
             system: SYSTEM,
-            outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
+            outbound: self.outbound.clone(),
             issuer: "https://grid.example".to_owned(),
             memory_entries: 1_000,
         });
