@@ -15,13 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(75);
 pub struct Client {
     address: SocketAddr,
     headers: Vec<(String, String)>,
+    patience: Duration,
 }
 
 impl Client {
     /// A client of a server, with an API key or without.
     pub fn new(address: SocketAddr, key: Option<&str>) -> Self {
         let headers = key.map(|key| ("Authorization".to_owned(), format!("Bearer {key}")));
-        Self { address, headers: headers.into_iter().collect() }
+        Self { address, headers: headers.into_iter().collect(), patience: PATIENCE }
+    }
+
+    /// The same client, which waits only so long for each piece of an answer.
+    #[must_use]
+    pub fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same client, with a header on every request.
@@ -29,7 +36,7 @@ impl Client {
     pub fn with(&self, name: &str, value: &str) -> Self {
         let mut headers = self.headers.clone();
         headers.push((name.to_owned(), value.to_owned()));
-        Self { address: self.address, headers }
+        Self { headers, ..self.clone() }
     }
 
     /// The same client, acting in a tenant.
@@ -45,6 +52,7 @@ impl Client {
             method: method.to_owned(),
             path: path.to_owned(),
             headers: self.headers.clone(),
+            patience: self.patience,
             body: None,
         }
     }
@@ -94,6 +102,7 @@ pub struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
+    patience: Duration,
     body: Option<Vec<u8>>,
 }
 
@@ -162,7 +171,7 @@ impl Request {
     /// Sends it and gives what came back, if something whole did.
     pub fn send(&self) -> io::Result<Answer> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(self.patience))?;
         stream.set_nodelay(true)?;
         // A server that refuses a body may answer and close before it has all of it: the answer counts.
         let sent = stream.write_all(&self.bytes());

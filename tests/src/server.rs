@@ -208,6 +208,16 @@ impl Server {
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
     }
 
+    /// Has it stand still as it is, unable to notice anything: SIGSTOP.
+    pub fn pause(&self) {
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Has it go on as if nothing had been: SIGCONT.
+    pub fn resume(&self) {
+        rustix::process::kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
     /// Waits until it has ended.
     pub fn ended(mut self) -> ExitStatus {
         let begun = Instant::now();

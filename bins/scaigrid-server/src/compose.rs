@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use scaigrid_app::tokens::TokenVerifier;
 use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
-use scaigrid_engine::{Engine, Ids, Parts as EngineParts};
+use scaigrid_engine::{AgreedClock, Engine, Ids, Parts as EngineParts};
 use scaigrid_oidc::Issuers;
 use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
@@ -64,6 +64,7 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
 /// Puts everything below the edge together, sets an empty database up, and registers the node.
 pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let (database, lock) = open(settings).await?;
+    let clock: Arc<dyn Clock> = Arc::new(AgreedClock::new(clock));
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
     let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault), tokens)?;
@@ -84,7 +85,9 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
         return Err(Unusable(reason).into());
     };
     // Whoever administers shows an API key.
+    let clock = Arc::new(AgreedClock::new(clock));
     let app = application(settings, clock, database, Arc::new(vault), None)?;
+    app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
             "SCAIGRID_DATABASE_URL: the database has tables, but nobody in them{ADVICE}"

@@ -3,7 +3,7 @@
 //! Until a commit everything here can be thrown away and done again from what is durable, and that is what happens when
 //! somebody else was faster: nothing of it has been seen outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
+use scaigrid_runtime::{Effect, EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -73,6 +73,27 @@ pub(crate) struct Run {
     pub(crate) place: Option<OwnedSemaphorePermit>,
     /// Journal entries since its state was last stored whole.
     pub(crate) unsnapped: usize,
+    /// Effects that wait for a time or an event, and for nothing else: what giving one up takes is known without asking.
+    pub(crate) timed: HashMap<u32, Timed>,
+}
+
+/// What an effect waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timed {
+    /// A time.
+    Sleep,
+    /// An event, perhaps not for ever.
+    Event,
+}
+
+/// The effects among these that wait for a time or an event.
+pub(crate) fn timed<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> HashMap<u32, Timed> {
+    let timed = |effect: &Effect| match effect.kind {
+        EffectKind::Timer(_) => Some((effect.id.0, Timed::Sleep)),
+        EffectKind::WaitEvent(_) => Some((effect.id.0, Timed::Event)),
+        _ => None,
+    };
+    effects.into_iter().filter_map(timed).collect()
 }
 
 impl Run {
@@ -238,8 +259,12 @@ impl Engine {
         }
     }
 
-    /// What an execution is to be between two of its steps: running, or put back where its Core is held.
+    /// What an execution is to be between two of its steps: running, or put back where its Core is held, or where the node is
+    /// on its way out and others can take it at once.
     async fn may_go_on(&self, run: &Run) -> Result<ExecutionStatus, Error> {
+        if self.is_stopping() && !run.calls.in_hand() {
+            return Ok(ExecutionStatus::Queued);
+        }
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
         // A call that is under way is not torn; none begins while the Core is held.
         let runs =
@@ -260,7 +285,7 @@ impl Engine {
     /// Makes what was done durable, as one unit.
     pub(crate) async fn commit(&self, run: &mut Run, status: ExecutionStatus) -> Result<Committed, Error> {
         let done = std::mem::take(&mut run.done);
-        let now = self.0.clock.now();
+        let (now, term) = (self.0.clock.now(), self.0.lease.term());
         run.execution.status = status;
         let started = !done.started.is_empty();
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
@@ -318,7 +343,7 @@ impl Engine {
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
             run.stored_epoch = Some(run.epoch);
-            run.calls.are_durable();
+            run.calls.are_durable(term);
             if snapped {
                 run.unsnapped = 0;
             }

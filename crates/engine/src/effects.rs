@@ -15,7 +15,7 @@ use scaigrid_scope::{CheckpointId, EventId, Instant};
 use serde_json::json;
 use ulid::Ulid;
 
-use crate::drive::Run;
+use crate::drive::{Run, Timed};
 use crate::event_waits::{wait_for_event, wake_for_event};
 use crate::{Engine, Error};
 
@@ -52,6 +52,7 @@ impl Engine {
                 let (id, due_at) = (effect.id, due(*request, now));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
                 if due_at > now {
+                    run.timed.insert(id.0, Timed::Sleep);
                     run.done.timers.push(sleep(run, id, due_at));
                     return Ok(());
                 }
@@ -148,8 +149,31 @@ impl Engine {
         run.done.waits.retain(|wait| !unborn(wait.effect));
         run.done.started.retain(|child| !child.parent.is_some_and(|parent| unborn(parent.effect)));
         // What was opened since the last commit has cost nothing; the rest is durable.
-        given_up.retain(|id| !fresh.contains(&id.0));
+        given_up.retain(|id| {
+            let durable = !fresh.contains(&id.0);
+            if !durable {
+                run.timed.remove(&id.0);
+            }
+            durable
+        });
         if given_up.is_empty() || run.stored_epoch.is_none() {
+            return Ok(());
+        }
+        // Most often it is the time-out of a block that came to its end in time.
+        let execution = run.execution.id;
+        given_up.retain(|EffectId(effect)| {
+            let effect = *effect;
+            match run.timed.remove(&effect) {
+                Some(Timed::Sleep) => run.done.cleared.push(Owner::Sleep { execution, effect }),
+                Some(Timed::Event) => {
+                    run.done.cleared.push(Owner::EventWait { execution, effect });
+                    run.done.unwaited.push((execution, effect));
+                }
+                None => return true,
+            }
+            false
+        });
+        if given_up.is_empty() {
             return Ok(());
         }
         let unborn = |effect: u32| given_up.iter().any(|id| id.0 == effect);

@@ -15,7 +15,7 @@ use scaigrid_runtime::{Effect, EffectKind, Failure, Outcome, Program};
 use scaigrid_scope::{Instant, TenantScope};
 
 use crate::cores::HostedCore;
-use crate::drive::{Run, encode_outcome};
+use crate::drive::{Run, Timed, encode_outcome};
 use crate::effects::answer_now;
 use crate::resume::answer;
 use crate::{Engine, Error};
@@ -102,6 +102,7 @@ pub(crate) fn wait_for_event(run: &mut Run, effect: Effect, now: Instant) -> Res
         return answer_now(run, id, Outcome::Error(Failure::new("EVENT_NAME_INVALID", message)));
     }
     let core_id = run.execution.core_id;
+    run.timed.insert(id.0, Timed::Event);
     run.done.waits.push(EventWait {
         execution_id: run.execution.id,
         effect: id.0,

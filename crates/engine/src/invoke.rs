@@ -1,5 +1,6 @@
 //! Starting a flow from outside.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -214,6 +215,7 @@ pub(crate) fn begin(
         unrecorded: Vec::new(),
         place: None,
         unsnapped: 0,
+        timed: HashMap::new(),
     })
 }
 

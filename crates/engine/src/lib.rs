@@ -8,6 +8,7 @@
 //! Who may do what is decided above this room, and what a program means below it. The engine knows neither HTTP nor
 //! permissions.
 
+mod agreed_clock;
 mod caller_tokens;
 mod calls;
 mod committer;
@@ -24,6 +25,7 @@ mod ids;
 mod instances;
 mod invoke;
 mod journal;
+mod lease;
 mod memory;
 mod models;
 mod node;
@@ -46,6 +48,7 @@ use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
+pub use agreed_clock::AgreedClock;
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
@@ -61,6 +64,7 @@ pub use schedules::Declared;
 use calls::Awaited;
 use committer::Committer;
 use cores::Hosted;
+use lease::Lease;
 use plugins::Plugins;
 use told::Listeners;
 
@@ -101,6 +105,8 @@ struct Inner {
     vault: Arc<Vault>,
     system: SystemScope,
     node: NodeId,
+    /// What this node knows of its own lease.
+    lease: Arc<Lease>,
     committer: Committer,
     hosted: Hosted,
     listeners: Listeners,
@@ -152,6 +158,7 @@ impl Engine {
             shelf: plugins::Shelf::new(),
         });
         Self(Arc::new(Inner {
+            lease: Arc::new(Lease::new(database.is_shared())),
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
             memory_room: memory::Room::new(memory_entries),

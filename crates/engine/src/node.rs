@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::gauge;
 use scaigrid_bus::{Heard, Signal};
 use scaigrid_persistence::commit::{Change, Unit};
-use scaigrid_persistence::leases;
+use scaigrid_persistence::{self as persistence, Connection, leases};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use crate::calls::CALLING;
+use crate::lease::LEASE;
 use crate::{BACKGROUND, Engine, Error};
 
-/// How long a node's lease holds. Others take its executions when it has ended: within ten seconds of its death.
-const LEASE: Duration = Duration::from_secs(6);
-/// How often it is renewed.
+/// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How soon that is tried again where it went wrong, and how long it may take.
+const RENEW_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// Without a signal, a node looks this often for executions that nobody holds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Executions that are taken at once.
@@ -32,13 +33,31 @@ impl Engine {
     /// # Errors
     /// The database's.
     pub async fn register(&self) -> Result<(), Error> {
-        let now = self.0.clock.now();
         let mut transaction = self.0.database.begin().await?;
+        self.agree(&mut transaction).await?;
+        let (asked_at, now) = (Instant::now(), self.0.clock.now());
         if !self.0.database.is_shared() {
             leases::forget_others(&mut transaction, self.0.node).await?;
         }
         leases::register(&mut transaction, self.0.node, now, now.plus(LEASE)).await?;
         transaction.commit().await?;
+        self.0.lease.renewed(asked_at, true);
+        Ok(())
+    }
+
+    /// Has this node's clock tell the time of the database, where several nodes share one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn agree_on_time(&self) -> Result<(), Error> {
+        let mut connection = self.0.database.read().await?;
+        self.agree(&mut connection).await
+    }
+
+    async fn agree(&self, connection: &mut Connection) -> Result<(), Error> {
+        if let Some((theirs, within)) = leases::time(connection).await? {
+            self.0.clock.agree(theirs, within);
+        }
         Ok(())
     }
 
@@ -76,6 +95,8 @@ impl Engine {
         if tokio::time::timeout(FAREWELL, quiet).await.is_err() {
             tracing::warn!("executions are under way still; another node goes on with them");
         }
+        // What is under way still is others' from here on.
+        self.0.lease.end();
         let released = async {
             let mut transaction = self.0.database.begin().await?;
             leases::release(&mut transaction, self.0.node).await?;
@@ -88,18 +109,38 @@ impl Engine {
     }
 
     async fn keep_lease(&self) {
+        let mut pause = RENEW_EVERY;
         loop {
-            tokio::time::sleep(RENEW_EVERY).await;
-            if let Err(error) = self.renew().await {
-                tracing::warn!(%error, "the lease was not renewed");
-            }
+            tokio::time::sleep(pause).await;
+            pause = match self.renew().await {
+                Ok(()) => RENEW_EVERY,
+                Err(error) => {
+                    tracing::warn!(%error, "the lease was not renewed");
+                    RENEW_AGAIN.0
+                }
+            };
         }
     }
 
-    async fn renew(&self) -> Result<(), Error> {
-        let now = self.0.clock.now();
+    /// Renews the lease. A connection over which nothing comes back is given up and another one is tried.
+    ///
+    /// # Errors
+    /// The database's, or the node is to end.
+    pub(crate) async fn renew(&self) -> Result<(), Error> {
+        let late = || persistence::Error::Unavailable("the lease was not renewed in time".into());
+        tokio::time::timeout(RENEW_AGAIN.1, self.renew_once()).await.map_err(|_| late())?
+    }
+
+    async fn renew_once(&self) -> Result<(), Error> {
+        if self.0.lease.has_ended() {
+            return Err(Error::ShuttingDown);
+        }
+        // In one transaction, whose connection is closed where it is given up.
         let mut transaction = self.0.database.begin().await?;
-        if !leases::renew(&mut transaction, self.0.node, now.plus(LEASE)).await? {
+        self.agree(&mut transaction).await?;
+        let (asked_at, now) = (Instant::now(), self.0.clock.now());
+        let taken_anew = !leases::renew(&mut transaction, self.0.node, now.plus(LEASE)).await?;
+        if taken_anew {
             // Others took this node for dead. What it held is theirs now; it goes on with what comes.
             tracing::warn!("the lease had ended; this node takes a new one");
             leases::register(&mut transaction, self.0.node, now, now.plus(LEASE)).await?;
@@ -107,6 +148,7 @@ impl Engine {
         let long_ago = scaigrid_scope::Instant::from_micros(now.micros() - 3_600_000_000);
         leases::forget(&mut transaction, long_ago).await?;
         transaction.commit().await?;
+        self.0.lease.renewed(asked_at, taken_anew);
         Ok(())
     }
 
@@ -127,6 +169,10 @@ impl Engine {
 
     /// Takes as many executions as there is room for, and runs each beside the others.
     async fn take_some(&self) -> Result<usize, Error> {
+        if self.0.lease.term().is_none() {
+            // What it took now, others would take from it at once.
+            return Ok(0);
+        }
         let room = self.0.background.available_permits();
         if room == 0 {
             // Whoever ends rings the bell by returning a permit; a moment's sleep is as good.

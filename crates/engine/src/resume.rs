@@ -14,7 +14,7 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::calls::{Calls, Meaning, meaning};
-use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome};
+use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
 use crate::instances::idle;
 use crate::invoke;
 use crate::{Engine, Error};
@@ -142,8 +142,10 @@ impl Engine {
                 journal::resume(&program, snapshot, &entries).map_err(|error| Error::replay(id, &error))?;
             (replayed.machine, replayed.unrecorded)
         };
+        let timed = timed(machine.pending());
         Ok(Some(Run {
             scope,
+            timed,
             program,
             machine,
             execution,
@@ -315,6 +317,7 @@ impl Engine {
 /// Notes an answer in the journal and gives it to the machine; false when nobody waits for it.
 pub(crate) fn answer(run: &mut Run, effect: u32, outcome: Outcome) -> bool {
     let id = EffectId(effect);
+    run.timed.remove(&effect);
     let pending = run.machine.pending();
     let asked_about = |kind: &EffectKind| matches!(kind, EffectKind::PluginCall(_));
     let call = pending.into_iter().find(|effect| effect.id == id && asked_about(&effect.kind)).cloned();

@@ -17,6 +17,7 @@ use url::Url;
 
 use crate::connect::{ConnectError, Connector};
 use crate::forward::{BodyError, Outgoing};
+use crate::gate::Gate;
 use crate::guard::{Guard, Refusal};
 use crate::target::Target;
 use crate::tls;
@@ -77,6 +78,8 @@ pub struct Client {
     http: legacy::Client<Connector, Outgoing>,
     /// For endpoints of the operator's, whose connections are used again.
     pub(crate) kept: legacy::Client<Connector, Outgoing>,
+    /// What is asked before a request of [`Client::open`] leaves.
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Client {
@@ -106,7 +109,13 @@ impl Client {
                 .http1_max_buf_size(HEADER_BYTES)
                 .build(connector.clone())
         };
-        Ok(Self { guard, http: client(IDLE_PER_HOST), kept: client(KEPT_PER_HOST) })
+        Ok(Self { guard, http: client(IDLE_PER_HOST), kept: client(KEPT_PER_HOST), gate: Gate::default() })
+    }
+
+    /// The same client for somebody whose calls of plugins and models leave only through a gate.
+    #[must_use]
+    pub fn through(&self, gate: Gate) -> Self {
+        Self { gate, ..self.clone() }
     }
 
     /// The guard that it stands behind.
@@ -164,7 +173,10 @@ impl Client {
         let uri = url.as_str().parse().map_err(|_| not_sent(SendError::Refused(Refusal::Scheme)))?;
         *request.uri_mut() = uri;
         let sent = Arc::new(AtomicBool::new(false));
-        let request = request.map(|body| Outgoing::noted(body, Arc::clone(&sent)));
+        if !self.gate.is_open() {
+            return Err(not_sent(SendError::Body(BodyError::BrokenOff)));
+        }
+        let request = request.map(|body| Outgoing::noted(body, Arc::clone(&sent), self.gate.clone()));
         match timeout_at(until, self.http.request(request)).await {
             Ok(Ok(answer)) => {
                 let (head, body) = answer.into_parts();

@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use crate::client::{Client, SendError};
+use crate::gate::Gate;
 use crate::guard::Refusal;
 use crate::headers::holds;
 use crate::target::Target;
@@ -69,7 +70,7 @@ pub(crate) enum Outgoing {
     /// One that is there.
     Whole(Full<Bytes>),
     /// One that is there, with a mark that is set once it is asked for: from then on it may have been sent.
-    Noted(Full<Bytes>, Arc<AtomicBool>),
+    Noted(Full<Bytes>, Arc<AtomicBool>, Gate),
     /// One that comes bit by bit.
     Streamed {
         pieces: Pieces,
@@ -84,12 +85,12 @@ impl Outgoing {
         Self::Whole(Full::new(bytes))
     }
 
-    pub(crate) fn noted(bytes: Bytes, asked_for: Arc<AtomicBool>) -> Self {
+    pub(crate) fn noted(bytes: Bytes, asked_for: Arc<AtomicBool>, gate: Gate) -> Self {
         // Of a body without bytes nothing is ever asked for.
         if bytes.is_empty() {
             asked_for.store(true, Ordering::SeqCst);
         }
-        Self::Noted(Full::new(bytes), asked_for)
+        Self::Noted(Full::new(bytes), asked_for, gate)
     }
 }
 
@@ -103,8 +104,14 @@ impl Body for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Noted(body, asked_for) => {
-                asked_for.store(true, Ordering::SeqCst);
+            Self::Noted(body, asked_for, gate) => {
+                // The head of the request goes out with the beginning of its body.
+                if !asked_for.load(Ordering::SeqCst) {
+                    if !gate.is_open() {
+                        return Poll::Ready(Some(Err(BodyError::BrokenOff)));
+                    }
+                    asked_for.store(true, Ordering::SeqCst);
+                }
                 Pin::new(body).poll_frame(cx).map_err(|never| match never {})
             }
             Self::Streamed { pieces, left, moved } => pieces.as_mut().poll_next(cx).map(|piece| {
@@ -123,14 +130,14 @@ impl Body for Outgoing {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(body) | Self::Noted(body, _) => body.is_end_stream(),
+            Self::Whole(body) | Self::Noted(body, ..) => body.is_end_stream(),
             Self::Streamed { left, .. } => *left == Some(0),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(body) | Self::Noted(body, _) => body.size_hint(),
+            Self::Whole(body) | Self::Noted(body, ..) => body.size_hint(),
             Self::Streamed { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }

@@ -12,6 +12,7 @@ mod allow;
 mod client;
 mod connect;
 mod forward;
+mod gate;
 mod guard;
 mod headers;
 pub mod models;
@@ -28,6 +29,7 @@ pub use forward::{
     BodyError, Forwarded, Passing, Patience, Pieces, Received, Tunnel, TunnelWriter, content_length,
     wants_websocket,
 };
+pub use gate::Gate;
 pub use guard::{Guard, Refusal};
 pub use headers::{for_caller, for_module};
 pub use resolve::{Resolve, ResolveFuture, SystemResolver};

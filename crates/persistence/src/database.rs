@@ -186,7 +186,11 @@ impl Database {
         let connection = snapshot.connection()?;
         // On both it is the first read that fixes the moment.
         let begin = match connection.engine()? {
-            Engine::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            // Whoever reads all of it writes it somewhere meanwhile, perhaps slowly; nothing is locked.
+            Engine::Postgres(_) => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                 SET LOCAL idle_in_transaction_session_timeout = '10min'"
+            }
             Engine::Sqlite(_) => "BEGIN",
         };
         let begin = format!("{begin}; SELECT count(*) FROM platform_facts");

@@ -68,6 +68,14 @@ fn is_passing(message: &str) -> bool {
 }
 
 impl Error {
+    /// A database that a newer version of the program has had.
+    pub(crate) fn newer(migration: &str) -> Self {
+        Self::Setup(format!(
+            "a newer version of the program has changed the database (migration {migration} is not known here); use that one, or a \
+             backup from before"
+        ))
+    }
+
     /// An impossible row.
     pub(crate) fn inconsistent(
         table: &'static str,

@@ -3,16 +3,18 @@
 //! A node holds a lease of its own, renewed in one row; the executions it runs name it. When its lease has ended, any
 //! other node may take them, and raises their epoch as it does: what the old one still writes then fails.
 
+use std::time::Duration;
+
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
-use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, SystemScope, TenantId};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, SystemScope, TenantId, TenantScope};
 
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Result, column};
-use crate::instant::Stamp;
+use crate::instant::{Moment, Stamp};
 use crate::schema::{cores, executions, nodes};
 
 /// An execution that a node has just taken.
@@ -33,6 +35,19 @@ fn to_run() -> SqlLiteral<Bool> {
 /// Those that run in turn, in the words of their own index.
 fn in_turn() -> SqlLiteral<Bool> {
     sql("(executions.status IN ('queued', 'running') AND executions.slots IS NOT NULL)")
+}
+
+/// What time it is by the clock of a database that several nodes share, and by how much that may be wrong; nothing where the
+/// database is one process's alone.
+pub async fn time(c: &mut Connection) -> Result<Option<(Instant, Duration)>> {
+    let asked_at = std::time::Instant::now();
+    let told: Stamp = match c.engine()? {
+        Engine::Postgres(c) => diesel::select(sql::<Moment>("clock_timestamp()")).get_result(c).await?,
+        Engine::Sqlite(_) => return Ok(None),
+    };
+    // It was told at some moment between question and answer.
+    let half = asked_at.elapsed() / 2;
+    Ok(Some((Instant::from(told).plus(half), half)))
 }
 
 /// Writes a node's lease for the first time.
@@ -61,6 +76,25 @@ pub async fn release(tx: &mut Transaction, node: NodeId) -> Result<()> {
     }
     with!(tx, c => diesel::delete(nodes::table.find(node.to_string())).execute(c).await)?;
     Ok(())
+}
+
+/// Whether a node holds an execution, in the epoch in which it took it.
+pub async fn holds(
+    c: &mut Connection,
+    scope: TenantScope,
+    node: NodeId,
+    id: ExecutionId,
+    epoch: i64,
+) -> Result<bool> {
+    let query = executions::table
+        .filter(executions::id.eq(id.to_string()))
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::owner.eq(node.to_string()))
+        .filter(executions::epoch.eq(epoch))
+        .filter(executions::status.eq("running"))
+        .select(executions::id);
+    let found: Option<String> = with!(c, c => query.first(c).await.optional())?;
+    Ok(found.is_some())
 }
 
 /// Removes the leases of nodes that have been silent since an instant.

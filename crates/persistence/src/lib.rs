@@ -8,6 +8,7 @@
 //! Nothing here decides anything: the domain is asked before, and writes carry the state that they expect.
 
 pub mod api_keys;
+mod aside;
 pub mod audit;
 pub mod backends;
 pub mod checkpoints;
@@ -31,6 +32,7 @@ mod instant;
 mod json;
 pub mod leases;
 pub mod memory;
+mod migrations;
 pub mod model_groups;
 pub mod model_reservations;
 pub mod model_usage;

@@ -7,6 +7,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
 
 use crate::error::{Error, Result};
+use crate::migrations::unknown;
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
@@ -18,14 +19,21 @@ const SEALING_LOCK: i32 = 0x7365_616c;
 
 /// How every session is set up.
 ///
-/// No statement of ours takes as long as the time-outs; one that does is stuck, and every wait has an end.
+/// No statement of ours takes as long as the time-outs; one that does is stuck, and every wait has an end. A node that stands
+/// still, or that no word comes from any more, in the middle of a transaction loses what it had locked there before its lease
+/// ends: others can take over what it was at.
 ///
 /// Every query of ours goes by an index. The planner is told so, because prepared statements keep their first plan: one made
 /// while a table was small would read the whole table a thousand times over until the next `ANALYZE`. Where there is no
 /// other way it still reads a table, at a price on paper that must not have it compile the plan (`jit`).
 const SESSION: &str = "SET statement_timeout = '60s'; SET lock_timeout = '20s'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET TIME ZONE 'UTC'; \
+                       SET idle_in_transaction_session_timeout = '5s'; SET TIME ZONE 'UTC'; \
                        SET enable_seqscan = off; SET jit = off";
+
+/// When a connection is given up over which nothing comes back, in seconds: packets that nobody acknowledges, and probes that
+/// nobody answers. The system's own patience is a quarter of an hour and two hours.
+const LOST_AFTER: [(&str, u32); 4] =
+    [("tcp_user_timeout", 8), ("keepalives_idle", 4), ("keepalives_interval", 2), ("keepalives_retries", 3)];
 
 /// Connections are checked by using them: a broken one is noticed and replaced.
 pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
@@ -35,8 +43,18 @@ pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
     config
 }
 
+/// The URL with what it leaves open of when a connection is lost.
+fn with_patience(url: &str) -> String {
+    let mut whole = url.to_owned();
+    for (name, seconds) in LOST_AFTER.into_iter().filter(|(name, _)| !url.contains(name)) {
+        let joint = if whole.contains('?') { '&' } else { '?' };
+        whole.push_str(&format!("{joint}{name}={seconds}"));
+    }
+    whole
+}
+
 async fn connect(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {
-    let mut connection = AsyncPgConnection::establish(url).await?;
+    let mut connection = AsyncPgConnection::establish(&with_patience(url)).await?;
     connection.batch_execute(SESSION).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
@@ -47,10 +65,22 @@ pub(crate) async fn migrate(url: &str) -> Result<()> {
         AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
     connection.batch_execute(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
     // The lock goes with the connection.
-    let run =
-        |harness: &mut Harness| harness.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed::of);
-    let outcome = aside(connection, run).await?;
-    outcome.map_err(|Failed(error)| Error::Setup(format!("the migrations failed: {error}")))
+    let run = |harness: &mut Harness| {
+        if let Some(version) = newer(harness)? {
+            return Ok(Some(version));
+        }
+        harness.run_pending_migrations(MIGRATIONS).map(|_| None).map_err(Failed::of)
+    };
+    match aside(connection, run).await? {
+        Ok(None) => Ok(()),
+        Ok(Some(version)) => Err(Error::newer(&version)),
+        Err(Failed(error)) => Err(Error::Setup(format!("the migrations failed: {error}"))),
+    }
+}
+
+/// A migration that the database has and this version does not know.
+fn newer(harness: &mut Harness) -> std::result::Result<Option<String>, Failed> {
+    unknown(harness, &MIGRATIONS).map_err(Failed::of)
 }
 
 type Harness = AsyncMigrationHarness<AsyncPgConnection>;
@@ -83,10 +113,14 @@ pub(crate) async fn require_migrated(url: &str) -> Result<()> {
         AsyncPgConnection::establish(url).await.map_err(|error| Error::Unavailable(error.to_string()))?;
     let probed = connection.batch_execute(PROBE).await;
     probed.map_err(|error| Error::Setup(format!("the database has no tables: {error}")))?;
-    let look = |harness: &mut Harness| harness.has_pending_migration(MIGRATIONS).map_err(Failed::of);
+    let look = |harness: &mut Harness| {
+        let newer = newer(harness)?;
+        Ok((newer, harness.has_pending_migration(MIGRATIONS).map_err(Failed::of)?))
+    };
     match aside(connection, look).await? {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Error::Setup("the database lacks migrations of this version".into())),
+        Ok((Some(version), _)) => Err(Error::newer(&version)),
+        Ok((None, false)) => Ok(()),
+        Ok((None, true)) => Err(Error::Setup("the database lacks migrations of this version".into())),
         Err(Failed(error)) => Err(Error::Setup(error)),
     }
 }
@@ -101,4 +135,19 @@ pub(crate) async fn hold_sealing(c: &mut AsyncPgConnection, owner: &str, alone: 
         .bind::<diesel::sql_types::Text, _>(owner.to_owned());
     diesel_async::RunQueryDsl::execute(query, c).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_url_says_counts() {
+        let all = "tcp_user_timeout=8&keepalives_idle=4&keepalives_interval=2&keepalives_retries=3";
+        assert_eq!(with_patience("postgres://u@h/d"), format!("postgres://u@h/d?{all}"));
+        assert_eq!(with_patience("postgres://u@h/d?a=b"), format!("postgres://u@h/d?a=b&{all}"));
+        let said = "postgres://u@h/d?tcp_user_timeout=60";
+        let rest = &all["tcp_user_timeout=8&".len()..];
+        assert_eq!(with_patience(said), format!("{said}&{rest}"));
+    }
 }

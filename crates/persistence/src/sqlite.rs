@@ -9,12 +9,14 @@ use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
 
+use crate::aside::Aside;
 use crate::error::{Error, Result};
+use crate::migrations::unknown;
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
 /// SQLite's connection, its work done on threads that may block.
-pub(crate) type SqliteConnection = SyncConnectionWrapper<diesel::SqliteConnection>;
+pub(crate) type SqliteConnection = SyncConnectionWrapper<diesel::SqliteConnection, Aside>;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,9 @@ pub(crate) async fn open_writer(path: &Path, missing: Missing) -> Result<SqliteC
     blocking(path, move |path| {
         let mut connection = open(&path, Access::Write)?;
         let bad = |reason: String| ConnectionError::BadConnection(reason);
+        if let Some(version) = unknown(&mut connection, &MIGRATIONS).map_err(|error| bad(error.to_string()))? {
+            return Err(bad(Error::newer(&version).to_string()));
+        }
         match missing {
             Missing::Run => connection
                 .exclusive_transaction(|c| c.run_pending_migrations(MIGRATIONS).map(drop).map_err(Failed))

@@ -107,6 +107,10 @@ impl<'de> serde::Deserialize<'de> for Instant {
 pub trait Clock: Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Instant;
+
+    /// Tells the clock what time others have with whom it must agree, and by how much that may be wrong. Clocks that have nobody
+    /// to agree with go on as they were.
+    fn agree(&self, _theirs: Instant, _within: Duration) {}
 }
 
 #[cfg(test)]

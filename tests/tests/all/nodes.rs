@@ -1,6 +1,5 @@
 //! Several nodes on one PostgreSQL, with Redis and without.
 
-use std::net::ToSocketAddrs as _;
 use std::time::{Duration, Instant};
 
 use scaigrid_tests::{CORES, Db, Place, Proxy, Server, eventually, on, programs};
@@ -161,24 +160,12 @@ fn many_resolvers_on_two_nodes_have_one_winner() {
     });
 }
 
-/// A wire to Redis, and the URL through it.
-fn wired(redis: &str) -> (Proxy, String) {
-    let (before, rest) = redis
-        .rsplit_once('@')
-        .map_or(("redis://".to_owned(), redis), |(before, rest)| (format!("{before}@"), rest));
-    let rest = rest.trim_start_matches("redis://");
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let wire = Proxy::to(authority.to_socket_addrs().unwrap().next().unwrap());
-    let through = format!("{before}{}/{path}", wire.address);
-    (wire, through)
-}
-
 #[test]
 fn redis_may_go_and_come_back() {
     for db in [Db::Sqlite, Db::Postgres] {
         on(db, |place| {
             let Some(redis) = Place::redis() else { return };
-            let (wire, through) = wired(&redis);
+            let (wire, through) = Proxy::on_the_way_to(&redis);
             let server = place.launch().set("SCAIGRID_REDIS_URL", &through).start();
             let admin = server.admin();
             let bus = || server.anyone().get("/health/ready").answer(200).json()["checks"]["bus"].clone();
@@ -207,13 +194,7 @@ fn postgresql_may_go_and_come_back() {
     on(Db::Postgres, |place| {
         // What the server says of it is for the operator, and may be loud.
         place.allow_in_log("");
-        let url = place.database_url().to_owned();
-        let (before, rest) = url.rsplit_once('@').map_or(("postgres://", url.as_str()), |(_, rest)| {
-            (url.strip_suffix(rest).unwrap_or_default(), rest)
-        });
-        let (authority, path) = rest.trim_start_matches("postgres://").split_once('/').unwrap();
-        let wire = Proxy::to(authority.to_socket_addrs().unwrap().next().unwrap());
-        let through = format!("{before}{}/{path}", wire.address);
+        let (wire, through) = Proxy::on_the_way_to(place.database_url());
         let server = place.launch().set("SCAIGRID_DATABASE_URL", &through).start();
         let admin = server.admin();
         let asks = admin.run("Ask", &programs::asking(&json!({})));
@@ -284,7 +265,7 @@ fn a_node_that_is_asked_to_end_hands_its_executions_over() {
 fn limits_are_counted_together_while_there_is_redis() {
     on(Db::Postgres, |place| {
         let Some(redis) = Place::redis() else { return };
-        let (wire, redis) = wired(&redis);
+        let (wire, redis) = Proxy::on_the_way_to(&redis);
         let limits = "key=10,user=1000,tenant=1000,partner=1000";
         let first =
             place.launch().set("SCAIGRID_REDIS_URL", &redis).set("SCAIGRID_RATE_LIMITS", limits).start();

@@ -8,7 +8,7 @@ use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Outcome};
 use tokio::sync::Semaphore;
 
-use super::Wanted;
+use super::{Ended, Wanted};
 use super::apart::tell_caller;
 use super::perform::Call;
 use crate::drive::{Committed, Run};
@@ -56,8 +56,8 @@ impl Engine {
         }
         tell_caller(run);
         self.begin_calls(run).await?;
-        self.await_news(run).await?;
-        Ok(None)
+        let ours = self.await_news(run).await?;
+        Ok((!ours).then_some(Committed::Overtaken))
     }
 
     async fn begin_calls(&self, run: &mut Run) -> Result<(), Error> {
@@ -73,6 +73,8 @@ impl Engine {
                 hosted: Arc::clone(&hosted),
                 program: Arc::clone(&run.program),
                 execution: run.execution.id,
+                epoch: run.epoch,
+                ours_in: run.calls.ours_in,
                 effect,
                 in_doubt,
             };
@@ -82,8 +84,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until a call has ended or something else has come. Others may run in the meantime.
-    async fn await_news(&self, run: &mut Run) -> Result<(), Error> {
+    /// Waits until a call has ended or something else has come. Others may run in the meantime. False when the execution is in
+    /// other hands.
+    async fn await_news(&self, run: &mut Run) -> Result<bool, Error> {
         let room = self.0.calling.try_acquire().ok();
         // Where very many wait already, this one keeps its place among those that run.
         let left = room.is_some() && run.place.take().is_some();
@@ -95,21 +98,22 @@ impl Engine {
         drop(room);
         match came {
             Some(first) => {
-                let mut ended = Some(first);
-                while let Some((id, outcome)) = ended {
-                    match outcome {
-                        Some(outcome) => answered(run, id, outcome),
-                        None => self.ask_a_person(run, id),
+                let mut next = Some(first);
+                while let Some((id, ended)) = next {
+                    match ended {
+                        Ended::With(outcome) => answered(run, id, outcome),
+                        Ended::InDoubt => self.ask_a_person(run, id),
+                        Ended::NotOurs => return Ok(false),
                     }
-                    ended = run.calls.next_ready();
+                    next = run.calls.next_ready();
                 }
-                Ok(())
             }
-            None => self.take_inbox(run).await,
+            None => self.take_inbox(run).await?,
         }
+        Ok(true)
     }
 
-    async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Option<Outcome>)> {
+    async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Ended)> {
         loop {
             let late = run.caller.as_ref().map(|caller| tokio::time::Instant::from_std(caller.until));
             let late = async {

@@ -10,6 +10,7 @@
 mod apart;
 mod attend;
 mod news;
+mod ours;
 mod perform;
 mod recover;
 mod redo;
@@ -18,6 +19,8 @@ use std::collections::HashMap;
 
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
 use tokio::task::{AbortHandle, Id, JoinSet};
+
+use crate::lease::Term;
 
 pub(crate) use apart::{Caller, Driven, tell_caller};
 pub(crate) use attend::{CALLING, calling};
@@ -33,7 +36,7 @@ pub(crate) struct Calls {
     /// Asked for; they begin once their intent is durable.
     wanted: Vec<Wanted>,
     /// Begun.
-    under_way: JoinSet<Option<Outcome>>,
+    under_way: JoinSet<Ended>,
     /// Which effect a task is for.
     effects: HashMap<Id, (EffectId, AbortHandle)>,
     /// What calls gave since the last commit.
@@ -43,6 +46,19 @@ pub(crate) struct Calls {
     /// Whether the Core was held, or the node on its way out, when a call was asked for. It is not in the journal, so it is
     /// asked for once more by whoever goes on with the execution.
     held_back: bool,
+    /// The term of this node's lease in which the execution was last known to be its own.
+    ours_in: Option<Term>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With this.
+    With(Outcome),
+    /// Nobody knows what became of it.
+    InDoubt,
+    /// It was not made, for the execution is in other hands.
+    NotOurs,
 }
 
 /// A call that is to begin.
@@ -86,8 +102,9 @@ impl Calls {
         !self.wanted.is_empty() || !self.under_way.is_empty()
     }
 
-    /// Everything so far is durable.
-    pub(crate) fn are_durable(&mut self) {
+    /// Everything so far is durable, and was written in this term of the node's lease.
+    pub(crate) fn are_durable(&mut self, term: Option<Term>) {
+        self.ours_in = term;
         self.fresh.clear();
         self.redone = 0;
         self.wanted.iter_mut().for_each(|wanted| wanted.durable = true);
@@ -120,14 +137,13 @@ impl Calls {
     }
 
     /// The next call that has ended. A call that was given up ends without a word. Waits for ever where there is none.
-    /// Without an outcome, nobody knows what became of it.
-    async fn next(&mut self) -> (EffectId, Option<Outcome>) {
+    async fn next(&mut self) -> (EffectId, Ended) {
         loop {
             let ended = self.under_way.join_next_with_id().await;
             match ended {
-                Some(Ok((task, outcome))) => {
+                Some(Ok((task, ended))) => {
                     if let Some((id, _)) = self.effects.remove(&task) {
-                        return (id, outcome);
+                        return (id, ended);
                     }
                 }
                 Some(Err(error)) => {
@@ -135,7 +151,7 @@ impl Calls {
                     if error.is_panic() {
                         tracing::error!(%error, effect = id.0, "a call made the engine panic");
                         let failure = Failure::new("PLUGIN_ERROR", "the engine met a fault of its own");
-                        return (id, Some(Outcome::Error(failure)));
+                        return (id, Ended::With(Outcome::Error(failure)));
                     }
                 }
                 None => std::future::pending().await,
@@ -144,12 +160,12 @@ impl Calls {
     }
 
     /// Another call that has ended by now.
-    fn next_ready(&mut self) -> Option<(EffectId, Option<Outcome>)> {
+    fn next_ready(&mut self) -> Option<(EffectId, Ended)> {
         while let Some(ended) = self.under_way.try_join_next_with_id() {
-            if let Ok((task, outcome)) = ended
+            if let Ok((task, ended)) = ended
                 && let Some((id, _)) = self.effects.remove(&task)
             {
-                return Some((id, outcome));
+                return Some((id, ended));
             }
         }
         None

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_cores::plugins::EffectClass;
+use scaigrid_outbound::Gate;
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, Failure, ModelCallRequest, Outcome, PluginCallRequest, Program,
 };
 use scaigrid_scope::{ExecutionId, TenantScope};
 
+use super::Ended;
 use crate::Engine;
 use crate::cores::HostedCore;
+use crate::lease::Term;
 use crate::models::{self, Asking, Ear, ModelCall};
 use crate::plugins::{Asked, CallError};
 
@@ -18,6 +21,8 @@ use crate::plugins::{Asked, CallError};
 const RETRIES: u32 = 3;
 /// The wait before the second attempt; each further one is twice as long, and each is drawn from half its length upwards.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The pause before another look at a database that is away, and the longest one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How often a plugin is asked what became of a call, with growing pauses: for about ten minutes.
 const QUESTIONS: u32 = 16;
 /// The longest wait that a plugin may ask for (`Retry-After`, RFC 9110 section 10.2.3) without failing the call.
@@ -30,6 +35,10 @@ pub(super) struct Call {
     pub(super) hosted: Arc<HostedCore>,
     pub(super) program: Arc<Program>,
     pub(super) execution: ExecutionId,
+    /// The epoch in which this node took it.
+    pub(super) epoch: i64,
+    /// The term of the node's lease in which it was last known to be its own.
+    pub(super) ours_in: Option<Term>,
     pub(super) effect: Effect,
     /// Whether it may have been made before.
     pub(super) in_doubt: bool,
@@ -41,44 +50,84 @@ pub(super) fn call_key(execution: ExecutionId, effect: EffectId) -> String {
 }
 
 impl Call {
-    /// Makes the call; tries again where that can do no harm. Without an outcome, nobody knows what became of it.
-    pub(super) async fn outcome(self) -> Option<Outcome> {
-        match &self.effect.kind {
-            EffectKind::PluginCall(request) => self.plugin(request).await,
-            EffectKind::ModelCall(request) => Some(self.model(request).await),
+    /// Makes the call; tries again where that can do no harm.
+    pub(super) async fn outcome(mut self) -> Ended {
+        match self.effect.kind.clone() {
+            EffectKind::PluginCall(request) => self.plugin(&request).await,
+            EffectKind::ModelCall(request) => self.model(&request).await,
             other => {
                 let message = format!("{} is not a call", other.name());
-                Some(Outcome::Error(Failure::new("NOT_SUPPORTED", message)))
+                Ended::With(Outcome::Error(Failure::new("NOT_SUPPORTED", message)))
             }
         }
     }
 
-    async fn plugin(&self, request: &PluginCallRequest) -> Option<Outcome> {
-        let (plugins, core) = (&self.engine.0.plugins, &*self.hosted.core);
-        let declared = &self.program.module().plugins;
+    /// Whether the call may go out now: whether the execution is this node's still. Where that cannot be told because the
+    /// database is away, it is waited for.
+    async fn may_go_out(&mut self) -> bool {
+        let mut pause = PAUSES.0;
+        loop {
+            match self.engine.still_ours(self.scope, self.execution, self.epoch, self.ours_in).await {
+                Ok(term) => {
+                    self.ours_in = term;
+                    return term.is_some();
+                }
+                Err(error) if error.is_passing() && !self.engine.0.lease.has_ended() => {
+                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Err(error) => {
+                    tracing::error!(%error, execution = %self.execution, "a call is not made");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// What is asked once more when the first byte is about to leave.
+    fn gate(&self) -> Gate {
+        let (lease, term) = (Arc::clone(&self.engine.0.lease), self.ours_in);
+        Gate::new(move || lease.holds_since(term))
+    }
+
+    async fn plugin(&mut self, request: &PluginCallRequest) -> Ended {
+        if !self.may_go_out().await {
+            return Ended::NotOurs;
+        }
+        let engine = self.engine.clone();
+        let (plugins, hosted, program) = (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
+        let (core, declared) = (&*hosted.core, &program.module().plugins);
         let key = call_key(self.execution, self.effect.id);
         let class = match plugins.effect_class(self.scope, core, declared, request).await {
             Ok(class) => class,
-            Err(error) => return Some(Outcome::Error(error.failure)),
+            Err(error) => return Ended::With(Outcome::Error(error.failure)),
         };
         if self.in_doubt && class == EffectClass::Queryable {
             match self.became(request, &key).await {
-                Became::Over(outcome) => return Some(outcome),
-                Became::Unknown => return None,
+                Became::Over(outcome) => return Ended::With(outcome),
+                Became::Unknown => return Ended::InDoubt,
                 Became::Nothing => {}
             }
         }
         let harmless = matches!(class, EffectClass::Idempotent | EffectClass::Keyed);
         let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
         loop {
-            let CallError { failure, sent, retry_after, retryable } =
-                match plugins.call(self.scope, core, declared, request, &key).await {
-                    Ok(value) => return Some(Outcome::Value(value)),
-                    Err(error) => error,
-                };
+            if !self.may_go_out().await {
+                return Ended::NotOurs;
+            }
+            let called = plugins.call_through(self.gate(), self.scope, core, declared, request, &key).await;
+            let CallError { failure, sent, retry_after, retryable } = match called {
+                Ok(value) => return Ended::With(Outcome::Value(value)),
+                Err(error) => error,
+            };
+            if !sent && !self.engine.0.lease.holds_since(self.ours_in) {
+                // It did not go out because it may not be this node's to make.
+                continue;
+            }
             let asked = retry_after.unwrap_or_default();
             if left == 0 || !retryable || (sent && !harmless) || asked > LONGEST_WAIT {
-                return Some(Outcome::Error(failure));
+                return Ended::With(Outcome::Error(failure));
             }
             tracing::debug!(code = %failure.code, left, "a plugin is called again");
             tokio::time::sleep(asked.max(wait.mul_f64(rand::random_range(0.5..1.0)))).await;
@@ -107,7 +156,7 @@ impl Call {
         Became::Unknown
     }
 
-    async fn model(&self, request: &ModelCallRequest) -> Outcome {
+    async fn model(&mut self, request: &ModelCallRequest) -> Ended {
         let asking = Asking {
             user_id: None,
             core: Some(Arc::clone(&self.hosted)),
@@ -122,20 +171,23 @@ impl Call {
         };
         let call = match ModelCall::of_core(request, self.program.module(), asking) {
             Ok(call) => call,
-            Err(error) => return failed(&error).unwrap_or_else(unavailable),
+            Err(error) => return Ended::With(failed(&error).unwrap_or_else(unavailable)),
         };
         let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
         loop {
+            if !self.may_go_out().await {
+                return Ended::NotOurs;
+            }
             let error = match self.engine.0.models.answer(self.scope, call.clone(), &ear).await {
-                Ok(answer) => return Outcome::Value(answer.to_value()),
+                Ok(answer) => return Ended::With(Outcome::Value(answer.to_value())),
                 Err(error) => error,
             };
             if let Some(outcome) = failed(&error) {
-                return outcome;
+                return Ended::With(outcome);
             }
             tracing::warn!(%error, left, "a model is asked again");
             if left == 0 {
-                return unavailable();
+                return Ended::With(unavailable());
             }
             tokio::time::sleep(wait).await;
             wait *= 2;

@@ -44,6 +44,7 @@ impl Engine {
         }
         let Some(durable) = self.restore(run.scope, stored).await? else { return Ok(false) };
         run.machine = durable.machine;
+        run.timed = durable.timed;
         run.execution = durable.execution;
         run.next_seq = durable.next_seq;
         run.unsnapped = durable.unsnapped;

@@ -24,8 +24,8 @@ use scaigrid_cores::plugins::{
 use scaigrid_cores::{Core, EnvValue, SecretText};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::PluginDecl;
-use scaigrid_outbound::Client;
 use scaigrid_outbound::plugins::{CallFault, Limits, http as plain, openapi};
+use scaigrid_outbound::{Client, Gate};
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_runtime::Failure;
@@ -87,6 +87,8 @@ struct Ready {
     config: Map<String, Json>,
     headers: HeaderMap,
     masked: Masked,
+    /// The way out.
+    outbound: Client,
 }
 
 impl Ready {
@@ -124,8 +126,21 @@ impl Plugins {
         call: &PluginCallRequest,
         key: &str,
     ) -> Result<Value, CallError> {
+        self.call_through(Gate::default(), scope, core, declared, call, key).await
+    }
+
+    /// As [`Plugins::call`]. Nothing leaves unless the gate is open in that moment.
+    pub(crate) async fn call_through(
+        &self,
+        gate: Gate,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        call: &PluginCallRequest,
+        key: &str,
+    ) -> Result<Value, CallError> {
         let begun = self.0.clock.now();
-        let called = self.call_once(scope, core, declared, call, key).await;
+        let called = self.call_once(gate, scope, core, declared, call, key).await;
         let result = match &called {
             Ok(_) => "answered",
             Err(error) if !error.sent => "not_sent",
@@ -138,6 +153,7 @@ impl Plugins {
 
     async fn call_once(
         &self,
+        gate: Gate,
         scope: TenantScope,
         core: &Core,
         declared: &[PluginDecl],
@@ -145,7 +161,8 @@ impl Plugins {
         key: &str,
     ) -> Result<Value, CallError> {
         let args = arguments(call)?;
-        let ready = self.prepare(scope, core, declared, (&call.alias, &call.method), args, key).await?;
+        let mut ready = self.prepare(scope, core, declared, (&call.alias, &call.method), args, key).await?;
+        ready.outbound = self.0.outbound.through(gate);
         let value = self.send(scope, core, &ready, limits(call.timeout), key).await?;
         Ok(Value::from_json(&value))
     }
@@ -233,7 +250,8 @@ impl Plugins {
                 not_configured("its credentials cannot be sent: they hold what a header cannot".to_owned())
             })?;
         }
-        Ok(Ready { known, method: position, args, config, headers, masked })
+        let outbound = self.0.outbound.clone();
+        Ok(Ready { known, method: position, args, config, headers, masked, outbound })
     }
 
     /// Sends a call and checks what comes back.
@@ -257,11 +275,11 @@ impl Plugins {
                 }
                 let args = Json::Object(ready.args.clone());
                 let url = registration.endpoint.url();
-                plain::call(&self.0.outbound, url, &method.name, &args, &headers, limits).await
+                plain::call(&ready.outbound, url, &method.name, &args, &headers, limits).await
             }
             PluginKind::OpenApi => match &method.binding {
                 Some(binding) => {
-                    openapi::call(&self.0.outbound, binding, &ready.args, &ready.headers, limits).await
+                    openapi::call(&ready.outbound, binding, &ready.args, &ready.headers, limits).await
                 }
                 None => {
                     return Err(CallError::before(

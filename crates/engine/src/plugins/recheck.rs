@@ -35,7 +35,7 @@ impl Plugins {
         let plugin = registration.plugin.as_str();
         let Learnt { greeting, compared_at } = ready.known.learnt();
         let url = registration.endpoint.url();
-        let session = Session::begin(&self.0.outbound, url, &ready.headers, limits, greeting).await;
+        let session = Session::begin(&ready.outbound, url, &ready.headers, limits, greeting).await;
         let session = match session {
             Ok(session) => session,
             Err(fault) => {

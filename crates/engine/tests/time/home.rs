@@ -42,12 +42,17 @@ pub(crate) struct Home {
     clock: Arc<Hand>,
     vault: Arc<Vault>,
     bus: Bus,
+    /// Made once: reading the roots of the web takes a while.
+    outbound: Client,
+    pub(crate) url: DatabaseUrl,
     place: Place,
 }
 
 enum Place {
     Directory(TempDir),
     Schema { server: String, name: String },
+    /// Somebody else looks after it.
+    Elsewhere,
 }
 
 impl Home {
@@ -83,16 +88,38 @@ impl Home {
             clock: Arc::new(Hand(AtomicI64::new(at("2026-11-20T10:00:30Z").micros()))),
             vault: Arc::new(Vault::parse(&Vault::generate()).unwrap()),
             bus: Bus::in_process(),
+            outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
+            url: url.clone(),
             place,
         };
         home.settle().await;
         home
     }
 
+    /// The same database, clock and keys for another runtime.
+    pub(crate) async fn again(&self, url: &DatabaseUrl) -> Self {
+        Self {
+            database: Database::open_existing(url, CONNECTIONS).await.unwrap(),
+            ids: Arc::clone(&self.ids),
+            clock: Arc::clone(&self.clock),
+            vault: Arc::clone(&self.vault),
+            bus: Bus::in_process(),
+            outbound: self.outbound.clone(),
+            url: url.clone(),
+            place: Place::Elsewhere,
+        }
+    }
+
+    /// Opens the database anew.
+    pub(crate) async fn reopen(&mut self, url: &DatabaseUrl) {
+        self.database = Database::open_existing(url, CONNECTIONS).await.unwrap();
+    }
+
     /// Removes the database. After a failed test it is left for whoever looks into it.
     pub(crate) async fn remove(self) {
         drop(self.database);
         match self.place {
+            Place::Elsewhere => {}
             Place::Directory(directory) => directory.close().unwrap(),
             Place::Schema { server, name } => {
                 let mut admin = AsyncPgConnection::establish(&server).await.unwrap();
@@ -171,7 +198,11 @@ impl Home {
 
     /// A node, at rest.
     pub(crate) async fn node(&self) -> Engine {
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        self.node_by(self.clock.clone()).await
+    }
+
+    /// A node with another clock, at rest.
+    pub(crate) async fn node_by(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = Engine::new(Parts {
             database: self.database.clone(),
             bus: self.bus.clone(),
@@ -179,7 +210,7 @@ impl Home {
             ids: Arc::clone(&self.ids),
             vault: Arc::clone(&self.vault),
             system: SYSTEM,
-            outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
+            outbound: self.outbound.clone(),
             issuer: "https://grid.example".to_owned(),
             memory_entries: 1_000,
         });

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests, whose helpers the configured exceptions do not reach")]
 
+mod clocks;
+mod deaths;
 mod events;
 mod home;
 mod instances;
