@@ -12,6 +12,7 @@ use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
+use scaigrid_storage::ObjectStore;
 
 use crate::files::{self, FolderLock, Unusable};
 use crate::manifests;
@@ -61,13 +62,18 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
     }
 }
 
+fn unusable_store(error: scaigrid_storage::Error) -> anyhow::Error {
+    Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into()
+}
+
 /// Puts everything below the edge together, sets an empty database up, and registers the node.
 pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let (database, lock) = open(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(AgreedClock::new(clock));
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
-    let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault), tokens)?;
+    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    let app = application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens)?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
     Ok(House { app, vault, clock, _lock: lock })
@@ -86,7 +92,8 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     };
     // Whoever administers shows an API key.
     let clock = Arc::new(AgreedClock::new(clock));
-    let app = application(settings, clock, database, Arc::new(vault), None)?;
+    let objects = settings.objects.visit().map_err(unusable_store)?;
+    let app = application(settings, clock, database, objects, Arc::new(vault), None)?;
     app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
@@ -103,6 +110,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
 /// an embedded one meanwhile.
 pub(crate) struct Ground {
     pub(crate) database: Database,
+    pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) vault: Arc<Vault>,
     _lock: Option<FolderLock>,
 }
@@ -110,7 +118,8 @@ pub(crate) struct Ground {
 impl Ground {
     /// The application on it, at rest.
     pub(crate) fn application(&self, settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
-        application(settings, clock, self.database.clone(), Arc::clone(&self.vault), None)
+        let objects = Arc::clone(&self.objects);
+        application(settings, clock, self.database.clone(), objects, Arc::clone(&self.vault), None)
     }
 }
 
@@ -125,7 +134,8 @@ pub(crate) async fn ground(settings: &Settings) -> anyhow::Result<Ground> {
         .into());
     };
     let (database, lock) = open(settings).await?;
-    Ok(Ground { database, vault: Arc::new(vault), _lock: lock })
+    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    Ok(Ground { database, objects, vault: Arc::new(vault), _lock: lock })
 }
 
 /// The issuers whose tokens are believed, if there are any.
@@ -143,6 +153,7 @@ fn application(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     database: Database,
+    objects: Arc<dyn ObjectStore>,
     vault: Arc<Vault>,
     tokens: Option<Arc<dyn TokenVerifier>>,
 ) -> anyhow::Result<App> {
@@ -168,8 +179,20 @@ fn application(
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let remote = settings.remote.clone();
-    let parts =
-        AppParts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system };
+    let parts = AppParts {
+        database,
+        objects,
+        bus,
+        clock,
+        ids,
+        engine,
+        vault,
+        catalogue,
+        tokens,
+        outbound,
+        remote,
+        system,
+    };
     Ok(App::new(parts))
 }
 

@@ -45,6 +45,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Bell, Database};
 use scaigrid_scope::{AuditId, Clock, CoreId, Instant, SystemScope};
+use scaigrid_storage::ObjectStore;
 
 pub use error::{Error, FieldError, Resource};
 pub use page::{Cursor, CursorPart, Page, PageRequest};
@@ -59,6 +60,8 @@ use turns::Turns;
 pub struct Parts {
     /// Where everything is kept.
     pub database: Database,
+    /// Where large values and files are kept.
+    pub objects: Arc<dyn ObjectStore>,
     /// How nodes tell each other.
     pub bus: Bus,
     /// What time it is.
@@ -87,6 +90,7 @@ pub struct App(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) database: Database,
+    pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) bus: Bus,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<Ids>,
@@ -123,12 +127,25 @@ impl App {
     /// An application that serves calls at once. Must be made inside a Tokio runtime: it listens to the bus, to forget
     /// what other nodes have changed.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, engine, vault, catalogue, tokens, outbound, remote, system } =
-            parts;
+        let Parts {
+            database,
+            objects,
+            bus,
+            clock,
+            ids,
+            engine,
+            vault,
+            catalogue,
+            tokens,
+            outbound,
+            remote,
+            system,
+        } = parts;
         let mut listener = bus.listen();
         let (health, tunnels, started) = (ModuleHealth::default(), Tunnels::new(), clock.now());
         let inner = Inner {
             database,
+            objects,
             bus,
             clock,
             ids,

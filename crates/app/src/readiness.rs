@@ -6,7 +6,7 @@ use scaigrid_scope::{Authorized, Instant, NodeId, perm};
 
 use crate::App;
 
-/// How long the database may take to give a sign of life.
+/// How long the database, and the object store, may take to give a sign of life.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// How the things do that a node stands on.
@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub struct Standing {
     /// Whether the database answers. Nothing goes without it.
     pub database: bool,
+    /// Whether objects can be kept. What is large cannot be read or written without it.
+    pub objects: bool,
     /// Whether other nodes can be heard. Without that everything goes, a second later.
     pub bus: bool,
     /// How many modules there are.
@@ -40,9 +42,12 @@ pub struct Detailed {
 impl App {
     /// How the things do that this node stands on. Answers within two seconds.
     pub async fn standing(&self) -> Standing {
-        let ping = tokio::time::timeout(PATIENCE, self.0.database.ping()).await;
+        let ping = tokio::time::timeout(PATIENCE, self.0.database.ping());
+        let check = tokio::time::timeout(PATIENCE, self.0.objects.check());
+        let (ping, check) = futures_util::join!(ping, check);
         Standing {
             database: matches!(ping, Ok(Ok(()))),
+            objects: matches!(check, Ok(Ok(()))),
             bus: self.0.bus.is_connected(),
             modules: self.0.catalogue.iter().count(),
             failing_modules: self.0.health.failing(),

@@ -99,7 +99,12 @@ impl Readiness for App {
                 (_, 0) => Condition::Ok,
                 _ => Condition::Degraded,
             };
-            vec![("database", needed(standing.database)), ("bus", bus), ("modules", modules)]
+            vec![
+                ("database", needed(standing.database)),
+                ("object_store", needed(standing.objects)),
+                ("bus", bus),
+                ("modules", modules),
+            ]
         }
         .boxed()
     }

@@ -57,7 +57,12 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
         ("SCAIGRID_LOG_FORMAT", "xml"),
         ("SCAIGRID_LOG", "scaigrid=shouting"),
         ("SCAIGRID_DATA_DIR", &below),
-        ("SCAIGRID_OBJECT_STORE", "s3://not-yet"),
+        ("SCAIGRID_OBJECT_STORE", "s3://x"),
+        ("SCAIGRID_OBJECT_STORE", "gs://bucket"),
+        ("SCAIGRID_OBJECT_STORE", "file:///proc/none/such"),
+        ("SCAIGRID_S3_ENDPOINT", "http://u:hunter2@127.0.0.1"),
+        ("SCAIGRID_S3_ACCESS_KEY_ID", "half-a-pair"),
+        ("SCAIGRID_S3_SECRET_ACCESS_KEY", "hunter2"),
     ] {
         let data = folder.path().join("data");
         let mut variables =

@@ -11,6 +11,7 @@ mod packages;
 mod postgres;
 pub(crate) mod provider;
 mod redis;
+pub(crate) mod s3;
 mod server;
 mod state;
 

@@ -51,13 +51,43 @@ const fn derived(
 
 pub(super) const BIND: Setting =
     plain("bind", "bind", "127.0.0.1:8080", "Address to listen on; port 0 picks a free one and prints it");
-pub(super) const DATA_DIR: Setting =
-    plain("data_dir", "data-dir", "./data", "Folder of the embedded database and of generated keys");
+pub(super) const DATA_DIR: Setting = plain(
+    "data_dir",
+    "data-dir",
+    "./data",
+    "Folder of the embedded database, of objects and of generated keys",
+);
 pub(super) const DATABASE_URL: Setting = derived(
     "database_url",
     "database-url",
     "sqlite://$DATA_DIR/scaigrid.db",
     "Database: sqlite://PATH or postgres://…",
+);
+pub(super) const OBJECT_STORE: Setting = derived(
+    "object_store",
+    "object-store",
+    "file://$DATA_DIR/objects",
+    "Where large values and files are kept: file://FOLDER or s3://BUCKET[/PREFIX]",
+);
+pub(super) const S3_ENDPOINT: Setting = derived(
+    "s3_endpoint",
+    "s3-endpoint",
+    "that of AWS in the region",
+    "Address of the S3 store: http://HOST:PORT or https://HOST[:PORT]",
+);
+pub(super) const S3_REGION: Setting =
+    plain("s3_region", "s3-region", "us-east-1", "Region that requests to the S3 store are signed for");
+pub(super) const S3_ACCESS_KEY_ID: Setting = derived(
+    "s3_access_key_id",
+    "s3-access-key-id",
+    "the usual chain of AWS",
+    "Access key of the S3 store; goes with its secret key",
+);
+pub(super) const S3_SECRET_ACCESS_KEY: Setting = derived(
+    "s3_secret_access_key",
+    "s3-secret-access-key",
+    "the usual chain of AWS",
+    "Secret key of the S3 store",
 );
 pub(super) const REDIS_URL: Setting = derived(
     "redis_url",
@@ -142,10 +172,15 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 18] = [
+pub(super) const SETTINGS: [&Setting; 23] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
+    &OBJECT_STORE,
+    &S3_ENDPOINT,
+    &S3_REGION,
+    &S3_ACCESS_KEY_ID,
+    &S3_SECRET_ACCESS_KEY,
     &REDIS_URL,
     &MASTER_KEY,
     &BOOTSTRAP_KEY,
@@ -168,8 +203,3 @@ pub(super) const CONFIG: &str = "config";
 
 /// The key of the variable that names the API key of administrative tasks.
 pub(super) const ADMIN_KEY: &str = "admin_key";
-
-/// Settings of the platform that this version does not act on. Setting one is refused: an operator who believes
-/// that it works would be worse off than one who is told.
-pub(super) const UNSUPPORTED: [&str; 5] =
-    ["object_store", "s3_access_key_id", "s3_endpoint", "s3_region", "s3_secret_access_key"];

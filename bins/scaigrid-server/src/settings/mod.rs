@@ -9,6 +9,7 @@ mod admin;
 mod catalog;
 mod command;
 mod database;
+mod objects;
 mod refusal;
 mod secret;
 mod sources;
@@ -26,6 +27,7 @@ use scaigrid_http::limits::RateLimits;
 use scaigrid_oidc::IssuerSettings;
 use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
+use scaigrid_storage::StoreSettings;
 
 pub use self::admin::{
     AdminTask, AuditTask, CheckpointTask, CoreTask, GroupTask, KeyTask, ModuleTask, PartnerTask, RoleTask,
@@ -47,6 +49,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The database.
     pub database: DatabaseUrl,
+    /// Where objects are kept.
+    pub objects: StoreSettings,
     /// The Redis that several nodes share, a `redis://` URL; none keeps events and limits in the process.
     pub redis_url: Option<Secret>,
     /// The keys that secrets at rest stand under, as `Vault::parse` reads them; none means that one is generated.
@@ -159,7 +163,9 @@ impl Settings {
             Some(url) => url,
             None => DatabaseUrl::Sqlite(data_dir.join("scaigrid.db")),
         };
+        let objects = objects::read(sources, &data_dir)?;
         Ok(Self {
+            objects,
             bind: sources.required(&catalog::BIND, values::address)?,
             data_dir,
             database,

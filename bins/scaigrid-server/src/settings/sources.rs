@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::Surroundings;
-use super::catalog::{self, SETTINGS, Setting, UNSUPPORTED};
+use super::catalog::{self, SETTINGS, Setting};
 use super::refusal::Refusal;
 
 /// The file that is read when it is there and no other was named.
@@ -33,14 +33,8 @@ pub(super) struct Sources {
 pub(super) type Flags = BTreeMap<&'static str, String>;
 
 impl Sources {
-    /// Puts the sources over each other. Refuses what this version does not act on, and unknown keys of the file.
+    /// Puts the sources over each other. Refuses unknown keys of the file.
     pub(super) fn gather(mut flags: Flags, surroundings: &Surroundings<'_>) -> Result<Self, Refusal> {
-        for key in UNSUPPORTED {
-            let variable = catalog::variable(key);
-            if (surroundings.variable)(&variable).is_some_and(|value| !value.is_empty()) {
-                return Err(unsupported(variable));
-            }
-        }
         let named = match flags.remove(catalog::CONFIG) {
             Some(path) => Some((path, "--config".to_owned())),
             None => variable(catalog::CONFIG, surroundings)?.map(|given| (given.text, given.origin)),
@@ -49,9 +43,6 @@ impl Sources {
         let mut given = BTreeMap::new();
         for (key, value) in table {
             let origin = format!("{key} in {name}");
-            if UNSUPPORTED.contains(&key.as_str()) {
-                return Err(unsupported(origin));
-            }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
                 let known = SETTINGS.iter().map(|setting| setting.key.to_owned());
                 return Err(Refusal::new(origin, no_such_setting(&key, known)));
@@ -111,10 +102,7 @@ pub(super) fn unknown_variables(surroundings: &Surroundings<'_>) -> Vec<String> 
     let settings = SETTINGS.iter().map(|setting| setting.variable());
     let more = [catalog::CONFIG, catalog::ADMIN_KEY].map(catalog::variable);
     let known: Vec<String> = settings.chain(more).collect();
-    let is_unknown = |name: &String| {
-        let unsupported = UNSUPPORTED.iter().any(|key| catalog::variable(key) == *name);
-        name.starts_with(catalog::PREFIX) && !known.contains(name) && !unsupported
-    };
+    let is_unknown = |name: &String| name.starts_with(catalog::PREFIX) && !known.contains(name);
     let mut unknown: Vec<String> = (surroundings.names)()
         .iter()
         .filter_map(|name| name.to_str().map(str::to_owned))
@@ -125,10 +113,6 @@ pub(super) fn unknown_variables(surroundings: &Surroundings<'_>) -> Vec<String> 
         .into_iter()
         .map(|name| format!("{name}: {}", no_such_setting(&name, known.iter().cloned())))
         .collect()
-}
-
-fn unsupported(origin: String) -> Refusal {
-    Refusal::new(origin, "not supported by this version; leave it unset")
 }
 
 /// A variable; an empty one counts as unset, since that is how compose files write it.

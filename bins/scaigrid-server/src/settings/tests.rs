@@ -262,9 +262,6 @@ fn help_and_the_operations_book_name_every_setting() {
         assert!(help.contains(&format!("--{}", setting.flag)) && help.contains(&variable), "{help}");
         assert!(book.contains(&format!("| `{variable}` | `--{}` |", setting.flag)), "{variable}");
     }
-    for key in catalog::UNSUPPORTED {
-        assert!(!help.contains(&catalog::variable(key)), "{key}");
-    }
     assert!(
         matches!(start(&["--version"], &[], &[]), Err(Stop::Help(text)) if text.starts_with("scaigrid-server "))
     );

@@ -59,8 +59,10 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         issuer: "scaigrid".to_owned(),
         memory_entries: 1_000_000,
     });
+    let nowhere = std::env::temp_dir().join(format!("scaigrid-objects-{}", std::process::id()));
     App::new(Parts {
         database: database.clone(),
+        objects: Arc::new(scaigrid_storage::Files::visit(nowhere)),
         bus,
         clock,
         ids,

@@ -23,6 +23,7 @@ struct DetailedHealth {
     #[schema(value_type = String, format = DateTime)]
     now: Instant,
     database: DatabaseHealth,
+    object_store: ObjectStoreHealth,
     bus: BusHealth,
     /// How many modules there are.
     modules: usize,
@@ -37,6 +38,13 @@ struct DatabaseHealth {
     reachable: bool,
     /// Whether other nodes can use it too.
     shared: bool,
+}
+
+/// How the object store does.
+#[derive(Debug, Serialize, ToSchema)]
+struct ObjectStoreHealth {
+    /// Whether objects can be kept at present.
+    reachable: bool,
 }
 
 /// How the bus does.
@@ -67,6 +75,7 @@ async fn health_detailed(
             reachable: found.standing.database,
             shared: found.shared,
         },
+        object_store: ObjectStoreHealth { reachable: found.standing.objects },
         bus: BusHealth { connected: found.standing.bus },
         modules: found.standing.modules,
     }))
