@@ -10,6 +10,7 @@
 pub mod api_keys;
 pub mod audit;
 pub mod backends;
+pub mod breakpoints;
 pub mod checkpoints;
 pub mod commit;
 pub mod cores;
@@ -30,6 +31,7 @@ pub mod instances;
 mod instant;
 mod json;
 pub mod leases;
+pub mod logs;
 pub mod memory;
 pub mod model_groups;
 pub mod model_usage;
