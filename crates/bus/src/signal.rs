@@ -26,6 +26,10 @@ pub enum Signal {
     PluginsChanged,
     /// The catalogue of models changed.
     CatalogChanged,
+    /// Something was written to a Core's log that somebody follows.
+    CoreLogged(CoreId),
+    /// Somebody follows a Core's log.
+    CoreFollowed(CoreId),
 }
 
 impl fmt::Display for Signal {
@@ -40,6 +44,8 @@ impl fmt::Display for Signal {
             Self::WebhooksChanged => f.write_str("webhooks"),
             Self::PluginsChanged => f.write_str("plugins"),
             Self::CatalogChanged => f.write_str("catalog"),
+            Self::CoreLogged(id) => write!(f, "logged {id}"),
+            Self::CoreFollowed(id) => write!(f, "followed {id}"),
         }
     }
 }
@@ -65,6 +71,8 @@ impl FromStr for Signal {
             },
             Some(("execution", id)) => id.parse().map(Self::ExecutionMoved).map_err(|_| UnknownSignal),
             Some(("awaited", id)) => id.parse().map(Self::ExecutionAwaited).map_err(|_| UnknownSignal),
+            Some(("logged", id)) => id.parse().map(Self::CoreLogged).map_err(|_| UnknownSignal),
+            Some(("followed", id)) => id.parse().map(Self::CoreFollowed).map_err(|_| UnknownSignal),
             Some(("core", id)) => id.parse().map(Self::CoreChanged).map_err(|_| UnknownSignal),
             Some(_) => Err(UnknownSignal),
         }
@@ -89,6 +97,8 @@ mod tests {
             Signal::WebhooksChanged,
             Signal::PluginsChanged,
             Signal::CatalogChanged,
+            Signal::CoreLogged(core),
+            Signal::CoreFollowed(core),
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

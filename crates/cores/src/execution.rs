@@ -8,6 +8,8 @@ use std::sync::Arc;
 use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 
+use crate::debugging::Debugging;
+
 /// How far an execution has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExecutionStatus {
@@ -78,23 +80,31 @@ pub enum Origin {
     Schedule(Arc<str>),
     /// A `core_call` of another execution.
     Call,
+    /// Another execution, from which it branched off after an entry of its journal.
+    Fork {
+        /// The other one.
+        execution: ExecutionId,
+        /// The entry.
+        at: i64,
+    },
 }
 
 impl fmt::Display for Origin {
-    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`.
+    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `fork:<execution>@<entry>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invoke => f.write_str("invoke"),
             Self::Event(name) => write!(f, "event:{name}"),
             Self::Schedule(name) => write!(f, "schedule:{name}"),
             Self::Call => f.write_str("core_call"),
+            Self::Fork { execution, at } => write!(f, "fork:{execution}@{at}"),
         }
     }
 }
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name>, schedule:<name> or core_call")]
+#[error("must be invoke, event:<name>, schedule:<name>, core_call or fork:<execution>@<entry>")]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {
@@ -107,6 +117,11 @@ impl FromStr for Origin {
             _ => match text.split_once(':') {
                 Some(("event", name)) => Ok(Self::Event(name.into())),
                 Some(("schedule", name)) => Ok(Self::Schedule(name.into())),
+                Some(("fork", place)) => {
+                    let (execution, at) = place.split_once('@').ok_or(UnknownOrigin)?;
+                    let execution = execution.parse().map_err(|_| UnknownOrigin)?;
+                    Ok(Self::Fork { execution, at: at.parse().map_err(|_| UnknownOrigin)? })
+                }
                 _ => Err(UnknownOrigin),
             },
         }
@@ -157,6 +172,8 @@ pub struct Execution {
     pub started_at: Instant,
     /// When it ended.
     pub finished_at: Option<Instant>,
+    /// What a debugger has made of it.
+    pub debugging: Option<Debugging>,
 }
 
 /// What an execution stands at after a call has waited for it.
@@ -182,6 +199,7 @@ mod tests {
             Origin::Call,
             Origin::Event("expense.submitted".into()),
             Origin::Schedule("a:b".into()),
+            Origin::Fork { execution: "exec_00000000000000000000000001".parse().unwrap(), at: 7 },
         ] {
             assert_eq!(origin.to_string().parse(), Ok(origin));
         }

@@ -6,10 +6,12 @@
 
 mod change;
 mod core;
+pub mod debugging;
 mod environment;
 pub mod execution;
 pub mod instances;
 mod lifecycle;
+pub mod logs;
 mod modes;
 pub mod plugins;
 pub mod subscription;

@@ -10,12 +10,13 @@ use scaigrid_ir::block::Checkpoint;
 use scaigrid_ir::diagnostic::codes;
 use scaigrid_ir::module::PluginDecl;
 use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
-use scaigrid_persistence::cores;
+use scaigrid_persistence::{breakpoints, cores};
 use scaigrid_persistence::subscriptions::{self, Subscription};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::inside::Inside;
 use crate::{Engine, Error, schedules};
 
 /// How long a Core's standing is believed without looking again, when no signal says that it changed.
@@ -31,6 +32,8 @@ pub struct HostedCore {
     pub core: Arc<Core>,
     /// What the program sees as `env`: the values that are not secret.
     pub env: Value,
+    /// What the inside view knows of it.
+    pub inside: Inside,
 }
 
 /// Why a program is not run.
@@ -154,12 +157,13 @@ impl Engine {
         let mut connection = self.0.database.read().await?;
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
         let core = found.ok_or(Error::NoCore)?.value;
+        let inside = Inside::of(&core, breakpoints::list(&mut connection, scope, id).await?);
         let plain = core.environment.iter().filter_map(|(name, value)| match value {
             EnvValue::Plain(value) => Some((Arc::from(name), Value::from_json(value))),
             EnvValue::Secret(_) => None,
         });
         let env = Value::Object(Arc::new(plain.collect::<BTreeMap<_, _>>()));
-        let hosted = Arc::new(HostedCore { core: Arc::new(core), env });
+        let hosted = Arc::new(HostedCore { core: Arc::new(core), env, inside });
         self.0.hosted.cores.insert(id, Arc::clone(&hosted));
         Ok(hosted)
     }

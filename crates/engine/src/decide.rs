@@ -6,6 +6,7 @@ use std::time::{self, Duration};
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, State};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
+use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
 use scaigrid_persistence::commit::{self, Delivery, Unit, Verdict};
@@ -16,6 +17,7 @@ use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 use crate::calls::Driven;
 use crate::cores::Turn;
 use crate::drive::{Committed, Run, encode_outcome};
+use crate::inside::{Said, said};
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
 use crate::{Engine, Error};
 
@@ -151,6 +153,8 @@ impl Engine {
             let mut unit =
                 Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id: execution });
             unit.decided = Some(stored.checkpoint.clone());
+            unit.core_id = Some(stored.checkpoint.core_id);
+            unit.logs.extend(self.decided_entry(scope, &stored.checkpoint).await?);
             unit.audit.extend(audit);
             unit.delivered.push(delivery(execution, effect, &consequence));
             return match self.commit_and_tell(unit, None).await? {
@@ -171,6 +175,7 @@ impl Engine {
             }
         }
         run.done.decided = Some(stored.checkpoint.clone());
+        run.done.logs.extend(self.decided_entry(scope, &stored.checkpoint).await?);
         run.done.audit.extend(audit);
         let (mut run, committed) = match self.drive_for(run, until).await? {
             Driven::Rested(run, committed) => (run, committed),
@@ -190,6 +195,31 @@ impl Engine {
         *turn = None;
         let standing = self.settle_run(*run, until).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
+    }
+
+    /// What the log says of a checkpoint whose wait is over.
+    async fn decided_entry(
+        &self,
+        scope: TenantScope,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<LogEntry>, Error> {
+        let (level, message, by) = match &checkpoint.state {
+            State::Resolved(resolution) => {
+                (Level::Info, format!("a checkpoint was decided: {}", resolution.decision), resolution.by.user())
+            }
+            State::Expired { .. } => (Level::Warn, "a checkpoint's time was up".to_owned(), None),
+            State::Cancelled { .. } => (Level::Warn, "a checkpoint was cancelled".to_owned(), None),
+            State::Pending => return Ok(None),
+        };
+        let hosted = self.hosted(scope, checkpoint.core_id).await?;
+        let what = Said {
+            level,
+            block: Some(checkpoint.block_id.as_str().into()),
+            message,
+            fields: serde_json::json!({ "checkpoint_id": checkpoint.id, "resolved_by": by }),
+        };
+        let flow = checkpoint.flow_name.as_str().into();
+        Ok(Some(said(&flow, self.0.clock.now(), &hosted.inside.masked, what)))
     }
 
     /// The execution, to go on with here and now; none where it is not free.

@@ -11,6 +11,7 @@ use metrics::counter;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_cores::logs::LogEntry;
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
@@ -23,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::calls::{Caller, Calls, News, tell_caller};
 use crate::effects::effect_of;
+use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
 use crate::resume::CANCEL;
@@ -155,6 +157,8 @@ pub(crate) struct Done {
     /// What others get of what this execution did.
     pub(crate) delivered: Vec<Delivery>,
     pub(crate) audit: Vec<AuditRecord>,
+    /// What is said of it.
+    pub(crate) logs: Vec<LogEntry>,
 }
 
 impl Done {
@@ -203,12 +207,16 @@ impl Engine {
         }
     }
 
-    async fn drive_on(&self, run: &mut Run) -> Result<Committed, Error> {
+    pub(crate) async fn drive_on(&self, run: &mut Run) -> Result<Committed, Error> {
         let mut durable_at = Instant::now();
+        let mut debugger = self.debugger(run).await?;
         loop {
             let mut fuel = FUEL;
-            let step = run.machine.advance(&run.program, &mut fuel);
+            let Some(step) = debugger.advance(run, &mut fuel, self.0.clock.now()) else {
+                return self.stand_still(run).await;
+            };
             self.abandon(run).await?;
+            self.say_what_failed(run).await?;
             let spent = step == Step::OutOfFuel;
             match step {
                 Step::Effects(effects) => {
@@ -221,6 +229,7 @@ impl Engine {
                     if let Some(committed) = self.attend(run).await? {
                         return Ok(committed);
                     }
+                    debugger = self.debugger(run).await?;
                     durable_at = Instant::now();
                     continue;
                 }
@@ -254,6 +263,7 @@ impl Engine {
                     return Ok(Committed::Unfinished);
                 }
                 tell_caller(run);
+                debugger = self.debugger(run).await?;
                 durable_at = Instant::now();
             }
         }
@@ -274,7 +284,12 @@ impl Engine {
 
     async fn end(&self, run: &mut Run, end: End, status: ExecutionStatus) -> Result<Committed, Error> {
         run.done.entries.push(Entry::Ended(end));
-        run.execution.finished_at = Some(self.0.clock.now());
+        let now = self.0.clock.now();
+        run.execution.finished_at = Some(now);
+        run.execution.status = status;
+        run.execution.debugging = None;
+        let how = ended(&run.execution);
+        run.say(&*self.masked(run).await?, now, how);
         let committed = self.commit(run, status).await?;
         if matches!(committed, Committed::Yes | Committed::AndAwaited) {
             counter!("scaigrid_executions_ended_total", "status" => status.as_str()).increment(1);
@@ -332,6 +347,10 @@ impl Engine {
             unwaited: done.unwaited,
             audit: done.audit,
             told: Vec::new(),
+            core_id: Some(run.execution.core_id),
+            debugging: run.execution.debugging.clone(),
+            logs: done.logs,
+            lane: 0,
         };
         if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
             run.held = Some(Held {
@@ -392,7 +411,7 @@ fn snapshot(run: &Run, status: ExecutionStatus) -> Snapshot {
     let goes_on = status == ExecutionStatus::Running && run.calls.any();
     if status.is_final() {
         Snapshot::Drop
-    } else if run.calls.is_held_back() || (goes_on && run.unsnapped < UNSNAPPED_AT_MOST) {
+    } else if run.machine.asks_again() || run.calls.is_held_back() || (goes_on && run.unsnapped < UNSNAPPED_AT_MOST) {
         Snapshot::Keep
     } else {
         Snapshot::Store(run.machine.encode())

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use scaigrid_checkpoints::{Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing};
+use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
 use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
 use scaigrid_persistence::events::CoreEvent;
@@ -17,6 +18,7 @@ use ulid::Ulid;
 
 use crate::drive::{Run, Timed};
 use crate::event_waits::{wait_for_event, wake_for_event};
+use crate::inside::{Said, of_program};
 use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.
@@ -30,8 +32,12 @@ impl Engine {
             EffectKind::Now => Outcome::Value(Value::Datetime(now.micros())),
             EffectKind::Uuid => Outcome::Value(Value::String(uuid(self.0.ids.draw(now)).into())),
             EffectKind::Random => Outcome::Value(Value::Float(rand::random::<f64>())),
-            // The journal is where a program's log is kept.
-            EffectKind::Log { .. } => Outcome::Value(Value::Null),
+            EffectKind::Log { level, message, fields } => {
+                let place = (&effect.flow, &effect.block);
+                let entry = of_program(place, now, &*self.masked(run).await?, (*level, message, fields));
+                run.done.logs.push(entry);
+                Outcome::Value(Value::Null)
+            }
             EffectKind::Emit { event, data } => self.emit(run, event, data, now).await?,
             EffectKind::Memory(request) => {
                 match request.op {
@@ -43,6 +49,7 @@ impl Engine {
             }
             EffectKind::Checkpoint(request) => {
                 let checkpoint = self.open(run, &effect, request, now);
+                run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
                 return Ok(());
@@ -196,6 +203,20 @@ impl Engine {
             .unwaited
             .extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
         Ok(())
+    }
+}
+
+/// What the log says of a checkpoint that opens.
+fn waits_at(checkpoint: &Checkpoint, block: &Arc<str>) -> Said {
+    Said {
+        level: Level::Info,
+        block: Some(Arc::clone(block)),
+        message: format!("waits at a checkpoint: {}", checkpoint.prompt),
+        fields: json!({
+            "checkpoint_id": checkpoint.id,
+            "checkpoint_type": checkpoint.checkpoint_type,
+            "assignee": checkpoint.routing.assignee.to_string(),
+        }),
     }
 }
 

@@ -8,6 +8,7 @@ use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_cores::instances::KeyProblem;
 use scaigrid_ir::Diagnostic;
 use scaigrid_persistence as persistence;
+use scaigrid_runtime::journal::BranchError;
 use scaigrid_runtime::{Failure, ReplayError, StateError};
 use scaigrid_scope::ExecutionId;
 
@@ -50,6 +51,18 @@ pub enum Error {
     /// The execution has ended.
     #[error("the execution is {0} already")]
     Ended(ExecutionStatus),
+    /// It has not failed.
+    #[error("the execution is {0} and has not failed")]
+    NotFailed(ExecutionStatus),
+    /// It does not stand still.
+    #[error("the execution does not stand still")]
+    NotPaused,
+    /// It has not begun yet: there is nothing to see.
+    #[error("the execution has not begun")]
+    NoJournal,
+    /// There is no way from that point of the past.
+    #[error(transparent)]
+    Branch(#[from] BranchError),
     /// The journal and the program disagree: the execution cannot go on.
     #[error("the journal of {id} does not lead anywhere: {reason}")]
     Journal {

@@ -178,6 +178,7 @@ impl Engine {
                     depth,
                     input: input(program, flow, event),
                     output: None,
+                    debugging: None,
                     finished_at: problem.is_some().then_some(event.at),
                     error: problem.map(|problem| {
                         let message = format!("data.{} {problem}", problem.field());

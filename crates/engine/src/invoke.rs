@@ -86,6 +86,7 @@ impl Engine {
             error: None,
             started_at: now,
             finished_at: None,
+            debugging: None,
         };
         if execution.slots.is_some() {
             return self.enqueue(scope, program, &hosted, execution, invocation.wait).await;
@@ -233,6 +234,6 @@ pub(crate) fn start(hosted: &HostedCore, execution: &Execution) -> Start {
             started_at: execution.started_at.micros(),
         },
         env: hosted.env.clone(),
-        debug: false,
+        debug: !hosted.inside.stops.is_empty(),
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod event_waits;
 mod events;
 mod ids;
+mod inside;
 mod instances;
 mod invoke;
 mod journal;
@@ -55,6 +56,9 @@ pub use decide::{Decided, Decider};
 pub use error::Error;
 pub use events::Delivered;
 pub use ids::Ids;
+pub use inside::{
+    Followed, Forked, Inside, Inspected, Inspection, LogFollower, LogQuery, RuntimeEvent, RuntimePage, RuntimePlace,
+};
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
@@ -110,6 +114,10 @@ struct Inner {
     committer: Committer,
     hosted: Hosted,
     listeners: Listeners,
+    /// Whose logs somebody follows.
+    watched: inside::Watched,
+    /// Where this node's entries of logs go.
+    lane: u16,
     caller_tokens: CallerTokens,
     /// Executions of this node that listen for what comes for them.
     awaited: Awaited,
@@ -163,6 +171,8 @@ impl Engine {
             hosted: Hosted::new(),
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
+            watched: inside::Watched::new(),
+            lane: if database.is_shared() { rand::random_range(0..scaigrid_persistence::logs::LANES) } else { 0 },
             caller_tokens,
             plugins,
             awaited: Awaited::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_cores::logs::Level;
 use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::leases::{self, Claimed};
@@ -15,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
+use crate::inside::{Said, said};
 use crate::instances::idle;
 use crate::invoke;
 use crate::{Engine, Error};
@@ -166,7 +168,7 @@ impl Engine {
         }))
     }
 
-    async fn journal_of(
+    pub(crate) async fn journal_of(
         &self,
         scope: TenantScope,
         id: ExecutionId,
@@ -290,7 +292,21 @@ impl Engine {
             progress: Progress { snapshot: Snapshot::Keep, next_seq, owner: None, epoch },
         };
         let abandoned = pending.into_iter().map(|stored| stored.checkpoint.id).collect();
+        let logs = match self.hosted(scope, execution.core_id).await {
+            Ok(hosted) => {
+                let what = Said {
+                    level: Level::Error,
+                    block: None,
+                    message: format!("the execution failed: {}: {}", failure.code, failure.message),
+                    fields: serde_json::json!({ "code": &*failure.code }),
+                };
+                vec![said(&execution.flow, now, &hosted.inside.masked, what)]
+            }
+            Err(_) => Vec::new(),
+        };
         Ok(Unit {
+            core_id: Some(execution.core_id),
+            logs,
             delivered,
             abandoned,
             timers,

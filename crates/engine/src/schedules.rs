@@ -230,6 +230,7 @@ impl Engine {
             error: None,
             started_at: now,
             finished_at: None,
+            debugging: None,
         }
     }
 }

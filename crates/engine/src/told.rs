@@ -85,10 +85,15 @@ impl Engine {
                 unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
             }
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
+            unit.lane = self.0.lane;
+            let logged = unit.core_id.filter(|core| !unit.logs.is_empty() && self.0.watched.has(*core));
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {
                 for id in reached {
                     self.news_for(id);
+                }
+                if let Some(core) = logged {
+                    self.0.bus.publish(scaigrid_bus::Signal::CoreLogged(core));
                 }
             }
             Ok(verdict)

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use scaigrid_bus::{Heard, Signal};
+use scaigrid_cores::debugging::Debugging;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_persistence::{checkpoints, executions};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
@@ -59,7 +60,7 @@ impl Engine {
             return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
         }
         let checkpoints = run.waits_at().unwrap_or_default().to_vec();
-        if status == ExecutionStatus::Suspended && !checkpoints.is_empty() {
+        if status == ExecutionStatus::Suspended && (!checkpoints.is_empty() || stands_still(&run.execution)) {
             return Ok(Standing { execution: run.execution, checkpoints });
         }
         let (scope, execution) = (run.scope, run.execution.clone());
@@ -78,7 +79,10 @@ impl Engine {
         let mut listener = self.0.bus.listen();
         let mut standing = self.with_checkpoints(scope, execution).await?;
         loop {
-            if standing.execution.status.is_final() || !standing.checkpoints.is_empty() {
+            let execution = &standing.execution;
+            let rests = execution.status == ExecutionStatus::Suspended
+                && (!standing.checkpoints.is_empty() || stands_still(execution));
+            if execution.status.is_final() || rests {
                 return Ok(standing);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -99,4 +103,9 @@ impl Engine {
             standing = self.standing(scope, standing.execution.id).await?;
         }
     }
+}
+
+/// Whether a debugger has an execution stand still.
+fn stands_still(execution: &Execution) -> bool {
+    execution.debugging.as_ref().and_then(Debugging::pause).is_some()
 }

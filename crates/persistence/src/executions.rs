@@ -45,6 +45,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) started_at: Stamp,
     pub(crate) finished_at: Option<Stamp>,
     pub(crate) slots: Option<i32>,
+    pub(crate) debugging: Option<String>,
 }
 
 /// A row without its machine.
@@ -68,6 +69,7 @@ pub(crate) struct ShownRow {
     started_at: Stamp,
     finished_at: Option<Stamp>,
     slots: Option<i32>,
+    debugging: Option<String>,
 }
 
 /// A value as a column holds it.
@@ -106,6 +108,7 @@ impl ExecutionRow {
             started_at: execution.started_at.into(),
             finished_at: execution.finished_at.map(Stamp),
             slots: execution.slots.map(|slots| i32::try_from(slots.get()).unwrap_or(i32::MAX)),
+            debugging: execution.debugging.as_ref().map(ToString::to_string),
         })
     }
 }
@@ -140,6 +143,7 @@ impl TryFrom<ShownRow> for Execution {
             error: row.error.as_deref().map(|bytes| decode(TABLE, "error", id, bytes)).transpose()?,
             started_at: row.started_at.into(),
             finished_at: row.finished_at.map(Instant::from),
+            debugging: row.debugging.map(|text| column(TABLE, "debugging", id, &text)).transpose()?,
         })
     }
 }
@@ -405,5 +409,168 @@ pub async fn leave_outcome(
         ))
         .on_conflict_do_nothing();
     with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Which rows of journals are listed.
+#[derive(Debug, Clone, Default)]
+pub struct JournalFilter {
+    /// Of this execution.
+    pub execution_id: Option<ExecutionId>,
+    /// Durable at or after this instant.
+    pub since: Option<Instant>,
+    /// Durable before this instant.
+    pub until: Option<Instant>,
+}
+
+/// A row of a journal, without its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalRow {
+    /// When it became durable.
+    pub at: Instant,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The number of its first entry.
+    pub seq: i64,
+}
+
+/// The rows of the journals of a Core's executions, the last first, from a place on, which is included.
+pub async fn journal_rows(
+    c: &mut Connection,
+    scope: TenantScope,
+    core: CoreId,
+    filter: &JournalFilter,
+    from: Option<(Instant, ExecutionId, i64)>,
+    rows: i64,
+) -> Result<Vec<JournalRow>> {
+    macro_rules! query {
+        () => {{
+            let mut query = journal::table
+                .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(journal::core_id.eq(core.to_string()))
+                .filter(journal::at.is_not_null())
+                .order((journal::at.desc(), journal::execution_id.desc(), journal::seq.desc()))
+                .limit(rows)
+                .select((journal::at.assume_not_null(), journal::execution_id, journal::seq))
+                .into_boxed();
+            if let Some(id) = filter.execution_id {
+                query = query.filter(journal::execution_id.eq(id.to_string()));
+            }
+            if let Some(since) = filter.since {
+                query = query.filter(journal::at.ge(Stamp(since)));
+            }
+            if let Some(until) = filter.until {
+                query = query.filter(journal::at.lt(Stamp(until)));
+            }
+            if let Some((at, execution, seq)) = from {
+                let execution = execution.to_string();
+                query = query.filter(journal::at.le(Stamp(at))).filter(
+                    journal::at.lt(Stamp(at)).or(journal::execution_id.lt(execution.clone())).or(
+                        journal::execution_id.eq(execution).and(journal::seq.le(seq)),
+                    ).assume_not_null(),
+                );
+            }
+            query
+        }};
+    }
+    let found: Vec<(Stamp, String, i64)> = with!(c, c => query!().load(c).await)?;
+    found
+        .into_iter()
+        .map(|(at, id, seq)| {
+            Ok(JournalRow { at: at.into(), execution: column("journal", "execution_id", &id, &id)?, seq })
+        })
+        .collect()
+}
+
+/// The number of the first entry behind a row of a journal; none where that is the last row.
+pub async fn row_end(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+    seq: i64,
+) -> Result<Option<i64>> {
+    let query = journal::table
+        .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(journal::execution_id.eq(id.to_string()))
+        .filter(journal::seq.gt(seq))
+        .order(journal::seq)
+        .select(journal::seq);
+    Ok(with!(c, c => query.first(c).await.optional())?)
+}
+
+/// Has a failed execution go on: it is queued as it stood, with one entry more in its journal. False when it has not failed, or
+/// has gone on since it was read.
+pub async fn revive(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    failed: &Stored,
+    entry: Vec<u8>,
+    at: Instant,
+) -> Result<bool> {
+    let execution = &failed.execution;
+    let target = executions::table
+        .filter(executions::id.eq(execution.id.to_string()))
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::status.eq("failed"))
+        .filter(executions::epoch.eq(failed.epoch))
+        .filter(executions::next_seq.eq(failed.next_seq));
+    let standing = (
+        executions::status.eq("queued"),
+        executions::error.eq(None::<Vec<u8>>),
+        executions::output.eq(None::<Vec<u8>>),
+        executions::finished_at.eq(None::<Stamp>),
+        executions::owner.eq(None::<String>),
+        executions::snapshot.eq(None::<Vec<u8>>),
+        executions::debugging.eq(None::<String>),
+        executions::snapshot_seq.eq(0_i64),
+        executions::next_seq.eq(failed.next_seq + 1),
+        executions::epoch.eq(failed.epoch + 1),
+    );
+    let changed = with!(tx, c => diesel::update(target).set(standing).execute(c).await)?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    write_row(tx, scope, execution, (failed.next_seq, entry), at).await?;
+    // What had come for it while it ended was for effects that are asked for once more.
+    let stale = execution_inbox::table
+        .filter(execution_inbox::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(execution_inbox::execution_id.eq(execution.id.to_string()));
+    with!(tx, c => diesel::delete(stale).execute(c).await)?;
+    Ok(true)
+}
+
+/// Keeps an execution that is queued with a journal that it begins with.
+pub async fn add_with_journal(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    execution: &Execution,
+    next_seq: i64,
+    chunks: Vec<(i64, Vec<u8>)>,
+) -> Result<()> {
+    debug_assert_eq!(execution.tenant_id, scope.tenant_id(), "it is of the tenant");
+    let row = ExecutionRow { next_seq, ..ExecutionRow::of(execution)? };
+    with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
+    for chunk in chunks {
+        write_row(tx, scope, execution, chunk, execution.started_at).await?;
+    }
+    Ok(())
+}
+
+async fn write_row(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    execution: &Execution,
+    (seq, entries): (i64, Vec<u8>),
+    at: Instant,
+) -> Result<()> {
+    let row = (
+        journal::tenant_id.eq(scope.tenant_id().to_string()),
+        journal::execution_id.eq(execution.id.to_string()),
+        journal::seq.eq(seq),
+        journal::entries.eq(entries),
+        journal::core_id.eq(Some(execution.core_id.to_string())),
+        journal::at.eq(Some(Stamp(at))),
+    );
+    with!(tx, c => diesel::insert_into(journal::table).values(row).execute(c).await)?;
     Ok(())
 }

@@ -396,6 +396,7 @@ diesel::table! {
         started_at -> Moment,
         finished_at -> Nullable<Moment>,
         slots -> Nullable<Integer>,
+        debugging -> Nullable<Text>,
     }
 }
 
@@ -408,6 +409,51 @@ diesel::table! {
         execution_id -> Text,
         seq -> BigInt,
         entries -> Binary,
+        core_id -> Nullable<Text>,
+        at -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_logs (tenant_id, core_id, lane, last) {
+        tenant_id -> Text,
+        core_id -> Text,
+        lane -> Integer,
+        last -> BigInt,
+        entry_count -> Integer,
+        level -> Integer,
+        execution_id -> Text,
+        at -> Moment,
+        entries -> Binary,
+    }
+}
+
+diesel::table! {
+    core_log_lanes (tenant_id, core_id, lane) {
+        tenant_id -> Text,
+        core_id -> Text,
+        lane -> Integer,
+        last -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_breakpoints (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        flow -> Text,
+        block -> Text,
+        condition -> Nullable<Text>,
+        enabled -> Integer,
+        created_by -> Text,
+        created_at -> Moment,
     }
 }
 

@@ -51,6 +51,8 @@ enum List {
 pub(crate) struct BlockNode {
     pub(crate) id: Arc<str>,
     pub(crate) pointer: Arc<str>,
+    /// Its kind's name in the document.
+    pub(crate) kind: &'static str,
     pub(crate) when: Option<Expr>,
     pub(crate) result_binding: Option<Arc<str>>,
     pub(crate) label: Option<Template>,

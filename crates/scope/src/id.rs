@@ -153,6 +153,10 @@ prefixed_id!(
     EventId, "evt_"
 );
 prefixed_id!(
+    /// A place at which executions of a Core stop.
+    BreakpointId, "bp_"
+);
+prefixed_id!(
     /// A model of the catalogue.
     ModelId, "mdl_"
 );

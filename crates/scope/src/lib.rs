@@ -32,7 +32,7 @@ pub use clock::{Clock, Instant};
 pub use custom_role::{CustomRole, CustomRoleChanges};
 pub use group::{Group, GroupChanges, Membership};
 pub use id::{
-    ApiKeyId, AuditId, BackendId, CheckpointId, CoreId, CustomRoleId, DeliveryId, EventId, ExecutionId,
+    ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, CoreId, CustomRoleId, DeliveryId, EventId, ExecutionId,
     GroupId, InvalidId, ModelGroupId, ModelId, NodeId, PartnerId, RequestId, TenantId, TriggerId, UsageId,
     UserId, WebhookId,
 };

@@ -8,10 +8,16 @@ const SHORTEST: usize = 4;
 
 /// Secrets that went out with a call, or could have: wherever they surface, something else stands.
 #[derive(Default)]
-pub(super) struct Masked(Vec<String>);
+pub(crate) struct Masked(Vec<String>);
+
+impl std::fmt::Debug for Masked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masked").field("secrets", &self.0.len()).finish()
+    }
+}
 
 impl Masked {
-    pub(super) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(secrets: impl Iterator<Item = &'a str>) -> Self {
         let mut all: Vec<String> =
             secrets.filter(|secret| secret.len() >= SHORTEST).map(str::to_owned).collect();
         // A longer one first: it may hold a shorter one.
@@ -20,13 +26,13 @@ impl Masked {
         Self(all)
     }
 
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| {
             if text.contains(secret.as_str()) { text.replace(secret.as_str(), MASK) } else { text }
         })
     }
 
-    pub(super) fn value(&self, value: Value) -> Value {
+    pub(crate) fn value(&self, value: Value) -> Value {
         if self.0.is_empty() {
             return value;
         }

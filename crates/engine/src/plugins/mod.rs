@@ -43,7 +43,7 @@ pub use required::Lacking;
 
 use known::Known;
 pub(crate) use known::Shelf;
-use mask::Masked;
+pub(crate) use mask::Masked;
 
 /// How long one attempt of a call may take where it does not say itself.
 const DEFAULT_TIME: Duration = Duration::from_secs(30);

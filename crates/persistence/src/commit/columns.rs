@@ -15,6 +15,7 @@ use crate::checkpoints::CheckpointRow;
 use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
 use crate::instant::{Moment, Stamp};
+use crate::logs::LogRow;
 use crate::timers::{Owner, Timer};
 use scaigrid_scope::Instant;
 
@@ -36,7 +37,10 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     changed.extend(delivered(rows.inbox));
     settled.extend(woken(rows.woken));
     settled.extend(abandoned(rows.abandoned));
-    [made, changed, settled, timers(rows.timers).collect()]
+    let mut last: Vec<Columns> = timers(rows.timers).collect();
+    // Behind everything else that is locked: whoever numbers entries in a lane makes others wait until the end.
+    last.extend(logs(rows.logs));
+    [made, changed, settled, last]
 }
 
 /// A statement over arrays of columns. Its text is one of a fixed few, so it is prepared once per connection.
@@ -114,12 +118,13 @@ fn begun(rows: Vec<ExecutionRow>) -> Option<Columns> {
         rows,
         "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, instance_key, \
          parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, snapshot_seq, owner, epoch, \
-         started_at, finished_at, slots) SELECT * FROM UNNEST(",
+         started_at, finished_at, slots, debugging) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status, Text origin,
         TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth, Bytes input,
         BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq, Big snapshot_seq,
         TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at, IntOrNull slots,
+        TextOrNull debugging,
     )
 }
 
@@ -129,20 +134,20 @@ fn proceeded(rows: Vec<Proceeded>) -> Option<Columns> {
         "UPDATE executions e SET status = u.status, output = u.output, error = u.error, \
          finished_at = u.finished_at, snapshot = CASE WHEN u.keep THEN e.snapshot ELSE u.snapshot END, \
          snapshot_seq = CASE WHEN u.keep THEN e.snapshot_seq ELSE u.next_seq END, \
-         next_seq = u.next_seq, owner = u.owner, epoch = u.epoch FROM UNNEST(",
-        ") AS u (id, status, output, error, finished_at, keep, snapshot, next_seq, owner, epoch) \
+         next_seq = u.next_seq, owner = u.owner, epoch = u.epoch, debugging = u.debugging FROM UNNEST(",
+        ") AS u (id, status, output, error, finished_at, keep, snapshot, next_seq, owner, epoch, debugging) \
          WHERE e.id = u.id",
         Text id, Name status, BytesOrNull output, BytesOrNull error, AtOrNull finished_at, Bool keep_snapshot,
-        BytesOrNull snapshot, Big next_seq, TextOrNull owner, Big epoch,
+        BytesOrNull snapshot, Big next_seq, TextOrNull owner, Big epoch, TextOrNull debugging,
     )
 }
 
 fn journal(rows: Vec<Journal>) -> Option<Columns> {
     statement!(
         rows,
-        "INSERT INTO journal (tenant_id, execution_id, seq, entries) SELECT * FROM UNNEST(",
+        "INSERT INTO journal (tenant_id, execution_id, seq, entries, core_id, at) SELECT * FROM UNNEST(",
         ")",
-        Text tenant_id, Text execution_id, Big seq, Bytes entries,
+        Text tenant_id, Text execution_id, Big seq, Bytes entries, TextOrNull core_id, AtOrNull at,
     )
 }
 
@@ -253,6 +258,58 @@ fn unwaited(rows: Vec<Unwaited>) -> Option<Columns> {
          AND w.execution_id = u.execution_id AND w.effect = u.effect",
         Text tenant_id, Text execution_id, Int effect,
     )
+}
+
+/// The log: the lanes give out numbers, in the order of their keys, and the rows take them.
+fn logs(rows: Vec<LogRow>) -> Option<Columns> {
+    let mut left: HashMap<(String, String, i32), i64> = HashMap::new();
+    let mut behind = Vec::with_capacity(rows.len());
+    // How many entries come after each row's last one in its lane.
+    for row in rows.iter().rev() {
+        let place = (row.tenant_id.clone(), row.core_id.clone(), row.lane);
+        let after = left.entry(place).or_insert(0);
+        behind.push(*after);
+        *after += i64::from(row.entry_count);
+    }
+    behind.reverse();
+    let rows: Vec<Numbered> =
+        rows.into_iter().zip(behind).map(|(row, behind)| Numbered::of(row, behind)).collect();
+    statement!(
+        rows,
+        "WITH u AS (SELECT * FROM UNNEST(",
+        ") AS u (tenant_id, core_id, lane, behind, entry_count, level, execution_id, at, entries)), \
+         numbered AS (INSERT INTO core_log_lanes AS l (tenant_id, core_id, lane, last) \
+         SELECT tenant_id, core_id, lane, SUM(entry_count)::BIGINT FROM u GROUP BY tenant_id, core_id, lane \
+         ORDER BY tenant_id, core_id, lane \
+         ON CONFLICT (tenant_id, core_id, lane) DO UPDATE SET last = l.last + EXCLUDED.last \
+         RETURNING tenant_id, core_id, lane, last) \
+         INSERT INTO core_logs (tenant_id, core_id, lane, last, entry_count, level, execution_id, at, entries) \
+         SELECT u.tenant_id, u.core_id, u.lane, n.last - u.behind, u.entry_count, u.level, u.execution_id, u.at, \
+         u.entries FROM u JOIN numbered n ON n.tenant_id = u.tenant_id AND n.core_id = u.core_id \
+         AND n.lane = u.lane",
+        Text tenant_id, Text core_id, Int lane, Big behind, Int entry_count, Int level, Text execution_id, At at,
+        Bytes entries,
+    )
+}
+
+/// A row of the log, and how many entries come after it in its lane.
+struct Numbered {
+    tenant_id: String,
+    core_id: String,
+    lane: i32,
+    behind: i64,
+    entry_count: i32,
+    level: i32,
+    execution_id: String,
+    at: Stamp,
+    entries: Vec<u8>,
+}
+
+impl Numbered {
+    fn of(row: LogRow, behind: i64) -> Self {
+        let LogRow { tenant_id, core_id, lane, entry_count, level, execution_id, at, entries } = row;
+        Self { tenant_id, core_id, lane, behind, entry_count, level, execution_id, at, entries }
+    }
 }
 
 /// A timer's columns.

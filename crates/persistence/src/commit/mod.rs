@@ -16,7 +16,9 @@ mod sqlite;
 
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
+use scaigrid_cores::debugging::Debugging;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_cores::logs::LogEntry;
 use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
 use scaigrid_webhooks::{Event, EventType};
@@ -69,6 +71,14 @@ pub struct Unit {
     pub audit: Vec<AuditRecord>,
     /// What webhooks are told of it: what the audit says included, where somebody listens.
     pub told: Vec<Event>,
+    /// Its Core, where the journal and the log are to say so.
+    pub core_id: Option<CoreId>,
+    /// What a debugger has made of the execution, where its standing changes.
+    pub debugging: Option<Debugging>,
+    /// What is said of the step, for the Core's log.
+    pub logs: Vec<LogEntry>,
+    /// The lane of the log.
+    pub lane: u16,
 }
 
 impl Unit {
@@ -94,6 +104,10 @@ impl Unit {
             unwaited: Vec::new(),
             audit: Vec::new(),
             told: Vec::new(),
+            core_id: None,
+            debugging: None,
+            logs: Vec::new(),
+            lane: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use scaigrid_cores::debugging::Debugging;
 use scaigrid_scope::{ExecutionId, Instant, TenantId};
 
 use super::judge::{MemoryKey, memory_key};
@@ -14,6 +15,7 @@ use crate::executions::ExecutionRow;
 use crate::executions::encode;
 use crate::instant::Stamp;
 use crate::json::text_storable;
+use crate::logs::LogRow;
 use crate::timers::{Owner, Timer};
 
 /// The rows of all units that passed.
@@ -36,6 +38,7 @@ pub(super) struct Rows {
     pub(super) waits: Vec<WaitRow>,
     pub(super) unwaited: Vec<Unwaited>,
     pub(super) audit: Vec<AuditRow>,
+    pub(super) logs: Vec<LogRow>,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub(super) struct Proceeded {
     pub(super) next_seq: i64,
     pub(super) owner: Option<String>,
     pub(super) epoch: i64,
+    pub(super) debugging: Option<String>,
 }
 
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub(super) struct Journal {
     pub(super) execution_id: String,
     pub(super) seq: i64,
     pub(super) entries: Vec<u8>,
+    pub(super) core_id: Option<String>,
+    pub(super) at: Option<Stamp>,
 }
 
 #[derive(Debug)]
@@ -115,13 +121,19 @@ impl Rows {
     pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
         let tenant = unit.tenant_id.to_string();
         let id = unit.change.execution_id();
-        self.change(unit.tenant_id, unit.change)?;
+        self.change(unit.tenant_id, unit.change, unit.debugging.as_ref())?;
+        let core = unit.core_id.map(|core| core.to_string());
+        if let (Some(core), false) = (&core, unit.logs.is_empty()) {
+            self.logs.push(LogRow::of((&tenant, core), id, unit.lane, unit.at, &unit.logs)?);
+        }
         if let Some(chunk) = unit.journal {
             self.journal.push(Journal {
                 tenant_id: tenant.clone(),
                 execution_id: id.to_string(),
                 seq: chunk.seq,
                 entries: chunk.entries,
+                at: core.is_some().then_some(Stamp(unit.at)),
+                core_id: core,
             });
         }
         for (checkpoint, effect) in &unit.opened {
@@ -202,7 +214,7 @@ impl Rows {
         self.memory.entry(key).or_insert(Memory { tenant_id, value: None, at });
     }
 
-    fn change(&mut self, tenant: TenantId, change: Change) -> Result<()> {
+    fn change(&mut self, tenant: TenantId, change: Change, debugging: Option<&Debugging>) -> Result<()> {
         match change {
             Change::Keep { .. } => {}
             Change::Begin { execution, progress } => {
@@ -234,6 +246,7 @@ impl Rows {
                     next_seq: progress.next_seq,
                     owner: progress.owner.map(|node| node.to_string()),
                     epoch: progress.epoch,
+                    debugging: debugging.map(ToString::to_string),
                 });
             }
         }

@@ -11,8 +11,10 @@ use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::logs::LogRow;
 use crate::schema::{
-    audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, event_waits,
+    audit_records, audit_unsealed, checkpoints, core_events, core_log_lanes, core_logs, core_memory, cores,
+    event_waits,
     execution_inbox, executions, journal, timers,
 };
 use crate::sqlite::SqliteConnection;
@@ -119,6 +121,8 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
                 journal::execution_id.eq(row.execution_id),
                 journal::seq.eq(row.seq),
                 journal::entries.eq(row.entries),
+                journal::core_id.eq(row.core_id),
+                journal::at.eq(row.at),
             ))
             .execute(c)?;
     }
@@ -183,10 +187,48 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     for ((tenant, owner), timer) in rows.timers {
         time(c, tenant, &owner, timer)?;
     }
+    for row in rows.logs {
+        log(c, row)?;
+    }
     for row in &rows.audit {
         diesel::insert_into(audit_records::table).values(row).execute(c)?;
         diesel::insert_into(audit_unsealed::table).values(row.unsealed()).execute(c)?;
     }
+    Ok(())
+}
+
+/// Writes a row with the next numbers of its lane: nobody else writes meanwhile.
+fn log(c: &mut Sync, row: LogRow) -> Result<()> {
+    let place = (row.tenant_id.clone(), row.core_id.clone(), row.lane);
+    let count = i64::from(row.entry_count);
+    let known: Option<i64> =
+        core_log_lanes::table.find(place.clone()).select(core_log_lanes::last).get_result(c).optional()?;
+    let last = known.unwrap_or(0) + count;
+    if known.is_some() {
+        diesel::update(core_log_lanes::table.find(place)).set(core_log_lanes::last.eq(last)).execute(c)?;
+    } else {
+        diesel::insert_into(core_log_lanes::table)
+            .values((
+                core_log_lanes::tenant_id.eq(place.0),
+                core_log_lanes::core_id.eq(place.1),
+                core_log_lanes::lane.eq(place.2),
+                core_log_lanes::last.eq(last),
+            ))
+            .execute(c)?;
+    }
+    diesel::insert_into(core_logs::table)
+        .values((
+            core_logs::tenant_id.eq(row.tenant_id),
+            core_logs::core_id.eq(row.core_id),
+            core_logs::lane.eq(row.lane),
+            core_logs::last.eq(last),
+            core_logs::entry_count.eq(row.entry_count),
+            core_logs::level.eq(row.level),
+            core_logs::execution_id.eq(row.execution_id),
+            core_logs::at.eq(row.at),
+            core_logs::entries.eq(row.entries),
+        ))
+        .execute(c)?;
     Ok(())
 }
 
@@ -199,6 +241,7 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
         executions::next_seq.eq(row.next_seq),
         executions::owner.eq(row.owner),
         executions::epoch.eq(row.epoch),
+        executions::debugging.eq(row.debugging),
     );
     let target = executions::table.find(row.id);
     let changed = if row.keep_snapshot {

@@ -19,6 +19,7 @@ impl Entry {
             Self::Ended(End::Completed(_)) => "completed",
             Self::Ended(End::Failed(_)) => "failed",
             Self::Ended(End::Cancelled) => "cancelled",
+            Self::Retried { .. } => "retried",
         }
     }
 
@@ -47,6 +48,10 @@ impl Entry {
             Self::Ended(End::Completed(value)) => json!({ "output": value.to_json() }),
             Self::Ended(End::Failed(failure)) => json!({ "error": failure.to_json() }),
             Self::Ended(End::Cancelled) => json!({}),
+            Self::Retried { from, again } => json!({
+                "from": from,
+                "again": again.iter().map(|id| id.0).collect::<Vec<_>>(),
+            }),
         };
         json["type"] = self.name().into();
         json

@@ -3,9 +3,11 @@
 //! A driver appends [`Entry`]s before anything shows outside. This module knows how they are encoded and what
 //! they mean to a machine ([`replay`]); where they are kept and numbered is the driver's part.
 
+mod branch;
 mod codec;
 mod history;
 mod replay;
+mod tell;
 
 use std::sync::Arc;
 
@@ -14,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::machine::{End, Start};
 
+pub use branch::{BranchError, Cut, fork, retry, standing};
 pub use codec::{decode_chunk, encode_chunk};
 pub use replay::{Replayed, replay, resume};
+pub use tell::{Told, tell};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,4 +54,32 @@ pub enum Entry {
     /// The execution ended.
     #[serde(rename = "z")]
     Ended(End),
+    /// Somebody had a failed execution go on from where it stood before it failed: what stands in the journal from `from` on
+    /// does not count any more, and the effects of `again` are asked for once more.
+    #[serde(rename = "r")]
+    Retried {
+        /// The number of the first entry that does not count.
+        from: u64,
+        /// Effects before it whose intents do not count either.
+        again: Vec<EffectId>,
+    },
+}
+
+/// The entries that count: without those that a retry took back, and without the retries. Gives their numbers with them.
+pub(crate) fn effective(entries: &[Entry]) -> Vec<(usize, &Entry)> {
+    let mut counting: Vec<(usize, &Entry)> = Vec::with_capacity(entries.len());
+    for (seq, entry) in entries.iter().enumerate() {
+        match entry {
+            Entry::Retried { from, again } => {
+                let from = usize::try_from(*from).unwrap_or(usize::MAX);
+                counting.retain(|(seq, entry)| {
+                    let taken_back =
+                        matches!(entry, Entry::Effect { effect, outcome: None } if again.contains(&effect.id));
+                    *seq < from && !taken_back
+                });
+            }
+            entry => counting.push((seq, entry)),
+        }
+    }
+    counting
 }

@@ -3,7 +3,7 @@
 //! The machine takes only the steps that an entry needs, so that it is never ahead of what was recorded. Each
 //! effect that it asks for must be the one that is recorded; no effect is performed again.
 
-use super::Entry;
+use super::{Entry, effective};
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::failure::ReplayError;
 use crate::machine::{Machine, Status, Step};
@@ -39,18 +39,23 @@ pub fn resume(
     snapshot: Option<Machine>,
     entries: &[Entry],
 ) -> Result<Replayed, ReplayError> {
-    let (machine, rest, skipped) = match (snapshot, entries) {
-        (Some(machine), rest) => (machine, rest, 0),
-        (None, [Entry::Started(start), rest @ ..]) => {
+    // A snapshot is never older than a retry: one that was taken back to has none until it has gone on.
+    let counting: Vec<(usize, &Entry)> = match snapshot {
+        Some(_) => entries.iter().enumerate().collect(),
+        None => effective(entries),
+    };
+    let (machine, rest) = match (snapshot, counting.as_slice()) {
+        (Some(machine), rest) => (machine, rest),
+        (None, [(_, Entry::Started(start)), rest @ ..]) => {
             let machine = Machine::start(program, (**start).clone())
                 .map_err(|failure| ReplayError::StartRefused { seq: 0, failure })?;
-            (machine, rest, 1)
+            (machine, rest)
         }
         (None, _) => return Err(ReplayError::NoStart { seq: 0 }),
     };
     let mut replayer = Replayer { program, machine, open: Vec::new() };
-    for (index, entry) in rest.iter().enumerate() {
-        let seq = index + skipped;
+    for (seq, entry) in rest {
+        let seq = *seq;
         replayer.take(entry).map_err(|wrong| match wrong {
             Wrong::SecondStart => ReplayError::NoStart { seq },
             Wrong::Other(found) => ReplayError::Diverged { seq, recorded: told(entry), found },
@@ -63,33 +68,35 @@ pub fn resume(
                 Wrong::SecondStart => String::new(),
                 Wrong::Other(found) => found,
             };
-            ReplayError::Diverged { seq: rest.len() + skipped, recorded: "nothing more".to_owned(), found }
+            ReplayError::Diverged { seq: entries.len(), recorded: "nothing more".to_owned(), found }
         })?;
     }
     // What was given up on the way was closed on the way, or is not in `pending`.
     let Replayer { mut machine, open, .. } = replayer;
     machine.take_abandoned();
+    machine.take_traces();
     let unrecorded = open.iter().map(|effect| effect.id).collect();
     machine.hand_out_again(open);
     Ok(Replayed { machine, unrecorded })
 }
 
-enum Wrong {
+pub(super) enum Wrong {
     SecondStart,
     Other(String),
 }
 
-struct Replayer<'p> {
-    program: &'p Program,
-    machine: Machine,
+pub(super) struct Replayer<'p> {
+    pub(super) program: &'p Program,
+    pub(super) machine: Machine,
     /// Effects that the machine has asked for and whose record has not come yet.
-    open: Vec<Effect>,
+    pub(super) open: Vec<Effect>,
 }
 
 impl Replayer<'_> {
-    fn take(&mut self, entry: &Entry) -> Result<(), Wrong> {
+    pub(super) fn take(&mut self, entry: &Entry) -> Result<(), Wrong> {
         match entry {
             Entry::Started(_) => Err(Wrong::SecondStart),
+            Entry::Retried { .. } => Err(Wrong::Other("a retry behind a stored state".to_owned())),
             Entry::Effect { effect, outcome } => {
                 let asked = self.asked(effect.id)?;
                 if asked != *effect {
@@ -169,11 +176,11 @@ impl Replayer<'_> {
 }
 
 /// An entry in a few words, for an error.
-fn told(entry: &Entry) -> String {
+pub(super) fn told(entry: &Entry) -> String {
     match entry {
         Entry::Effect { effect, .. } => format!("effect {} as {}", effect.id.0, effect.to_json()),
         Entry::Outcome { id, .. } => format!("the outcome of effect {}", id.0),
         Entry::Cancel { steps, .. } => format!("a cancellation after {steps} steps"),
-        Entry::Started(_) | Entry::Ended(_) => format!("\"{}\"", entry.name()),
+        Entry::Started(_) | Entry::Ended(_) | Entry::Retried { .. } => format!("\"{}\"", entry.name()),
     }
 }

@@ -76,7 +76,9 @@ impl Run<'_> {
         attempt: u32,
         completion: Completion,
     ) -> Option<Completion> {
-        let Some(retry) = self.program.block(list, at).and_then(|node| node.retry.as_deref()) else {
+        let program = self.program;
+        let node = program.block(list, at);
+        let Some((node, retry)) = node.and_then(|node| Some((node, node.retry.as_deref()?))) else {
             self.lost();
             return None;
         };
@@ -86,6 +88,7 @@ impl Run<'_> {
                     && self.state.cancelled.is_none()
                     && (retry.on.is_empty() || retry.on.contains(&failure.code)) =>
             {
+                self.traces.retried(node, attempt.saturating_add(1), &failure);
                 let fiber = self.state.fibers.get_mut(f)?;
                 fiber.frames.push(Frame::Retry {
                     list,

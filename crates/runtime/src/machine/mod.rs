@@ -44,6 +44,7 @@ mod budget;
 mod codec;
 mod fibers;
 mod generate;
+mod inspect;
 mod judge;
 mod pattern;
 mod schedule;
@@ -52,10 +53,14 @@ mod script;
 mod start;
 mod state;
 mod statement;
+mod trace;
 mod unwind;
 
 pub(crate) use codec::read as read_versioned;
+pub use inspect::{Asked, FrameView, Stand, StrandView};
 use state::State;
+pub use trace::Traced;
+use trace::Traces;
 
 /// What an execution begins with. It is the first entry of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -151,6 +156,8 @@ pub struct Machine {
     /// Effects that a replay found to be open and without a record; they are handed out once more. Not stored
     /// either: a driver that has replayed advances before it stores anything.
     unrecorded: Vec<Effect>,
+    /// What happened to blocks since the driver last asked. Not part of the stored state, nor of what tells two apart.
+    traces: Traces,
 }
 
 impl Machine {
@@ -163,20 +170,47 @@ impl Machine {
             state,
             abandoned: Vec::new(),
             unrecorded: Vec::new(),
+            traces: Traces::default(),
         })
     }
 
     /// Runs until something is wanted, nothing can be done, the end, or until `fuel` is used up. Each statement,
     /// block, iteration and delivery takes one unit of it.
     pub fn advance(&mut self, program: &Program, fuel: &mut u32) -> Step {
-        if !self.unrecorded.is_empty() {
-            let mut again = std::mem::take(&mut self.unrecorded);
-            again.retain(|effect| self.waits_for(effect.id));
-            if !again.is_empty() {
-                return Step::Effects(again);
-            }
+        match self.asked_again() {
+            Some(step) => step,
+            None => schedule::Run::new(program, self, None).advance(fuel),
         }
-        schedule::Run::new(program, self).advance(fuel)
+    }
+
+    /// As [`Machine::advance`], and asks before each block that begins whether to stop there; none where it stands before
+    /// such a block. Standing there changes nothing: a machine that is advanced further takes the steps that it would have
+    /// taken anyway.
+    pub fn advance_until(
+        &mut self,
+        program: &Program,
+        fuel: &mut u32,
+        stop: &mut dyn FnMut(&Stand<'_>) -> bool,
+    ) -> Option<Step> {
+        match self.asked_again() {
+            Some(step) => Some(step),
+            None => schedule::Run::new(program, self, Some(stop)).advance_until(fuel),
+        }
+    }
+
+    fn asked_again(&mut self) -> Option<Step> {
+        if self.unrecorded.is_empty() {
+            return None;
+        }
+        let mut again = std::mem::take(&mut self.unrecorded);
+        again.retain(|effect| self.waits_for(effect.id));
+        (!again.is_empty()).then_some(Step::Effects(again))
+    }
+
+    /// Whether it asks for effects once more that a replay found without a record. One that does must be advanced before
+    /// it is stored: what it asks for again is not part of its state.
+    pub fn asks_again(&self) -> bool {
+        !self.unrecorded.is_empty()
     }
 
     /// Gives the outcome of an effect. It takes effect with the next [`Machine::advance`] at the earliest.
@@ -226,6 +260,16 @@ impl Machine {
         std::mem::take(&mut self.abandoned)
     }
 
+    /// Notes from now on what happens to every block; without this, only what fails and what is tried again.
+    pub fn trace(&mut self) {
+        self.traces.all = true;
+    }
+
+    /// What happened to blocks since this was last called, in order.
+    pub fn take_traces(&mut self) -> Vec<Traced> {
+        self.traces.take()
+    }
+
     /// Where it stands.
     pub fn status(&self) -> Status {
         self.state.status()
@@ -272,6 +316,11 @@ impl Machine {
     /// # Errors
     /// The bytes are too many, of an unknown version, or damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
-        codec::decode(bytes).map(|state| Self { state, abandoned: Vec::new(), unrecorded: Vec::new() })
+        codec::decode(bytes).map(|state| Self {
+            state,
+            abandoned: Vec::new(),
+            unrecorded: Vec::new(),
+            traces: Traces::default(),
+        })
     }
 }

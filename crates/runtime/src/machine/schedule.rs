@@ -5,10 +5,12 @@ use std::sync::Arc;
 use scaigrid_ir::Value;
 
 use super::budget::Verdict;
+use super::inspect::{Stand, stand};
 use super::script::{Halt, Script};
 use super::state::{
     Asked, Completion, Fiber, FiberState, Frame, Names, Open, Phase, Role, State, Then, Wait,
 };
+use super::trace::Traces;
 use super::{End, Machine, Step, scope};
 use crate::effect::{Effect, EffectId, EffectKind, Outcome};
 use crate::failure::Failure;
@@ -21,15 +23,34 @@ pub(super) struct Run<'a> {
     pub(super) state: &'a mut State,
     pub(super) abandoned: &'a mut Vec<EffectId>,
     pub(super) fresh: Vec<Effect>,
+    pub(super) traces: &'a mut Traces,
+    /// What is asked before each block.
+    stop: Option<&'a mut dyn FnMut(&Stand<'_>) -> bool>,
+    /// Whether it said so.
+    stopped: bool,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(program: &'a Program, machine: &'a mut Machine) -> Self {
-        let Machine { state, abandoned, .. } = machine;
-        Self { program, state, abandoned, fresh: Vec::new() }
+    pub(super) fn new(
+        program: &'a Program,
+        machine: &'a mut Machine,
+        stop: Option<&'a mut dyn FnMut(&Stand<'_>) -> bool>,
+    ) -> Self {
+        let Machine { state, abandoned, traces, .. } = machine;
+        Self { program, state, abandoned, fresh: Vec::new(), traces, stop, stopped: false }
+    }
+
+    /// None where it stands before a block at which it is to stop, and has nothing to tell.
+    pub(super) fn advance_until(mut self, fuel: &mut u32) -> Option<Step> {
+        let step = self.go(fuel);
+        if self.stopped && step == Step::OutOfFuel { None } else { Some(step) }
     }
 
     pub(super) fn advance(mut self, fuel: &mut u32) -> Step {
+        self.go(fuel)
+    }
+
+    fn go(&mut self, fuel: &mut u32) -> Step {
         let stopped = self.run(fuel);
         self.withdraw();
         match &self.state.end {
@@ -37,7 +58,7 @@ impl<'a> Run<'a> {
             Some(End::Failed(failure)) => Step::Failed(failure.clone()),
             Some(End::Cancelled) => Step::Cancelled,
             None if self.fresh.is_empty() => stopped,
-            None => Step::Effects(self.fresh),
+            None => Step::Effects(std::mem::take(&mut self.fresh)),
         }
     }
 
@@ -56,6 +77,12 @@ impl<'a> Run<'a> {
             // A step can make a fiber runnable that comes before this one only by ending or parking this one.
             loop {
                 if *fuel == 0 {
+                    return Step::OutOfFuel;
+                }
+                if let (Some(stop), Some(index)) = (self.stop.as_mut(), runnable)
+                    && stand(self.program, self.state, index).is_some_and(|stand| stop(&stand))
+                {
+                    self.stopped = true;
                     return Step::OutOfFuel;
                 }
                 *fuel -= 1;
@@ -118,6 +145,9 @@ impl<'a> Run<'a> {
             Frame::Blocks { list, at, value } => {
                 let (list, at) = (*list, *at);
                 if let Some(node) = program.block(list, at) {
+                    if self.traces.all && self.state.fibers.get(f).is_some_and(|fiber| fiber.scratch.is_empty()) {
+                        self.traces.entered(node);
+                    }
                     self.block(f, node, list, at);
                 } else if program.blocks(list).is_some() {
                     let value = std::mem::take(value);

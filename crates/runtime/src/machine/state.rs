@@ -182,6 +182,11 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// Whether the step under way has obtained nothing so far: it is about to begin.
+    pub(super) fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.answers.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.values.clear();
         self.answers.clear();

@@ -43,10 +43,19 @@ impl Run<'_> {
                 if let Some(name) = &node.result_binding
                     && let Err(failure) = self.bind(f, name, value.clone())
                 {
-                    return Some(Completion::Error(failure.at(&node.id, &node.pointer)));
+                    let failure = failure.at(&node.id, &node.pointer);
+                    self.traces.failed(node, &failure);
+                    return Some(Completion::Error(failure));
                 }
+                self.traces.exited(node, &value);
                 self.push(f, Frame::Blocks { list, at: at.saturating_add(1), value });
                 None
+            }
+            (Frame::Blocks { list, at, .. }, leaving) => {
+                if let Some(node) = self.program.block(list, at) {
+                    self.traces.left(node, &leaving);
+                }
+                Some(leaving)
             }
             (Frame::Statements { list, at, .. }, Completion::Value(value)) => {
                 self.push(f, Frame::Statements { list, at: at.saturating_add(1), value });
@@ -87,8 +96,7 @@ impl Run<'_> {
                 None
             }
             (
-                Frame::Blocks { .. }
-                | Frame::Statements { .. }
+                Frame::Statements { .. }
                 | Frame::While { .. }
                 | Frame::Respond { .. }
                 | Frame::Generate { .. }

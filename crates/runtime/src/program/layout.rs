@@ -200,6 +200,7 @@ impl Layout<'_> {
             id: Arc::clone(&block.id),
             pointer: Arc::clone(&block.pointer),
             when: block.when.clone(),
+            kind: block.kind.name(),
             result_binding: block.result_binding.clone(),
             label: block.label.clone(),
             op,

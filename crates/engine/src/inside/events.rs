@@ -1,0 +1,271 @@
+//! What happened at run time, told from the journal: nothing of it is stored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use scaigrid_cores::execution::Execution;
+use scaigrid_persistence::executions::{self, JournalFilter, JournalRow};
+use scaigrid_runtime::journal::{self, Entry, Told};
+use scaigrid_runtime::machine::Traced;
+use scaigrid_runtime::{End, Failure};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+use serde_json::{Value as Json, json};
+
+use super::logs::is_longer;
+use crate::{Engine, Error};
+
+/// What the types of such events begin with.
+pub(super) const PREFIX: &str = "scaicore.runtime.";
+/// Rows of the journal that are looked at for one page; past that a page may be short.
+const ROWS: i64 = 60;
+/// Entries of a journal along which blocks are told of; of what comes after them only beginning and end are.
+const ENTRIES: i64 = 50_000;
+/// The most bytes of a value that is told.
+const VALUE: usize = 4096;
+
+/// Where an event stands in the history of its Core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RuntimePlace {
+    /// When it became durable, in microseconds.
+    pub at: i64,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The row of its journal.
+    pub seq: i64,
+    /// Its number among the events of the row.
+    pub number: u32,
+}
+
+impl fmt::Display for RuntimePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}.{}", self.at, self.execution, self.seq, self.number)
+    }
+}
+
+impl FromStr for RuntimePlace {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.');
+        let mut part = || parts.next().ok_or(());
+        let place = Self {
+            at: part()?.parse().map_err(|_| ())?,
+            execution: part()?.parse().map_err(|_| ())?,
+            seq: part()?.parse().map_err(|_| ())?,
+            number: part()?.parse().map_err(|_| ())?,
+        };
+        if parts.next().is_some() { Err(()) } else { Ok(place) }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeEvent {
+    /// Where it stands.
+    pub place: RuntimePlace,
+    /// When it became durable.
+    pub at: Instant,
+    /// Its type: `scaicore.runtime.…`.
+    pub kind: String,
+    /// Its particulars; secrets are masked.
+    pub payload: Json,
+}
+
+/// Events, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimePage {
+    /// The events.
+    pub events: Vec<RuntimeEvent>,
+    /// How far the journal was looked through; none where that was to its end.
+    pub looked: Option<RuntimePlace>,
+}
+
+impl Engine {
+    /// What happened in the executions of a Core, newest first, before a place.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn runtime_events(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        filter: &JournalFilter,
+        kind: Option<&str>,
+        before: Option<RuntimePlace>,
+        limit: usize,
+    ) -> Result<RuntimePage, Error> {
+        let mut connection = self.0.database.read().await?;
+        let from = before.map(|place| (Instant::from_micros(place.at), place.execution, place.seq));
+        let rows = executions::journal_rows(&mut connection, scope, core, filter, from, ROWS).await?;
+        drop(connection);
+        let is_whole = i64::try_from(rows.len()).is_ok_and(|count| count < ROWS);
+        let mut told = self.tell(scope, &rows).await?;
+        let mut page = RuntimePage { events: Vec::new(), looked: None };
+        for row in &rows {
+            let events = told.remove(&(row.execution, row.seq)).unwrap_or_default();
+            for (number, (name, payload)) in (0_u32..).zip(events).collect::<Vec<_>>().into_iter().rev() {
+                let place =
+                    RuntimePlace { at: row.at.micros(), execution: row.execution, seq: row.seq, number };
+                let kind_of = format!("{PREFIX}{name}");
+                if before.is_some_and(|before| place >= before) || kind.is_some_and(|kind| kind != kind_of) {
+                    continue;
+                }
+                if page.events.len() == limit {
+                    page.looked = page.events.last().map(|event| event.place);
+                    return Ok(page);
+                }
+                page.events.push(RuntimeEvent { place, at: row.at, kind: kind_of, payload });
+            }
+        }
+        if !is_whole {
+            page.looked = rows.last().map(|row| RuntimePlace {
+                at: row.at.micros(),
+                execution: row.execution,
+                seq: row.seq,
+                number: 0,
+            });
+        }
+        Ok(page)
+    }
+
+    /// The events of rows of journals, in order.
+    async fn tell(
+        &self,
+        scope: TenantScope,
+        rows: &[JournalRow],
+    ) -> Result<BTreeMap<(ExecutionId, i64), Vec<(&'static str, Json)>>, Error> {
+        let mut wanted: BTreeMap<ExecutionId, Vec<i64>> = BTreeMap::new();
+        for row in rows {
+            wanted.entry(row.execution).or_default().push(row.seq);
+        }
+        let mut events = BTreeMap::new();
+        for (id, mut seqs) in wanted {
+            seqs.sort_unstable();
+            let Some(stored) = self.load(scope, id).await? else { continue };
+            let (Some(first), Some(last)) = (seqs.first().copied(), seqs.last().copied()) else { continue };
+            let hosted = self.hosted(scope, stored.execution.core_id).await?;
+            let mut connection = self.0.database.read().await?;
+            let end = executions::row_end(&mut connection, scope, id, last).await?.unwrap_or(stored.next_seq);
+            drop(connection);
+            let program =
+                self.program(scope, stored.execution.core_id, stored.execution.source_version).await?;
+            // What is gone of a journal cannot be told of.
+            let Ok(entries) = self.journal_of(scope, id, 0, end).await else { continue };
+            let with_blocks = end <= ENTRIES;
+            let from = usize::try_from(first).unwrap_or(usize::MAX);
+            let told = tokio::task::spawn_blocking(move || {
+                let blocks = if with_blocks { journal::tell(&program, &entries, from) } else { Ok(Vec::new()) };
+                (blocks, entries)
+            });
+            let (blocks, entries) = told.await.map_err(|_| Error::ShuttingDown)?;
+            let blocks = blocks.unwrap_or_else(|error| {
+                tracing::warn!(%error, execution = %id, "a journal cannot be told along");
+                Vec::new()
+            });
+            let row_of = |seq: i64| seqs.iter().rev().find(|start| **start <= seq).copied();
+            for (seq, name, payload) in all(&stored.execution, &entries, blocks, from) {
+                if let Some(row) = row_of(seq) {
+                    let event = (name, hosted.inside.masked.value(payload));
+                    events.entry((id, row)).or_insert_with(Vec::new).push(event);
+                }
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// The events of a journal from an entry on, in order, each with its entry.
+fn all(
+    execution: &Execution,
+    entries: &[Entry],
+    blocks: Vec<Told>,
+    from: usize,
+) -> Vec<(i64, &'static str, Json)> {
+    let mut blocks = blocks.into_iter().peekable();
+    let mut events = Vec::new();
+    for (seq, entry) in entries.iter().enumerate().skip(from) {
+        let number = i64::try_from(seq).unwrap_or(i64::MAX);
+        let mut tell = |name: &'static str, mut payload: Json| {
+            payload["execution_id"] = execution.id.to_string().into();
+            payload["flow"] = (*execution.flow).into();
+            if payload.get("node_id").is_none() {
+                payload["node_id"] = Json::Null;
+            }
+            events.push((number, name, payload));
+        };
+        if let Entry::Started(start) = entry {
+            tell("invocation.started", json!({
+                "input": bounded(start.input.to_json()),
+                "instance_key": execution.instance_key.as_deref(),
+            }));
+        }
+        while let Some(told) = blocks.next_if(|told| told.seq <= seq) {
+            if let Some((name, payload)) = of_block(told.traced) {
+                tell(name, payload);
+            }
+        }
+        let took = execution.finished_at.map(|at| (at.micros() - execution.started_at.micros()) / 1000);
+        match entry {
+            Entry::Ended(End::Completed(output)) => tell("invocation.completed", json!({
+                "output": bounded(output.to_json()),
+                "duration_ms": took,
+                "instance_key": execution.instance_key.as_deref(),
+            })),
+            Entry::Ended(End::Failed(failure)) => {
+                tell("invocation.failed", json!({ "error": failure.to_json(), "duration_ms": took }));
+            }
+            Entry::Ended(End::Cancelled) => {
+                let failure = Failure::new("CANCELLED", "the execution was cancelled");
+                tell("invocation.failed", json!({ "error": failure.to_json(), "duration_ms": took }));
+            }
+            _ => {}
+        }
+    }
+    events
+}
+
+fn of_block(traced: Traced) -> Option<(&'static str, Json)> {
+    Some(match traced {
+        Traced::Entered { block, kind } => {
+            ("block.entered", json!({ "node_id": &*block, "block_kind": kind }))
+        }
+        Traced::Exited { block, binding, value } => {
+            let mut payload = json!({ "node_id": &*block, "result_binding": binding.as_deref() });
+            if binding.is_some()
+                && let Some(value) = value.map(|value| value.to_json())
+            {
+                if is_longer(&value, VALUE) {
+                    payload["result_binding_truncated"] = true.into();
+                } else {
+                    payload["result_binding_value"] = value;
+                }
+            }
+            ("block.exited", payload)
+        }
+        Traced::Failed { block, kind, failure } => {
+            ("block.failed", json!({ "node_id": &*block, "block_kind": kind, "error": failure.to_json() }))
+        }
+        Traced::Retried { .. } => return None,
+    })
+}
+
+/// A value that is told, unless it is long.
+fn bounded(value: Json) -> Json {
+    if is_longer(&value, 16 * VALUE) { json!({ "truncated": true }) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_text() {
+        let execution = "exec_00000000000000000000000001".parse().unwrap();
+        let place = RuntimePlace { at: -5, execution, seq: 7, number: 3 };
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for nonsense in ["", "1.2.3.4", "1.exec_00000000000000000000000001.1.1.1"] {
+            assert!(nonsense.parse::<RuntimePlace>().is_err());
+        }
+    }
+}

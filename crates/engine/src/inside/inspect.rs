@@ -1,0 +1,268 @@
+//! Looking into an execution as it stands, or stood.
+
+use std::sync::Arc;
+
+use scaigrid_cores::debugging::Debugging;
+use scaigrid_cores::execution::Execution;
+use scaigrid_ir::Value;
+use scaigrid_ir::block::MemoryOp;
+use scaigrid_ir::expr::{Expr, MemoryRead};
+use scaigrid_persistence::executions::Stored;
+use scaigrid_persistence::memory::{self, EntryFilter, Variable};
+use scaigrid_runtime::journal::{self, Entry};
+use scaigrid_runtime::machine::Asked;
+use scaigrid_runtime::{EffectKind, Failure, Machine, MemoryRequest, Outcome, Program};
+use scaigrid_scope::{ExecutionId, TenantScope};
+use serde_json::{Map, Value as Json, json};
+
+use super::logs::is_longer;
+use crate::calls::Calls;
+use crate::drive::{Done, Run};
+use crate::{Engine, Error};
+
+/// The most bytes of what is shown of variables, of memory, and of a value, each.
+const SHOWN: usize = 1024 * 1024;
+/// Entries of each variable of memory that are shown.
+const ENTRIES: i64 = 100;
+/// How often an expression may ask what memory holds.
+const READS: usize = 100;
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// After which entry of the journal; none for how it stands.
+    pub at: Option<i64>,
+    /// An expression whose value is wanted.
+    pub expression: Option<Expr>,
+    /// Whether memory is shown.
+    pub memory: bool,
+}
+
+/// An execution, looked into. Secrets are masked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// The execution.
+    pub execution: Execution,
+    /// The last entry of its journal that counted.
+    pub at: i64,
+    /// Where its strands stand, each with its blocks, the innermost first.
+    pub frames: Vec<Json>,
+    /// The flow's variables, parameters among them.
+    pub variables: Json,
+    /// What memory holds: now, or, of the past, as far as this execution had seen it by then.
+    pub memory: Option<Json>,
+    /// The value of the expression, or what kept it from having one.
+    pub value: Option<Result<Json, Json>>,
+}
+
+impl Engine {
+    /// Looks into an execution. Nothing changes by it.
+    ///
+    /// # Errors
+    /// There is no such execution or entry, or the database.
+    pub async fn inspect(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        inspection: Inspection,
+    ) -> Result<Inspected, Error> {
+        let stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
+        if stored.next_seq == 0 {
+            return Err(Error::NoJournal);
+        }
+        let last = stored.next_seq - 1;
+        let at = inspection.at.unwrap_or(last);
+        if !(0..=last).contains(&at) {
+            return Err(journal::BranchError::NoEntry { entries: usize::try_from(last + 1).unwrap_or(usize::MAX) }.into());
+        }
+        let program = self.program(scope, stored.execution.core_id, stored.execution.source_version).await?;
+        let hosted = self.hosted(scope, stored.execution.core_id).await?;
+        let is_past = inspection.at.is_some_and(|at| at < last);
+        let (machine, entries) = self.machine_at(scope, &stored, &program, inspection.at).await?;
+        let masked = &hosted.inside.masked;
+        let shown = |value: Json| {
+            if is_longer(&value, SHOWN) { json!({ "truncated": true }) } else { masked.value(value) }
+        };
+        let strands = machine.strands(&program);
+        let paused = stored.execution.debugging.as_ref().and_then(Debugging::pause).filter(|_| !is_past);
+        let strand = paused
+            .and_then(|pause| strands.iter().position(|strand| strand.id == pause.strand))
+            .unwrap_or_default();
+        let frames = strands.iter().map(|strand| masked.value(strand.to_json())).collect();
+        let variables = shown(machine.variables(&program).to_json());
+        let memory = match (inspection.memory, is_past) {
+            (false, _) => None,
+            (true, true) => Some(shown(seen(&entries))),
+            (true, false) => Some(shown(self.memory_now(scope, &program, &stored.execution).await?)),
+        };
+        let execution = stored.execution.clone();
+        let value = match inspection.expression {
+            None => None,
+            Some(expression) => {
+                let machine = (machine, strand);
+                let value = self.evaluate(scope, stored, &program, machine, &expression, is_past).await?;
+                Some(value.map(|value| shown(value.to_json())).map_err(|failure| masked.value(failure.to_json())))
+            }
+        };
+        Ok(Inspected { execution, at, frames, variables, memory, value })
+    }
+
+    /// The machine after an entry, gone on to where it stood still; or as it is stored.
+    async fn machine_at(
+        &self,
+        scope: TenantScope,
+        stored: &Stored,
+        program: &Arc<Program>,
+        at: Option<i64>,
+    ) -> Result<(Machine, Vec<Entry>), Error> {
+        let id = stored.execution.id;
+        let (snapshot, from) = match at {
+            Some(_) => (None, 0),
+            None => (stored.snapshot.clone(), stored.snapshot_seq),
+        };
+        let until = at.map_or(stored.next_seq, |at| at + 1);
+        let from = if snapshot.is_some() { from } else { 0 };
+        let entries = self.journal_of(scope, id, from, until).await?;
+        let entries: Vec<Entry> =
+            entries.into_iter().take(usize::try_from(until - from).unwrap_or(usize::MAX)).collect();
+        let program = Arc::clone(program);
+        let is_past = at.is_some_and(|at| at + 1 < stored.next_seq);
+        let replayed = tokio::task::spawn_blocking(move || {
+            let snapshot = snapshot.as_deref().map(Machine::decode).transpose();
+            let snapshot = snapshot.map_err(|error| Error::state(id, &error))?;
+            let machine = match snapshot {
+                Some(machine) if entries.is_empty() => Ok(machine),
+                snapshot if is_past => journal::standing(&program, snapshot, &entries),
+                snapshot => journal::resume(&program, snapshot, &entries).map(|replayed| replayed.machine),
+            };
+            Ok::<_, Error>((machine.map_err(|error| Error::replay(id, &error))?, entries))
+        });
+        replayed.await.map_err(|_| Error::ShuttingDown)?
+    }
+
+    /// What memory holds for an execution, as much as can be shown.
+    async fn memory_now(
+        &self,
+        scope: TenantScope,
+        program: &Program,
+        execution: &Execution,
+    ) -> Result<Json, Error> {
+        let mut connection = self.0.database.read().await?;
+        let mut shown = Map::new();
+        let partition = execution.instance_key.as_deref().unwrap_or_default();
+        for name in program.module().memory.keys() {
+            let variable = Variable { core_id: execution.core_id, partition, name };
+            let entries =
+                memory::list(&mut connection, scope, variable, &EntryFilter::default(), ENTRIES).await?;
+            let mut keyed = Map::new();
+            let mut scalar = None;
+            for entry in entries {
+                if entry.key.is_empty() {
+                    scalar = Some(entry.value.to_json());
+                } else {
+                    keyed.insert(entry.key, entry.value.to_json());
+                }
+            }
+            let value = match scalar {
+                Some(scalar) if keyed.is_empty() => scalar,
+                None if keyed.is_empty() => Json::Null,
+                _ => Json::Object(keyed),
+            };
+            shown.insert(name.to_string(), value);
+        }
+        Ok(Json::Object(shown))
+    }
+
+    /// The value of an expression where a strand of a machine stands.
+    async fn evaluate(
+        &self,
+        scope: TenantScope,
+        stored: Stored,
+        program: &Arc<Program>,
+        (machine, strand): (Machine, usize),
+        expression: &Expr,
+        is_past: bool,
+    ) -> Result<Result<Value, Failure>, Error> {
+        let now = self.0.clock.now();
+        // Memory is read by whatever reads it for programs; what comes of the run is thrown away.
+        let mut run = Run {
+            scope,
+            program: Arc::clone(program),
+            machine,
+            execution: stored.execution,
+            stored_epoch: Some(stored.epoch),
+            epoch: stored.epoch,
+            next_seq: stored.next_seq,
+            done: Done::default(),
+            opened: Vec::new(),
+            held: None,
+            supervised: false,
+            patience: None,
+            caller: None,
+            calls: Calls::default(),
+            news: None,
+            unrecorded: Vec::new(),
+            place: None,
+            unsnapped: 0,
+        };
+        let mut answers = Vec::new();
+        loop {
+            let read = match run.machine.evaluate(program, strand, expression, &answers) {
+                Ok(Asked::Value(value)) => return Ok(Ok(value)),
+                Ok(Asked::Memory(read)) => read,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            if is_past {
+                let message = "what memory held in the past is only known as far as the execution had read it";
+                return Ok(Err(Failure::new("NOT_RECORDED", message)));
+            }
+            if answers.len() >= READS {
+                let message = format!("an expression may read memory {READS} times here");
+                return Ok(Err(Failure::new("EVALUATION_LIMIT", message)));
+            }
+            if !program.module().memory.contains_key(&read.target) {
+                let message = format!("memory.{} is not declared", read.target);
+                return Ok(Err(Failure::new("UNKNOWN_NAME", message)));
+            }
+            let default = program.module().memory.get(&read.target).and_then(|decl| decl.default.clone());
+            let scalar = read.key.is_none() && read.op == MemoryOp::Get;
+            match self.remember(&mut run, &request(read), now).await? {
+                Outcome::Value(value) if value.is_null() && scalar => answers.push(default.unwrap_or_default()),
+                Outcome::Value(value) => answers.push(value),
+                Outcome::Error(failure) => return Ok(Err(failure)),
+            }
+        }
+    }
+}
+
+fn request(read: MemoryRead) -> MemoryRequest {
+    let MemoryRead { op, target, key, prefix, query, min_similarity, limit, descending } = read;
+    MemoryRequest { op, target, key, value: None, prefix, query, limit, descending, for_update: false, min_similarity }
+}
+
+/// What an execution had seen of memory: the last value of each entry that it had read or written.
+fn seen(entries: &[Entry]) -> Json {
+    let mut shown: Map<String, Json> = Map::new();
+    for entry in entries {
+        let Entry::Effect { effect, outcome: Some(Outcome::Value(outcome)) } = entry else { continue };
+        let EffectKind::Memory(request) = &effect.kind else { continue };
+        let value = match request.op {
+            MemoryOp::Get => outcome.to_json(),
+            MemoryOp::Set | MemoryOp::Update => {
+                request.value.as_ref().map_or(Json::Null, Value::to_json)
+            }
+            MemoryOp::Delete => Json::Null,
+            _ => continue,
+        };
+        match &request.key {
+            None => drop(shown.insert(request.target.to_string(), value)),
+            Some(key) => {
+                let whole = shown.entry(request.target.to_string()).or_insert_with(|| json!({}));
+                if let Json::Object(fields) = whole {
+                    fields.insert(key.to_string(), value);
+                }
+            }
+        }
+    }
+    Json::Object(shown)
+}
