@@ -465,9 +465,11 @@ pub async fn journal_rows(
             if let Some((at, execution, seq)) = from {
                 let execution = execution.to_string();
                 query = query.filter(journal::at.le(Stamp(at))).filter(
-                    journal::at.lt(Stamp(at)).or(journal::execution_id.lt(execution.clone())).or(
-                        journal::execution_id.eq(execution).and(journal::seq.le(seq)),
-                    ).assume_not_null(),
+                    journal::at
+                        .lt(Stamp(at))
+                        .or(journal::execution_id.lt(execution.clone()))
+                        .or(journal::execution_id.eq(execution).and(journal::seq.le(seq)))
+                        .assume_not_null(),
                 );
             }
             query

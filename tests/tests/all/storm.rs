@@ -209,8 +209,8 @@ impl Shared {
     fn decide(&self) {
         // Until everything has ended.
         while self.numbers.load(Ordering::SeqCst) != u64::MAX {
-            let (page, _) =
-                self.insist(|client| client.get(&format!("{SCAICORE}/checkpoints/all?status=pending&limit=50")));
+            let (page, _) = self
+                .insist(|client| client.get(&format!("{SCAICORE}/checkpoints/all?status=pending&limit=50")));
             for one in page.data()["items"].as_array().unwrap() {
                 self.decide_one(one);
             }

@@ -47,7 +47,11 @@ async fn core(house: &House, new: NewCore) -> (TenantScope, Arc<HostedCore>, Str
     let (_, key) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
     let by = house.caller(&key, None).await.unwrap();
     let made = house.app.create_core(&by.authorize().unwrap(), &nobody(), new).await.unwrap();
-    let hosted = HostedCore { core: Arc::new(made.core), env: Value::object(BTreeMap::default()), inside: Inside::default() };
+    let hosted = HostedCore {
+        core: Arc::new(made.core),
+        env: Value::object(BTreeMap::default()),
+        inside: Inside::default(),
+    };
     (by.tenant_scope(), Arc::new(hosted), key)
 }
 
@@ -89,9 +93,7 @@ async fn a_core_asks_by_role_and_within_its_own_budget() {
     // The tenant's other callers are not bound by it.
     let theirs = Asking { user_id: Some(by.user_id()), ..Asking::default() };
     let theirs = ModelCall::of_core(&request(&"word ".repeat(30)), &module, theirs).unwrap();
-    ask_model(models, scope, theirs)
-        .await
-        .unwrap();
+    ask_model(models, scope, theirs).await.unwrap();
     // Next month there is a new one.
     house.pass(32 * 24 * 3600);
     ask_model(models, scope, call).await.unwrap();

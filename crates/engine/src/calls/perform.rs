@@ -96,7 +96,8 @@ impl Call {
             return Ended::NotOurs;
         }
         let engine = self.engine.clone();
-        let (plugins, hosted, program) = (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
+        let (plugins, hosted, program) =
+            (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
         let (core, declared) = (&*hosted.core, &program.module().plugins);
         let key = call_key(self.execution, self.effect.id);
         let class = match plugins.effect_class(self.scope, core, declared, request).await {
@@ -163,8 +164,9 @@ impl Call {
             execution_id: Some(self.execution),
             effect: Some(self.effect.id),
         };
+        let engine = self.engine.clone();
         let ear = Ear {
-            voices: &self.engine.0.voices,
+            voices: &engine.0.voices,
             execution: self.execution,
             effect: self.effect.id,
             role: &request.role,
@@ -178,7 +180,7 @@ impl Call {
             if !self.may_go_out().await {
                 return Ended::NotOurs;
             }
-            let error = match self.engine.0.models.answer(self.scope, call.clone(), &ear).await {
+            let error = match engine.0.models.answer(self.scope, call.clone(), &ear).await {
                 Ok(answer) => return Ended::With(Outcome::Value(answer.to_value())),
                 Err(error) => error,
             };

@@ -94,7 +94,8 @@ pub(super) fn is_longer(value: &Value, bytes: usize) -> bool {
 impl Run {
     /// Has the log tell something of the step under way.
     pub(crate) fn say(&mut self, masked: &Masked, at: Instant, what: Said) {
-        let spoken = self.done.logs.iter().filter(|entry| entry.source == LogSource::Runtime).take(RUNTIME_AT_MOST);
+        let spoken =
+            self.done.logs.iter().filter(|entry| entry.source == LogSource::Runtime).take(RUNTIME_AT_MOST);
         if spoken.count() < RUNTIME_AT_MOST {
             let entry = said(&self.execution.flow, at, masked, what);
             self.done.logs.push(entry);
@@ -249,7 +250,9 @@ impl Engine {
             let newest = |lane: &&mut Lane| {
                 lane.next.as_ref().map(|kept| (kept.entry.at, kept.place.lane, kept.place.number))
             };
-            let Some(lane) = lanes.iter_mut().max_by_key(newest).filter(|lane| lane.next.is_some()) else { break };
+            let Some(lane) = lanes.iter_mut().max_by_key(newest).filter(|lane| lane.next.is_some()) else {
+                break;
+            };
             let Some(kept) = lane.next.take() else { break };
             lane.before = kept.place;
             if query.fits(&kept) {

@@ -131,8 +131,7 @@ impl Models {
             return Err(CallError::rejected("it was asked for a whole answer"));
         };
         let (model, backend_id) = (spend.model().clone(), spend.backend());
-        let answer =
-            |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
+        let answer = |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
         Ok(spend.answered(ear.execution, ear.effect, answer).await)
     }
 

@@ -262,11 +262,7 @@ impl Client {
     }
 
     /// The body of an answer, and its media type in lower case.
-    async fn ask_model(
-        &self,
-        ask: &Ask<'_>,
-        accept: &'static str,
-    ) -> Result<(Received, String), ModelError> {
+    async fn ask_model(&self, ask: &Ask<'_>, accept: &'static str) -> Result<(Received, String), ModelError> {
         let mut request = Request::new(Bytes::from(ask.body.to_string()));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = headers(ask, accept)?;
