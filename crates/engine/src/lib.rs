@@ -54,7 +54,9 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use models::{
+    Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming, Used,
+};
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
 

@@ -20,6 +20,7 @@ mod core_models;
 mod crash;
 mod desired;
 mod edge;
+mod embeddings;
 mod identity;
 mod lifecycle;
 mod matrix;
