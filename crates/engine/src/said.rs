@@ -145,7 +145,10 @@ mod tests {
         voices.say(one, || text("b"));
         assert_eq!((first.next().await, first.next().await), (text("a"), text("b")));
         drop(first);
-        assert_eq!((second.ready(), second.ready(), second.ready()), (Some(text("a")), Some(text("b")), None));
+        assert_eq!(
+            (second.ready(), second.ready(), second.ready()),
+            (Some(text("a")), Some(text("b")), None)
+        );
         drop(second);
         assert!(voices.0.heard.lock().unwrap().is_empty());
         voices.say(one, || panic!("nobody listens any more"));

@@ -26,10 +26,7 @@ impl HangUp {
     ///
     /// # Errors
     /// Its own; and one that nobody reads, where the client is gone.
-    pub(crate) async fn or<T>(
-        self,
-        work: impl Future<Output = Result<T, app::Error>>,
-    ) -> Result<T, Error> {
+    pub(crate) async fn or<T>(self, work: impl Future<Output = Result<T, app::Error>>) -> Result<T, Error> {
         tokio::select! {
             biased;
             done = work => Ok(done?),

@@ -352,7 +352,9 @@ mod tests {
         assert_eq!(cosine(&[1.0, 0.0], &[2.0, 0.0]), Some(1.0));
         assert_eq!(cosine(&[1.0, 0.0], &[0.0, 5.0]), Some(0.0));
         assert_eq!(cosine(&[1.0], &[-3.0]), Some(-1.0));
-        for (one, other) in [(&[][..], &[][..]), (&[0.0], &[1.0]), (&[1.0], &[1.0, 1.0]), (&[f32::NAN], &[1.0])] {
+        for (one, other) in
+            [(&[][..], &[][..]), (&[0.0], &[1.0]), (&[1.0], &[1.0, 1.0]), (&[f32::NAN], &[1.0])]
+        {
             assert_eq!(cosine(one, other), None);
         }
         let value = Value::from([("b", Value::Int(1)), ("a", Value::from("x"))]);

@@ -262,17 +262,15 @@ pub(crate) enum Engine<'a> {
 
 /// Runs one body on whichever connection there is: the body is compiled for both.
 macro_rules! with {
-    ($connection:expr, $c:ident => $body:expr) => {
-{
-            $connection.asks(true);
-            let answered = match $connection.engine()? {
-                $crate::database::Engine::Postgres($c) => $body,
-                $crate::database::Engine::Sqlite($c) => $body,
-            };
-            $connection.asks(false);
-            answered
-        }
-    };
+    ($connection:expr, $c:ident => $body:expr) => {{
+        $connection.asks(true);
+        let answered = match $connection.engine()? {
+            $crate::database::Engine::Postgres($c) => $body,
+            $crate::database::Engine::Sqlite($c) => $body,
+        };
+        $connection.asks(false);
+        answered
+    }};
 }
 pub(crate) use with;
 

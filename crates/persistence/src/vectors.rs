@@ -40,7 +40,10 @@ fn read(hash: &str, bytes: &[u8]) -> Result<Vec<f32>> {
     if bytes.len() % 4 != 0 {
         return Err(damaged());
     }
-    bytes.chunks_exact(4).map(|four| Ok(f32::from_le_bytes(four.try_into().map_err(|_| damaged())?))).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|four| Ok(f32::from_le_bytes(four.try_into().map_err(|_| damaged())?)))
+        .collect()
 }
 
 /// The vectors of texts, as far as they are kept.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{CORES, Client, ModelServer, Place, SCAICORE, Server, Told, eventually, on_both_databases, programs};
+use scaigrid_tests::{
+    CORES, Client, ModelServer, Place, SCAICORE, Server, Told, eventually, on_both_databases, programs,
+};
 use serde_json::{Value, json};
 
 on_both_databases!(
@@ -103,7 +105,8 @@ fn answers_are_repaired_and_failures_handled(place: &Place) {
     assert!(said.contains("count"), "the model is told what was wrong: {said}");
     assert_eq!(root.usage().len(), 3, "each of them costs");
     // A server that knows no streams, and answers whole.
-    let message = json!({"index": 0, "message": {"role": "assistant", "content": good}, "finish_reason": "stop"});
+    let message =
+        json!({"index": 0, "message": {"role": "assistant", "content": good}, "finish_reason": "stop"});
     let whole = json!({"choices": [message], "usage": {"prompt_tokens": 4, "completion_tokens": 9}});
     upstream.then([Told::Raw(whole.to_string())]);
     let ended = root.invoke(&core, "go", &json!({}));
@@ -120,13 +123,19 @@ fn answers_are_repaired_and_failures_handled(place: &Place) {
 fn an_answer_that_breaks_off_is_asked_for_again_and_counted(place: &Place) {
     let upstream = ModelServer::start();
     let (server, root) = settle(place, &upstream);
-    upstream.then([Told::Cut("lost words that are paid for all the same".to_owned(), 8), Told::Text("all is well".to_owned())]);
+    upstream.then([
+        Told::Cut("lost words that are paid for all the same".to_owned(), 8),
+        Told::Text("all is well".to_owned()),
+    ]);
     let core = root.run("asking", &program(&json!([call("said"), returns("said")])));
     let ended = root.invoke(&core, "go", &json!({}));
     assert_eq!(ended["output"], "all is well", "{ended}");
     assert_eq!(upstream.asked().len(), 2);
     let usage = root.usage();
-    assert_eq!((usage.len(), &usage[0]["status"], &usage[0]["estimated"]), (1, &json!("completed"), &json!(true)));
+    assert_eq!(
+        (usage.len(), &usage[0]["status"], &usage[0]["estimated"]),
+        (1, &json!("completed"), &json!(true))
+    );
     // Three tokens of the second answer, and about ten of the first one.
     assert!(usage[0]["tokens_out"].as_u64().unwrap() > 8, "{usage:?}");
     server.stop();
@@ -152,7 +161,10 @@ fn a_call_whose_server_dies_is_settled_and_made_again(place: &Place) {
     let (unknown, known) = (of_status(&usage, "unknown")[0], of_status(&usage, "completed")[0]);
     // Nobody knows what the first one cost: as much as it might have.
     assert_eq!(unknown["estimated"], true, "{unknown}");
-    assert!(unknown["tokens_in"].as_u64().unwrap() > 0 && unknown["tokens_out"].as_u64().unwrap() > 100, "{unknown}");
+    assert!(
+        unknown["tokens_in"].as_u64().unwrap() > 0 && unknown["tokens_out"].as_u64().unwrap() > 100,
+        "{unknown}"
+    );
     assert_ne!(unknown["cost"], "0");
     assert_eq!((&known["tokens_out"], &known["estimated"]), (&json!(3), &json!(false)), "{known}");
     for field in ["execution_id", "effect", "core_id", "model"] {
@@ -189,7 +201,8 @@ fn nothing_is_billed_twice_whenever_the_server_dies(place: &Place) {
             let usage = root.usage();
             (usage.len() - known >= asked).then_some(usage)
         });
-        let of_this: Vec<Value> = usage.into_iter().filter(|record| record["execution_id"] == *execution).collect();
+        let of_this: Vec<Value> =
+            usage.into_iter().filter(|record| record["execution_id"] == *execution).collect();
         assert_eq!(of_status(&of_this, "completed").len(), 1, "round {round}: {of_this:?}");
         assert_eq!(of_this.len(), asked, "round {round}: one record for each question: {of_this:?}");
         recorded += usize::from(asked == 1);

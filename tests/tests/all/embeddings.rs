@@ -1,8 +1,6 @@
 //! Vectors of texts: for people, in OpenAI's shapes, and for programs that search their memory by what it means.
 
-use scaigrid_tests::{
-    Client, ModelServer, Place, SCAICORE, Server, Told, ask, on_both_databases, programs,
-};
+use scaigrid_tests::{Client, ModelServer, Place, SCAICORE, Server, Told, ask, on_both_databases, programs};
 use serde_json::{Value, json};
 
 on_both_databases!(
@@ -44,7 +42,8 @@ fn vectors_look_as_openais_do(place: &Place) {
     let upstream = ModelServer::start();
     let (server, root) = settle(place, &upstream);
     upstream.means("cat", &[1.0, 0.0]);
-    let answer = root.post(EMBED).json(&json!({"model": "meaning", "input": ["a cat", "a dog"], "user": "u"}));
+    let answer =
+        root.post(EMBED).json(&json!({"model": "meaning", "input": ["a cat", "a dog"], "user": "u"}));
     let answer = answer.answer(200).json();
     assert_eq!((&answer["object"], &answer["model"]), (&json!("list"), &json!("meaning")));
     assert_eq!(answer["usage"], json!({"prompt_tokens": 6, "total_tokens": 6}));
@@ -79,7 +78,11 @@ fn vectors_look_as_openais_do(place: &Place) {
         (json!({"model": "meaning", "input": "a", "magic": 1}), "magic"),
     ] {
         let wrong = error(root.post(EMBED).json(&body).answer(400));
-        assert_eq!((&wrong["type"], &wrong["param"]), (&json!("invalid_request_error"), &json!(param)), "{wrong}");
+        assert_eq!(
+            (&wrong["type"], &wrong["param"]),
+            (&json!("invalid_request_error"), &json!(param)),
+            "{wrong}"
+        );
     }
     let missing = error(root.post(EMBED).json(&json!({"model": "none/such", "input": "a"})).answer(404));
     assert_eq!(missing["code"], "model_not_found");
@@ -91,7 +94,8 @@ fn vectors_look_as_openais_do(place: &Place) {
     // What is no vector for each text is no answer.
     upstream.then([Told::Raw(json!({"data": [{"embedding": [1]}]}).to_string())]);
     root.post(EMBED).json(&json!({"model": "meaning", "input": ["a", "b"]})).answer(502);
-    let slugs: Vec<Value> = root.pages("/v1/models?modality=embedding", "items").iter().map(|it| it["slug"].clone()).collect();
+    let slugs: Vec<Value> =
+        root.pages("/v1/models?modality=embedding", "items").iter().map(|it| it["slug"].clone()).collect();
     assert_eq!(slugs, [json!("meaning"), json!("offline")]);
     server.stop();
 }
@@ -118,13 +122,17 @@ fn vectors_are_paid_for(place: &Place) {
 
 /// A Core that keeps cases and searches them by meaning.
 fn searching(root: &Client, more: &[Value]) -> String {
-    let search = json!({"kind": "memory", "op": "search", "target": "cases", "query": "n", "result_binding": "found"});
+    let search =
+        json!({"kind": "memory", "op": "search", "target": "cases", "query": "n", "result_binding": "found"});
     let params = json!([{"name": "n", "type": "json", "default": null}]);
     let flow = |name: &str, statements: Value| {
         programs::flow(name, &params, &json!([{"kind": "rigid", "statements": statements}]))
     };
     let mut flows = vec![
-        flow("add", json!([{"kind": "memory", "op": "set", "target": "cases", "key": "n.key", "value": "n.text"}])),
+        flow(
+            "add",
+            json!([{"kind": "memory", "op": "set", "target": "cases", "key": "n.key", "value": "n.text"}]),
+        ),
         flow("search", json!([search, {"kind": "return", "value": "found.map(f => [f.key, f.similarity])"}])),
         flow(
             "both",
@@ -187,7 +195,10 @@ fn memory_is_searched_by_meaning(place: &Place) {
     let found = output(&root, &core, "both", &json!("refund "));
     assert_eq!(found, json!(["k4", "k1", "k5", "own"]));
     let usage = root.usage();
-    assert!(usage.iter().all(|record| record["model"] == "meaning" && record["core_id"] == core), "{usage:?}");
+    assert!(
+        usage.iter().all(|record| record["model"] == "meaning" && record["core_id"] == core),
+        "{usage:?}"
+    );
     assert!(usage.iter().all(|record| record["execution_id"].is_string()), "{usage:?}");
     server.stop();
 }

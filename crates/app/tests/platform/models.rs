@@ -89,9 +89,7 @@ async fn a_core_asks_by_role_and_within_its_own_budget() {
     // The tenant's other callers are not bound by it.
     let theirs = Asking { user_id: Some(by.user_id()), ..Asking::default() };
     let theirs = ModelCall::of_core(&request(&"word ".repeat(30)), &module, theirs).unwrap();
-    ask_model(models, scope, theirs)
-        .await
-        .unwrap();
+    ask_model(models, scope, theirs).await.unwrap();
     // Next month there is a new one.
     house.pass(32 * 24 * 3600);
     ask_model(models, scope, call).await.unwrap();

@@ -75,8 +75,12 @@ impl Models {
     ) -> Result<Option<String>, CallError> {
         let Some(routed) = self.routed(scope, model).await? else { return Ok(None) };
         let model = &routed.route.model;
-        let mut backends: Vec<String> =
-            routed.route.backends.iter().map(|(_, backend)| format!("{}:{}", backend.id, backend.revision)).collect();
+        let mut backends: Vec<String> = routed
+            .route
+            .backends
+            .iter()
+            .map(|(_, backend)| format!("{}:{}", backend.id, backend.revision))
+            .collect();
         backends.sort_unstable();
         let made_by = format!("{}:{} {}", model.id, model.revision, backends.join(" "));
         Ok(Some(scaigrid_ir::Value::from(made_by.as_str()).sha256()))

@@ -34,7 +34,11 @@ pub(crate) struct Ear<'a> {
 impl Ear<'_> {
     fn began(&self, model: &ModelSlug) {
         let (effect, role) = (self.effect, self.role);
-        self.voices.say(self.execution, || Said::Began { effect, role: Arc::clone(role), model: model.clone() });
+        self.voices.say(self.execution, || Said::Began {
+            effect,
+            role: Arc::clone(role),
+            model: model.clone(),
+        });
     }
 
     fn text(&self, choices: &[Value]) {
@@ -211,7 +215,9 @@ mod tests {
         let whole = gathered(&[
             json!({"index": 0, "delta": {"role": "assistant", "content": ""}}),
             json!({"index": 1, "delta": {"content": "other"}, "finish_reason": "length"}),
-            call(json!({"index": 0, "id": "a", "type": "function", "function": {"name": "add", "arguments": "{\"n\""}})),
+            call(
+                json!({"index": 0, "id": "a", "type": "function", "function": {"name": "add", "arguments": "{\"n\""}}),
+            ),
             call(json!({"index": 1, "id": "b", "function": {"name": "sub", "arguments": ""}})),
             call(json!({"index": 0, "function": {"arguments": ":1}"}})),
             json!({"delta": {}, "finish_reason": "tool_calls"}),
@@ -225,7 +231,10 @@ mod tests {
             {"index": 1, "message": {"role": "assistant", "content": "other"}, "finish_reason": "length"},
         ]);
         assert_eq!(Value::Array(whole), expected);
-        assert!(Choices::default().take(&[json!({"index": 4_000_000_000_u64})]).is_err(), "no room for so many");
+        assert!(
+            Choices::default().take(&[json!({"index": 4_000_000_000_u64})]).is_err(),
+            "no room for so many"
+        );
     }
 
     proptest! {

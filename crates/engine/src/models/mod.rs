@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use scaigrid_catalog::{Modality, ModelSlug};
 use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::budget::Limit;
+use scaigrid_catalog::{Modality, ModelSlug};
 use scaigrid_outbound::Client;
 use scaigrid_persistence::models::Route;
 use scaigrid_persistence::sealing::Vault;
@@ -133,8 +133,7 @@ impl Models {
             return Err(CallError::rejected("it was asked for a whole answer"));
         };
         let (model, backend_id) = (spend.model().clone(), spend.backend());
-        let answer =
-            |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
+        let answer = |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
         Ok(spend.answered(ear.execution, ear.effect, answer).await)
     }
 

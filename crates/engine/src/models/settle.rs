@@ -143,7 +143,8 @@ impl Models {
                     }
                 }
                 tx.commit().await?;
-                metrics::counter!("scaigrid_model_calls_total", "status" => usage.status.as_str()).increment(1);
+                metrics::counter!("scaigrid_model_calls_total", "status" => usage.status.as_str())
+                    .increment(1);
                 tracing::warn!(usage = %usage.id, %node, "a call of a node that died is settled as if all was used that it held back");
             }
         }

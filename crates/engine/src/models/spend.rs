@@ -369,10 +369,7 @@ impl Spend {
 }
 
 fn and(one: Tokens, other: Tokens) -> Tokens {
-    Tokens {
-        input: one.input.saturating_add(other.input),
-        output: one.output.saturating_add(other.output),
-    }
+    Tokens { input: one.input.saturating_add(other.input), output: one.output.saturating_add(other.output) }
 }
 
 impl Drop for Spend {

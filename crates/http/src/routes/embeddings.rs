@@ -98,7 +98,8 @@ fn read(value: Value) -> Result<Asked, Error> {
         None => None,
         Some(value) => {
             let number = value.as_u64().filter(|number| (1..=DIMENSIONS).contains(number));
-            let wrong = || Error::invalid("dimensions", format!("must be a whole number from 1 to {DIMENSIONS}"));
+            let wrong =
+                || Error::invalid("dimensions", format!("must be a whole number from 1 to {DIMENSIONS}"));
             Some(number.ok_or_else(wrong)?)
         }
     };
@@ -113,8 +114,12 @@ fn texts(fields: &Map<String, Value>) -> Result<Vec<String>, Error> {
         Some(text) => good(text).map(|text| vec![text]),
         None => None,
     };
-    let wrong =
-        || Error::invalid("input", format!("must be a text, or up to {TEXTS}, none of them empty; tokens are not taken"));
+    let wrong = || {
+        Error::invalid(
+            "input",
+            format!("must be a text, or up to {TEXTS}, none of them empty; tokens are not taken"),
+        )
+    };
     texts.filter(|texts| !texts.is_empty()).ok_or_else(wrong)
 }
 
@@ -127,7 +132,8 @@ fn written(made: Embedded, in_base64: bool) -> OpenAiEmbeddings {
         STANDARD.encode(bytes).into()
     };
     let data = made.vectors.into_iter().enumerate();
-    let data = data.map(|(index, vector)| OpenAiEmbedding { object: "embedding", index, embedding: shown(vector) });
+    let data =
+        data.map(|(index, vector)| OpenAiEmbedding { object: "embedding", index, embedding: shown(vector) });
     OpenAiEmbeddings {
         object: "list",
         data: data.collect(),

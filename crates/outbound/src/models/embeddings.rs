@@ -58,7 +58,9 @@ fn vectors(answer: &Value, texts: usize) -> Option<Vectors> {
 /// Numbers, or what they are in Base64: 32-bit floats, the least byte first.
 fn vector(value: &Value) -> Option<Vec<f32>> {
     let vector: Vec<f32> = match value {
-        Value::Array(numbers) => numbers.iter().map(|number| number.as_f64().map(narrow)).collect::<Option<_>>()?,
+        Value::Array(numbers) => {
+            numbers.iter().map(|number| number.as_f64().map(narrow)).collect::<Option<_>>()?
+        }
         Value::String(text) => {
             let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() % 4 == 0)?;
             bytes.chunks_exact(4).filter_map(|four| Some(f32::from_le_bytes(four.try_into().ok()?))).collect()
@@ -68,7 +70,10 @@ fn vector(value: &Value) -> Option<Vec<f32>> {
     vector.iter().all(|component| component.is_finite()).then_some(vector)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "vectors are of 32-bit floats; what is larger is refused as infinite")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "vectors are of 32-bit floats; what is larger is refused as infinite"
+)]
 fn narrow(number: f64) -> f32 {
     number as f32
 }

@@ -343,7 +343,8 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     assert_eq!(other, (Spent::default(), Spent::default()));
     // What a node holds back whose lease has ended counts until it is settled.
     for (own, now, expected) in [(1, 10, vec![]), (1, 60, vec![held_back(2, 2, None)]), (2, 60, vec![])] {
-        let left = model_reservations::left_behind(&mut tx, &SYSTEM, node_id(own), at(now), 10).await.unwrap();
+        let left =
+            model_reservations::left_behind(&mut tx, &SYSTEM, node_id(own), at(now), 10).await.unwrap();
         assert_eq!(left, expected, "{own} {now}");
     }
     let left = model_reservations::left_behind(&mut tx, &SYSTEM, node_id(3), at(200), 10).await.unwrap();
@@ -373,14 +374,20 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     assert_eq!(next, Spent::default());
 
     // A record is written once, whoever tries again.
-    let usage = Usage { core_id: Some(core), effect: Some(u32::MAX), latency: Duration::from_micros(1_234_567), ..usage(1) };
+    let usage = Usage {
+        core_id: Some(core),
+        effect: Some(u32::MAX),
+        latency: Duration::from_micros(1_234_567),
+        ..usage(1)
+    };
     assert!(model_usage::add(&mut tx, of_tenant(1), &usage).await.unwrap());
     assert!(!model_usage::add(&mut tx, of_tenant(1), &usage).await.unwrap());
     // What is known takes the place of an estimate, and of nothing else.
     let known = Usage { cost: "9".parse().unwrap(), ..usage.clone() };
     assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap(), None);
     let estimate = Usage { core_id: None, status: CallStatus::Unknown, ..self::usage(2) };
-    let known = Usage { status: CallStatus::Completed, estimated: false, output_tokens: 5, ..estimate.clone() };
+    let known =
+        Usage { status: CallStatus::Completed, estimated: false, output_tokens: 5, ..estimate.clone() };
     assert!(model_usage::add(&mut tx, of_tenant(1), &estimate).await.unwrap());
     assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(2), &known).await.unwrap(), None);
     let replaced = model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap();
