@@ -18,6 +18,8 @@ pub enum Told {
     Text(String),
     /// With these words, after each of which is paused so long.
     Slowly(String, Duration),
+    /// With this text, all at once, after a pause.
+    Late(String, Duration),
     /// With this text, and without a word about tokens.
     Uncounted(String),
     /// With so many words of a streamed text, then the connection is closed.
@@ -50,6 +52,8 @@ struct State {
     asked: Mutex<Vec<Question>>,
     script: Mutex<VecDeque<Told>>,
     always: Mutex<Option<Told>>,
+    /// What texts with these words in them mean; see [`ModelServer::means`].
+    meanings: Mutex<Vec<(String, Vec<f64>)>>,
     /// Requests whose connection is open.
     open: AtomicUsize,
 }
@@ -102,6 +106,19 @@ impl ModelServer {
         *self.state.always.lock().unwrap() = Some(answer);
     }
 
+    /// Has texts that have these words in them mean this, where nothing else was bidden for. The first that fits counts; other
+    /// texts have a direction that nothing else has.
+    pub fn means(&self, words: &str, vector: &[f64]) {
+        self.state.meanings.lock().unwrap().push((words.to_owned(), vector.to_vec()));
+    }
+
+    /// The texts whose vectors it was asked for so far.
+    pub fn embedded(&self) -> Vec<String> {
+        let asked = self.asked();
+        let inputs = asked.iter().filter_map(|question| question.body["input"].as_array());
+        inputs.flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
     /// What it was asked so far.
     pub fn asked(&self) -> Vec<Question> {
         self.state.asked.lock().unwrap().clone()
@@ -119,10 +136,15 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let Some(question) = read(&mut reader)? else { return Ok(()) };
     let streamed = question.body["stream"] == true;
+    let texts = question.body["input"].as_array().cloned();
     let bound =
         question.body["max_tokens"].as_u64().map_or(usize::MAX, |bound| usize::try_from(bound).unwrap());
     state.asked.lock().unwrap().push(question);
     let bidden = state.script.lock().unwrap().pop_front();
+    if let (Some(texts), None) = (texts, &bidden) {
+        let meanings = state.meanings.lock().unwrap().clone();
+        return whole(&mut writer, &vectors(&texts, &meanings).to_string());
+    }
     let told = bidden.or_else(|| state.always.lock().unwrap().clone());
     let told = match told.unwrap_or_else(|| Told::Text("well".to_owned())) {
         Told::Text(text) => Told::Text(first_words(&text, bound)),
@@ -141,6 +163,13 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
             wait(&mut reader)
         }
         Told::Silence => wait(&mut reader),
+        Told::Late(text, pause) => {
+            std::thread::sleep(pause);
+            if streamed {
+                return stream_words(&mut writer, &text, usize::MAX, Duration::ZERO, true);
+            }
+            whole(&mut writer, &completion(&text, true).to_string())
+        }
         Told::Text(text) | Told::Slowly(text, _) => whole(&mut writer, &completion(&text, true).to_string()),
         Told::Uncounted(text) => whole(&mut writer, &completion(&text, false).to_string()),
         Told::Raw(body) => whole(&mut writer, &body),
@@ -166,6 +195,20 @@ fn whole(writer: &mut TcpStream, body: &str) -> io::Result<()> {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+fn vectors(texts: &[Value], meanings: &[(String, Vec<f64>)]) -> Value {
+    let length = meanings.first().map_or(3, |(_, vector)| vector.len());
+    let meaning = |text: &str| {
+        let known = meanings.iter().find(|(words, _)| text.contains(words.as_str()));
+        known.map_or_else(|| [vec![0.0; length - 1], vec![1.0]].concat(), |(_, vector)| vector.clone())
+    };
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| json!({"object": "embedding", "index": index, "embedding": meaning(text.as_str().unwrap())}))
+        .collect();
+    json!({"object": "list", "data": data, "usage": {"prompt_tokens": 3 * texts.len(), "total_tokens": 3 * texts.len()}})
 }
 
 fn words(text: &str) -> Vec<&str> {

@@ -70,6 +70,8 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .shutdown_timeout(FAREWELL_SECONDS)
         .disable_signals()
+        // A client that has closed its side is gone: what only it wanted is ended.
+        .h1_allow_half_closed(false)
         .listen(listener)
         .context("the server cannot listen")?
         .run();

@@ -1,6 +1,7 @@
 //! The backend that needs no server: it repeats what it is told, fills schemas, or follows a script. The same question
 //! always has the same answer.
 
+mod embed;
 mod fill;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::usage::estimate;
 
+pub use embed::{DIMENSIONS, MOST_DIMENSIONS, embed};
 pub use fill::fill;
 
 /// The most entries of a script.

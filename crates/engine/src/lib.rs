@@ -62,7 +62,9 @@ pub use inside::{
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use models::{
+    Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming, Used,
+};
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
 

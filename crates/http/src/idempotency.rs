@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 use crate::auth;
 use crate::body::{self, JSON_LIMIT};
 use crate::error::Error;
+use crate::hang_up::HangUp;
 use crate::openapi::RouteTable;
 use crate::request::{self, RequestId};
 use crate::routes::modules::call::is_passed_on;
@@ -125,6 +126,8 @@ pub(crate) async fn once(
         return Ok(server::refuse(request, error.into()));
     }
 
+    // Whoever has asked with a key hangs up to ask again: the call goes on.
+    HangUp::ignore(&request);
     // Two tasks of their own: one that a client which hangs up does not end, and in it one whose panic does
     // not keep the key.
     let path = request.path().to_owned();

@@ -18,6 +18,7 @@ pub mod envelope;
 pub mod error;
 pub mod export;
 pub mod filters;
+mod hang_up;
 pub mod health;
 pub mod idempotency;
 pub mod limits;

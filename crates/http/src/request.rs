@@ -1,7 +1,7 @@
 //! What every request gets, whatever route it takes: an id, a span, one log line, metrics, and an answer in the
 //! envelope.
 //!
-//! This is the outermost middleware. Those inside never fail; they answer, and leave the error with the answer
+//! Only the middleware that lets requests outlive their connections is farther out. Those inside never fail; they answer, and leave the error with the answer
 //! so that it is written here, where the request id is known.
 
 use std::fmt;
@@ -137,7 +137,7 @@ impl actix_web::FromRequest for Origin {
     }
 }
 
-/// The outermost middleware.
+/// The outermost middleware but the one that lets a request outlive its connection.
 pub(crate) async fn observe(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -16,6 +16,7 @@ use scaigrid_scope::Clock;
 
 use crate::auth::{self, Authenticator, ModuleGate};
 use crate::error::Error;
+use crate::hang_up;
 use crate::health::{self, Readiness, RenderMetrics};
 use crate::idempotency::{self, IdempotencyStore};
 use crate::limits::{self, RateLimiter, RateLimits};
@@ -142,6 +143,7 @@ impl Router {
             .wrap(from_fn(limits::limit))
             .wrap(from_fn(auth::identify))
             .wrap(from_fn(request::observe))
+            .wrap(from_fn(hang_up::outlive))
     }
 }
 

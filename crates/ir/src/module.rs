@@ -53,6 +53,11 @@ impl Module {
     pub fn flow(&self, name: &str) -> Option<&Flow> {
         self.flows.iter().find(|flow| &*flow.name == name)
     }
+
+    /// The model by which texts are compared by what they mean: the first one whose modalities name `embedding`.
+    pub fn embedding(&self) -> Option<&ModelDecl> {
+        self.models.iter().find(|model| model.modalities.iter().any(|modality| &**modality == "embedding"))
+    }
 }
 
 /// Who the program is when it speaks.

@@ -7,6 +7,10 @@
 //! in proportion to how much of the word it is, unless something follows it in the query. Among equals the text in
 //! which the words stand more densely comes first (BM25's score), then the one that was added first.
 //!
+//! Where a model has made vectors of the texts and the query, a text is also as similar as their directions are
+//! ([`cosine`]): the greater of the two similarities counts ([`Search::finish_with`]), so that what words find is found with
+//! vectors too.
+//!
 //! Nothing here knows where the texts lie: they are added one by one, and only counts are kept.
 
 use std::collections::HashMap;
@@ -129,12 +133,32 @@ impl Search {
 
     /// What fits, the best first: at most so many, of at least this similarity.
     pub fn finish(self, limit: usize, min_similarity: f64) -> Vec<Found> {
+        self.finish_with(|_| None, limit, min_similarity)
+    }
+
+    /// What fits by its words or by what it means, the best first. `closeness` says how near a text, by its place, is to the
+    /// query in what it means, from -1 to 1; none where that is not known.
+    pub fn finish_with(
+        self,
+        closeness: impl Fn(usize) -> Option<f64>,
+        limit: usize,
+        min_similarity: f64,
+    ) -> Vec<Found> {
         let mean = ratio(self.length, self.texts).max(1.0);
         let weights: Vec<f64> =
             self.frequencies.iter().map(|frequency| rarity(*frequency, self.texts)).collect();
         let whole: f64 = weights.iter().sum();
         let mut ranked: Vec<(Found, f64)> = Vec::new();
-        for hit in &self.hits {
+        let mut hits = self.hits.iter().peekable();
+        for place in 0..self.texts {
+            let meant = closeness(place).map_or(0.0, |near| (near.clamp(0.0, 1.0) * PARTS).round() / PARTS);
+            // Hits are in the order of their places.
+            let Some(hit) = hits.next_if(|hit| hit.place == place) else {
+                if meant > 0.0 && meant >= min_similarity {
+                    ranked.push((Found { place, similarity: meant }, 0.0));
+                }
+                continue;
+            };
             let (mut share, mut density) = (0.0, 0.0);
             let length = 1.0 - LENGTH_SHARE + LENGTH_SHARE * as_float(hit.length) / mean;
             for (weight, found) in weights.iter().zip(&hit.matches) {
@@ -148,8 +172,9 @@ impl Search {
                 _ if perfect => 1.0,
                 rounded => rounded.clamp(1.0 / PARTS, 1.0 - 1.0 / PARTS),
             };
+            let similarity = similarity.max(meant);
             if similarity >= min_similarity {
-                ranked.push((Found { place: hit.place, similarity }, density));
+                ranked.push((Found { place, similarity }, density));
             }
         }
         ranked.sort_by(|(a, dense_a), (b, dense_b)| {
@@ -160,6 +185,32 @@ impl Search {
         });
         ranked.into_iter().take(limit).map(|(found, _)| found).collect()
     }
+}
+
+/// How near the directions of two vectors are: 1 where they are the same, 0 where they have nothing to do with each other,
+/// -1 where they are opposite. None where one has no direction, or they are not of the same space.
+///
+/// The sums are taken in the order of the components, so that it is the same number wherever it is computed.
+pub fn cosine(one: &[f32], other: &[f32]) -> Option<f64> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let (mut product, mut squares) = (0.0_f64, (0.0_f64, 0.0_f64));
+    for (a, b) in one.iter().zip(other) {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        product += a * b;
+        squares = (squares.0 + a * a, squares.1 + b * b);
+    }
+    let length = (squares.0 * squares.1).sqrt();
+    let cosine = product / length;
+    (length > 0.0 && cosine.is_finite()).then(|| cosine.clamp(-1.0, 1.0))
+}
+
+/// The text that a model gets to see of a value and the key that it lies under: what is searched for words, a part per line.
+pub fn text(key: Option<&str>, value: &Value) -> String {
+    let mut parts: Vec<String> = key.map(str::to_owned).into_iter().collect();
+    texts(value, &mut parts);
+    parts.join("\n")
 }
 
 /// The text without what does not tell words apart: compatibility forms and case.
@@ -282,7 +333,69 @@ mod tests {
         assert!(search.open.is_none());
     }
 
+    #[test]
+    fn meaning_adds_to_words_and_takes_nothing_away() {
+        let texts = ["refund", "money back", "weather", "a refund for you"];
+        let near = [None, Some(0.8), Some(-0.3), Some(0.99996)];
+        let found = |min| {
+            let mut search = Search::new("refund ");
+            texts.iter().for_each(|text| drop(search.add([*text])));
+            let found = search.finish_with(|place| near[place], 10, min);
+            found.into_iter().map(|found| (found.place, found.similarity)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(0.0), [(0, 1.0), (3, 1.0), (1, 0.8)]);
+        assert_eq!(found(0.9), [(0, 1.0), (3, 1.0)]);
+    }
+
+    #[test]
+    fn directions_are_compared() {
+        assert_eq!(cosine(&[1.0, 0.0], &[2.0, 0.0]), Some(1.0));
+        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 5.0]), Some(0.0));
+        assert_eq!(cosine(&[1.0], &[-3.0]), Some(-1.0));
+        for (one, other) in
+            [(&[][..], &[][..]), (&[0.0], &[1.0]), (&[1.0], &[1.0, 1.0]), (&[f32::NAN], &[1.0])]
+        {
+            assert_eq!(cosine(one, other), None);
+        }
+        let value = Value::from([("b", Value::Int(1)), ("a", Value::from("x"))]);
+        assert_eq!(text(Some("key"), &value), "key\nx\n1");
+    }
+
     proptest! {
+        #[test]
+        fn meaning_only_ever_raises(
+            query in "[a-c ]{0,8}",
+            texts in proptest::collection::vec(("[a-c ]{0,8}", proptest::option::of(-1.0_f64..=1.0)), 0..10),
+            min in 0.0_f64..1.0,
+        ) {
+            let run = |meant: bool, min| {
+                let mut search = Search::new(&query);
+                for (text, _) in &texts {
+                    search.add([text.as_str()]);
+                }
+                search.finish_with(|place| texts[place].1.filter(|_| meant), usize::MAX, min)
+            };
+            let (words, both) = (run(false, min), run(true, min));
+            for found in &words {
+                let raised = both.iter().find(|other| other.place == found.place);
+                prop_assert!(raised.is_some_and(|raised| raised.similarity >= found.similarity));
+            }
+            for found in &both {
+                prop_assert!(found.similarity >= min && found.similarity > 0.0 && found.similarity <= 1.0);
+                let near = texts[found.place].1.unwrap_or(0.0);
+                prop_assert!(words.iter().any(|other| other.place == found.place) || near > 0.0);
+            }
+            prop_assert!(both.windows(2).all(|pair| pair[0].similarity >= pair[1].similarity));
+        }
+
+        #[test]
+        fn a_cosine_is_one_number(pairs in proptest::collection::vec((-10.0_f32..10.0, -10.0_f32..10.0), 1..20)) {
+            let (one, other): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+            let near = cosine(&one, &other);
+            prop_assert_eq!(near, cosine(&other, &one));
+            prop_assert!(near.is_none_or(|near| (-1.0..=1.0).contains(&near)));
+        }
+
         #[test]
         fn folding_is_done_once(text in "\\PC{0,20}") {
             let folded = fold(&text);

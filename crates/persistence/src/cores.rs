@@ -21,8 +21,8 @@ use crate::instant::Stamp;
 use crate::json::storable;
 use crate::schema::{
     checkpoints, core_breakpoints, core_events, core_instances, core_log_lanes, core_logs, core_memory,
-    core_schedules, core_subscriptions, core_versions, cores, event_waits, execution_inbox, executions,
-    journal, timers,
+    core_schedules, core_subscriptions, core_vectors, core_versions, cores, event_waits, execution_inbox,
+    executions, journal, timers,
 };
 use crate::sealing::Vault;
 use crate::{Revised, Written};
@@ -354,7 +354,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId) -> Res
             with!(tx, c => diesel::delete(rows).execute(c).await)?;
         )+};
     }
-    remove!(executions, checkpoints, core_memory, core_events, core_versions);
+    remove!(executions, checkpoints, core_memory, core_vectors, core_events, core_versions);
     remove!(timers, event_waits, core_schedules, core_subscriptions, core_instances);
     remove!(core_logs, core_log_lanes, core_breakpoints);
     let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));

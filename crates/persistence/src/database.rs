@@ -152,7 +152,8 @@ impl Database {
         Ok(Connection(match &*self.0 {
             Inner::Postgres(pool) => Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))),
             Inner::Sqlite { readers, .. } => {
-                Held::SqliteReader(Box::new(readers.get().await.map_err(unavailable)?))
+                let object = Some(Box::new(readers.get().await.map_err(unavailable)?));
+                Held::SqliteReader(Reader { object, asking: false })
             }
         }))
     }
@@ -238,8 +239,23 @@ pub struct Connection(Held);
 
 enum Held {
     Postgres(Option<Box<Object<AsyncPgConnection>>>),
-    SqliteReader(Box<Object<SqliteConnection>>),
+    SqliteReader(Reader),
     SqliteWriter(OwnedMutexGuard<Writer>),
+}
+
+/// A reader of SQLite. Dropped in the middle of a question, it does not go back to its pool: the question goes on, on a
+/// thread of its own, and whoever got the connection next would meet it there.
+struct Reader {
+    object: Option<Box<Object<SqliteConnection>>>,
+    asking: bool,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.asking {
+            drop(self.object.take().map(|object| Object::take(*object)));
+        }
+    }
 }
 
 /// What a query runs on.
@@ -250,21 +266,31 @@ pub(crate) enum Engine<'a> {
 
 /// Runs one body on whichever connection there is: the body is compiled for both.
 macro_rules! with {
-    ($connection:expr, $c:ident => $body:expr) => {
-        match $connection.engine()? {
+    ($connection:expr, $c:ident => $body:expr) => {{
+        $connection.asks(true);
+        let answered = match $connection.engine()? {
             $crate::database::Engine::Postgres($c) => $body,
             $crate::database::Engine::Sqlite($c) => $body,
-        }
-    };
+        };
+        $connection.asks(false);
+        answered
+    }};
 }
 pub(crate) use with;
 
 impl Connection {
+    /// Notes that a question begins, or has been answered.
+    pub(crate) fn asks(&mut self, asks: bool) {
+        if let Held::SqliteReader(reader) = &mut self.0 {
+            reader.asking = asks;
+        }
+    }
+
     pub(crate) fn engine(&mut self) -> Result<Engine<'_>> {
         let lost = || Error::Unavailable("the connection was lost".into());
         Ok(match &mut self.0 {
             Held::Postgres(object) => Engine::Postgres(object.as_mut().ok_or_else(lost)?.as_mut()),
-            Held::SqliteReader(object) => Engine::Sqlite(object),
+            Held::SqliteReader(reader) => Engine::Sqlite(reader.object.as_mut().ok_or_else(lost)?),
             Held::SqliteWriter(guard) => Engine::Sqlite(guard.0.as_mut().ok_or_else(lost)?),
         })
     }
@@ -288,7 +314,7 @@ impl Drop for Snapshot {
         // Closing the connection ends the moment; back in the pool it would go on.
         match self.0.take() {
             Some(Connection(Held::Postgres(object))) => drop(object.map(|object| Object::take(*object))),
-            Some(Connection(Held::SqliteReader(object))) => drop(Object::take(*object)),
+            Some(Connection(Held::SqliteReader(mut reader))) => reader.asking = true,
             Some(Connection(Held::SqliteWriter(_))) | None => {}
         }
     }

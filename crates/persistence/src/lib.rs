@@ -56,6 +56,7 @@ pub mod subscriptions;
 pub mod tenants;
 pub mod timers;
 pub mod users;
+pub mod vectors;
 pub mod webhook_deliveries;
 pub mod webhooks;
 mod written;

@@ -801,6 +801,20 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    core_vectors (tenant_id, core_id, space, hash) {
+        tenant_id -> Text,
+        core_id -> Text,
+        space -> Text,
+        hash -> Text,
+        vector -> Binary,
+        used_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     model_reservations (id) {
         id -> Text,
         tenant_id -> Text,

@@ -186,16 +186,17 @@ impl Program {
         })
     }
 
-    /// Whether any of its flows calls plugins or models.
+    /// Whether any of its flows calls plugins or models, or may have texts compared by one.
     pub fn calls_outside(&self) -> bool {
-        self.lists.iter().any(|list| match list {
-            List::Blocks(blocks) => {
-                blocks.iter().any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_)))
-            }
-            List::Statements(statements) => {
-                statements.iter().any(|statement| matches!(statement.op, StatementOp::PluginCall { .. }))
-            }
-        })
+        self.module.embedding().is_some()
+            || self.lists.iter().any(|list| match list {
+                List::Blocks(blocks) => blocks
+                    .iter()
+                    .any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_))),
+                List::Statements(statements) => {
+                    statements.iter().any(|statement| matches!(statement.op, StatementOp::PluginCall { .. }))
+                }
+            })
     }
 
     /// The module.

@@ -1,3 +1,4 @@
+DROP TABLE core_vectors;
 DROP TABLE model_reservations;
 CREATE TABLE model_reservations (
     id TEXT PRIMARY KEY,

@@ -22,3 +22,14 @@ CREATE TABLE model_reservations (
     created_at TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX model_reservations_by_tenant ON model_reservations (tenant_id, month);
+
+-- Vectors of texts that Cores have searched, by the hash of the text and the space of the model that made them: a cache.
+CREATE TABLE core_vectors (
+    tenant_id TEXT NOT NULL,
+    core_id TEXT NOT NULL,
+    space TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    vector BYTEA NOT NULL,
+    used_at TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (tenant_id, core_id, space, hash)
+);

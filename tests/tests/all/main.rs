@@ -21,6 +21,7 @@ mod crash;
 mod desired;
 mod disturbed;
 mod edge;
+mod embeddings;
 mod identity;
 mod lifecycle;
 mod matrix;

@@ -15,6 +15,8 @@ on_both_databases!(
     what_a_backend_says_of_a_call_is_told,
     a_stream_that_breaks_off_says_so,
     whoever_leaves_a_stream_ends_the_call,
+    whoever_does_not_wait_for_an_answer_ends_the_call,
+    hanging_up_harms_nobody_else,
     every_call_is_counted,
     a_tenants_budget_is_kept_by_all_together,
     what_a_dead_node_held_back_is_settled_once,
@@ -236,6 +238,56 @@ fn whoever_leaves_a_stream_ends_the_call(place: &Place) {
     assert_eq!(usage["status"], "cancelled", "{usage}");
     let some = usage["tokens_out"].as_u64().unwrap();
     assert!((1..1000).contains(&some), "{usage}");
+    server.stop();
+}
+
+fn whoever_does_not_wait_for_an_answer_ends_the_call(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = with_backends(place, &[&upstream]);
+    let backend = root.get("/v1/models/m").answer(200).data()["backends"][0]["backend_id"].clone();
+    let patient = json!({"base_url": upstream.base_url(), "timeout_ms": 120_000});
+    let backend = format!("/v1/backends/{}", backend.as_str().unwrap());
+    root.put(&backend, &json!({"connection_config": patient})).answer(200);
+    for (number, path) in [CHAT, "/oai/v1/chat/completions"].into_iter().enumerate() {
+        upstream.then([Told::Silence]);
+        root.post(path).json(&ask("m", "Are you there?")).abandon(Duration::from_millis(400));
+        eventually("the model is asked", SOON, || (upstream.asked().len() == number + 1).then_some(()));
+        eventually("the connection to the model is closed", SOON, || (upstream.open() == 0).then_some(()));
+        let usage = eventually("it is settled", SOON, || {
+            let usage = root.usage();
+            (usage.len() == number + 1).then(|| usage[0].clone())
+        });
+        // The question was read, as far as anybody can know; nothing has come back.
+        assert_eq!((&usage["status"], &usage["estimated"]), (&json!("cancelled"), &json!(true)), "{usage}");
+        assert!(usage["tokens_in"].as_u64().unwrap() > 0 && usage["tokens_out"] == 0, "{usage}");
+    }
+    // Whoever has said that they will ask for the answer again is given it.
+    let keyed = || root.post(CHAT).header("Idempotency-Key", "once-1").json(&ask("m", "Are you there?"));
+    upstream.then([Told::Late("here I am".to_owned(), Duration::from_secs(2))]);
+    keyed().abandon(Duration::from_millis(400));
+    let answer = eventually("the answer is kept", SOON, || {
+        let answer = keyed().exchange();
+        (answer.status == 200).then(|| answer.data())
+    });
+    assert_eq!((text(&answer), upstream.asked().len()), ("here I am", 3));
+    assert_eq!(root.usage()[0]["status"], "completed");
+    server.stop();
+}
+
+fn hanging_up_harms_nobody_else(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = with_backends(place, &[&upstream]);
+    for number in 0..40_u64 {
+        let moment = Duration::from_micros(150 * number);
+        root.request("GET", "/v1/users").abandon(moment);
+        root.request("GET", "/v1/audit/events/export?format=json").abandon(moment);
+        root.post(CHAT).json(&ask("m", "x")).abandon(moment);
+    }
+    for _ in 0..20 {
+        root.get("/v1/users").answer(200);
+        root.get("/v1/audit/events/export?format=json").answer(200);
+    }
+    root.post(CHAT).json(&ask("m", "x")).answer(200);
     server.stop();
 }
 

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
 use scaigrid_catalog::ModelSlug;
-use scaigrid_engine::{Asking, CallError, Completion, ModelCall, Piece};
+use scaigrid_engine::{Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Piece};
 use scaigrid_scope::{Authorized, perm};
 
 use crate::{App, Error, Resource};
@@ -56,6 +56,20 @@ impl App {
         call: ModelCall,
     ) -> Result<Completion, Error> {
         Ok(self.0.engine.models().chat(caller.tenant_scope(), of_caller(caller, call)).await?)
+    }
+
+    /// Has vectors made of texts.
+    ///
+    /// # Errors
+    /// As [`App::chat`]; and where the model makes no vectors.
+    pub async fn embed(
+        &self,
+        caller: &Authorized<perm::ModelsUse>,
+        call: EmbedCall,
+    ) -> Result<Embedded, Error> {
+        let asking = Asking { user_id: Some(caller.user_id()), ..Asking::default() };
+        let call = EmbedCall { asking, ..call };
+        Ok(self.0.engine.models().embed(caller.tenant_scope(), call).await?)
     }
 
     /// Asks a model for an answer bit by bit.

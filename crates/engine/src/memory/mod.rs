@@ -3,13 +3,14 @@
 //! An execution sees what is durable ([`persistence::memory`](scaigrid_persistence::memory)), and over it what it has
 //! written itself ([`Pending`]), which becomes durable with its next commit. Maps and arrays are kept entry by entry, all
 //! else as one value ([`Form`]). Each file here has one part: what is *pending*, which *form* a variable has, how entries
-//! are *walked* over, *read*, *written* and *searched*, and what *bounds* hold.
+//! are *walked* over, *read*, *written* and *searched*, by words and by *meaning*, and what *bounds* hold.
 //!
 //! The bounds and the words of errors are documented in `docs/api.md`, "Memory".
 
 mod bounds;
 mod fields;
 mod form;
+mod meaning;
 mod pending;
 mod read;
 mod search;

@@ -1,4 +1,4 @@
-//! Search: the entries whose words fit a query, ranked by [`scaigrid_ir::search`].
+//! Search: the entries whose words, or meaning, fit a query, ranked by [`scaigrid_ir::search`].
 
 use scaigrid_ir::Value;
 use scaigrid_ir::search::Search;
@@ -29,7 +29,10 @@ impl Engine {
         for (key, value) in &entries {
             search.add_value(keyed.then_some(key), value);
         }
-        let found = search.finish(limit, request.min_similarity.unwrap_or(0.0));
+        let query = request.query.as_deref().unwrap_or_default();
+        let near = self.closeness(run, query, &entries, keyed).await;
+        let near = |place: usize| near.get(place).copied().flatten();
+        let found = search.finish_with(near, limit, request.min_similarity.unwrap_or(0.0));
         let shown = found.into_iter().filter_map(|found| {
             let (key, value) = entries.get(found.place)?;
             let key = if keyed { Value::from(key.as_str()) } else { Value::from(before + found.place) };

@@ -7,14 +7,14 @@ use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::echo::{Question, Script};
 use scaigrid_catalog::{Backend, ConnectionConfig, Model, OpenAiConfig, order, retry};
 use scaigrid_cores::EnvValue;
-use scaigrid_outbound::models::{Ask, ModelError, Part, Parts, Reply, Tokens};
+use scaigrid_outbound::models::{Ask, ModelError, Part, Parts, Reply, Tokens, Vectors};
 use scaigrid_scope::{BackendId, TenantScope};
 use serde_json::{Map, Value, json};
 
 use super::call::{CallError, ModelCall};
 use super::gather::{Ear, gather};
 use super::spend::Spend;
-use super::{Models, Routed};
+use super::{Models, Routed, embed};
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -28,11 +28,18 @@ pub(super) enum Manner<'a> {
     Streamed,
     /// Whole, but asked for bit by bit.
     Gathered(&'a Ear<'a>),
+    /// As a vector for each message, which is a text.
+    Vectors,
 }
 
 impl Manner<'_> {
     const fn is_whole(self) -> bool {
         matches!(self, Self::Whole)
+    }
+
+    /// Whether models are asked for vectors, which others cannot give than those who are asked for answers.
+    pub(super) const fn is_of_vectors(self) -> bool {
+        matches!(self, Self::Vectors)
     }
 }
 
@@ -41,6 +48,7 @@ pub(super) enum Answered {
     Whole(Reply),
     /// The first piece, and those that follow.
     Parts(Part, Parts),
+    Vectors(Vectors),
 }
 
 /// Why a backend does not answer, and what follows.
@@ -149,7 +157,7 @@ impl Models {
         let mut failed = 0;
         loop {
             let trying = self.admit(backend.id).map_err(Left::Alone)?;
-            spend.asks(backend.id);
+            spend.asks(backend);
             let trouble = match self.ask_once(call, model, backend, spend, manner).await {
                 Ok(answered) => {
                     trying.tell(Breaker::succeeded);
@@ -188,13 +196,20 @@ impl Models {
             ConnectionConfig::Echo(script) => {
                 let mut params = model.default_params.as_map().clone();
                 params.extend(call.params.clone());
+                if manner.is_of_vectors() {
+                    return Ok(Answered::Vectors(embed::of_echo(&call.messages, &params)));
+                }
                 echo(script, &call.messages, &params, spend.bound, !manner.is_whole()).await
             }
             ConnectionConfig::OpenAi(config) => {
                 let (key, headers) = config
                     .secrets(|name| secret(call, name))
                     .map_err(|name| Trouble::unknown_secret(&name, model))?;
-                let body = body(call, model, backend, config, spend.bound, !manner.is_whole());
+                let body = if manner.is_of_vectors() {
+                    embed::body(call, model, backend)
+                } else {
+                    body(call, model, backend, config, spend.bound, !manner.is_whole())
+                };
                 let ask = Ask {
                     base_url: &config.base_url,
                     key: key.as_deref(),
@@ -202,6 +217,10 @@ impl Models {
                     body: &body,
                     timeout: call.timeout.or(config.timeout).unwrap_or(TIMEOUT),
                 };
+                if manner.is_of_vectors() {
+                    let vectors = self.0.outbound.embed(&ask, call.messages.len()).await;
+                    return vectors.map(Answered::Vectors).map_err(trouble);
+                }
                 if manner.is_whole() {
                     return self.0.outbound.chat(&ask).await.map(Answered::Whole).map_err(trouble);
                 }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod call;
+mod embed;
 mod gather;
 mod settle;
 mod spend;
@@ -17,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use scaigrid_catalog::ModelSlug;
 use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::budget::Limit;
+use scaigrid_catalog::{Modality, ModelSlug};
 use scaigrid_outbound::Client;
 use scaigrid_persistence::models::Route;
 use scaigrid_persistence::sealing::Vault;
@@ -31,6 +32,7 @@ use tokio::runtime::Handle;
 use crate::ids::Ids;
 
 pub use call::{Asking, CallError, Completion, ModelCall, Used};
+pub use embed::{EmbedCall, Embedded};
 pub use streaming::{Piece, Streaming};
 
 pub(crate) use gather::Ear;
@@ -161,7 +163,9 @@ impl Models {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Streamed).await?;
         match answered {
             Answered::Parts(first, rest) => Ok(streaming::of(spend, first, rest)),
-            Answered::Whole(_) => Err(CallError::rejected("it was asked for a streamed answer")),
+            Answered::Whole(_) | Answered::Vectors(_) => {
+                Err(CallError::rejected("it was asked for a streamed answer"))
+            }
         }
     }
 
@@ -175,7 +179,14 @@ impl Models {
         let mut last = None;
         for slug in &call.models {
             let answered = match self.routed(scope, slug).await? {
-                Some(routed) => self.ask_model(scope, call, &routed, manner).await,
+                Some(routed) => {
+                    let embeds = routed.route.model.modality == Modality::Embedding;
+                    if embeds != manner.is_of_vectors() {
+                        let what = if embeds { "gives vectors, not answers" } else { "gives no vectors" };
+                        return Err(CallError::rejected(format!("the model {slug} {what}")));
+                    }
+                    self.ask_model(scope, call, &routed, manner).await
+                }
                 None => Err(CallError::NotFound { model: slug.to_string() }),
             };
             match answered {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use scaigrid_catalog::budget::{self, Grant, Limit, Need, Spent};
 use scaigrid_catalog::usage::{CallStatus, Usage, estimate};
-use scaigrid_catalog::{Model, ModelSlug};
+use scaigrid_catalog::{Backend, Modality, Model, ModelSlug};
 use scaigrid_outbound::models::Tokens;
 use scaigrid_persistence::commit::Delivery;
 use scaigrid_persistence::model_reservations::{self, Reservation};
@@ -44,6 +44,8 @@ pub(super) struct Spend {
     choices: u64,
     /// Whether a budget bounds the call.
     limited: bool,
+    /// Whether a backend is being asked that somebody pays for.
+    asked: bool,
     /// Whether anything has come back, so that the question was read.
     answered: bool,
     /// The bytes of the answer so far.
@@ -78,7 +80,10 @@ impl Bounds {
         let asked = asked.into_iter().flatten().min();
         let asked = asked.or_else(|| default("max_tokens")).or_else(|| default("max_completion_tokens"));
         let own = model.max_output_tokens.map(u64::from);
-        let wanted = [asked, own].into_iter().flatten().min().unwrap_or(UNBOUNDED);
+        let embeds = model.modality == Modality::Embedding;
+        // Who makes vectors writes nothing; a grant is of one token at least.
+        let wanted = if embeds { Some(1) } else { [asked, own].into_iter().flatten().min() };
+        let wanted = wanted.unwrap_or(UNBOUNDED);
         let choices = number(call, "n").unwrap_or(1).clamp(1, 128);
         let tools = call.params.get("tools").map_or(0, |tools| tools.to_string().len());
         let bytes: usize = call.messages.iter().map(|message| message.to_string().len()).sum();
@@ -166,6 +171,7 @@ impl Models {
             lost: Tokens { input: 0, output: 0 },
             choices: bounds.choices,
             limited: bounds.are_any(),
+            asked: false,
             answered: false,
             seen: 0,
             reported: None,
@@ -248,8 +254,9 @@ impl Spend {
     }
 
     /// Notes which backend is asked.
-    pub(super) fn asks(&mut self, backend: BackendId) {
-        self.usage.backend_id = Some(backend);
+    pub(super) fn asks(&mut self, backend: &Backend) {
+        self.usage.backend_id = Some(backend.id);
+        self.asked = !backend.config.is_built_in();
     }
 
     /// Notes what has come back.
@@ -271,6 +278,7 @@ impl Spend {
     /// Notes that an attempt has ended without an answer, and counts what came of it all the same. False when nothing is left
     /// for another one.
     pub(super) fn breaks_off(&mut self) -> bool {
+        self.asked = false;
         if !self.answered {
             return true;
         }
@@ -341,11 +349,16 @@ impl Spend {
 
     /// Fills in the record of the call.
     fn close(&mut self, status: CallStatus) -> Used {
-        let counted = and(self.lost, self.seen_so_far());
+        // Given up while a backend is being asked, the question was read, as far as anybody can know.
+        let given_up = status == CallStatus::Cancelled && self.asked && !self.answered;
+        let mut counted = and(self.lost, self.seen_so_far());
+        if given_up {
+            counted.input = counted.input.saturating_add(self.question);
+        }
         let usage = &mut self.usage;
         (usage.input_tokens, usage.output_tokens) = (counted.input, counted.output);
         let broke_off = self.lost != Tokens { input: 0, output: 0 };
-        usage.estimated = broke_off || self.answered && self.reported.is_none();
+        usage.estimated = broke_off || given_up || self.answered && self.reported.is_none();
         usage.cost = self.model.cost(counted.input, counted.output);
         usage.latency = self.begun.elapsed();
         usage.status = status;

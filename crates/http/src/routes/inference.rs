@@ -18,6 +18,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Reply};
 use crate::error::{Error, Family};
+use crate::hang_up::HangUp;
 use crate::request::RequestId;
 
 pub(super) use events::{Last, respond};
@@ -168,15 +169,16 @@ async fn chat(
     caller: Allowed<perm::ModelsUse>,
     request: HttpRequest,
     body: Body<ChatRequest>,
+    client: HangUp,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
     let asked = body.read().await?;
     let (streamed, id) = (asked.stream, answer_id("chat_", &request));
     let call = asked.read()?.into_call();
     if streamed {
-        return Ok(pieces(app.chat_in_pieces(&caller, call).await?, id));
+        return Ok(pieces(client.or(app.chat_in_pieces(&caller, call)).await?, id));
     }
-    let answer = app.chat(&caller, call).await?;
+    let answer = client.or(app.chat(&caller, call)).await?;
     let answer = ChatAnswer {
         id,
         model: answer.model.to_string(),

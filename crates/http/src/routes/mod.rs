@@ -7,6 +7,7 @@ mod audit;
 mod backends;
 mod custom_roles;
 mod deliveries;
+mod embeddings;
 mod given;
 mod groups;
 mod inference;
@@ -53,6 +54,7 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     model_groups::routes(config);
     inference::routes(config);
     openai::routes(config);
+    embeddings::routes(config);
     accounting::routes(config);
     system::routes(config);
     well_known::routes(config);

@@ -14,6 +14,7 @@ use super::inference::{Last, Question, answer_id, read, respond};
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::error::{Error, Family, body_of};
+use crate::hang_up::HangUp;
 use crate::path::PathModel;
 use crate::server::Edge;
 
@@ -221,15 +222,17 @@ async fn create_chat_completion(
     caller: Allowed<perm::ModelsUse>,
     request: HttpRequest,
     body: Body<Value>,
+    client: HangUp,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Error> {
     let asked = read_request(body.read_json().await?)?;
     let created = Edge::of(&request)?.clock.now().micros() / 1_000_000;
     let (id, call) = (answer_id("chatcmpl-", &request), asked.question.into_call());
     if asked.streamed {
-        return Ok(pieces(app.chat_in_pieces(&caller, call).await?, id, created, asked.with_usage));
+        let begun = client.or(app.chat_in_pieces(&caller, call)).await?;
+        return Ok(pieces(begun, id, created, asked.with_usage));
     }
-    let answer = app.chat(&caller, call).await?;
+    let answer = client.or(app.chat(&caller, call)).await?;
     Ok(HttpResponse::Ok().json(OpenAiCompletion {
         id,
         object: "chat.completion",

@@ -22,10 +22,12 @@ use crate::forward::{Received, received};
 use crate::guard::Refusal;
 
 /// The most bytes of an answer that comes whole, and of one that comes in pieces with all that is around them.
-const WHOLE: usize = 16 * 1024 * 1024;
+pub(super) const WHOLE: usize = 16 * 1024 * 1024;
 const STREAMED: usize = 64 * 1024 * 1024;
 /// The most bytes of what a server says of an error that are read.
 const COMPLAINT: usize = 16 * 1024;
+/// Where chat completions are below the base.
+const CHAT: &str = "chat/completions";
 /// The most characters of it that are told.
 const TOLD: usize = 500;
 
@@ -67,7 +69,7 @@ pub enum ModelError {
         retry_after: Option<Duration>,
     },
     /// What it answers is no answer.
-    #[error("what the backend answered is no chat completion: {0}")]
+    #[error("what the backend answered is no answer: {0}")]
     Shape(String),
 }
 
@@ -127,10 +129,10 @@ impl From<SendError> for ModelError {
     }
 }
 
-/// The URL of the chat completions below a base.
-fn endpoint(base: &Url) -> Url {
+/// The URL of a part of the API below its base.
+pub(super) fn endpoint(base: &Url, part: &str) -> Url {
     let mut url = base.clone();
-    let path = format!("{}/chat/completions", base.path().trim_end_matches('/'));
+    let path = format!("{}/{part}", base.path().trim_end_matches('/'));
     url.set_path(&path);
     url
 }
@@ -176,7 +178,7 @@ fn complaint(body: &[u8]) -> String {
 }
 
 /// The bytes of a body, as far as they come and there is room.
-async fn gather(mut body: Received, most: usize) -> Result<Bytes, ModelError> {
+pub(super) async fn gather(mut body: Received, most: usize) -> Result<Bytes, ModelError> {
     let mut read = BytesMut::new();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| broken(&error))?;
@@ -202,7 +204,7 @@ impl Client {
     /// # Errors
     /// Why there is none.
     pub async fn chat(&self, ask: &Ask<'_>) -> Result<Reply, ModelError> {
-        let (body, _) = self.ask_model(ask, "application/json").await?;
+        let (body, _) = self.ask_model(ask, &endpoint(ask.base_url, CHAT), "application/json").await?;
         whole(body, ask.timeout).await
     }
 
@@ -212,7 +214,8 @@ impl Client {
     /// # Errors
     /// Why it does not begin. Why it does not go on is told by its last piece.
     pub async fn chat_in_parts(&self, ask: &Ask<'_>) -> Result<Parts, ModelError> {
-        let (body, media_type) = self.ask_model(ask, "text/event-stream").await?;
+        let url = endpoint(ask.base_url, CHAT);
+        let (body, media_type) = self.ask_model(ask, &url, "text/event-stream").await?;
         if media_type.starts_with("application/json") {
             let parts = whole(body, ask.timeout).await?.into_parts();
             return Ok(Box::pin(futures_util::stream::iter(parts.into_iter().map(Ok))));
@@ -262,12 +265,17 @@ impl Client {
     }
 
     /// The body of an answer, and its media type in lower case.
-    async fn ask_model(&self, ask: &Ask<'_>, accept: &'static str) -> Result<(Received, String), ModelError> {
+    pub(super) async fn ask_model(
+        &self,
+        ask: &Ask<'_>,
+        url: &Url,
+        accept: &'static str,
+    ) -> Result<(Received, String), ModelError> {
         let mut request = Request::new(Bytes::from(ask.body.to_string()));
         *request.method_mut() = Method::POST;
         *request.headers_mut() = headers(ask, accept)?;
         let until = Instant::now() + ask.timeout;
-        let answer = self.open(&endpoint(ask.base_url), request, until).await.map_err(|error| error.why)?;
+        let answer = self.open(url, request, until).await.map_err(|error| error.why)?;
         let body = received(answer.body, ask.timeout);
         if answer.status == StatusCode::OK {
             let media_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -349,7 +357,7 @@ mod tests {
             ("https://a.example/v1/", "https://a.example/v1/chat/completions"),
             ("https://a.example", "https://a.example/chat/completions"),
         ] {
-            assert_eq!(endpoint(&Url::parse(base).unwrap()).as_str(), url);
+            assert_eq!(endpoint(&Url::parse(base).unwrap(), CHAT).as_str(), url);
         }
     }
 

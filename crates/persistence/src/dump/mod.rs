@@ -90,6 +90,7 @@ pub fn tables() -> Vec<Table> {
         execution_inbox["tenant_id", "execution_id", "effect"],
         checkpoints["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],
+        core_vectors["tenant_id", "core_id", "space", "hash"],
         core_events["id"],
         core_logs["tenant_id", "core_id", "lane", "last"],
         core_log_lanes["tenant_id", "core_id", "lane"],
