@@ -80,8 +80,8 @@ impl<R> Drop for Statement<R> {
         if self.work.is_finished() {
             return;
         }
-        let several = Handle::try_current()
-            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let several =
+            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
         if several {
             // Others take over what else this thread had to do.
             tokio::task::block_in_place(|| self.over.wait());

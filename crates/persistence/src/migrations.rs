@@ -12,5 +12,9 @@ pub(crate) fn unknown<DB: Backend>(
     let known = MigrationSource::<DB>::migrations(known)?;
     let known: Vec<_> = known.iter().map(|migration| migration.name().version().as_owned()).collect();
     let applied = database.applied_migrations()?;
-    Ok(applied.into_iter().filter(|version| !known.contains(version)).max().map(|version| version.to_string()))
+    Ok(applied
+        .into_iter()
+        .filter(|version| !known.contains(version))
+        .max()
+        .map(|version| version.to_string()))
 }

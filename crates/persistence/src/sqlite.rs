@@ -76,7 +76,9 @@ pub(crate) async fn open_writer(path: &Path, missing: Missing) -> Result<SqliteC
     blocking(path, move |path| {
         let mut connection = open(&path, Access::Write)?;
         let bad = |reason: String| ConnectionError::BadConnection(reason);
-        if let Some(version) = unknown(&mut connection, &MIGRATIONS).map_err(|error| bad(error.to_string()))? {
+        if let Some(version) =
+            unknown(&mut connection, &MIGRATIONS).map_err(|error| bad(error.to_string()))?
+        {
             return Err(bad(Error::newer(&version).to_string()));
         }
         match missing {

@@ -8,9 +8,9 @@ use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{Effect, EffectId, Outcome};
 use tokio::sync::Semaphore;
 
-use super::{Ended, Wanted};
 use super::apart::tell_caller;
 use super::perform::Call;
+use super::{Ended, Wanted};
 use crate::drive::{Committed, Run};
 use crate::{Engine, Error};
 

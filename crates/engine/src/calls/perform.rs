@@ -96,7 +96,8 @@ impl Call {
             return Ended::NotOurs;
         }
         let engine = self.engine.clone();
-        let (plugins, hosted, program) = (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
+        let (plugins, hosted, program) =
+            (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
         let (core, declared) = (&*hosted.core, &program.module().plugins);
         let key = call_key(self.execution, self.effect.id);
         let class = match plugins.effect_class(self.scope, core, declared, request).await {

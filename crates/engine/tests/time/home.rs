@@ -50,7 +50,10 @@ pub(crate) struct Home {
 
 enum Place {
     Directory(TempDir),
-    Schema { server: String, name: String },
+    Schema {
+        server: String,
+        name: String,
+    },
     /// Somebody else looks after it.
     Elsewhere,
 }
