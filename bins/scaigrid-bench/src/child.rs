@@ -112,6 +112,11 @@ impl Child {
         }
     }
 
+    /// Ends the program as a power cut would.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.process.kill().await?)
+    }
+
     /// Asks the program to end, and kills it if it does not.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)

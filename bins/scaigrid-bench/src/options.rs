@@ -56,6 +56,9 @@ pub(crate) struct FloorCommit {
     /// Calls of the stub that a flow makes, each between two commits
     #[arg(long, default_value_t = 0, requires = "stub")]
     pub(crate) calls: u32,
+    /// One commit between two calls, of what the one gave and the other asks; none of them at once
+    #[arg(long, conflicts_with = "at_once")]
+    pub(crate) joined: bool,
     /// How many of them at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) at_once: u16,
@@ -89,6 +92,12 @@ pub(crate) enum Scenario {
     ConfigPut,
     /// Memory with many suspended executions.
     SuspendedMemory,
+    /// Many executions that sleep, and some that wake at every moment.
+    Suspended,
+    /// Flows on two nodes against one.
+    TwoNodes,
+    /// How soon others go on with what a killed node had.
+    Takeover,
     /// An event, and the flow that it starts.
     EventStart,
     /// Three calls of a plugin, one after the other.
@@ -139,6 +148,12 @@ pub(crate) struct Measure {
     /// Suspended executions whose memory is measured [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     suspended: Option<u32>,
+    /// Sleeping executions that wake in a second [default: 1000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    waking: Option<u32>,
+    /// Executions that a node has when it is killed [default: 200]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    taken: Option<u32>,
     /// Rounds of the program whose expressions are counted [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
@@ -180,6 +195,21 @@ impl Measure {
     /// How many executions are suspended at once.
     pub(crate) fn suspended(&self) -> u32 {
         self.suspended.unwrap_or(if self.quick { 2_000 } else { 100_000 })
+    }
+
+    /// How many sleeping executions wake in a second.
+    pub(crate) fn waking(&self) -> u32 {
+        self.waking.unwrap_or(if self.quick { 200 } else { 1_000 })
+    }
+
+    /// How many executions a node has when it is killed.
+    pub(crate) fn taken(&self) -> u32 {
+        self.taken.unwrap_or(if self.quick { 20 } else { 200 })
+    }
+
+    /// How often a node is killed.
+    pub(crate) fn kills(&self) -> u32 {
+        if self.quick { 1 } else { 5 }
     }
 
     /// How many rounds a program goes that computes.

@@ -1,6 +1,7 @@
 //! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
 
 mod computed;
+mod nodes;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::machine::Machine;
 use crate::options::Engine;
 
 pub(crate) use computed::Computed;
+pub(crate) use nodes::{Sleeping, Takeover};
 
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
@@ -37,6 +39,10 @@ pub(crate) struct Report {
     pub(crate) starts: Vec<Start>,
     /// The memory of suspended executions.
     pub(crate) suspended: Vec<Suspended>,
+    /// How late sleeping executions woke.
+    pub(crate) sleeping: Vec<Sleeping>,
+    /// How soon others went on with what a killed node had.
+    pub(crate) takeovers: Vec<Takeover>,
 }
 
 /// One scenario at one number of clients.
@@ -76,6 +82,8 @@ pub(crate) struct Load {
     pub(crate) resident_bytes: u64,
     /// How this compares with its floor, which is a load of its own in the list.
     pub(crate) floor: Option<Comparison>,
+    /// How it compares with a floor that does no more than it must, where there is another one.
+    pub(crate) strict_floor: Option<Comparison>,
 }
 
 /// The like parts of operations.
@@ -145,6 +153,7 @@ impl Load {
             wal_bytes: wal.map(|wal| wal / count),
             resident_bytes: after.resident,
             floor: None,
+            strict_floor: None,
         }
     }
 
@@ -156,13 +165,22 @@ impl Load {
 
     /// Sets it in relation to its floor.
     pub(crate) fn compare(&mut self, floor: &Self) {
+        self.floor = Some(self.compared_with(floor));
+    }
+
+    /// Sets it in relation to a stricter floor.
+    pub(crate) fn compare_strictly(&mut self, floor: &Self) {
+        self.strict_floor = Some(self.compared_with(floor));
+    }
+
+    fn compared_with(&self, floor: &Self) -> Comparison {
         let ratio = |own: f64, other: f64| if other > 0.0 { own / other } else { 0.0 };
         let pairs = self.latency_ms.iter().zip(&floor.latency_ms);
-        self.floor = Some(Comparison {
+        Comparison {
             scenario: floor.scenario.clone(),
             per_second: ratio(self.per_second, floor.per_second),
             p50: pairs.map(|(own, other)| ratio(own.p50, other.p50)).collect(),
-        });
+        }
     }
 }
 
@@ -235,6 +253,16 @@ impl Report {
             text.push('\n');
             text.push_str(&aligned(&SUSPENDED_COLUMNS, &rows));
         }
+        if !self.sleeping.is_empty() {
+            let rows: Vec<_> = self.sleeping.iter().map(Sleeping::row).collect();
+            text.push('\n');
+            text.push_str(&aligned(&Sleeping::COLUMNS, &rows));
+        }
+        if !self.takeovers.is_empty() {
+            let rows: Vec<_> = self.takeovers.iter().map(Takeover::row).collect();
+            text.push('\n');
+            text.push_str(&aligned(&Takeover::COLUMNS, &rows));
+        }
         text
     }
 }
@@ -301,6 +329,16 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
             format!("  {per_operation} {name} each"),
             String::new(),
             short(*per_second),
+        ]);
+    }
+    if let Some(floor) = &load.strict_floor {
+        let ratio = format!("{:.2}", floor.per_second);
+        rows.push(vec![
+            String::new(),
+            format!("  of {}", floor.scenario),
+            String::new(),
+            String::new(),
+            ratio,
         ]);
     }
     if let Some(error) = &load.first_error {

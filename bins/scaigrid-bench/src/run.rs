@@ -15,7 +15,9 @@ use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
-use crate::scenario::{Bench, effects, events, expressions, flows, reads, startup, suspended, tenants};
+use crate::scenario::{
+    Bench, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended, tenants,
+};
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
@@ -53,6 +55,8 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         loads: Vec::new(),
         starts: Vec::new(),
         suspended: Vec::new(),
+        sleeping: Vec::new(),
+        takeovers: Vec::new(),
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
@@ -110,7 +114,10 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         host.child.stop().await?;
     }
     tenants::measure(bench, engine).await?;
-    suspended::measure(bench, engine).await
+    suspended::measure(bench, engine).await?;
+    sleepers::measure(bench, engine).await?;
+    nodes::two(bench, engine).await?;
+    nodes::takeover(bench, engine).await
 }
 
 fn program(options: &Measure) -> anyhow::Result<PathBuf> {

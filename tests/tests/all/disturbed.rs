@@ -49,8 +49,7 @@ fn what_a_killed_node_had_goes_on_within_ten_seconds() {
         let plugin = plugin(&first);
         let core = first.run("Work", &calling(&json!([{"kind": "rigid", "statements": [call("keep")]}])));
         plugin.then((0..8).map(|_| Behaviour::Late(Duration::from_mins(1))));
-        let begin = |n: usize| begin(&first, &core, n);
-        let begun: Vec<String> = (0..8).map(begin).collect();
+        let executions: Vec<String> = (0..8).map(|n| begin(&first, &core, n)).collect();
         eventually("all are called for", SOON, || (plugin.calls().len() == 8).then_some(()));
         one.kill();
         let killed = Instant::now();
@@ -58,7 +57,7 @@ fn what_a_killed_node_had_goes_on_within_ten_seconds() {
         let took = killed.elapsed();
         println!("eight executions went on {took:?} after the kill");
         assert!(took < TAKEN_OVER, "{took:?}");
-        for id in begun {
+        for id in executions {
             second.execution_becomes(&id, "completed");
         }
         assert_eq!((plugin.calls().len(), plugin.carried_out()), (16, 8));

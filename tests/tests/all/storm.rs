@@ -46,7 +46,6 @@ pub(crate) struct Storm {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<()>>,
     person: JoinHandle<()>,
-    pub(crate) plugin: Plugin,
 }
 
 /// How a node of a storm is started: it may call the plugin.
@@ -102,7 +101,7 @@ impl Storm {
             numbers: AtomicU64::new(0),
             key: place.admin_key(),
             core: admin.run("Work", &program()),
-            plugin: plugin.clone(),
+            plugin,
             stop: AtomicBool::new(false),
             accepted: Mutex::default(),
             decided: Mutex::default(),
@@ -114,7 +113,7 @@ impl Storm {
         };
         let clients = (0..CLIENTS).map(|_| begin(Shared::submit)).collect();
         let person = begin(Shared::decide);
-        Self { shared, clients, person, plugin }
+        Self { shared, clients, person }
     }
 
     /// How many flows were accepted so far.
@@ -140,7 +139,7 @@ impl Storm {
             client.join().unwrap();
         }
         let shared = &self.shared;
-        eventually("everything ends", Duration::from_secs(60), || {
+        eventually("everything ends", Duration::from_mins(1), || {
             // Whoever decides is at it still.
             shared.calm_client().all_ended(&shared.core).then_some(())
         });

@@ -64,7 +64,7 @@ pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
     let amount =
         Amount { requests: if arguments.apart { 1 } else { BATCH }, rows: usize::from(arguments.rows) };
     let queue = web::Data::new(Queue(queue));
-    let (calls, at_once) = (arguments.calls, usize::from(arguments.at_once));
+    let (calls, at_once, joined) = (arguments.calls, usize::from(arguments.at_once), arguments.joined);
     let stub = arguments.stub.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     actix_web::rt::System::new().block_on(async move {
         match arguments.database.strip_prefix("sqlite://") {
@@ -72,7 +72,7 @@ pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
             None => commit_to_postgres(&arguments.database, arguments.committers, amount, waiting).await?,
         }
         let server = HttpServer::new(move || {
-            let flow = Flow { calls, at_once, stub, idle: Rc::new(RefCell::default()) };
+            let flow = Flow { calls, at_once, joined, stub, idle: Rc::new(RefCell::default()) };
             App::new()
                 .app_data(queue.clone())
                 .app_data(web::Data::new(flow))

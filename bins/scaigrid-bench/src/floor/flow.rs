@@ -1,5 +1,6 @@
 //! What a flow cannot do without: a durable commit at its beginning and one at its end, and between them calls of a stub,
-//! each after a commit of what is about to be called, and before one of what came of it.
+//! each after a commit of what is about to be called, and before one of what came of it. Where calls follow each other these may be
+//! one: `n` calls need `n + 1` commits then.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ pub(super) struct Flow {
     pub(super) calls: u32,
     /// How many of them at once.
     pub(super) at_once: usize,
+    /// Whether what a call gave is committed with what is called next.
+    pub(super) joined: bool,
     /// Whom they call.
     pub(super) stub: SocketAddr,
     /// Connections of this worker that nobody uses at the moment.
@@ -37,6 +40,15 @@ pub(super) async fn run(flow: web::Data<Flow>, queue: web::Data<Queue>, body: By
 
 impl Flow {
     async fn go(&self, queue: &Queue, body: &Bytes) -> anyhow::Result<()> {
+        if self.joined {
+            // The beginning, with the first intent; then each outcome, with the next intent or the end.
+            queue.commit(body.clone()).await?;
+            for number in 0..self.calls {
+                let result = self.ask(number).await?;
+                queue.commit(result).await?;
+            }
+            return Ok(());
+        }
         queue.commit(body.clone()).await?;
         futures_util::stream::iter(0..self.calls)
             .map(|number| self.call(queue, number))
@@ -47,8 +59,14 @@ impl Flow {
     }
 
     async fn call(&self, queue: &Queue, number: u32) -> anyhow::Result<()> {
-        let arguments = Bytes::from(format!(r#"{{"n":{number}}}"#));
-        queue.commit(arguments.clone()).await?;
+        queue.commit(arguments(number)).await?;
+        let result = self.ask(number).await?;
+        queue.commit(result).await
+    }
+
+    /// Calls the stub.
+    async fn ask(&self, number: u32) -> anyhow::Result<Bytes> {
+        let arguments = arguments(number);
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -61,6 +79,10 @@ impl Flow {
         ensure!(answer.body == arguments, "not what was sent: {}", answer.excerpt());
         let result = Bytes::copy_from_slice(answer.body);
         self.idle.borrow_mut().push(connection);
-        queue.commit(result).await
+        Ok(result)
     }
+}
+
+fn arguments(number: u32) -> Bytes {
+    Bytes::from(format!(r#"{{"n":{number}}}"#))
 }

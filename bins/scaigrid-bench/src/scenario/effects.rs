@@ -2,7 +2,8 @@
 //! machine that answers at once.
 //!
 //! The floor makes the calls itself, each between two durable commits, and commits once before and once after all of them:
-//! eight commits for three calls.
+//! eight commits for three calls. Where calls follow each other a stricter floor commits what one gave together with what is
+//! called next, as the engine does: four commits for three calls.
 
 use std::path::Path;
 
@@ -199,7 +200,7 @@ pub(crate) async fn measure(
     subject.stub.stop().await
 }
 
-async fn start_stub(folder: &Path) -> anyhow::Result<Child> {
+pub(crate) async fn start_stub(folder: &Path) -> anyhow::Result<Child> {
     super::bare(folder, &["stub"], Vec::new(), "stub.log").await
 }
 
@@ -212,6 +213,14 @@ struct Subject<'a> {
     stub: Child,
 }
 
+/// A floor that is measured beside the first.
+struct Strict {
+    floor: Child,
+    target: Target,
+    probe: Probe,
+    _place: Place,
+}
+
 impl Subject<'_> {
     async fn measure(&self, bench: &Bench<'_>, name: &str, flow: Flow, counts: &[u16]) -> anyhow::Result<()> {
         let probe = self.host.probe(self.place).await?;
@@ -221,6 +230,10 @@ impl Subject<'_> {
         let stub = self.stub.address.to_string();
         let arguments = ["floor-commit", "--calls", &calls, "--at-once", &at_once, "--stub", &stub];
         let floor = super::floor(bare.folder(), &arguments, variables).await?;
+        let strict = match flow {
+            Flow::Three => Some(self.strict(bench, flow).await?),
+            Flow::Each(_) => None,
+        };
         let target = Target { address: floor.address, key: self.host.target.key.clone() };
         let floor_probe = Probe::new(floor.pid, bare.counters().await?);
         let floor_name = format!("floor_commit/{name}");
@@ -233,9 +246,34 @@ impl Subject<'_> {
             let clients = callers(flow, &target, "/flow", false, count).await?;
             let mut floor = bench.measure(&floor_name, Some(self.engine), clients, &floor_probe).await?;
             floor.consists_of("calls", flow.calls());
+            let Some(strict) = &strict else {
+                bench.keep(load, floor);
+                continue;
+            };
+            let clients = callers(flow, &strict.target, "/flow", false, count).await?;
+            let name = format!("floor_joined/{name}");
+            let mut strictest = bench.measure(&name, Some(self.engine), clients, &strict.probe).await?;
+            strictest.consists_of("calls", flow.calls());
+            load.compare_strictly(&strictest);
             bench.keep(load, floor);
+            bench.report.borrow_mut().loads.push(strictest);
+        }
+        if let Some(strict) = strict {
+            strict.floor.stop().await?;
         }
         floor.stop().await
+    }
+
+    /// The floor that commits no more often than the engine.
+    async fn strict(&self, bench: &Bench<'_>, flow: Flow) -> anyhow::Result<Strict> {
+        let bare = bench.databases.fresh(self.engine).await?;
+        let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
+        let (calls, stub) = (flow.calls().to_string(), self.stub.address.to_string());
+        let arguments = ["floor-commit", "--calls", &calls, "--joined", "--stub", &stub];
+        let floor = super::floor(bare.folder(), &arguments, variables).await?;
+        let target = Target { address: floor.address, key: self.host.target.key.clone() };
+        let probe = Probe::new(floor.pid, bare.counters().await?);
+        Ok(Strict { floor, target, probe, _place: bare })
     }
 }
 

@@ -28,7 +28,26 @@ impl Host {
     /// Starts the server on a place, fresh or not, and waits until it is ready.
     pub(crate) async fn start(server: &Path, place: &Place) -> anyhow::Result<Self> {
         let folder = place.folder();
-        let plan = Plan {
+        Self::start_in(server, place, folder, Vec::new()).await
+    }
+
+    /// Starts a further node on the database of a server that is running.
+    pub(crate) async fn join(&self, server: &Path, place: &Place, name: &str) -> anyhow::Result<Self> {
+        let master = std::fs::read_to_string(place.folder().join("master.key")).context("no master key")?;
+        let folder = place.folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("admin.key"), &self.target.key)?;
+        let more = vec![("SCAIGRID_MASTER_KEY", master.trim().to_owned())];
+        Self::start_in(server, place, &folder, more).await
+    }
+
+    async fn start_in(
+        server: &Path,
+        place: &Place,
+        folder: &Path,
+        more: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
+        let mut plan = Plan {
             program: server.to_owned(),
             arguments: vec!["serve".to_owned()],
             variables: vec![
@@ -43,6 +62,7 @@ impl Host {
             folder: folder.to_owned(),
             log: folder.join("server.log"),
         };
+        plan.variables.extend(more);
         let mut child = Child::start(&plan).await?;
         let ready = child.ready().await?;
         let file = folder.join("admin.key");
@@ -104,7 +124,8 @@ impl Host {
         Ok(answer.body.to_vec())
     }
 
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    /// What a path answers the admin.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let bytes = self.bytes_for(&self.target.key, path).await?;
         let mut answer: Value = serde_json::from_slice(&bytes)?;
         Ok(answer["data"].take())

@@ -202,3 +202,30 @@ async fn a_certificate_must_name_the_host_of_the_url() {
     let unknown = post(&wary, &format!("https://receiver.example:{port}/"), LIMITS).await;
     assert!(matches!(unknown, Err(SendError::Failed(_))), "{unknown:?}");
 }
+
+#[tokio::test]
+async fn what_may_not_leave_when_the_first_byte_is_asked_for_does_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let heard = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_to_end(&mut heard).await.unwrap();
+        heard
+    });
+    // Open when it is asked first, and closed once there is a connection.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let often = Arc::clone(&asked);
+    let gate = Gate::new(move || often.fetch_add(1, Ordering::SeqCst) == 0);
+    let allowed = Guard::new("127.0.0.1".parse().unwrap());
+    let client = Client::new(allowed).unwrap().through(gate);
+    let request = Request::post("/").body(Bytes::from_static(b"{}")).unwrap();
+    let opened = client.open(&url, request, Instant::now() + LIMITS.time).await;
+    assert!(matches!(opened, Err(NotOpened { sent: false, .. })));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(heard.await.unwrap(), b"", "there was a connection, and not a byte");
+
+    let request = Request::get("/").body(Bytes::new()).unwrap();
+    let opened = client.open(&url, request, Instant::now() + LIMITS.time).await;
+    assert!(matches!(opened, Err(NotOpened { sent: false, .. })), "also where there is no body");
+}
