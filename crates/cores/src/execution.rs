@@ -78,23 +78,26 @@ pub enum Origin {
     Schedule(Arc<str>),
     /// A `core_call` of another execution.
     Call,
+    /// Something that was said to the published Core.
+    Chat,
 }
 
 impl fmt::Display for Origin {
-    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`.
+    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invoke => f.write_str("invoke"),
             Self::Event(name) => write!(f, "event:{name}"),
             Self::Schedule(name) => write!(f, "schedule:{name}"),
             Self::Call => f.write_str("core_call"),
+            Self::Chat => f.write_str("chat"),
         }
     }
 }
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name>, schedule:<name> or core_call")]
+#[error("must be invoke, event:<name>, schedule:<name>, core_call or chat")]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {
@@ -104,6 +107,7 @@ impl FromStr for Origin {
         match text {
             "invoke" => Ok(Self::Invoke),
             "core_call" => Ok(Self::Call),
+            "chat" => Ok(Self::Chat),
             _ => match text.split_once(':') {
                 Some(("event", name)) => Ok(Self::Event(name.into())),
                 Some(("schedule", name)) => Ok(Self::Schedule(name.into())),
@@ -180,6 +184,7 @@ mod tests {
         for origin in [
             Origin::Invoke,
             Origin::Call,
+            Origin::Chat,
             Origin::Event("expense.submitted".into()),
             Origin::Schedule("a:b".into()),
         ] {

@@ -5,6 +5,7 @@
 //! how secrets are encrypted is for whoever stores them.
 
 mod change;
+pub mod conversation;
 mod core;
 mod environment;
 pub mod execution;
@@ -12,6 +13,7 @@ pub mod instances;
 mod lifecycle;
 mod modes;
 pub mod plugins;
+pub mod publication;
 pub mod subscription;
 pub mod triggers;
 
