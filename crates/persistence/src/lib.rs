@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backends;
 pub mod checkpoints;
 pub mod commit;
+pub mod conversations;
 pub mod cores;
 pub mod custom_roles;
 pub mod data_keys;

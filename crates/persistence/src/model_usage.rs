@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use rust_decimal::Decimal;
 use scaigrid_catalog::budget::Spent;
 use scaigrid_catalog::usage::Usage;
-use scaigrid_scope::{CoreId, Instant, NodeId, TenantScope, UsageId, UserId};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope, UsageId, UserId};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
@@ -154,6 +154,28 @@ pub async fn list(
     }
     let found: Vec<UsageRow> = with!(c, c => query!().load(c).await)?;
     found.into_iter().map(Usage::try_from).collect()
+}
+
+/// What calls of some executions have used: tokens read, tokens written, and what they cost.
+pub async fn of_executions(
+    c: &mut Connection,
+    scope: TenantScope,
+    ids: &[ExecutionId],
+) -> Result<(u64, u64, Decimal)> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let query = model_usage::table
+        .filter(model_usage::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(model_usage::execution_id.eq_any(ids))
+        .select((model_usage::id, model_usage::input_tokens, model_usage::output_tokens, model_usage::cost));
+    let found: Vec<(String, i64, i64, String)> = with!(c, c => query.load(c).await)?;
+    found.into_iter().try_fold((0_u64, 0_u64, Decimal::ZERO), |(input, output, sum), row| {
+        let cost = amount(TABLE, &row.0, &row.3)?;
+        Ok((
+            input.saturating_add(row.1.unsigned_abs()),
+            output.saturating_add(row.2.unsigned_abs()),
+            sum.saturating_add(cost),
+        ))
+    })
 }
 
 /// Whose budget it is.
