@@ -10,6 +10,7 @@
 
 mod caller_tokens;
 mod calls;
+mod chat;
 mod committer;
 mod core_calls;
 mod cores;
@@ -34,8 +35,8 @@ mod timers;
 mod told;
 mod wait;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use scaigrid_bus::Bus;
 use scaigrid_outbound::Client;
@@ -46,6 +47,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
+pub use chat::{CoreState, Question, WaitsFor};
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
 pub use error::Error;
@@ -53,7 +55,7 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Thread, Used};
 pub use schedules::Declared;
 
 use calls::Awaited;
@@ -91,7 +93,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     database: Database,
     bus: Bus,
     clock: Arc<dyn Clock>,
@@ -147,7 +149,8 @@ impl Engine {
             issuer,
             shelf: plugins::Shelf::new(),
         });
-        Self(Arc::new(Inner {
+        // The gateway asks Cores, and is itself what Cores ask.
+        Self(Arc::new_cyclic(|engine| Inner {
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
             memory_room: memory::Room::new(memory_entries),
@@ -165,6 +168,7 @@ impl Engine {
                 vault: Arc::clone(&vault),
                 outbound,
                 node,
+                engine: Weak::clone(engine),
             }),
             work: Notify::new(),
             timers: Notify::new(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_cores::publication::TOKEN_EVENT;
 use scaigrid_persistence::commit::{Unit, Verdict};
 use scaigrid_persistence::{Result, webhooks};
 use scaigrid_scope::{EventId, ExecutionId, TenantId};
@@ -84,11 +85,17 @@ impl Engine {
                 unit.told = self.tellable(&unit, execution);
                 unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
             }
+            let says = unit.events.iter().find(|event| event.name == TOKEN_EVENT);
+            let says = says.and_then(|event| event.execution_id);
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {
                 for id in reached {
                     self.news_for(id);
+                }
+                // Whoever chats with it wants to hear it at once.
+                if let Some(id) = says {
+                    self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id));
                 }
             }
             Ok(verdict)

@@ -112,6 +112,7 @@ impl Call {
             user_id: None,
             core: Some(Arc::clone(&self.hosted)),
             execution_id: Some(self.execution),
+            effect: Some(self.effect.id.0),
         };
         let call = match ModelCall::of_core(request, self.program.module(), asking) {
             Ok(call) => call,

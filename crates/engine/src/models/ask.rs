@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::call::{CallError, ModelCall};
 use super::spend::Spend;
 use super::{Models, Routed};
+use crate::chat::Hearing;
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -23,6 +24,8 @@ pub(super) enum Answered {
     Whole(Reply),
     /// The first piece, and those that follow.
     Parts(Part, Parts),
+    /// What a published Core says, while it says it.
+    Core(Hearing),
 }
 
 /// Why a backend does not answer, and what follows.
@@ -103,7 +106,7 @@ impl Models {
         for mapping in order(mappings, |most| rand::random_range(0..most.max(1))) {
             let found = routed.route.backends.iter().find(|(known, _)| *known == mapping);
             let Some((_, backend)) = found else { continue };
-            match self.ask_backend(call, model, backend, &mut spend, streamed).await {
+            match self.ask_backend(scope, call, model, backend, &mut spend, streamed).await {
                 Ok(answered) => return Ok((spend, answered)),
                 Err(Left::Alone(rest)) => soonest = Some(soonest.map_or(rest, |soonest| soonest.min(rest))),
                 Err(Left::Failed(error)) if error.is_of_the_model() => last = Some(error),
@@ -122,6 +125,7 @@ impl Models {
 
     async fn ask_backend(
         &self,
+        scope: TenantScope,
         call: &ModelCall,
         model: &Model,
         backend: &Backend,
@@ -132,7 +136,7 @@ impl Models {
         loop {
             let trying = self.admit(backend.id).map_err(Left::Alone)?;
             spend.asks(backend.id);
-            let trouble = match self.ask_once(call, model, backend, spend.bound, streamed).await {
+            let trouble = match self.ask_once(scope, call, model, backend, spend.bound, streamed).await {
                 Ok(answered) => {
                     trying.tell(Breaker::succeeded);
                     return Ok(answered);
@@ -156,6 +160,7 @@ impl Models {
 
     async fn ask_once(
         &self,
+        scope: TenantScope,
         call: &ModelCall,
         model: &Model,
         backend: &Backend,
@@ -167,6 +172,10 @@ impl Models {
                 let mut params = model.default_params.as_map().clone();
                 params.extend(call.params.clone());
                 Ok(echo(script, &call.messages, &params, bound, streamed).await)
+            }
+            ConnectionConfig::ScaiCore(core) => {
+                let asked = self.ask_core(scope, call, model, (backend, *core), streamed).await;
+                asked.map(Answered::Core).map_err(Trouble::of_core)
             }
             ConnectionConfig::OpenAi(config) => {
                 let trouble = |error| Trouble::of(error, model);
@@ -204,6 +213,11 @@ enum Left {
 }
 
 impl Trouble {
+    /// Why a Core does not answer. It says nothing of what it would say to others.
+    fn of_core(error: CallError) -> Self {
+        Self { error, passes: false, retry_after: None, verdict: Verdict::Nothing }
+    }
+
     fn of(error: ModelError, model: &Model) -> Self {
         let name = model.slug.to_string();
         let failed = |reason: String, status| CallError::Failed { model: name.clone(), reason, status };
