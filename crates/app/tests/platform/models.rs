@@ -52,7 +52,7 @@ async fn core(house: &House, new: NewCore) -> (TenantScope, Arc<HostedCore>, Str
 }
 
 fn asking(core: &Arc<HostedCore>) -> Asking {
-    Asking { user_id: None::<UserId>, core: Some(Arc::clone(core)), execution_id: None }
+    Asking { user_id: None::<UserId>, core: Some(Arc::clone(core)), ..Asking::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
