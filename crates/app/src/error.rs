@@ -37,6 +37,8 @@ pub enum Resource {
     Execution,
     /// A wait for a person's decision.
     Checkpoint,
+    /// A conversation with a published Core.
+    Conversation,
     /// An event that a Core received or emitted.
     Event,
     /// A trigger of a Core.
@@ -70,6 +72,7 @@ impl fmt::Display for Resource {
             Self::CoreVersion => "version of the Core",
             Self::Execution => "execution",
             Self::Checkpoint => "checkpoint",
+            Self::Conversation => "conversation",
             Self::Event => "event",
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",

@@ -15,6 +15,7 @@ pub mod bootstrap;
 mod caches;
 pub mod catalog;
 pub mod checkpoints;
+pub mod conversations;
 pub mod cores;
 pub mod custom_roles;
 pub mod desired;

@@ -115,6 +115,14 @@ text_enum! {
         CoreSuspend => "core.suspend",
         /// A Core could not start or go on.
         CoreFail => "core.fail",
+        /// A Core was put into the catalogue as a model.
+        CorePublish => "core.publish",
+        /// What the catalogue says of a published Core was brought up to date.
+        CoreSync => "core.sync",
+        /// A Core was taken out of the catalogue.
+        CoreUnpublish => "core.unpublish",
+        /// A conversation with a published Core was erased.
+        ConversationDelete => "conversation.delete",
         /// An execution was cancelled.
         ExecutionCancel => "execution.cancel",
         /// An execution was tried again.

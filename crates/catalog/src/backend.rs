@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use scaigrid_scope::{BackendId, Instant, Level, Name, text_enum};
+use scaigrid_scope::{BackendId, CoreId, Instant, Level, Name, text_enum};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -21,6 +21,8 @@ text_enum! {
         OpenAi => "openai",
         /// Not at all: it is built in, and repeats what it is told, or follows a script.
         Echo => "echo",
+        /// As a flow of a published Core. Made by publishing one, and in no other way.
+        ScaiCore => "scaicore",
     }
 }
 
@@ -100,6 +102,8 @@ pub enum ConnectionConfig {
     OpenAi(Box<OpenAiConfig>),
     /// Nothing.
     Echo(Script),
+    /// A Core of the tenant that the backend belongs to.
+    ScaiCore(CoreId),
 }
 
 /// The most bytes of a configuration, written as JSON.
@@ -139,6 +143,11 @@ impl ConnectionConfig {
                 only(written, &["script", "chunk_chars", "delay_ms"])?;
                 Script::read(written).map(Self::Echo).map_err(|(field, message)| invalid(field, message))
             }
+            ProviderType::ScaiCore => {
+                only(written, &["core_id"])?;
+                let id = written.get("core_id").and_then(Value::as_str).and_then(|text| text.parse().ok());
+                id.map(Self::ScaiCore).ok_or_else(|| invalid("core_id", "must be the id of a Core"))
+            }
         }
     }
 
@@ -147,6 +156,7 @@ impl ConnectionConfig {
         match self {
             Self::OpenAi(_) => ProviderType::OpenAi,
             Self::Echo(_) => ProviderType::Echo,
+            Self::ScaiCore(_) => ProviderType::ScaiCore,
         }
     }
 
@@ -189,6 +199,7 @@ impl ConnectionConfig {
                 put("max_tokens_param", config.max_tokens_param.as_deref().map(Value::from));
             }
             Self::Echo(script) => written = script.to_json(),
+            Self::ScaiCore(core) => put("core_id", Some(core.to_string().into())),
         }
         written
     }
@@ -405,6 +416,22 @@ mod tests {
         let secrets = config.secrets(|name| (name == "KEY").then(|| "hush".to_owned()));
         assert_eq!(secrets, Ok((Some("hush".to_owned()), vec![])));
         assert_eq!(config.secrets(|_| None), Err("KEY".to_owned()));
+    }
+
+    #[test]
+    fn a_core_is_named_by_its_id() {
+        let core = "core_01J00000000000000000000000";
+        let read = |written: Value| {
+            let Value::Object(written) = written else { panic!("an object") };
+            ConnectionConfig::read(ProviderType::ScaiCore, &written, None)
+        };
+        let config = read(json!({"core_id": core})).unwrap();
+        assert_eq!(config.provider_type(), ProviderType::ScaiCore);
+        assert_eq!(Value::Object(config.shown()), json!({"core_id": core}));
+        for (wrong, field) in [(json!({}), "core_id"), (json!({"core_id": "x"}), "core_id")] {
+            assert_eq!(read(wrong).unwrap_err().field, format!("connection_config.{field}"));
+        }
+        assert_eq!(read(json!({"core_id": core, "x": 1})).unwrap_err().field, "connection_config.x");
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub enum InvalidSlug {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelSlug(Box<str>);
 
+/// What the slugs of published Cores begin with.
+const OF_CORES: &str = "scaicore";
+
 impl ModelSlug {
     /// The most bytes.
     pub const MAX: usize = 200;
@@ -59,6 +62,16 @@ impl ModelSlug {
         if provider == "scaigrid" { Self::parse(model) } else { Self::parse(&format!("{provider}/{model}")) }
     }
 
+    /// The slug of the model that a published Core is: `scaicore/{tenant}/{core}`. Slugs are short enough that it always is one.
+    pub fn of_core(tenant: &Slug, core: &Slug) -> Self {
+        Self(format!("{OF_CORES}/{tenant}/{core}").into())
+    }
+
+    /// Whether it is that of a published Core. No other model is given such a one.
+    pub fn is_of_core(&self) -> bool {
+        self.0.strip_prefix(OF_CORES).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The text.
     pub const fn as_str(&self) -> &str {
         &self.0
@@ -67,7 +80,7 @@ impl ModelSlug {
     /// Whether it can be given to a model of the platform.
     pub fn fits_platform(&self) -> Result<(), InvalidSlug> {
         let first = self.0.split_once('/').map_or("", |(first, _)| first);
-        if ["partner", "tenant", "scaicore"].contains(&first) { Err(InvalidSlug::Reserved) } else { Ok(()) }
+        if ["partner", "tenant", OF_CORES].contains(&first) { Err(InvalidSlug::Reserved) } else { Ok(()) }
     }
 
     /// Whether it can be given to a model of a partner.
@@ -131,5 +144,16 @@ mod tests {
         assert_eq!(slug("tenant/other/x").fits_tenant(&acme), Err(InvalidSlug::OtherOwner("tenant")));
         assert_eq!(slug("partner/acme/x").fits_tenant(&acme), Err(InvalidSlug::OtherPrefix("tenant")));
         assert_eq!(slug("partner/acme/x/y").fits_partner(&acme), Ok(()));
+    }
+
+    #[test]
+    fn the_slug_of_a_published_core_is_one_that_nobody_else_gets() {
+        let longest = Slug::parse(&"a".repeat(Slug::MAX_CHARS)).unwrap();
+        let of_core = ModelSlug::of_core(&longest, &longest);
+        assert_eq!(ModelSlug::parse(of_core.as_str()), Ok(of_core.clone()));
+        assert!(of_core.is_of_core() && of_core.fits_platform().is_err());
+        assert!(of_core.fits_tenant(&longest).is_err() && of_core.fits_partner(&longest).is_err());
+        assert!(!ModelSlug::parse("scaicores/a").unwrap().is_of_core());
+        assert!(!ModelSlug::parse("scaicore").unwrap().is_of_core());
     }
 }

@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::lifecycle::{Action, Outcome, Status};
 use crate::modes::{CheckpointMode, Concurrency, ConcurrencyMode, PrivilegeLevel, RuntimeMode};
 use crate::plugins::InstalledPlugin;
+use crate::publication;
 
 const MAX_PLUGINS: usize = 64;
 const MAX_OBJECT_BYTES: usize = 64 * 1024;
@@ -88,6 +89,14 @@ pub struct CoreChanges {
     pub privilege_level: Option<PrivilegeLevel>,
     /// New metadata.
     pub metadata: Option<Map<String, Value>>,
+}
+
+/// Metadata without what the platform tells there.
+fn own_metadata(mut metadata: Map<String, Value>) -> Map<String, Value> {
+    for name in publication::METADATA {
+        metadata.remove(name);
+    }
+    metadata
 }
 
 /// Collects what is wrong with the fields, so that a client hears of everything at once.
@@ -209,10 +218,10 @@ impl Core {
             resource_limits: Arc::new(new.resource_limits),
             checkpoint_mode: new.checkpoint_mode,
             privilege_level: new.privilege_level,
-            metadata: Arc::new(new.metadata),
+            metadata: Arc::new(own_metadata(new.metadata)),
             identity: CoreIdentity::ServiceAccount,
             avatar_url: None,
-            published: false,
+            publication: None,
             created_by,
             created_at: now,
             updated_at: now,
@@ -254,7 +263,7 @@ impl Core {
             problems.object("resource_limits", &limits);
             core.resource_limits = Arc::new(limits);
         }
-        if let Some(metadata) = changes.metadata {
+        if let Some(metadata) = changes.metadata.map(own_metadata) {
             problems.object("metadata", &metadata);
             core.metadata = Arc::new(metadata);
         }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::environment::Environment;
 use crate::lifecycle::{Action, InvalidTransition, Outcome, Status, Transition};
 use crate::modes::{CheckpointMode, Concurrency, IdentityMode, PrivilegeLevel, RuntimeMode};
+use crate::publication::Publication;
 
 /// Something that is wrong with a field of what a client wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,8 +201,8 @@ pub struct Core {
     pub identity: CoreIdentity,
     /// Where its picture is, if it has one.
     pub avatar_url: Option<String>,
-    /// Whether it is in the catalogue as a model.
-    pub published: bool,
+    /// What it is in the catalogue, where it is published.
+    pub publication: Option<Publication>,
     /// Who made it.
     pub created_by: UserId,
     /// When it was made.

@@ -80,6 +80,8 @@ pub enum Origin {
     Schedule(Arc<str>),
     /// A `core_call` of another execution.
     Call,
+    /// Something that was said to the published Core.
+    Chat,
     /// Another execution, from which it branched off after an entry of its journal.
     Fork {
         /// The other one.
@@ -90,7 +92,8 @@ pub enum Origin {
 }
 
 impl fmt::Display for Origin {
-    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `fork:<execution>@<entry>`.
+    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat`,
+    /// `fork:<execution>@<entry>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invoke => f.write_str("invoke"),
@@ -98,13 +101,14 @@ impl fmt::Display for Origin {
             Self::Schedule(name) => write!(f, "schedule:{name}"),
             Self::Call => f.write_str("core_call"),
             Self::Fork { execution, at } => write!(f, "fork:{execution}@{at}"),
+            Self::Chat => f.write_str("chat"),
         }
     }
 }
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name>, schedule:<name>, core_call or fork:<execution>@<entry>")]
+#[error("must be invoke, event:<name>, schedule:<name>, core_call, chat or fork:<execution>@<entry>")]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {
@@ -114,6 +118,7 @@ impl FromStr for Origin {
         match text {
             "invoke" => Ok(Self::Invoke),
             "core_call" => Ok(Self::Call),
+            "chat" => Ok(Self::Chat),
             _ => match text.split_once(':') {
                 Some(("event", name)) => Ok(Self::Event(name.into())),
                 Some(("schedule", name)) => Ok(Self::Schedule(name.into())),
@@ -197,6 +202,7 @@ mod tests {
         for origin in [
             Origin::Invoke,
             Origin::Call,
+            Origin::Chat,
             Origin::Event("expense.submitted".into()),
             Origin::Schedule("a:b".into()),
             Origin::Fork { execution: "exec_00000000000000000000000001".parse().unwrap(), at: 7 },

@@ -5,6 +5,7 @@
 //! how secrets are encrypted is for whoever stores them.
 
 mod change;
+pub mod conversation;
 mod core;
 pub mod debugging;
 mod environment;
@@ -14,6 +15,7 @@ mod lifecycle;
 pub mod logs;
 mod modes;
 pub mod plugins;
+pub mod publication;
 pub mod subscription;
 pub mod triggers;
 

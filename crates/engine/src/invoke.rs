@@ -88,14 +88,26 @@ impl Engine {
             finished_at: None,
             debugging: None,
         };
+        self.admit(scope, program, &hosted, execution, invocation.wait).await
+    }
+
+    /// Lets an execution in that has been thought out: at once, or when it is its turn.
+    pub(crate) async fn admit(
+        &self,
+        scope: TenantScope,
+        program: Arc<Program>,
+        hosted: &HostedCore,
+        execution: Execution,
+        wait: Option<Duration>,
+    ) -> Result<Standing, Error> {
         if execution.slots.is_some() {
-            return self.enqueue(scope, program, &hosted, execution, invocation.wait).await;
+            return self.enqueue(scope, program, hosted, execution, wait).await;
         }
-        match invocation.wait {
-            None => self.accept(scope, program, &hosted, execution).await,
+        match wait {
+            None => self.accept(scope, program, hosted, execution).await,
             Some(wait) => {
                 let until = Instant::now() + wait;
-                match self.run_at_once(scope, program, &hosted, execution, until).await? {
+                match self.run_at_once(scope, program, hosted, execution, until).await? {
                     Driven::Rested(run, _) => self.settle_run(*run, until).await,
                     Driven::GoesOn(execution) => {
                         Ok(Standing { execution: *execution, checkpoints: Vec::new() })

@@ -11,6 +11,7 @@
 mod agreed_clock;
 mod caller_tokens;
 mod calls;
+mod chat;
 mod committer;
 mod core_calls;
 mod cores;
@@ -38,8 +39,8 @@ mod timers;
 mod told;
 mod wait;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use scaigrid_bus::Bus;
 use scaigrid_outbound::Client;
@@ -51,6 +52,7 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use agreed_clock::AgreedClock;
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
+pub use chat::{CoreState, Question, WaitsFor};
 pub use cores::{HostedCore, Refusal};
 pub use decide::{Decided, Decider};
 pub use error::Error;
@@ -63,7 +65,7 @@ pub use inside::{
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{
-    Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming, Used,
+    Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming, Thread, Used,
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
@@ -104,7 +106,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     database: Database,
     bus: Bus,
     clock: Arc<dyn Clock>,
@@ -168,7 +170,8 @@ impl Engine {
             issuer,
             shelf: plugins::Shelf::new(),
         });
-        Self(Arc::new(Inner {
+        // The gateway asks Cores, and is itself what Cores ask.
+        Self(Arc::new_cyclic(|engine| Inner {
             lease: Arc::new(Lease::new(database.is_shared())),
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
@@ -194,6 +197,7 @@ impl Engine {
                 vault: Arc::clone(&vault),
                 outbound,
                 node,
+                engine: Weak::clone(engine),
             }),
             work: Notify::new(),
             timers: Notify::new(),

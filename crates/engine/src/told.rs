@@ -9,6 +9,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_cores::publication::TOKEN_EVENT;
 use scaigrid_persistence::commit::{Unit, Verdict};
 use scaigrid_persistence::{Result, webhooks};
 use scaigrid_scope::{EventId, ExecutionId, TenantId};
@@ -84,6 +85,8 @@ impl Engine {
                 unit.told = self.tellable(&unit, execution);
                 unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
             }
+            let says = unit.events.iter().find(|event| event.name == TOKEN_EVENT);
+            let says = says.and_then(|event| event.execution_id);
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             unit.lane = self.0.lane;
             let logged = unit.core_id.filter(|core| !unit.logs.is_empty() && self.0.watched.has(*core));
@@ -94,6 +97,10 @@ impl Engine {
                 }
                 if let Some(core) = logged {
                     self.0.bus.publish(scaigrid_bus::Signal::CoreLogged(core));
+                }
+                // Whoever chats with it wants to hear it at once.
+                if let Some(id) = says {
+                    self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id));
                 }
             }
             Ok(verdict)

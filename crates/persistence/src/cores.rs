@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use scaigrid_cores::publication::Publication;
 use scaigrid_cores::{
     Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, IdentityMode, LastError, Source,
     SourceVersion, Status,
@@ -20,9 +21,9 @@ use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
 use crate::schema::{
-    checkpoints, core_breakpoints, core_events, core_instances, core_log_lanes, core_logs, core_memory,
-    core_schedules, core_subscriptions, core_vectors, core_versions, cores, event_waits, execution_inbox,
-    executions, journal, timers,
+    checkpoints, conversation_turns, conversations, core_breakpoints, core_events, core_instances,
+    core_log_lanes, core_logs, core_memory, core_schedules, core_subscriptions, core_vectors, core_versions,
+    cores, event_waits, execution_inbox, executions, journal, timers,
 };
 use crate::sealing::Vault;
 use crate::{Revised, Written};
@@ -60,6 +61,9 @@ struct CoreRow {
     revision: i64,
     created_at: Stamp,
     updated_at: Stamp,
+    published_model_id: Option<String>,
+    published_backend_id: Option<String>,
+    published_slug: Option<String>,
 }
 
 impl CoreRow {
@@ -90,7 +94,23 @@ impl CoreRow {
             revision,
             created_at: core.created_at.into(),
             updated_at: core.updated_at.into(),
+            published_model_id: core.publication.as_ref().map(|of| of.model_id.to_string()),
+            published_backend_id: core.publication.as_ref().map(|of| of.backend_id.to_string()),
+            published_slug: core.publication.as_ref().map(|of| of.slug.clone()),
         }
+    }
+
+    fn publication(&self) -> Result<Option<Publication>> {
+        let (Some(model), Some(backend), Some(slug)) =
+            (&self.published_model_id, &self.published_backend_id, &self.published_slug)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Publication {
+            model_id: column(TABLE, "published_model_id", &self.id, model)?,
+            backend_id: column(TABLE, "published_backend_id", &self.id, backend)?,
+            slug: slug.clone(),
+        }))
     }
 
     fn core(self, program: Arc<Value>, opener: &Opener<'_>) -> Result<Core> {
@@ -100,6 +120,7 @@ impl CoreRow {
         let core_id: CoreId = column(TABLE, "id", id, id)?;
         let mode: ConcurrencyMode = column(TABLE, "concurrency_mode", id, &self.concurrency_mode)?;
         let key_field = self.entity_key_field.as_deref().and_then(EntityKeyField::parse);
+        let publication = self.publication()?;
         let identity: IdentityMode = column(TABLE, "identity_mode", id, &self.identity_mode)?;
         if identity != IdentityMode::ServiceAccount {
             return Err(bad("identity_mode", &"delegations are not stored yet"));
@@ -127,7 +148,7 @@ impl CoreRow {
             metadata: Arc::new(object(self.metadata)),
             identity: CoreIdentity::ServiceAccount,
             avatar_url: None,
-            published: false,
+            publication,
             created_by: column(TABLE, "created_by", id, &self.created_by)?,
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
@@ -328,6 +349,19 @@ pub async fn save(
     Ok(if there == 0 { Written::Missing } else { Written::Stale })
 }
 
+/// What a Core is in the catalogue; it stays so until the transaction ends.
+pub async fn hold_publication(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    id: CoreId,
+) -> Result<Option<Publication>> {
+    let update = diesel::update(cores::table.find(id.to_string()))
+        .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+        .set(cores::revision.eq(cores::revision));
+    let row = with!(tx, c => update.returning(CoreRow::as_returning()).get_result(c).await.optional())?;
+    row.map_or(Ok(None), |row: CoreRow| row.publication())
+}
+
 /// Removes a Core and everything that belongs to it.
 pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId) -> Result<bool> {
     let (tenant, core) = (scope.tenant_id().to_string(), id.to_string());
@@ -356,7 +390,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId) -> Res
     }
     remove!(executions, checkpoints, core_memory, core_vectors, core_events, core_versions);
     remove!(timers, event_waits, core_schedules, core_subscriptions, core_instances);
-    remove!(core_logs, core_log_lanes, core_breakpoints);
+    remove!(core_logs, core_log_lanes, core_breakpoints, conversation_turns, conversations);
     let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));
     Ok(with!(tx, c => diesel::delete(row).execute(c).await)? == 1)
 }

@@ -14,6 +14,7 @@ use crate::schema::core_events;
 use scaigrid_cores::execution::Execution;
 use scaigrid_ir::Value;
 use scaigrid_webhooks::Event;
+use ulid::Ulid;
 
 const TABLE: &str = "core_events";
 
@@ -105,6 +106,42 @@ fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {
         name,
         at: at.into(),
     })
+}
+
+/// An id that lies before those of all events of an execution: ids ascend with time, and no node's clock is a minute behind.
+pub const fn before(execution: ExecutionId) -> EventId {
+    EventId::from_ulid(Ulid(execution.ulid().0.saturating_sub(MINUTE)))
+}
+
+/// A minute, as ULIDs count it: milliseconds above 80 bits of chance.
+const MINUTE: u128 = 60_000 << 80;
+
+/// The events of a name that an execution of a Core has published, oldest first, after one.
+pub async fn of_execution(
+    c: &mut Connection,
+    scope: TenantScope,
+    (core, execution, name): (CoreId, ExecutionId, &str),
+    after: EventId,
+    rows: i64,
+) -> Result<Vec<CoreEvent>> {
+    let query = core_events::table
+        .filter(core_events::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(core_events::core_id.eq(core.to_string()))
+        .filter(core_events::id.gt(after.to_string()))
+        .filter(core_events::execution_id.eq(execution.to_string()))
+        .filter(core_events::name.eq(name))
+        .order(core_events::id)
+        .limit(rows)
+        .select((
+            core_events::id,
+            core_events::core_id,
+            core_events::execution_id,
+            core_events::name,
+            core_events::data,
+            core_events::at,
+        ));
+    let found: Vec<Row> = with!(c, c => query.load(c).await)?;
+    found.into_iter().map(event).collect()
 }
 
 /// Writes what webhooks are told, to be told once the transaction is durable.

@@ -14,6 +14,7 @@ pub mod backends;
 pub mod breakpoints;
 pub mod checkpoints;
 pub mod commit;
+pub mod conversations;
 pub mod cores;
 pub mod custom_roles;
 pub mod data_keys;

@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_catalog::{ModelGroup, ModelSlug};
-use scaigrid_scope::{LevelScope, ModelGroupId, ModelId, Slug};
+use scaigrid_scope::{LevelScope, ModelGroupId, ModelId, Slug, SystemScope};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
@@ -49,6 +49,13 @@ pub async fn lookup(c: &mut Connection, scope: LevelScope, id: ModelGroupId) -> 
     let query = model_groups::table
         .find(id.to_string())
         .filter(model_groups::level.eq(level).and(model_groups::scope_id.eq(owner)));
+    let row = with!(c, c => query.select(GroupRow::as_select()).get_result(c).await.optional())?;
+    row.map(ModelGroup::try_from).transpose()
+}
+
+/// A group of whatever level by its id, for whoever may reach below or above where they act.
+pub async fn find(c: &mut Connection, _system: &SystemScope, id: ModelGroupId) -> Result<Option<ModelGroup>> {
+    let query = model_groups::table.find(id.to_string());
     let row = with!(c, c => query.select(GroupRow::as_select()).get_result(c).await.optional())?;
     row.map(ModelGroup::try_from).transpose()
 }
@@ -122,6 +129,28 @@ pub async fn add(tx: &mut Transaction, scope: LevelScope, group: &ModelGroup) ->
     };
     let insert = diesel::insert_into(model_groups::table).values(row);
     with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// As [`find`], held until the transaction ends.
+pub async fn hold(
+    tx: &mut Transaction,
+    _system: &SystemScope,
+    id: ModelGroupId,
+) -> Result<Option<ModelGroup>> {
+    let update = diesel::update(model_groups::table.find(id.to_string()))
+        .set(model_groups::revision.eq(model_groups::revision));
+    let row = with!(tx, c => update.returning(GroupRow::as_returning()).get_result(c).await.optional())?;
+    row.map(ModelGroup::try_from).transpose()
+}
+
+/// Writes that a group that is held was changed.
+pub async fn write(tx: &mut Transaction, _system: &SystemScope, group: &ModelGroup) -> Result<()> {
+    let update = diesel::update(model_groups::table.find(group.id.to_string())).set((
+        model_groups::revision.eq(group.revision),
+        model_groups::updated_at.eq(Stamp(group.updated_at)),
+    ));
+    with!(tx, c => update.execute(c).await)?;
     Ok(())
 }
 

@@ -198,6 +198,28 @@ pub async fn list(
     found.into_iter().map(Usage::try_from).collect()
 }
 
+/// What calls of some executions have used: tokens read, tokens written, and what they cost.
+pub async fn of_executions(
+    c: &mut Connection,
+    scope: TenantScope,
+    ids: &[ExecutionId],
+) -> Result<(u64, u64, Decimal)> {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let query = model_usage::table
+        .filter(model_usage::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(model_usage::execution_id.eq_any(ids))
+        .select((model_usage::id, model_usage::input_tokens, model_usage::output_tokens, model_usage::cost));
+    let found: Vec<(String, i64, i64, String)> = with!(c, c => query.load(c).await)?;
+    found.into_iter().try_fold((0_u64, 0_u64, Decimal::ZERO), |(input, output, sum), row| {
+        let cost = amount(TABLE, &row.0, &row.3)?;
+        Ok((
+            input.saturating_add(row.1.unsigned_abs()),
+            output.saturating_add(row.2.unsigned_abs()),
+            sum.saturating_add(cost),
+        ))
+    })
+}
+
 /// Whose budget it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BudgetOwner {

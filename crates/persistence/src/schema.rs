@@ -352,6 +352,52 @@ diesel::table! {
         revision -> BigInt,
         created_at -> Moment,
         updated_at -> Moment,
+        published_model_id -> Nullable<Text>,
+        published_backend_id -> Nullable<Text>,
+        published_slug -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    conversations (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        caller_tenant_id -> Text,
+        caller -> Text,
+        key -> Nullable<Text>,
+        entity_id -> Nullable<Text>,
+        status -> Text,
+        turns -> Integer,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    conversation_turns (tenant_id, conversation_id, turn) {
+        tenant_id -> Text,
+        conversation_id -> Text,
+        turn -> Integer,
+        core_id -> Text,
+        caller -> Text,
+        execution_id -> Text,
+        status -> Text,
+        asked -> Jsonb,
+        asked_print -> Text,
+        answer -> Nullable<Text>,
+        answer_print -> Nullable<Text>,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        cost -> Text,
+        created_at -> Moment,
+        ended_at -> Nullable<Moment>,
     }
 }
 
@@ -835,6 +881,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
+diesel::allow_tables_to_appear_in_same_query!(conversations, conversation_turns);
 diesel::allow_tables_to_appear_in_same_query!(core_subscriptions, cores);
 diesel::allow_tables_to_appear_in_same_query!(core_instances, executions, timers);
 diesel::allow_tables_to_appear_in_same_query!(

@@ -173,6 +173,10 @@ prefixed_id!(
     UsageId, "usage_"
 );
 prefixed_id!(
+    /// A conversation with a published Core.
+    ConversationId, "conv_"
+);
+prefixed_id!(
     /// An outgoing webhook.
     WebhookId, "whk_"
 );

@@ -23,6 +23,7 @@ fn to_nothing(template: &str) -> String {
         ("{core_id}", "core_01J00000000000000000000000"),
         ("{execution_id}", "exec_01J00000000000000000000000"),
         ("{checkpoint_id}", "01900000-0000-0000-0000-000000000000"),
+        ("{conversation_id}", "conv_01J00000000000000000000000"),
         ("{tenant_id}", "ten_01J00000000000000000000000"),
         ("{partner_id}", "prt_01J00000000000000000000000"),
         ("{module_id}", "nothing"),

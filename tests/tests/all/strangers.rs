@@ -88,8 +88,15 @@ impl Existing {
         let models = root.post("/v1/model-groups").json(&models).answer(201).data();
         let partner =
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
+        // A conversation that waits, as the execution above does.
+        admin.post(&format!("/v1/modules/scaicore/cores/{core}/publish")).answer(200);
+        let tenant = text(&me["tenant"]["slug"]);
+        let question = scaigrid_tests::ask(&format!("scaicore/{tenant}/walked"), "Hello");
+        let answer = admin.post("/v1/inference/chat").json(&question).answer(200).data();
+        let conversation = text(&answer["scaicore"]["conversation_id"]);
         Self(BTreeMap::from([
             ("core_id", core),
+            ("conversation_id", conversation),
             ("execution_id", execution),
             ("checkpoint_id", checkpoint),
             ("user_id", user.clone()),

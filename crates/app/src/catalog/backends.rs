@@ -39,6 +39,16 @@ pub(super) fn state(backend: &Backend) -> Value {
     })
 }
 
+/// Whether a backend is changed here: what a published Core stands behind is changed with the Core.
+fn is_no_core(backend: &Backend) -> Result<(), Error> {
+    match backend.config {
+        ConnectionConfig::ScaiCore(_) => {
+            Err(Error::Conflict("The backend is a published Core; unpublish the Core instead".to_owned()))
+        }
+        ConnectionConfig::OpenAi(_) | ConnectionConfig::Echo(_) => Ok(()),
+    }
+}
+
 impl App {
     /// Whether a backend may be kept: what it names may be called.
     async fn may_be_called(&self, config: &ConnectionConfig) -> Result<(), Error> {
@@ -91,6 +101,10 @@ impl App {
         request: &RequestContext,
         new: NewBackend,
     ) -> Result<Backend, Error> {
+        if new.provider_type == ProviderType::ScaiCore {
+            let message = "scaicore cannot be made by hand: publish a Core";
+            return Err(Error::invalid("provider_type", message));
+        }
         let config = ConnectionConfig::read(new.provider_type, &new.config, None).map_err(wrong)?;
         self.may_be_called(&config).await?;
         let now = self.now();
@@ -132,6 +146,7 @@ impl App {
     ) -> Result<Backend, Error> {
         // Before the transaction: a name may take long to be resolved.
         let seen = self.backend(caller, id).await?;
+        is_no_core(&seen)?;
         let wanted = changes.clone().applied_to(seen.clone()).map_err(wrong)?;
         if wanted.config != seen.config {
             self.may_be_called(&wanted.config).await?;
@@ -190,6 +205,7 @@ impl App {
             let level = caller.level_scope();
             let before = backends::lock(&mut tx, level, id, &self.0.vault).await?;
             let before = before.ok_or(Error::NotFound(Resource::Backend))?;
+            is_no_core(&before)?;
             check_expected(expected, before.revision)?;
             backends::remove(&mut tx, level, id).await?;
             let changes = diff(&state(&before), &Value::Null, &[]);

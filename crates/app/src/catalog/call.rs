@@ -16,6 +16,9 @@ impl From<CallError> for Error {
             CallError::Unavailable { model, retry_after } => Self::ModelUnavailable { model, retry_after },
             CallError::Busy { model, retry_after } => Self::BackendRateLimited { model, retry_after },
             CallError::Timeout { model } => Self::BackendTimeout { model },
+            CallError::TooDeep { model } => {
+                Self::BackendFailed { model, reason: "too many Cores ask each other, or in a circle".into() }
+            }
             CallError::Failed { model, reason, .. } => Self::BackendFailed { model, reason },
             CallError::Rejected { reason } => {
                 Self::invalid("body", format!("is not taken by the model: {reason}"))

@@ -16,7 +16,10 @@ use scaigrid_catalog::{Mapping, Model};
 pub use backends::NewBackend;
 pub use groups::{GroupEdits, ModelGroupView, NewModelGroup};
 pub use models::{ModelEdits, NewModel};
-pub use scaigrid_engine::{Asking, Completion, EmbedCall, Embedded, ModelCall, Piece, Streaming, Used};
+pub use scaigrid_engine::{
+    Asking, Completion, CoreState, EmbedCall, Embedded, ModelCall, Piece, Question, Streaming, Thread, Used,
+    WaitsFor,
+};
 pub use scaigrid_persistence::model_usage::UsageFilter;
 pub use scaigrid_persistence::models::{ModelFilter, ModelRef};
 

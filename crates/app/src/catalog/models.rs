@@ -117,6 +117,10 @@ async fn held(
     if found.model.owner != caller.level() {
         return Err(of_another_level());
     }
+    if found.model.slug.is_of_core() {
+        let message = "The model is a published Core; change and sync, or unpublish, the Core instead";
+        return Err(Error::Conflict(message.to_owned()));
+    }
     let model = models::lock(tx, caller.level_scope(), found.model.id).await?;
     let model = model.ok_or(Error::NotFound(Resource::Model))?;
     let mut mappings = models::mappings(tx, &[model.id]).await?;

@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod plugins;
+mod publication;
 mod versions;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
@@ -239,12 +240,20 @@ impl App {
         let changes = diff(&described(&found.value), &json!({}), &[]);
         let record = self.core_record(by, request, AuditAction::CoreDelete, id, changes);
         let mut transaction = self.0.database.begin().await?;
+        // As it stands now: it may have been published a moment ago.
+        let published = cores::hold_publication(&mut transaction, by.tenant_scope(), id).await?;
+        if let Some(publication) = &published {
+            publication::withdraw(&mut transaction, by.tenant_scope(), publication).await?;
+        }
         if !cores::delete(&mut transaction, by.tenant_scope(), id).await? {
             return Err(Error::NotFound(Resource::Core));
         }
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
         self.core_changed(id);
+        if published.is_some() {
+            self.catalog_changed();
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::call::{CallError, ModelCall};
 use super::gather::{Ear, gather};
 use super::spend::Spend;
 use super::{Models, Routed, embed};
+use crate::chat::Hearing;
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -49,6 +50,8 @@ pub(super) enum Answered {
     /// The first piece, and those that follow.
     Parts(Part, Parts),
     Vectors(Vectors),
+    /// What a published Core says, while it says it.
+    Core(Hearing),
 }
 
 /// Why a backend does not answer, and what follows.
@@ -129,7 +132,7 @@ impl Models {
         for mapping in order(mappings, |most| rand::random_range(0..most.max(1))) {
             let found = routed.route.backends.iter().find(|(known, _)| *known == mapping);
             let Some((_, backend)) = found else { continue };
-            match self.ask_backend(call, model, backend, &mut spend, manner).await {
+            match self.ask_backend(scope, call, model, backend, &mut spend, manner).await {
                 Ok(answered) => return Ok((spend, answered)),
                 Err(Left::Alone(rest)) => soonest = Some(soonest.map_or(rest, |soonest| soonest.min(rest))),
                 Err(Left::Failed(error)) if error.is_of_the_model() => last = Some(error),
@@ -148,6 +151,7 @@ impl Models {
 
     async fn ask_backend(
         &self,
+        scope: TenantScope,
         call: &ModelCall,
         model: &Model,
         backend: &Backend,
@@ -158,7 +162,7 @@ impl Models {
         loop {
             let trying = self.admit(backend.id).map_err(Left::Alone)?;
             spend.asks(backend);
-            let trouble = match self.ask_once(call, model, backend, spend, manner).await {
+            let trouble = match self.ask_once(scope, call, model, backend, spend, manner).await {
                 Ok(answered) => {
                     trying.tell(Breaker::succeeded);
                     return Ok(answered);
@@ -185,6 +189,7 @@ impl Models {
 
     async fn ask_once(
         &self,
+        scope: TenantScope,
         call: &ModelCall,
         model: &Model,
         backend: &Backend,
@@ -200,6 +205,11 @@ impl Models {
                     return Ok(Answered::Vectors(embed::of_echo(&call.messages, &params)));
                 }
                 echo(script, &call.messages, &params, spend.bound, !manner.is_whole()).await
+            }
+            ConnectionConfig::ScaiCore(core) => {
+                let streamed = matches!(manner, Manner::Streamed);
+                let asked = self.ask_core(scope, call, model, (backend, *core), streamed).await;
+                Answered::Core(asked.map_err(Trouble::of_core)?)
             }
             ConnectionConfig::OpenAi(config) => {
                 let (key, headers) = config
@@ -250,6 +260,11 @@ enum Left {
 }
 
 impl Trouble {
+    /// Why a Core does not answer. It says nothing of what it would say to others.
+    fn of_core(error: CallError) -> Self {
+        Self { error, passes: false, retry_after: None, verdict: Verdict::Nothing }
+    }
+
     fn of(error: ModelError, model: &Model) -> Self {
         let name = model.slug.to_string();
         let failed = |reason: String, status| CallError::Failed { model: name.clone(), reason, status };

@@ -11,7 +11,7 @@ use scaigrid_runtime::{EffectId, Failure, ModelAnswer, ModelCallRequest};
 use scaigrid_scope::{BackendId, ExecutionId, UserId};
 use serde_json::{Map, Value, json};
 
-use crate::HostedCore;
+use crate::{CoreState, HostedCore};
 
 /// Who asks.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,15 @@ pub struct Asking {
     pub execution_id: Option<ExecutionId>,
     /// Which of the execution's calls it is, by its effect.
     pub effect: Option<EffectId>,
+}
+
+/// What a call says of the conversation that it belongs to, for models that are Cores.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Thread {
+    /// What the caller names the conversation by: its id, or a name of their own.
+    pub conversation: Option<String>,
+    /// Whom it is about: the key of the instance of Cores that have one for each entity.
+    pub entity: Option<String>,
 }
 
 /// What is asked of a model.
@@ -45,6 +54,8 @@ pub struct ModelCall {
     pub timeout: Option<Duration>,
     /// Who asks.
     pub asking: Asking,
+    /// The conversation that it belongs to.
+    pub thread: Thread,
 }
 
 impl ModelCall {
@@ -101,6 +112,7 @@ impl ModelCall {
             max_cost,
             timeout: request.timeout,
             asking,
+            thread: Thread::default(),
         })
     }
 }
@@ -127,6 +139,8 @@ pub struct Completion {
     pub choices: Vec<Value>,
     /// What was used.
     pub used: Used,
+    /// How the conversation stands, where the model is a Core.
+    pub core: Option<CoreState>,
 }
 
 impl Completion {
@@ -201,6 +215,12 @@ pub enum CallError {
         /// Whose budget.
         of: &'static str,
     },
+    /// The model is a Core, and too many Cores have asked each other already; or it would have to wait for itself.
+    #[error("the model {model} cannot be asked: too many Cores ask each other, or in a circle")]
+    TooDeep {
+        /// The model.
+        model: String,
+    },
     /// The database.
     #[error(transparent)]
     Database(#[from] persistence::Error),
@@ -220,6 +240,7 @@ impl CallError {
             Self::Timeout { .. } => "MODEL_TIMEOUT",
             Self::Failed { .. } | Self::Rejected { .. } => "MODEL_ERROR",
             Self::BudgetExceeded { .. } => "BUDGET_EXCEEDED",
+            Self::TooDeep { .. } => "CALL_DEPTH_EXCEEDED",
             Self::Database(_) => return None,
         };
         Some(Failure::new(code, self.to_string()))
@@ -227,6 +248,9 @@ impl CallError {
 
     /// Whether another model may do better.
     pub(crate) const fn is_of_the_model(&self) -> bool {
-        !matches!(self, Self::Rejected { .. } | Self::BudgetExceeded { .. } | Self::Database(_))
+        !matches!(
+            self,
+            Self::Rejected { .. } | Self::BudgetExceeded { .. } | Self::TooDeep { .. } | Self::Database(_)
+        )
     }
 }

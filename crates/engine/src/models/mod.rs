@@ -8,30 +8,31 @@ mod ask;
 mod call;
 mod embed;
 mod gather;
+mod hosted;
 mod settle;
 mod spend;
 mod streaming;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use moka::sync::Cache;
 use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::budget::Limit;
-use scaigrid_catalog::{Modality, ModelSlug};
+use scaigrid_catalog::{Backend, ConnectionConfig, Modality, ModelSlug};
 use scaigrid_outbound::Client;
 use scaigrid_persistence::models::Route;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{self as persistence, Database, models, tenants};
 use scaigrid_runtime::ModelAnswer;
-use scaigrid_scope::{BackendId, Clock, NodeId, TenantId, TenantScope};
+use scaigrid_scope::{BackendId, Clock, Level, NodeId, TenantId, TenantScope};
 use tokio::runtime::Handle;
 
 use crate::ids::Ids;
 
-pub use call::{Asking, CallError, Completion, ModelCall, Used};
+pub use call::{Asking, CallError, Completion, ModelCall, Thread, Used};
 pub use embed::{EmbedCall, Embedded};
 pub use streaming::{Piece, Streaming};
 
@@ -53,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) vault: Arc<Vault>,
     pub(crate) outbound: Client,
     pub(crate) node: NodeId,
+    pub(crate) engine: Weak<crate::Inner>,
 }
 
 /// The gateway of one node. Cheap to clone.
@@ -66,6 +68,8 @@ struct Inner {
     vault: Arc<Vault>,
     outbound: Client,
     node: NodeId,
+    /// What runs the Cores that are published as models.
+    engine: Weak<crate::Inner>,
     /// Those that have failed of late. What is not here is well.
     breakers: Mutex<HashMap<BackendId, Breaker>>,
     /// Changes of the catalogue, counted: what was read before one and kept after it is not believed.
@@ -81,6 +85,17 @@ struct Routed {
     limit: Limit,
 }
 
+impl Routed {
+    /// Whether nothing but published Cores of a tenant answers.
+    fn is_of_cores_of(&self, tenant: TenantId) -> bool {
+        let mut backends = self.route.backends.iter().map(|(_, backend)| backend);
+        let of_core = |backend: &Backend| {
+            backend.owner == Level::Tenant(tenant) && matches!(backend.config, ConnectionConfig::ScaiCore(_))
+        };
+        !self.route.backends.is_empty() && backends.all(of_core)
+    }
+}
+
 impl std::fmt::Debug for Models {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Models").field("node", &self.0.node).finish_non_exhaustive()
@@ -90,7 +105,7 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// A gateway. Must be made inside a Tokio runtime.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { database, clock, ids, vault, outbound, node } = parts;
+        let Parts { database, clock, ids, vault, outbound, node, engine } = parts;
         Self(Arc::new(Inner {
             database,
             clock,
@@ -98,6 +113,7 @@ impl Models {
             vault,
             outbound,
             node,
+            engine,
             breakers: Mutex::default(),
             changes: AtomicU64::new(0),
             routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
@@ -129,11 +145,18 @@ impl Models {
         ear: &Ear<'_>,
     ) -> Result<ModelAnswer, CallError> {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Gathered(ear)).await?;
-        let Answered::Whole(reply) = answered else {
-            return Err(CallError::rejected("it was asked for a whole answer"));
+        let (spend, choices) = match answered {
+            Answered::Whole(reply) => (spend, reply.choices),
+            Answered::Core(hearing) => {
+                let (spend, choice, _) = hosted::whole(spend, hearing).await?;
+                (spend, vec![choice])
+            }
+            Answered::Parts(..) | Answered::Vectors(_) => {
+                return Err(CallError::rejected("it was asked for a whole answer"));
+            }
         };
         let (model, backend_id) = (spend.model().clone(), spend.backend());
-        let answer = |used| Completion { model, backend_id, choices: reply.choices, used }.into_answer();
+        let answer = |used| Completion { model, backend_id, choices, used, core: None }.into_answer();
         Ok(spend.answered(ear.execution, ear.effect, answer).await)
     }
 
@@ -143,8 +166,12 @@ impl Models {
     /// Why it does not answer.
     pub async fn chat(&self, scope: TenantScope, call: ModelCall) -> Result<Completion, CallError> {
         let (mut spend, answered) = self.first_that_answers(scope, &call, Manner::Whole).await?;
-        let Answered::Whole(reply) = answered else {
-            return Err(CallError::rejected("it was asked for a whole answer"));
+        let reply = match answered {
+            Answered::Whole(reply) => reply,
+            Answered::Core(hearing) => return hosted::completion(spend, hearing).await,
+            Answered::Parts(..) | Answered::Vectors(_) => {
+                return Err(CallError::rejected("it was asked for a whole answer"));
+            }
         };
         spend.saw(&reply.choices);
         if let Some(tokens) = reply.tokens {
@@ -152,7 +179,7 @@ impl Models {
         }
         let (model, backend_id) = (spend.model().clone(), spend.backend());
         let used = spend.completed().await;
-        Ok(Completion { model, backend_id, choices: reply.choices, used })
+        Ok(Completion { model, backend_id, choices: reply.choices, used, core: None })
     }
 
     /// Asks a model for an answer bit by bit.
@@ -163,6 +190,7 @@ impl Models {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Streamed).await?;
         match answered {
             Answered::Parts(first, rest) => Ok(streaming::of(spend, first, rest)),
+            Answered::Core(hearing) => Ok(hosted::streaming(spend, hearing)),
             Answered::Whole(_) | Answered::Vectors(_) => {
                 Err(CallError::rejected("it was asked for a streamed answer"))
             }

@@ -12,6 +12,7 @@ use scaigrid_catalog::usage::{CallStatus, Usage, estimate};
 use scaigrid_catalog::{Backend, Modality, Model, ModelSlug};
 use scaigrid_outbound::models::Tokens;
 use scaigrid_persistence::commit::Delivery;
+use scaigrid_persistence::conversations::Told;
 use scaigrid_persistence::model_reservations::{self, Reservation};
 use scaigrid_persistence::model_usage::{self, BudgetOwner};
 use scaigrid_persistence::{self as persistence, Transaction};
@@ -52,6 +53,10 @@ pub(super) struct Spend {
     seen: usize,
     /// What the backend says.
     reported: Option<Tokens>,
+    /// Whether what is used is counted where it is: the model is a Core of the tenant that asks, whose own calls are.
+    counted_within: bool,
+    /// What the calls of a Core have cost that has answered.
+    within: Option<Decimal>,
     /// The most tokens of one choice of the answer, where something bounds them.
     pub(super) bound: Option<u64>,
     settled: bool,
@@ -138,7 +143,12 @@ impl Models {
         routed: &Routed,
     ) -> Result<Spend, CallError> {
         let now = self.0.clock.now();
-        let bounds = Bounds::of(call, routed);
+        let counted_within = routed.is_of_cores_of(scope.tenant_id());
+        let mut bounds = Bounds::of(call, routed);
+        if counted_within {
+            // Held back twice, one part would keep the other from what is left.
+            (bounds.limit, bounds.of_core) = (Limit::default(), Limit::default());
+        }
         let model = routed.route.model.clone();
         let core_id = call.asking.core.as_ref().map(|core| core.core.id);
         let usage = Usage {
@@ -175,6 +185,8 @@ impl Models {
             answered: false,
             seen: 0,
             reported: None,
+            counted_within,
+            within: None,
             bound: None,
             settled: true,
         };
@@ -304,6 +316,12 @@ impl Spend {
         }
     }
 
+    /// Notes what a published Core has used, and what that has cost.
+    pub(super) fn told(&mut self, told: Told) {
+        self.reported(Tokens { input: told.input_tokens, output: told.output_tokens });
+        self.within = Some(told.cost);
+    }
+
     /// Ends the call with its answer.
     pub(super) async fn completed(mut self) -> Used {
         let used = self.close(CallStatus::Completed);
@@ -360,11 +378,16 @@ impl Spend {
         let broke_off = self.lost != Tokens { input: 0, output: 0 };
         usage.estimated = broke_off || given_up || self.answered && self.reported.is_none();
         usage.cost = self.model.cost(counted.input, counted.output);
+        let mut used = Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost };
+        if self.counted_within {
+            used.cost = self.within.unwrap_or_default();
+            (usage.input_tokens, usage.output_tokens, usage.cost) = (0, 0, Decimal::ZERO);
+        }
         usage.latency = self.begun.elapsed();
         usage.status = status;
         metrics::counter!("scaigrid_model_calls_total", "status" => status.as_str()).increment(1);
         metrics::histogram!("scaigrid_model_call_seconds").record(usage.latency.as_secs_f64());
-        Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost }
+        used
     }
 }
 

@@ -12,12 +12,15 @@ use serde_json::Value;
 use super::ask::broken_off;
 use super::call::{CallError, Used};
 use super::spend::Spend;
+use crate::CoreState;
 
 /// A piece of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Piece {
     /// What is new of the choices, as OpenAI's chat completions have it in their chunks.
     Choices(Vec<Value>),
+    /// The last that is new of the choices, and how the conversation stands, where the model is a Core.
+    Core(Vec<Value>, Box<CoreState>),
     /// The end, and what was used.
     End(Used),
 }

@@ -162,6 +162,7 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::CoreVersion => ("CORE_VERSION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Execution => ("EXECUTION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Checkpoint => ("CHECKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Conversation => ("CONVERSATION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),

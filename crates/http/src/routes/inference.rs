@@ -1,5 +1,6 @@
 //! Asking models, in the platform's own shapes.
 
+mod core_state;
 mod events;
 mod question;
 
@@ -21,6 +22,7 @@ use crate::error::{Error, Family};
 use crate::hang_up::HangUp;
 use crate::request::RequestId;
 
+pub(super) use core_state::CoreStateView;
 pub(super) use events::{Last, respond};
 pub(super) use question::{Question, read};
 
@@ -54,7 +56,8 @@ struct ChatRequest {
     /// How the answer must look, e.g. `{"type": "json_schema", "json_schema": {"name": "…", "schema": {…}}}`.
     #[schema(value_type = Option<Object>)]
     response_format: Option<Value>,
-    /// For the caller's own use; not sent to the model.
+    /// For the caller's own use; not sent to the model. Published Cores know `conversation_id`, which names the conversation, and
+    /// `entity_id`, whom it is about.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
 }
@@ -87,7 +90,7 @@ struct ChatMessage {
 struct ChatChoice {
     index: u32,
     message: ChatMessage,
-    /// `stop`, `length`, `tool_calls`, `content_filter`, …
+    /// `stop`, `length`, `tool_calls`, `content_filter`, …; `checkpoint` where a published Core waits for a person.
     finish_reason: String,
 }
 
@@ -101,6 +104,9 @@ struct ChatAnswer {
     #[schema(value_type = Vec<ChatChoice>)]
     choices: Vec<Value>,
     usage: ChatUsage,
+    /// How the conversation stands, where the model is a published Core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaicore: Option<CoreStateView>,
 }
 
 impl From<Used> for ChatUsage {
@@ -116,7 +122,6 @@ impl From<Used> for ChatUsage {
 
 impl ChatRequest {
     fn read(self) -> Result<Question, Error> {
-        drop(self.metadata);
         let mut params = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value.filter(|value| !value.is_null()) {
@@ -131,7 +136,7 @@ impl ChatRequest {
         put("tools", self.tools);
         put("tool_choice", self.tool_choice);
         put("response_format", self.response_format);
-        read(&self.model, self.messages, params)
+        read(&self.model, self.messages, params)?.within(self.metadata.as_ref(), None)
     }
 }
 
@@ -145,6 +150,10 @@ fn pieces(begun: ModelPieces, id: String) -> HttpResponse {
     let model = begun.model.to_string();
     let events = begun.pieces.map(move |piece| match piece {
         Ok(Piece::Choices(choices)) => Ok(vec![json!({"id": id, "model": model, "choices": choices})]),
+        Ok(Piece::Core(choices, state)) => {
+            let state = CoreStateView::from(*state);
+            Ok(vec![json!({"id": id, "model": model, "choices": choices, "scaicore": state})])
+        }
         Ok(Piece::End(used)) => {
             Ok(vec![json!({"id": id, "model": model, "choices": [], "usage": ChatUsage::from(used)})])
         }
@@ -184,6 +193,7 @@ async fn chat(
         model: answer.model.to_string(),
         choices: answer.choices,
         usage: answer.used.into(),
+        scaicore: answer.core.map(Into::into),
     };
     Ok(Reply::ok(answer).respond_to(&request))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::inference::{Last, Question, answer_id, read, respond};
+use super::inference::{CoreStateView, Last, Question, answer_id, read, respond};
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::error::{Error, Family, body_of};
@@ -107,6 +107,9 @@ struct OpenAiCompletion {
     usage: OpenAiUsage,
     #[schema(required = true)]
     system_fingerprint: Option<String>,
+    /// How the conversation stands, where the model is a published Core. Not OpenAI's; their clients keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaicore: Option<CoreStateView>,
 }
 
 impl From<Used> for OpenAiUsage {
@@ -178,8 +181,19 @@ fn read_request(value: Value) -> Result<Asked, Error> {
     let Some(Value::Array(messages)) = fields.remove("messages") else {
         return Err(Error::invalid("messages", "is required, and must be an array"));
     };
+    let metadata = match fields.remove("metadata") {
+        None => None,
+        Some(Value::Object(metadata)) => Some(metadata),
+        Some(_) => return Err(Error::invalid("metadata", "must be an object")),
+    };
+    let user = match fields.remove("user") {
+        None => None,
+        Some(Value::String(user)) => Some(user),
+        Some(_) => return Err(Error::invalid("user", "must be a text")),
+    };
     fields.retain(|name, _| SENT.contains(&name.as_str()));
-    Ok(Asked { question: read(&model, messages, fields)?, streamed, with_usage })
+    let question = read(&model, messages, fields)?.within(metadata.as_ref(), user.as_deref())?;
+    Ok(Asked { question, streamed, with_usage })
 }
 
 fn pieces(begun: ModelPieces, id: String, created: i64, with_usage: bool) -> HttpResponse {
@@ -195,6 +209,11 @@ fn pieces(begun: ModelPieces, id: String, created: i64, with_usage: bool) -> Htt
         };
         match piece {
             Ok(Piece::Choices(choices)) => Ok(vec![chunk(choices)]),
+            Ok(Piece::Core(choices, state)) => {
+                let mut chunk = chunk(choices);
+                chunk["scaicore"] = serde_json::to_value(CoreStateView::from(*state)).unwrap_or_default();
+                Ok(vec![chunk])
+            }
             Ok(Piece::End(used)) if with_usage => {
                 let mut last = chunk(Vec::new());
                 last["usage"] = serde_json::to_value(OpenAiUsage::from(used)).unwrap_or_default();
@@ -241,6 +260,7 @@ async fn create_chat_completion(
         choices: answer.choices,
         usage: answer.used.into(),
         system_fingerprint: None,
+        scaicore: answer.core.map(Into::into),
     }))
 }
 

@@ -100,6 +100,8 @@ pub fn tables() -> Vec<Table> {
         core_schedules["tenant_id", "core_id", "name"],
         core_subscriptions["tenant_id", "core_id", "from_slug", "event"],
         core_instances["tenant_id", "core_id", "key"],
+        conversations["id"],
+        conversation_turns["tenant_id", "conversation_id", "turn"],
         webhooks["id"],
         webhook_deliveries["id"],
         plugins["tenant_id", "plugin"],

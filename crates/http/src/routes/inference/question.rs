@@ -1,7 +1,8 @@
 //! What can be asked of a model, whatever shape it came in.
 
-use scaigrid_app::catalog::{Asking, ModelCall};
+use scaigrid_app::catalog::{Asking, ModelCall, Thread};
 use scaigrid_catalog::ModelSlug;
+use scaigrid_cores::conversation::KEY_AT_MOST;
 use serde_json::{Map, Value};
 
 use super::super::Problems;
@@ -18,9 +19,41 @@ pub(in super::super) struct Question {
     model: ModelSlug,
     messages: Vec<Value>,
     params: Map<String, Value>,
+    thread: Thread,
 }
 
 impl Question {
+    /// With what it says of the conversation that it belongs to.
+    ///
+    /// # Errors
+    /// `metadata.conversation_id` or `metadata.entity_id` is none.
+    pub(in super::super) fn within(
+        self,
+        metadata: Option<&Map<String, Value>>,
+        user: Option<&str>,
+    ) -> Result<Self, Error> {
+        let mut problems = Problems::default();
+        let mut named = |name: &str| {
+            let text = match metadata?.get(name)? {
+                Value::Null => return None,
+                Value::String(text) => text.trim().to_owned(),
+                Value::Number(number) => number.to_string(),
+                _ => String::new(),
+            };
+            if (1..=KEY_AT_MOST).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+                return Some(text);
+            }
+            let message = format!("must be a text of 1 to {KEY_AT_MOST} characters");
+            problems.note(&format!("metadata.{name}"), message);
+            None
+        };
+        let conversation = named("conversation_id");
+        let entity = named("entity_id")
+            .or_else(|| user.map(str::trim).filter(|user| !user.is_empty()).map(Into::into));
+        problems.check()?;
+        Ok(Self { thread: Thread { conversation, entity }, ..self })
+    }
+
     /// The call that asks it.
     pub(in super::super) fn into_call(self) -> ModelCall {
         ModelCall {
@@ -31,6 +64,7 @@ impl Question {
             max_cost: None,
             timeout: None,
             asking: Asking::default(),
+            thread: self.thread,
         }
     }
 }
@@ -66,7 +100,7 @@ pub(in super::super) fn read(
     check(&mut problems, &params);
     problems.check()?;
     let model = model.parse().map_err(|_| Error::not_found(scaigrid_app::Resource::Model))?;
-    Ok(Question { model, messages, params })
+    Ok(Question { model, messages, params, thread: Thread::default() })
 }
 
 fn check(problems: &mut Problems, params: &Map<String, Value>) {

@@ -1,12 +1,14 @@
 //! The routes of the module `scaicore`: Cores, their executions, their checkpoints.
 
 mod checkpoints;
+mod conversations;
 mod cores;
 mod events;
 mod executions;
 mod installed;
 mod lifecycle;
 mod plugins;
+mod publication;
 mod versions;
 mod wire;
 
@@ -32,6 +34,12 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(lifecycle::pause)
         .service(lifecycle::resume)
         .service(lifecycle::state)
+        .service(publication::publish)
+        .service(publication::unpublish)
+        .service(publication::sync)
+        .service(conversations::list)
+        .service(conversations::get)
+        .service(conversations::erase)
         .service(versions::list)
         .service(versions::get)
         .service(versions::roll_back)

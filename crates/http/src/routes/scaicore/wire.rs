@@ -102,7 +102,8 @@ pub(super) struct CoreView {
     pub(super) checkpoint_mode: String,
     /// `standard`, `elevated` or `admin`.
     pub(super) privilege_level: String,
-    /// Whatever the tenant keeps there.
+    /// Whatever the tenant keeps there; of a published Core also `published`, `published_model_id`, `published_backend_id` and
+    /// `published_slug`, which are the platform's.
     #[schema(value_type = Object)]
     pub(super) metadata: Map<String, Value>,
     /// `service_account` or `user_delegated`.
@@ -154,7 +155,7 @@ impl From<Core> for CoreView {
             resource_limits: (*core.resource_limits).clone(),
             checkpoint_mode: core.checkpoint_mode.to_string(),
             privilege_level: core.privilege_level.to_string(),
-            metadata: (*core.metadata).clone(),
+            metadata: core.shown_metadata(),
             identity_mode: CoreIdentity::mode(&core.identity).to_string(),
             delegated_user_id: delegation.map(|delegation| delegation.user_id.to_string()),
             delegation_scopes: delegation
@@ -165,7 +166,7 @@ impl From<Core> for CoreView {
                 .map(|at| at.to_string()),
             delegation_granted_by: delegation.map(|delegation| delegation.granted_by.to_string()),
             avatar_url: core.avatar_url.clone(),
-            published: core.published,
+            published: core.publication.is_some(),
             created_by: core.created_by.to_string(),
             created_at: core.created_at.to_string(),
             updated_at: core.updated_at.to_string(),
@@ -239,7 +240,7 @@ pub(super) struct ExecutionView {
     /// Why it failed: `code`, `message`, and where.
     #[schema(required = true, value_type = Option<Object>)]
     pub(super) error: Option<Value>,
-    /// What started it: `invoke`, `event:<name>` or `core_call`.
+    /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `core_call` or `chat`.
     pub(super) trigger: String,
     /// The instance that it belongs to.
     #[schema(required = true)]
