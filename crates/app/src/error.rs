@@ -39,6 +39,8 @@ pub enum Resource {
     Checkpoint,
     /// An event that a Core received or emitted.
     Event,
+    /// A place at which executions of a Core stop.
+    Breakpoint,
     /// A trigger of a Core.
     Trigger,
     /// An outgoing webhook.
@@ -71,6 +73,7 @@ impl fmt::Display for Resource {
             Self::Execution => "execution",
             Self::Checkpoint => "checkpoint",
             Self::Event => "event",
+            Self::Breakpoint => "breakpoint",
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",

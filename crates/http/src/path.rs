@@ -41,6 +41,7 @@ in_path! {
     CoreId Core "core_id",
     ExecutionId Execution "execution_id",
     CheckpointId Checkpoint "checkpoint_id",
+    BreakpointId Breakpoint "breakpoint_id",
     TriggerId Trigger "trigger_id",
     EventId Event "event_id",
     WebhookId Webhook "webhook_id",

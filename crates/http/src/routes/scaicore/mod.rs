@@ -2,10 +2,12 @@
 
 mod checkpoints;
 mod cores;
+mod debug;
 mod events;
 mod executions;
 mod installed;
 mod lifecycle;
+mod logs;
 mod plugins;
 mod versions;
 mod wire;
@@ -38,6 +40,17 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(executions::list)
         .service(executions::cancel)
         .service(executions::history)
+        .service(debug::state)
+        .service(debug::retry)
+        .service(debug::fork)
+        .service(logs::of_execution)
+        .service(logs::of_core)
+        .service(logs::stream)
+        .service(debug::set)
+        .service(debug::list)
+        .service(debug::remove)
+        .service(debug::step)
+        .service(debug::inspect)
         .service(events::send)
         .service(events::history)
         .service(checkpoints::all)
