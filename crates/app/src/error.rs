@@ -41,6 +41,8 @@ pub enum Resource {
     Conversation,
     /// An event that a Core received or emitted.
     Event,
+    /// A place at which executions of a Core stop.
+    Breakpoint,
     /// A trigger of a Core.
     Trigger,
     /// An outgoing webhook.
@@ -74,6 +76,7 @@ impl fmt::Display for Resource {
             Self::Checkpoint => "checkpoint",
             Self::Conversation => "conversation",
             Self::Event => "event",
+            Self::Breakpoint => "breakpoint",
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",

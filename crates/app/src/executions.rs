@@ -7,9 +7,10 @@ use scaigrid_cores::execution::{Execution, Standing};
 use scaigrid_engine::Error as EngineError;
 pub use scaigrid_engine::{Delivered, HistoryEntry, Invocation};
 use scaigrid_ir::Value;
+use scaigrid_runtime::journal::BranchError;
 pub use scaigrid_persistence::events::{CoreEvent, EventFilter};
 pub use scaigrid_persistence::executions::ExecutionFilter;
-use scaigrid_persistence::{events, executions};
+use scaigrid_persistence::executions;
 use scaigrid_scope::{Authorized, CoreId, ExecutionId, Principal, perm};
 
 use crate::cores::after;
@@ -52,24 +53,6 @@ impl App {
             }
             other => other.into(),
         })
-    }
-
-    /// The events of a Core, newest first.
-    ///
-    /// # Errors
-    /// There is no such Core.
-    pub async fn core_events(
-        &self,
-        by: &Authorized<perm::CoresView>,
-        core: CoreId,
-        filter: &EventFilter,
-        page: &PageRequest,
-    ) -> Result<Page<CoreEvent>, Error> {
-        self.require_core(by.tenant_scope(), core).await?;
-        let after = after(page)?;
-        let mut connection = self.0.database.read().await?;
-        let rows = events::list(&mut connection, by.tenant_scope(), core, filter, after, page.rows()).await?;
-        Ok(Page::of_rows(rows, page, |event| Cursor::new([event.id.to_string().into()])))
     }
 
     /// The executions of a Core, newest first.
@@ -174,11 +157,28 @@ impl From<EngineError> for Error {
                 Self::Conflict(error.to_string())
             }
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
+            error @ (EngineError::NotFailed(_) | EngineError::NotPaused | EngineError::NoJournal) => {
+                Self::Conflict(error.to_string())
+            }
+            EngineError::Branch(error) => no_way(error),
             EngineError::Contended | EngineError::ShuttingDown => {
                 Self::Unavailable { retry_after: RETRY_AFTER }
             }
             error @ EngineError::Journal { .. } => Self::internal(error),
         }
+    }
+}
+
+/// Why there is no way from a point of the past, by the field of the request that it is about.
+fn no_way(error: BranchError) -> Error {
+    match &error {
+        BranchError::NoEntry { entries } => {
+            Error::invalid("at", format!("must be the number of an entry, from 0 to {}", entries.saturating_sub(1)))
+        }
+        BranchError::Cancelled | BranchError::InUpdate => Error::invalid("at", error.to_string()),
+        BranchError::OtherWay { .. } => Error::invalid("input", error.to_string()),
+        BranchError::NotFailed => Error::Conflict(error.to_string()),
+        BranchError::Replay(_) => Error::internal(error),
     }
 }
 

@@ -23,6 +23,7 @@ pub mod error;
 pub mod executions;
 pub mod groups;
 pub mod idempotency;
+pub mod inside;
 pub mod me;
 pub mod modules;
 pub mod page;

@@ -127,6 +127,14 @@ text_enum! {
         ExecutionCancel => "execution.cancel",
         /// An execution was tried again.
         ExecutionRetry => "execution.retry",
+        /// An execution was started that branches off from another one.
+        ExecutionFork => "execution.fork",
+        /// An execution that stood still was let go on.
+        ExecutionStep => "execution.step",
+        /// A breakpoint was set.
+        BreakpointCreate => "breakpoint.create",
+        /// A breakpoint was taken away.
+        BreakpointDelete => "breakpoint.delete",
         /// A checkpoint was resolved.
         CheckpointResolve => "checkpoint.resolve",
         /// A checkpoint was given up.

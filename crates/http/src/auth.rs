@@ -140,6 +140,20 @@ impl Standing {
     }
 }
 
+/// Whether an answer says that a caller, or a module, is not what it was; one that says nothing of them does not.
+pub(crate) const fn is_over(error: &app::Error) -> bool {
+    use app::Error as E;
+    matches!(
+        error,
+        E::TokenMissing
+            | E::TokenInvalid
+            | E::TokenExpired
+            | E::TenantSuspended
+            | E::NotFound(_)
+            | E::ModuleNotEnabled { .. }
+    )
+}
+
 /// Closes the routes of a module where it is off.
 pub(crate) async fn gate(
     request: ServiceRequest,

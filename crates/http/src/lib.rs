@@ -29,6 +29,7 @@ pub mod request;
 pub mod routes;
 mod seams;
 pub mod server;
+mod sse;
 pub mod upload;
 
 pub use error::Error;

@@ -42,6 +42,7 @@ in_path! {
     ExecutionId Execution "execution_id",
     CheckpointId Checkpoint "checkpoint_id",
     ConversationId Conversation "conversation_id",
+    BreakpointId Breakpoint "breakpoint_id",
     TriggerId Trigger "trigger_id",
     EventId Event "event_id",
     WebhookId Webhook "webhook_id",

@@ -464,13 +464,12 @@ pub async fn journal_rows(
             }
             if let Some((at, execution, seq)) = from {
                 let execution = execution.to_string();
-                query = query.filter(journal::at.le(Stamp(at))).filter(
-                    journal::at
-                        .lt(Stamp(at))
-                        .or(journal::execution_id.lt(execution.clone()))
-                        .or(journal::execution_id.eq(execution).and(journal::seq.le(seq)))
-                        .assume_not_null(),
-                );
+                let in_order = journal::execution_id
+                    .lt(execution.clone())
+                    .or(journal::execution_id.eq(execution).and(journal::seq.le(seq)));
+                query = query
+                    .filter(journal::at.le(Stamp(at)))
+                    .filter(journal::at.lt(Stamp(at)).or(in_order.nullable()));
             }
             query
         }};
@@ -575,4 +574,28 @@ async fn write_row(
     );
     with!(tx, c => diesel::insert_into(journal::table).values(row).execute(c).await)?;
     Ok(())
+}
+
+/// Executions that are counted by status at most: the newest of a Core.
+const COUNTED: i64 = 10_000;
+
+/// How many of a Core's executions are in each status, and whether there are more than were counted.
+pub async fn count_by_status(
+    c: &mut Connection,
+    scope: TenantScope,
+    core: CoreId,
+) -> Result<(Vec<(ExecutionStatus, i64)>, bool)> {
+    let query = executions::table
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::core_id.eq(core.to_string()))
+        .order(executions::id.desc())
+        .limit(COUNTED)
+        .select(executions::status);
+    let rows: Vec<String> = with!(c, c => query.load(c).await)?;
+    let more = i64::try_from(rows.len()).is_ok_and(|count| count >= COUNTED);
+    let count = |status: ExecutionStatus| {
+        let count = rows.iter().filter(|text| *text == status.as_str()).count();
+        (status, i64::try_from(count).unwrap_or(i64::MAX))
+    };
+    Ok((ExecutionStatus::ALL.into_iter().map(count).collect(), more))
 }

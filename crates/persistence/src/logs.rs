@@ -83,6 +83,8 @@ impl LogRow {
 /// Entries that were written together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chunk {
+    /// When they were written.
+    pub at: Instant,
     /// In the order of their numbers.
     pub entries: Vec<KeptEntry>,
 }
@@ -100,9 +102,9 @@ pub struct LogFilter {
     pub until: Option<Instant>,
 }
 
-type Row = (i32, i64, i32, String, Vec<u8>);
+type Row = (i32, i64, i32, String, Stamp, Vec<u8>);
 
-fn chunk((lane, last, count, execution, bytes): Row) -> Result<Chunk> {
+fn chunk((lane, last, count, execution, at, bytes): Row) -> Result<Chunk> {
     let id = format!("{lane}-{last}");
     let execution_id = column(TABLE, "execution_id", &id, &execution)?;
     let lane = u16::try_from(lane).map_err(|error| Error::inconsistent(TABLE, "lane", &id, error))?;
@@ -128,7 +130,7 @@ fn chunk((lane, last, count, execution, bytes): Row) -> Result<Chunk> {
             },
         })
     });
-    Ok(Chunk { entries: entries.collect::<Result<_>>()? })
+    Ok(Chunk { at: at.into(), entries: entries.collect::<Result<_>>()? })
 }
 
 /// The lanes of a Core's log, each with the last number that was given out.
@@ -168,6 +170,7 @@ pub async fn after(
             core_logs::last,
             core_logs::entry_count,
             core_logs::execution_id,
+            core_logs::at,
             core_logs::entries,
         ));
     let rows: Vec<Row> = with!(c, c => query.load(c).await)?;
@@ -194,6 +197,7 @@ pub async fn before(
                     core_logs::last,
                     core_logs::entry_count,
                     core_logs::execution_id,
+                    core_logs::at,
                     core_logs::entries,
                 ))
                 .into_boxed();
@@ -241,6 +245,7 @@ pub async fn of_execution(
                     core_logs::last,
                     core_logs::entry_count,
                     core_logs::execution_id,
+                    core_logs::at,
                     core_logs::entries,
                 ))
                 .into_boxed();

@@ -196,6 +196,15 @@ pub async fn of_execution(c: &mut Connection, scope: TenantScope, id: ExecutionI
     found.iter().map(|(kind, owner, effect)| Owner::of_columns(kind, owner, *effect)).collect()
 }
 
+/// How many timers are set for a Core.
+pub async fn count(c: &mut Connection, scope: TenantScope, core: scaigrid_scope::CoreId) -> Result<i64> {
+    let query = timers::table
+        .filter(timers::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(timers::core_id.eq(core.to_string()))
+        .count();
+    Ok(with!(c, c => query.get_result(c).await)?)
+}
+
 /// Sets a timer, or sets it anew.
 ///
 /// # Errors

@@ -169,7 +169,8 @@ pub struct LogQuery {
 }
 
 impl LogQuery {
-    fn fits(&self, kept: &KeptEntry) -> bool {
+    /// Whether an entry is wanted.
+    pub fn fits(&self, kept: &KeptEntry) -> bool {
         let entry = &kept.entry;
         self.level.is_none_or(|level| entry.level >= level)
             && self.execution_id.is_none_or(|id| id == kept.execution_id)
@@ -262,6 +263,62 @@ impl Engine {
         let goes_on = lanes.iter().any(|lane| lane.next.is_some() || lane.unread.len() > 0 || lane.more);
         let position = goes_on.then(|| LogPosition::new(lanes.iter().map(|lane| lane.before)));
         Ok((found, position))
+    }
+}
+
+impl Engine {
+    /// What is said of an execution, newest first, before an entry, which is named with the instant at which its row was
+    /// written. Gives where the list goes on in the same way.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn execution_logs(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        query: &LogQuery,
+        from: Option<(Instant, LogPlace)>,
+        limit: usize,
+    ) -> Result<(Vec<KeptEntry>, Option<(Instant, LogPlace)>), Error> {
+        let mut connection = self.0.database.read().await?;
+        let mut found = Vec::new();
+        let mut from = from;
+        for _ in 0..ROUNDS {
+            let until = from.map(|(at, _)| at);
+            let chunks = logs::of_execution(&mut connection, scope, id, until, 4 * ROWS).await?;
+            let is_last = i64::try_from(chunks.len()).is_ok_and(|count| count < 4 * ROWS);
+            let mut moved = false;
+            for chunk in chunks {
+                let at = chunk.at;
+                // Of one instant the rows come by lane and number, the greater first.
+                let seen = from;
+                let is_past = |place: LogPlace| {
+                    seen.is_some_and(|(instant, seen)| {
+                        instant == at && (place.lane > seen.lane || place.lane == seen.lane && place.number >= seen.number)
+                    })
+                };
+                for kept in chunk.entries.into_iter().rev() {
+                    if is_past(kept.place) {
+                        continue;
+                    }
+                    if found.len() == limit {
+                        return Ok((found, from));
+                    }
+                    from = Some((at, kept.place));
+                    moved = true;
+                    if query.fits(&kept) {
+                        found.push(kept);
+                    }
+                }
+            }
+            if is_last {
+                return Ok((found, None));
+            }
+            if !moved {
+                break;
+            }
+        }
+        Ok((found, from))
     }
 }
 

@@ -164,6 +164,7 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Checkpoint => ("CHECKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Conversation => ("CONVERSATION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
+        Resource::Breakpoint => ("BREAKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),

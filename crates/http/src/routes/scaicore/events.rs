@@ -3,6 +3,7 @@
 use actix_web::{get, post, web};
 use scaigrid_app::App;
 use scaigrid_app::executions::{CoreEvent, EventFilter};
+use scaigrid_app::inside::Happened;
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, perm};
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ pub(super) struct EventQuery {
     #[serde(rename = "type")]
     #[param(rename = "type")]
     kind: Option<String>,
-    /// Published by this execution.
+    /// Published by this execution, or told of it.
     #[param(value_type = Option<String>)]
     execution_id: Option<ExecutionId>,
     /// At or after this instant (RFC 3339).
@@ -100,6 +101,21 @@ pub(super) struct EventView {
     payload: Json,
 }
 
+impl From<Happened> for EventView {
+    fn from(happened: Happened) -> Self {
+        match happened {
+            Happened::Event(event) => event.into(),
+            Happened::Runtime(event) => Self {
+                id: format!("run_{}", event.place),
+                kind: event.kind,
+                core_id: String::new(),
+                timestamp: event.at.to_string(),
+                payload: event.payload,
+            },
+        }
+    }
+}
+
 impl From<CoreEvent> for EventView {
     fn from(event: CoreEvent) -> Self {
         let execution = event.execution_id.map(|id| id.to_string());
@@ -118,7 +134,7 @@ impl From<CoreEvent> for EventView {
 pub(super) struct EventsView {
     /// Newest first.
     events: Vec<EventView>,
-    /// Whether more follow.
+    /// Whether more may follow; a page may be short, or empty, before the list is at its end.
     has_more: bool,
     /// The cursor of the next page.
     #[schema(required = true)]
@@ -127,7 +143,9 @@ pub(super) struct EventsView {
 
 /// List the events of a Core
 ///
-/// Those that were sent to it and those that its flows published, newest first.
+/// Those that were sent to it, those that its flows published, and what the runtime tells of its executions and their blocks
+/// (`scaicore.runtime.invocation.started`, `….completed`, `….failed`, `scaicore.runtime.block.entered`, `….exited`, `….failed`),
+/// newest first. What the runtime tells has the time at which it became durable.
 #[utoipa::path(
     tag = "events",
     operation_id = "list_events",
@@ -151,8 +169,10 @@ pub(super) async fn history(
         since: query.since,
         until: query.until,
     };
-    let found = app.core_events(&caller, id.0, &filter, &page).await?;
+    let found = app.core_history(&caller, id.0, &filter, &page).await?;
     let next_cursor = found.next.map(|cursor| seal.close(&cursor));
-    let events = found.items.into_iter().map(Into::into).collect();
+    let core_id = id.0.to_string();
+    let events = found.items.into_iter().map(|item| EventView { core_id: core_id.clone(), ..item.into() });
+    let events = events.collect();
     Ok(Reply::ok(EventsView { events, has_more: next_cursor.is_some(), next_cursor }))
 }

@@ -121,9 +121,21 @@ pub(super) struct StateView {
     runtime_mode: String,
     /// How its executions share its memory.
     concurrency_mode: String,
+    /// What went wrong last, where something did: `code`, `message` and `timestamp`.
+    #[schema(required = true, value_type = Option<Object>)]
+    last_error: Option<serde_json::Value>,
+    /// How many executions are in each status, of the newest 10,000.
+    #[schema(value_type = Object)]
+    executions: serde_json::Value,
+    /// Whether there are more executions than were counted.
+    executions_more: bool,
+    /// How many instances are active.
+    instances: i64,
+    /// How many timers are set: sleeps, deadlines, slots of schedules.
+    timers: i64,
 }
 
-/// Get how a Core is run
+/// Get how a Core is run, and how much it has to do
 #[utoipa::path(
     tag = "lifecycle",
     operation_id = "get_core_state",
@@ -137,7 +149,16 @@ pub(super) async fn state(
     app: web::Data<App>,
 ) -> Result<Reply<StateView>, Error> {
     let core = app.core(&caller, id.0).await?.core;
+    let counts = app.core_counts(&caller, id.0).await?;
+    let executions = counts.executions.iter().map(|(status, count)| (status.to_string(), (*count).into()));
     Ok(Reply::ok(StateView {
+        last_error: core.last_error.as_ref().map(|error| {
+            serde_json::json!({ "code": error.code, "message": error.message, "timestamp": error.at.to_string() })
+        }),
+        executions: serde_json::Value::Object(executions.collect()),
+        executions_more: counts.more,
+        instances: counts.instances,
+        timers: counts.timers,
         core_id: core.id.to_string(),
         status: core.status.to_string(),
         runtime_mode: core.runtime_mode.to_string(),

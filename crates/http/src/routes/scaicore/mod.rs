@@ -3,10 +3,12 @@
 mod checkpoints;
 mod conversations;
 mod cores;
+mod debug;
 mod events;
 mod executions;
 mod installed;
 mod lifecycle;
+mod logs;
 mod plugins;
 mod publication;
 mod versions;
@@ -46,6 +48,17 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(executions::list)
         .service(executions::cancel)
         .service(executions::history)
+        .service(debug::state)
+        .service(debug::retry)
+        .service(debug::fork)
+        .service(logs::of_execution)
+        .service(logs::of_core)
+        .service(logs::stream)
+        .service(debug::set)
+        .service(debug::list)
+        .service(debug::remove)
+        .service(debug::step)
+        .service(debug::inspect)
         .service(events::send)
         .service(events::history)
         .service(checkpoints::all)

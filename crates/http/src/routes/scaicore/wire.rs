@@ -3,7 +3,8 @@
 use scaigrid_app::checkpoints::StoredCheckpoint;
 use scaigrid_app::cores::ShownCore;
 use scaigrid_checkpoints::{Checkpoint, HistoryEvent, State};
-use scaigrid_cores::execution::{Execution, Standing};
+use scaigrid_cores::debugging::{Debugging, Pause, PauseReason};
+use scaigrid_cores::execution::{Execution, Origin, Standing};
 use scaigrid_cores::{Core, CoreIdentity, LastError, SourceVersion};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -240,7 +241,8 @@ pub(super) struct ExecutionView {
     /// Why it failed: `code`, `message`, and where.
     #[schema(required = true, value_type = Option<Object>)]
     pub(super) error: Option<Value>,
-    /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `core_call` or `chat`.
+    /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat` or
+    /// `fork:<execution>@<entry>`.
     pub(super) trigger: String,
     /// The instance that it belongs to.
     #[schema(required = true)]
@@ -253,14 +255,64 @@ pub(super) struct ExecutionView {
     /// When it ended (RFC 3339, UTC).
     #[schema(required = true)]
     pub(super) finished_at: Option<String>,
+    /// The execution that it branched off from, and the last entry of its journal that both share.
+    #[schema(required = true)]
+    pub(super) forked_from: Option<ForkedFromView>,
+    /// Where a debugger has it stand still.
+    #[schema(required = true)]
+    pub(super) paused: Option<PausedView>,
     /// The checkpoints that it, or what it called, waits at; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) checkpoints: Option<Vec<String>>,
 }
 
+/// Where an execution comes from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ForkedFromView {
+    /// The execution.
+    execution_id: String,
+    /// The entry of its journal.
+    at: i64,
+}
+
+/// Where an execution stands still.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PausedView {
+    /// `breakpoint` or `step`.
+    reason: &'static str,
+    /// The breakpoint.
+    #[schema(required = true)]
+    breakpoint_id: Option<String>,
+    /// The flow.
+    flow: String,
+    /// The block that is next.
+    block: String,
+    /// Since when (RFC 3339, UTC).
+    since: String,
+}
+
+impl From<&Pause> for PausedView {
+    fn from(pause: &Pause) -> Self {
+        let (reason, breakpoint_id) = match pause.reason {
+            PauseReason::Breakpoint(id) => ("breakpoint", Some(id.to_string())),
+            PauseReason::Step => ("step", None),
+        };
+        let (flow, block) = (pause.flow.to_string(), pause.block.to_string());
+        Self { reason, breakpoint_id, flow, block, since: pause.at.to_string() }
+    }
+}
+
 impl From<Execution> for ExecutionView {
     fn from(execution: Execution) -> Self {
+        let forked_from = match &execution.origin {
+            Origin::Fork { execution, at } => {
+                Some(ForkedFromView { execution_id: execution.to_string(), at: *at })
+            }
+            _ => None,
+        };
         Self {
+            forked_from,
+            paused: execution.debugging.as_ref().and_then(Debugging::pause).map(Into::into),
             id: execution.id.to_string(),
             execution_id: execution.id.to_string(),
             core_id: execution.core_id.to_string(),

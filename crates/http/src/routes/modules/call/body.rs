@@ -11,12 +11,12 @@ use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use scaigrid_app::modules::{BodyError, Pieces, Received, Tunnel, TunnelPlace};
-use scaigrid_app::{self as app, App};
+use scaigrid_app::App;
 use scaigrid_scope::Permission;
 use tokio::sync::{mpsc, oneshot};
 
 use super::BODY_LIMIT;
-use crate::auth::Standing;
+use crate::auth::{Standing, is_over};
 use crate::server::Edge;
 
 /// How many pieces of a request wait for the module at most. The protocol layer's are of 64 KiB or so.
@@ -63,20 +63,6 @@ pub(super) fn pieces(mut payload: Payload, length: Option<u64>) -> Pieces {
         }
     });
     Box::pin(stream::poll_fn(move |cx| take.poll_recv(cx)))
-}
-
-/// Whether an answer says that a caller, or a module, is not what it was; one that says nothing of them does not.
-const fn is_over(error: &app::Error) -> bool {
-    use app::Error as E;
-    matches!(
-        error,
-        E::TokenMissing
-            | E::TokenInvalid
-            | E::TokenExpired
-            | E::TenantSuspended
-            | E::NotFound(_)
-            | E::ModuleNotEnabled { .. }
-    )
 }
 
 /// Asks now and then whether the caller may still use the module, and comes to its end when not.
