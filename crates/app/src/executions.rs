@@ -19,6 +19,8 @@ use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How soon it is worth trying again what failed for a passing reason.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// When a queue that is full may have room again.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl App {
     /// Starts a flow of a Core.
@@ -172,6 +174,9 @@ impl From<EngineError> for Error {
             EngineError::Checkpoint(error) => error.into(),
             error @ (EngineError::HandedOnTooOften | EngineError::InstancesFull(_)) => {
                 Self::Conflict(error.to_string())
+            }
+            EngineError::QueueFull { of, limit } => {
+                Self::QueueFull { of, limit, retry_after: QUEUE_RETRY_AFTER }
             }
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
             EngineError::Contended | EngineError::ShuttingDown => {

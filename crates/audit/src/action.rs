@@ -119,6 +119,8 @@ text_enum! {
         ExecutionCancel => "execution.cancel",
         /// An execution was tried again.
         ExecutionRetry => "execution.retry",
+        /// Executions whose time was over, and what belonged to them, were deleted.
+        ExecutionPurge => "execution.purge",
         /// A checkpoint was resolved.
         CheckpointResolve => "checkpoint.resolve",
         /// A checkpoint was given up.

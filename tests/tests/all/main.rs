@@ -21,6 +21,7 @@ mod desired;
 mod edge;
 mod identity;
 mod lifecycle;
+mod limits;
 mod matrix;
 mod mcp;
 mod memory;

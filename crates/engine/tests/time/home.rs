@@ -182,6 +182,8 @@ impl Home {
             outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
             issuer: "https://grid.example".to_owned(),
             memory_entries: 1_000,
+            max_queued: 100_000,
+            journal_entries: 50_000,
         });
         engine.register().await.unwrap();
         engine

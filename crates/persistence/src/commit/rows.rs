@@ -22,6 +22,7 @@ pub(super) struct Rows {
     pub(super) begun: Vec<ExecutionRow>,
     pub(super) proceeded: Vec<Proceeded>,
     pub(super) journal: Vec<Journal>,
+    pub(super) marks: Vec<Marked>,
     pub(super) opened: Vec<CheckpointRow>,
     pub(super) decided: Vec<CheckpointRow>,
     pub(super) abandoned: Vec<Abandoned>,
@@ -64,6 +65,16 @@ pub(super) struct Journal {
     pub(super) execution_id: String,
     pub(super) seq: i64,
     pub(super) entries: Vec<u8>,
+}
+
+/// A machine that is kept beside the journal.
+#[derive(Debug)]
+pub(super) struct Marked {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) seq: i64,
+    pub(super) machine: Vec<u8>,
+    pub(super) keep_from: i64,
 }
 
 #[derive(Debug)]
@@ -114,14 +125,23 @@ impl Rows {
     /// Takes a unit that passed apart.
     pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
         let tenant = unit.tenant_id.to_string();
-        let id = unit.change.execution_id();
+        let id = unit.change.execution_id().map(|id| id.to_string()).unwrap_or_default();
         self.change(unit.tenant_id, unit.change)?;
         if let Some(chunk) = unit.journal {
             self.journal.push(Journal {
                 tenant_id: tenant.clone(),
-                execution_id: id.to_string(),
+                execution_id: id.clone(),
                 seq: chunk.seq,
                 entries: chunk.entries,
+            });
+        }
+        if let Some(mark) = unit.mark {
+            self.marks.push(Marked {
+                tenant_id: tenant.clone(),
+                execution_id: id.clone(),
+                seq: mark.seq,
+                machine: mark.machine,
+                keep_from: mark.keep_from,
             });
         }
         for (checkpoint, effect) in &unit.opened {
@@ -167,7 +187,7 @@ impl Rows {
         for effect in unit.taken {
             self.taken.push(Taken {
                 tenant_id: tenant.clone(),
-                execution_id: id.to_string(),
+                execution_id: id.clone(),
                 effect: effect.cast_signed(),
             });
         }
@@ -204,7 +224,7 @@ impl Rows {
 
     fn change(&mut self, tenant: TenantId, change: Change) -> Result<()> {
         match change {
-            Change::Keep { .. } => {}
+            Change::Accept { .. } | Change::Keep { .. } => {}
             Change::Begin { execution, progress } => {
                 debug_assert_eq!(execution.tenant_id, tenant, "a unit writes for one tenant");
                 let mut row = ExecutionRow::of(&execution)?;
