@@ -176,6 +176,8 @@ fn application(
         system: system.clone(),
         issuer: settings.remote.issuer().to_owned(),
         memory_entries: settings.memory_entries,
+        max_queued: settings.max_queued_executions,
+        journal_entries: settings.journal_entries,
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let remote = settings.remote.clone();

@@ -32,7 +32,7 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 const SEAL_FAREWELL: Duration = Duration::from_secs(3);
 /// How often measurements are digested.
 const DIGEST_EVERY: Duration = Duration::from_secs(5);
-/// How often audit records whose time is over are looked for.
+/// How often audit records and executions whose time is over are looked for.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
@@ -79,7 +79,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let probing = app.clone();
     let every = settings.module_probe_interval;
     let probing = tokio::spawn(async move { probing.probe_modules(every).await });
-    let ended = run_until_told(server, app, settings.audit_retention).await;
+    let ended = run_until_told(server, app, (settings.audit_retention, settings.execution_retention)).await;
     probing.abort();
     ended
 }
@@ -93,7 +93,7 @@ fn say_where(address: SocketAddr) {
 async fn run_until_told(
     server: actix_web::dev::Server,
     app: App,
-    audit_retention: Option<Duration>,
+    (audit_retention, execution_retention): (Option<Duration>, Option<Duration>),
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let engine = app.engine().clone();
@@ -108,6 +108,7 @@ async fn run_until_told(
     });
     let mut housekeeping = JoinSet::new();
     housekeeping.spawn(keep_audit(app.clone(), audit_retention));
+    housekeeping.spawn(keep_executions(app.clone(), execution_retention));
     let sealer = app.clone();
     let sealing = app.clone();
     housekeeping.spawn(async move { sealing.keep_audit_sealed().await });
@@ -182,6 +183,17 @@ async fn seal_the_rest(app: &App) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the last audit records were not sealed"),
         Err(_) => tracing::warn!("not all audit records were sealed in time"),
+    }
+}
+
+/// Deletes executions whose time is over for the platform or for their tenants, for as long as the process lives.
+async fn keep_executions(app: App, retention: Option<Duration>) {
+    let mut look = tokio::time::interval(RETENTION_EVERY);
+    loop {
+        look.tick().await;
+        if let Err(error) = app.sweep(retention).await {
+            tracing::warn!(%error, "executions whose time is over cannot be deleted");
+        }
     }
 }
 

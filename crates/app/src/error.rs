@@ -285,6 +285,16 @@ pub enum Error {
         /// How many there may be.
         limit: u64,
     },
+    /// As many executions wait to run as may.
+    #[error("{limit} executions of the {of} are waiting to run already")]
+    QueueFull {
+        /// Whose: `tenant` or `Core`.
+        of: &'static str,
+        /// How many may.
+        limit: u64,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The idempotency key has served another request.
     #[error("The idempotency key was used for another request")]
     IdempotencyKeyReused,

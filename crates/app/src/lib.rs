@@ -30,6 +30,7 @@ pub mod page;
 pub mod partners;
 pub mod plugins;
 pub mod readiness;
+mod retention;
 pub mod rights;
 pub mod secrets;
 pub mod tenants;
@@ -51,6 +52,7 @@ use scaigrid_storage::ObjectStore;
 
 pub use error::{Error, FieldError, Resource};
 pub use page::{Cursor, CursorPart, Page, PageRequest};
+pub use retention::Swept;
 pub use scaigrid_audit::RequestContext;
 pub use transaction::Expected;
 

@@ -49,6 +49,8 @@ pub(crate) fn state(tenant: &Tenant) -> Value {
             "max_rooms": limits.max_rooms,
             "max_storage_bytes": limits.max_storage_bytes,
             "monthly_ai_tokens": limits.monthly_ai_tokens,
+            "max_queued_executions": limits.max_queued_executions,
+            "execution_retention_days": limits.execution_retention_days,
         },
         "features": tenant.features.as_map(),
     })

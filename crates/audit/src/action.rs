@@ -135,6 +135,8 @@ text_enum! {
         BreakpointCreate => "breakpoint.create",
         /// A breakpoint was taken away.
         BreakpointDelete => "breakpoint.delete",
+        /// Executions whose time was over, and what belonged to them, were deleted.
+        ExecutionPurge => "execution.purge",
         /// A checkpoint was resolved.
         CheckpointResolve => "checkpoint.resolve",
         /// A checkpoint was given up.

@@ -12,7 +12,7 @@ use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::logs::LogEntry;
-use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Progress, Snapshot, Unit, Verdict};
+use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Mark, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{Owner, Timer};
@@ -20,13 +20,14 @@ use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{Effect, EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::calls::{Caller, Calls, News, tell_caller};
 use crate::effects::effect_of;
 use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
+use crate::places::Place;
 use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
@@ -37,6 +38,9 @@ const ENTRIES_AT_MOST: usize = 2_000;
 
 /// Entries after which an execution that makes one call after the other stores its state whole again.
 const UNSNAPPED_AT_MOST: usize = 200;
+
+/// States that are kept along the part of a journal that is kept.
+const MARKS: i64 = 8;
 
 /// How long an execution may go on before what it did is made durable, and it is looked whether somebody wants to cancel it.
 const UNSEEN_AT_MOST: Duration = Duration::from_millis(200);
@@ -72,11 +76,13 @@ pub(crate) struct Run {
     /// Effects that a replay found without a record: the machine asks for them once more.
     pub(crate) unrecorded: Vec<EffectId>,
     /// Its place among those that run in the background.
-    pub(crate) place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: Option<Place>,
     /// Journal entries since its state was last stored whole.
     pub(crate) unsnapped: usize,
     /// Effects that wait for a time or an event, and for nothing else: what giving one up takes is known without asking.
     pub(crate) timed: HashMap<u32, Timed>,
+    /// Whether its state is to be kept for good when it is next stored whole.
+    pub(crate) mark_due: bool,
 }
 
 /// What an effect waits for.
@@ -313,6 +319,14 @@ impl Engine {
         run.unsnapped += done.entries.len();
         let snapshot = snapshot(run, status);
         let snapped = !matches!(snapshot, Snapshot::Keep);
+        run.mark_due |= self.step_of(run.next_seq) != self.step_of(next_seq);
+        let mark = match &snapshot {
+            Snapshot::Store(machine) if run.mark_due => {
+                let keep_from = next_seq.saturating_sub(self.0.journal_entries).max(0);
+                Some(Mark { seq: next_seq, machine: machine.clone(), keep_from })
+            }
+            _ => None,
+        };
         let progress = Progress {
             snapshot,
             next_seq,
@@ -332,6 +346,7 @@ impl Engine {
             change: change(run, progress),
             journal: (!done.entries.is_empty())
                 .then(|| JournalChunk { seq: run.next_seq, entries: journal::encode_chunk(&done.entries) }),
+            mark,
             opened: done.opened,
             decided: done.decided,
             abandoned: done.abandoned,
@@ -365,6 +380,7 @@ impl Engine {
             run.calls.are_durable(term);
             if snapped {
                 run.unsnapped = 0;
+                run.mark_due = false;
             }
             run.opened.extend(opened);
             if status != ExecutionStatus::Running
@@ -396,6 +412,11 @@ impl Engine {
             Verdict::Fenced | Verdict::CheckpointDecided | Verdict::TimerGone => Committed::Overtaken,
             Verdict::CoreNotRunning => Committed::Refused,
         })
+    }
+
+    /// In which step of its journal an entry lies. A state is kept for good in each.
+    fn step_of(&self, seq: i64) -> i64 {
+        seq / (self.0.journal_entries / MARKS).max(1)
     }
 
     /// Tells this node, and the others, that there are executions to take.

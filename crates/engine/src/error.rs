@@ -42,6 +42,14 @@ pub enum Error {
     /// The Core has as many active instances as it may have, and takes no work for another.
     #[error("the Core has {0} active instances already, and takes no work for another")]
     InstancesFull(NonZeroU32),
+    /// As many executions wait to run as may.
+    #[error("{limit} executions of the {of} are waiting to run already")]
+    QueueFull {
+        /// Whose: `tenant` or `Core`.
+        of: &'static str,
+        /// How many may.
+        limit: u64,
+    },
     /// The checkpoint cannot be changed as asked.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

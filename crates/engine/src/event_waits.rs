@@ -17,6 +17,7 @@ use scaigrid_scope::{Instant, TenantScope};
 use crate::cores::HostedCore;
 use crate::drive::{Run, Timed, encode_outcome};
 use crate::effects::answer_now;
+use crate::events::Heard;
 use crate::resume::answer;
 use crate::{Engine, Error};
 
@@ -176,14 +177,15 @@ fn delivery(wait: &EventWait, event: &CoreEvent) -> Delivery {
     Delivery { to: wait.execution_id, effect: wait.effect, outcome }
 }
 
-/// What ends waits for an event from outside: a unit for each, so that one that has ended in between harms no other.
-pub(crate) fn wakings(scope: TenantScope, awaited: &[EventWait], event: &CoreEvent) -> Vec<Unit> {
-    let waking = |wait: &EventWait| {
-        let mut unit = Unit::new(scope.tenant_id(), event.at, Change::Keep { id: wait.execution_id });
-        unit.delivered.push(delivery(wait, event));
+/// An event that came from outside, with all that follows from it.
+pub(crate) fn arrival(scope: TenantScope, event: CoreEvent, heard: Heard) -> Unit {
+    let mut unit = Unit::new(scope.tenant_id(), event.at, Change::Accept { core_id: event.core_id });
+    for wait in &heard.awaited {
+        unit.delivered.push(delivery(wait, &event));
         unit.unwaited.push((wait.execution_id, wait.effect));
         unit.cleared.push(Owner::EventWait { execution: wait.execution_id, effect: wait.effect });
-        unit
-    };
-    awaited.iter().map(waking).collect()
+    }
+    unit.started = heard.started;
+    unit.events.push(event);
+    unit
 }

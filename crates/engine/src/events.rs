@@ -9,15 +9,15 @@ use scaigrid_cores::subscription;
 use scaigrid_ir::expr::{self, Expr, Limits, Scope};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};
+use scaigrid_persistence::commit::Verdict;
 use scaigrid_persistence::event_waits::EventWait;
-use scaigrid_persistence::events::{self, CoreEvent};
-use scaigrid_persistence::{commit, cores};
+use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
 
 use crate::cores::HostedCore;
 use crate::drive::describe;
-use crate::event_waits::wakings;
+use crate::event_waits::arrival;
 use crate::instances::instances;
 use crate::{Engine, Error};
 
@@ -50,7 +50,7 @@ impl Engine {
         name: &str,
         data: Value,
     ) -> Result<Delivered, Error> {
-        self.accepting(scope, core).await?;
+        let hosted = self.accepting(scope, core).await?;
         let now = self.0.clock.now();
         let event = CoreEvent {
             id: EventId::from_ulid(self.0.ids.draw(now)),
@@ -61,24 +61,21 @@ impl Engine {
             at: now,
         };
         let heard = self.hear_event(scope, &event, (0, None)).await?;
-        let mut transaction = self.0.database.begin().await?;
-        // What was believed a moment ago is looked at once more, where it counts.
-        let (status, _) = cores::hold_standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
-        if !status.can_accept_work() {
-            return Err(Error::NotRunning(status));
+        for _ in &heard.started {
+            self.may_queue(scope, &hosted).await?;
         }
-        events::add(&mut transaction, scope, &event, &heard.started).await?;
-        if !heard.awaited.is_empty() {
-            commit::apply(&mut transaction, wakings(scope, &heard.awaited, &event)).await?;
+        let executions = heard.started.iter().map(|execution| execution.id).collect();
+        let waits = !(heard.started.is_empty() && heard.awaited.is_empty());
+        let event_id = event.id;
+        // Events that come at the same time share a transaction, like everything else.
+        match self.commit_and_tell(arrival(scope, event, heard), None).await? {
+            Verdict::Done | Verdict::Awaited => {}
+            _ => return Err(Error::NotRunning(self.status_now(scope, core).await?)),
         }
-        transaction.commit().await?;
-        if !(heard.started.is_empty() && heard.awaited.is_empty()) {
+        if waits {
             self.work_waits();
         }
-        Ok(Delivered {
-            event_id: event.id,
-            executions: heard.started.iter().map(|execution| execution.id).collect(),
-        })
+        Ok(Delivered { event_id, executions })
     }
 
     /// Who hears an event: flows of its Core that listen, flows of other Cores that listen to this one, and executions of

@@ -1,5 +1,6 @@
 //! Instances at work: executions that run in turn are queued, and taken when their instance has a slot.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
@@ -14,7 +15,7 @@ use scaigrid_persistence::instances::{self as stored, Room};
 use scaigrid_persistence::leases::Claimed;
 use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_runtime::Program;
-use scaigrid_scope::{CoreId, EventId, Instant, TenantScope};
+use scaigrid_scope::{CoreId, EventId, Instant, TenantId, TenantScope};
 use scaigrid_webhooks::{Event, EventType};
 use serde_json::json;
 
@@ -42,6 +43,22 @@ pub(crate) fn idle(execution: &Execution, timeout: Duration, now: Instant) -> Ti
     Timer { owner, core_id: execution.core_id, due_at: now.plus(timeout) }
 }
 
+/// Cores in the order in which they get their turns: one of each tenant, then the next of each.
+fn one_from_each(cores: Vec<(TenantId, CoreId)>) -> Vec<(TenantId, CoreId)> {
+    let mut rounds: HashMap<TenantId, usize> = HashMap::new();
+    let mut placed: Vec<(usize, (TenantId, CoreId))> = cores
+        .into_iter()
+        .map(|one| {
+            let round = rounds.entry(one.0).or_default();
+            *round += 1;
+            (*round, one)
+        })
+        .collect();
+    // Those of a round stay in the order of their oldest executions.
+    placed.sort_by_key(|(round, _)| *round);
+    placed.into_iter().map(|(_, one)| one).collect()
+}
+
 impl Engine {
     /// Accepts an execution that runs when it is its turn, and waits for it as long as the caller does.
     pub(crate) async fn enqueue(
@@ -49,7 +66,7 @@ impl Engine {
         scope: TenantScope,
         program: Arc<Program>,
         hosted: &HostedCore,
-        mut execution: Execution,
+        execution: Execution,
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
         let until = wait.map(|wait| Moment::now() + wait);
@@ -67,6 +84,21 @@ impl Engine {
                 return Err(Error::InstancesFull(most));
             }
         }
+        self.may_queue(scope, hosted).await?;
+        let execution = self.queue(scope, hosted, execution).await?;
+        match until {
+            None => Ok(Standing { execution, checkpoints: Vec::new() }),
+            Some(until) => self.settle(scope, execution, until).await,
+        }
+    }
+
+    /// Keeps an execution that runs when it is taken.
+    pub(crate) async fn queue(
+        &self,
+        scope: TenantScope,
+        hosted: &HostedCore,
+        mut execution: Execution,
+    ) -> Result<Execution, Error> {
         execution.status = ExecutionStatus::Queued;
         let progress = Progress { snapshot: Snapshot::Drop, next_seq: 0, owner: None, epoch: 0 };
         let change = Change::Begin { execution: Box::new(execution.clone()), progress };
@@ -75,10 +107,7 @@ impl Engine {
             _ => return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?)),
         }
         self.work_waits();
-        match until {
-            None => Ok(Standing { execution, checkpoints: Vec::new() }),
-            Some(until) => self.settle(scope, execution, until).await,
-        }
+        Ok(execution)
     }
 
     /// Takes executions whose turn it is.
@@ -87,14 +116,17 @@ impl Engine {
         let mut connection = self.0.database.read().await?;
         let with_work = stored::with_work(&mut connection, &self.0.system, now, CORES).await?;
         drop(connection);
+        // Nobody takes all the room while others wait.
+        let share = most / i64::try_from(with_work.len()).unwrap_or(most).clamp(1, most.max(1));
+        let share = share.max(1);
         let mut claimed = Vec::new();
-        for (tenant, core) in with_work {
+        for (tenant, core) in one_from_each(with_work) {
             let left = most - i64::try_from(claimed.len()).unwrap_or(most);
             if left <= 0 {
                 break;
             }
             let scope = self.0.system.tenant(tenant);
-            match self.take_of_core(scope, core, left).await {
+            match self.take_of_core(scope, core, left.min(share)).await {
                 Ok(taken) => claimed.extend(taken),
                 // One Core must not hold up the others.
                 Err(error) => tracing::warn!(%error, %core, "executions cannot be taken"),
@@ -127,7 +159,7 @@ impl Engine {
             self.note(&mut transaction, scope, core, (key, EventType::InstanceActivated, "work")).await?;
         }
         transaction.commit().await?;
-        let claimed = |id| Claimed { tenant_id: scope.tenant_id(), id };
+        let claimed = |id| Claimed { tenant_id: scope.tenant_id(), core_id: core, id };
         Ok(taken.executions.into_iter().map(claimed).collect())
     }
 

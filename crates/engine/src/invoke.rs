@@ -124,13 +124,20 @@ impl Engine {
         hosted: &HostedCore,
         execution: Execution,
     ) -> Result<Standing, Error> {
+        let Some(place) = self.0.background.at_once() else {
+            // What waits is in the database, where it waits its turn among all tenants and any node can take it.
+            self.may_queue(scope, hosted).await?;
+            drop(begin(scope, program, hosted, execution.clone()).map_err(Error::Start)?);
+            let execution = self.queue(scope, hosted, execution).await?;
+            return Ok(Standing { execution, checkpoints: Vec::new() });
+        };
         let mut run = begin(scope, program, hosted, execution).map_err(Error::Start)?;
         match self.commit(&mut run, ExecutionStatus::Running).await? {
             Committed::Yes | Committed::AndAwaited => {}
             _ => return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?)),
         }
         let standing = Standing { execution: run.execution.clone(), checkpoints: Vec::new() };
-        self.go_on_in_background(run);
+        self.go_on_in_background(run, place);
         Ok(standing)
     }
 
@@ -229,6 +236,7 @@ pub(crate) fn begin(
         place: None,
         unsnapped: 0,
         timed: HashMap::new(),
+        mark_due: false,
     })
 }
 

@@ -3,6 +3,7 @@
 use scaigrid_persistence::executions;
 use scaigrid_runtime::journal;
 use scaigrid_scope::{ExecutionId, TenantScope};
+use serde_json::json;
 
 use crate::{Engine, Error};
 
@@ -44,6 +45,10 @@ impl Engine {
         let first = executions::chunk_of(&mut connection, scope, id, from).await?.unwrap_or(0);
         let chunks = executions::journal(&mut connection, scope, id, first, CHUNKS).await?;
         let mut entries = Vec::new();
+        // What a long life has left behind is not kept, and that is said.
+        if let Some(begins) = chunks.first().map(|(seq, _)| *seq).filter(|begins| *begins > from) {
+            entries.push(HistoryEntry { seq: begins - 1, entry: json!({"type": "cut", "entries": begins}) });
+        }
         for (seq, bytes) in chunks {
             let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
             for (seq, entry) in (seq..).zip(chunk).filter(|(seq, _)| *seq >= from) {

@@ -17,6 +17,7 @@ mod core_calls;
 mod cores;
 mod deadlines;
 mod decide;
+mod depth;
 mod drive;
 mod effects;
 mod error;
@@ -31,12 +32,14 @@ mod lease;
 mod memory;
 mod models;
 mod node;
+mod places;
 pub mod plugins;
 mod resume;
 mod said;
 mod schedules;
 mod timers;
 mod told;
+mod turns;
 mod wait;
 
 use std::sync::atomic::AtomicBool;
@@ -73,7 +76,9 @@ pub use schedules::Declared;
 use calls::Awaited;
 use committer::Committer;
 use cores::Hosted;
+use depth::Depths;
 use lease::Lease;
+use places::Places;
 use plugins::Plugins;
 use told::Listeners;
 
@@ -100,6 +105,10 @@ pub struct Parts {
     pub issuer: String,
     /// The most entries that a variable of a Core's memory has, in each instance.
     pub memory_entries: u64,
+    /// How many executions of a tenant may be waiting to run.
+    pub max_queued: u64,
+    /// How many of the last entries of its journal an execution keeps at least.
+    pub journal_entries: u64,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -143,7 +152,13 @@ pub(crate) struct Inner {
     /// Rung when a timer may be nearer than the one slept for.
     timers: Notify,
     /// Executions under way in the background.
-    background: Arc<Semaphore>,
+    background: Places,
+    /// Whose queued executions were taken last.
+    last_taken: Mutex<turns::Last>,
+    /// How many wait to run.
+    depths: Depths,
+    /// How many of the last entries of its journal an execution keeps at least.
+    journal_entries: i64,
     /// Where runs go that were dropped while the database says that this node is running them.
     dropped: mpsc::UnboundedSender<(TenantScope, ExecutionId)>,
     /// The other end, until [`Engine::run`] takes it.
@@ -153,7 +168,19 @@ pub(crate) struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system, outbound, issuer, memory_entries } = parts;
+        let Parts {
+            database,
+            bus,
+            clock,
+            ids,
+            vault,
+            system,
+            outbound,
+            issuer,
+            memory_entries,
+            max_queued,
+            journal_entries,
+        } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         let caller_tokens =
@@ -201,7 +228,10 @@ impl Engine {
             }),
             work: Notify::new(),
             timers: Notify::new(),
-            background: Arc::new(Semaphore::new(BACKGROUND)),
+            background: Places::new(BACKGROUND),
+            last_taken: Mutex::default(),
+            depths: Depths::new(max_queued),
+            journal_entries: i64::try_from(journal_entries).unwrap_or(i64::MAX),
             dropped,
             dropped_runs: Mutex::new(Some(dropped_runs)),
             database,

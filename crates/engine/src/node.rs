@@ -1,6 +1,5 @@
 //! The life of a node: its lease, the executions it takes, the Cores it sees through, its end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -9,12 +8,12 @@ use scaigrid_bus::{Heard, Signal};
 use scaigrid_persistence::commit::{Change, Unit};
 use scaigrid_persistence::{self as persistence, Connection, leases};
 use scaigrid_scope::{ExecutionId, TenantScope};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use crate::calls::CALLING;
 use crate::lease::LEASE;
-use crate::{BACKGROUND, Engine, Error};
+use crate::places::Place;
+use crate::{Engine, Error};
 
 /// How often the lease is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -87,10 +86,10 @@ impl Engine {
         // All permits are free once nothing is under way any more.
         let all = |permits: usize| u32::try_from(permits).unwrap_or(u32::MAX);
         let quiet = async {
-            (
-                self.0.calling.acquire_many(all(CALLING)).await,
-                self.0.background.acquire_many(all(BACKGROUND)).await,
-            )
+            let calling = self.0.calling.acquire_many(all(CALLING)).await;
+            self.0.background.close();
+            self.0.background.quiet().await;
+            drop(calling);
         };
         if tokio::time::timeout(FAREWELL, quiet).await.is_err() {
             tracing::warn!("executions are under way still; another node goes on with them");
@@ -173,7 +172,7 @@ impl Engine {
             // What it took now, others would take from it at once.
             return Ok(0);
         }
-        let room = self.0.background.available_permits();
+        let room = self.0.background.free();
         if room == 0 {
             // Whoever ends rings the bell by returning a permit; a moment's sleep is as good.
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -195,11 +194,11 @@ impl Engine {
         }
         let taken = claimed.len();
         for one in claimed {
-            let Ok(permit) = Arc::clone(&self.0.background).acquire_owned().await else { break };
+            let place = self.0.background.take(one.tenant_id, Some(one.core_id)).await;
             let engine = self.clone();
             let scope = self.0.system.tenant(one.tenant_id);
             tokio::spawn(async move {
-                engine.see_through_safely(scope, one.id, permit).await;
+                engine.see_through_safely(scope, one.id, place).await;
                 engine.0.work.notify_one();
             });
         }
@@ -212,19 +211,19 @@ impl Engine {
         while let Some((scope, id)) = dropped.recv().await {
             let engine = self.clone();
             tokio::spawn(async move {
-                let Ok(permit) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
+                let place = engine.0.background.take(scope.tenant_id(), None).await;
                 // What the caller had brought to be committed comes first.
                 let nothing = Unit::new(scope.tenant_id(), engine.0.clock.now(), Change::Keep { id });
                 if let Err(error) = engine.0.committer.commit(nothing).await {
                     tracing::warn!(%error, execution = %id, "the committer did not answer");
                 }
-                engine.see_through_safely(scope, id, permit).await;
+                engine.see_through_safely(scope, id, place).await;
             });
         }
     }
 
     /// Sees an execution through; should that panic, the execution fails and the node lives.
-    async fn see_through_safely(&self, scope: TenantScope, id: ExecutionId, place: OwnedSemaphorePermit) {
+    async fn see_through_safely(&self, scope: TenantScope, id: ExecutionId, place: Place) {
         let engine = self.clone();
         let seen = tokio::spawn(async move { engine.see_through(scope, id, place).await }).await;
         if seen.is_err_and(|error| error.is_panic()) {

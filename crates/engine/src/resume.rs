@@ -7,18 +7,17 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::logs::Level;
 use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
 use scaigrid_persistence::executions::{self, Stored};
-use scaigrid_persistence::leases::{self, Claimed};
 use scaigrid_persistence::{checkpoints, event_waits, timers};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
 use crate::inside::{Said, said};
 use crate::instances::idle;
 use crate::invoke;
+use crate::places::Place;
 use crate::{Engine, Error};
 
 /// How often something is done again because others changed the same in between.
@@ -31,28 +30,15 @@ const CHUNKS: i64 = 500;
 pub(crate) const CANCEL: u32 = u32::MAX;
 
 impl Engine {
-    /// Takes executions that nobody holds.
-    pub(crate) async fn take(&self, most: i64) -> Result<Vec<Claimed>, Error> {
-        let mut transaction = self.0.database.begin().await?;
-        let now = self.0.clock.now();
-        let claimed = leases::claim(&mut transaction, &self.0.system, self.0.node, now, most).await?;
-        if claimed.is_empty() {
-            transaction.rollback().await?;
-        } else {
-            transaction.commit().await?;
-        }
-        Ok(claimed)
-    }
-
     /// Runs an execution that this node holds until it waits or has ended, whatever comes in between.
     ///
     /// It gives its place to others while it waits for calls.
-    pub(crate) async fn see_through(&self, scope: TenantScope, id: ExecutionId, place: OwnedSemaphorePermit) {
+    pub(crate) async fn see_through(&self, scope: TenantScope, id: ExecutionId, place: Place) {
         let mut pause = PAUSES.0;
         let mut place = Some(place);
         loop {
             if place.is_none() {
-                place = Arc::clone(&self.0.background).acquire_owned().await.ok();
+                place = Some(self.0.background.take(scope.tenant_id(), None).await);
             }
             match self.go_on(scope, id, &mut place).await {
                 Ok(()) => break,
@@ -76,7 +62,7 @@ impl Engine {
         &self,
         scope: TenantScope,
         id: ExecutionId,
-        place: &mut Option<OwnedSemaphorePermit>,
+        place: &mut Option<Place>,
     ) -> Result<(), Error> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
@@ -165,6 +151,7 @@ impl Engine {
             unrecorded,
             place: None,
             unsnapped,
+            mark_due: false,
         }))
     }
 
@@ -317,10 +304,9 @@ impl Engine {
     }
 
     /// Lets an execution that is in motion go on without anybody waiting for it.
-    pub(crate) fn go_on_in_background(&self, mut run: Run) {
+    pub(crate) fn go_on_in_background(&self, mut run: Run, place: Place) {
         let engine = self.clone();
         self.0.runtime.spawn(async move {
-            let Ok(place) = Arc::clone(&engine.0.background).acquire_owned().await else { return };
             run.place = Some(place);
             // Where it does not come to a rest, dropping the run hands it on.
             if engine.drive(&mut run).await.is_ok_and(|committed| committed == Committed::Yes) {

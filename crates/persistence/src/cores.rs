@@ -20,13 +20,9 @@ use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
-use crate::schema::{
-    checkpoints, conversation_turns, conversations, core_breakpoints, core_events, core_instances,
-    core_log_lanes, core_logs, core_memory, core_schedules, core_subscriptions, core_vectors, core_versions,
-    cores, event_waits, execution_inbox, executions, journal, timers,
-};
+use crate::schema::{core_instances, core_schedules, core_subscriptions, core_versions, cores};
 use crate::sealing::Vault;
-use crate::{Revised, Written};
+use crate::{Revised, Written, retention};
 
 mod environment;
 
@@ -362,37 +358,26 @@ pub async fn hold_publication(
     row.map_or(Ok(None), |row: CoreRow| row.publication())
 }
 
-/// Removes a Core and everything that belongs to it.
-pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId) -> Result<bool> {
+/// Deletes a Core and what belongs to it, up to so many executions, events and entries of memory; none where there is no such
+/// Core, else whether that was all. What is left is noted, for [`retention::remove_rows`].
+pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId, most: i64) -> Result<Option<bool>> {
     let (tenant, core) = (scope.tenant_id().to_string(), id.to_string());
-    let run: Vec<String> = {
-        let query = executions::table
-            .filter(executions::tenant_id.eq(&tenant))
-            .filter(executions::core_id.eq(&core))
-            .select(executions::id);
-        with!(tx, c => query.load(c).await)?
-    };
-    for ids in run.chunks(500) {
-        let entries = journal::table
-            .filter(journal::tenant_id.eq(&tenant))
-            .filter(journal::execution_id.eq_any(ids.to_vec()));
-        with!(tx, c => diesel::delete(entries).execute(c).await)?;
-        let waiting = execution_inbox::table
-            .filter(execution_inbox::tenant_id.eq(&tenant))
-            .filter(execution_inbox::execution_id.eq_any(ids.to_vec()));
-        with!(tx, c => diesel::delete(waiting).execute(c).await)?;
-    }
     macro_rules! remove {
         ($($table:ident),+) => {$(
             let rows = $table::table.filter($table::tenant_id.eq(&tenant)).filter($table::core_id.eq(&core));
             with!(tx, c => diesel::delete(rows).execute(c).await)?;
         )+};
     }
-    remove!(executions, checkpoints, core_memory, core_vectors, core_events, core_versions);
-    remove!(timers, event_waits, core_schedules, core_subscriptions, core_instances);
-    remove!(core_logs, core_log_lanes, core_breakpoints, conversation_turns, conversations);
+    remove!(core_versions, core_schedules, core_subscriptions, core_instances);
     let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));
-    Ok(with!(tx, c => diesel::delete(row).execute(c).await)? == 1)
+    if with!(tx, c => diesel::delete(row).execute(c).await)? == 0 {
+        return Ok(None);
+    }
+    let all = retention::remove_rows(tx, scope, id, most).await?;
+    if !all {
+        retention::remember_removed(tx, scope, id).await?;
+    }
+    Ok(Some(all))
 }
 
 /// One version of a Core's program.

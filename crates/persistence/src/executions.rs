@@ -14,7 +14,7 @@ use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
-use crate::schema::{cores, execution_inbox, executions, journal};
+use crate::schema::{cores, execution_inbox, execution_snapshots, executions, journal};
 
 const TABLE: &str = "executions";
 
@@ -330,6 +330,33 @@ pub async fn journal(
         .limit(rows)
         .select((journal::seq, journal::entries));
     Ok(with!(c, c => query.load(c).await)?)
+}
+
+/// The last machine that is kept before an entry, as (number of the entry that comes after it, machine); none where all that is
+/// kept of the journal begins with the execution.
+pub async fn kept_machine(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+    at_most: i64,
+) -> Result<Option<(i64, Vec<u8>)>> {
+    let query = execution_snapshots::table
+        .filter(execution_snapshots::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(execution_snapshots::execution_id.eq(id.to_string()))
+        .filter(execution_snapshots::seq.le(at_most))
+        .order(execution_snapshots::seq.desc())
+        .select((execution_snapshots::seq, execution_snapshots::machine));
+    Ok(with!(c, c => query.first(c).await.optional())?)
+}
+
+/// The number of the first entry that is kept of a journal; none where there is none.
+pub async fn journal_start(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<i64>> {
+    let query = journal::table
+        .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(journal::execution_id.eq(id.to_string()))
+        .order(journal::seq)
+        .select(journal::seq);
+    Ok(with!(c, c => query.first(c).await.optional())?)
 }
 
 /// The number of the chunk that holds an entry.

@@ -3,12 +3,14 @@
 //! A node holds a lease of its own, renewed in one row; the executions it runs name it. When its lease has ended, any
 //! other node may take them, and raises their epoch as it does: what the old one still writes then fails.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use diesel::QueryableByName;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, SystemScope, TenantId, TenantScope};
 
@@ -17,11 +19,13 @@ use crate::error::{Result, column};
 use crate::instant::{Moment, Stamp};
 use crate::schema::{cores, executions, nodes};
 
-/// An execution that a node has just taken.
+/// An execution that a node takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claimed {
     /// Whose it is.
     pub tenant_id: TenantId,
+    /// Its Core.
+    pub core_id: CoreId,
     /// The execution.
     pub id: ExecutionId,
 }
@@ -31,6 +35,11 @@ pub struct Claimed {
 fn to_run() -> SqlLiteral<Bool> {
     sql("(executions.status IN ('queued', 'running') AND executions.slots IS NULL)")
 }
+
+/// Those that wait to run, in the words of their index.
+const QUEUED: &str = "e.status = 'queued' AND e.slots IS NULL";
+/// Those of instances, likewise.
+const QUEUED_IN_TURN: &str = "e.status = 'queued' AND e.slots IS NOT NULL";
 
 /// Those that run in turn, in the words of their own index.
 fn in_turn() -> SqlLiteral<Bool> {
@@ -119,56 +128,183 @@ pub async fn waiting(c: &mut Connection, _system: &SystemScope, node: NodeId) ->
     Ok(found.is_some())
 }
 
-/// Takes up to `most` executions that nobody holds, oldest first, of Cores that let them go on: they are running on `node`
-/// from then on.
+/// Takes executions, as far as nobody else has in between and their Cores let them go on: they are running on `node` from then
+/// on. The answer is in the order in which they were named.
 pub async fn claim(
     tx: &mut Transaction,
     _system: &SystemScope,
     node: NodeId,
     now: Instant,
-    most: i64,
+    wanted: &[Claimed],
 ) -> Result<Vec<Claimed>> {
     let alive: Vec<String> = {
         let query = nodes::table.filter(nodes::lease_until.ge(Stamp(now))).select(nodes::id);
         with!(tx, c => query.load(c).await)?
     };
+    let ids: Vec<String> = wanted.iter().map(|one| one.id.to_string()).collect();
     macro_rules! free {
         () => {{
             let running_core = cores::table
                 .filter(cores::id.eq(executions::core_id))
                 .filter(cores::status.eq_any(["running", "stopping"]));
             executions::table
+                .filter(executions::id.eq_any(ids))
                 .filter(to_run())
                 .filter(executions::owner.is_null().or(executions::owner.ne_all(alive)))
                 .filter(diesel::dsl::exists(running_core))
                 .order(executions::id)
-                .limit(most)
-                .select((executions::tenant_id, executions::id))
+                .select(executions::id)
         }};
     }
-    let found: Vec<(String, String)> = match tx.engine()? {
+    let found: Vec<String> = match tx.engine()? {
         Engine::Postgres(c) => free!().for_update().skip_locked().load(c).await?,
         Engine::Sqlite(c) => free!().load(c).await?,
     };
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = found.iter().map(|(_, id)| id.clone()).collect();
+    let free: HashSet<String> = found.iter().cloned().collect();
     let taken = (
         executions::owner.eq(Some(node.to_string())),
         executions::status.eq("running"),
         executions::epoch.eq(executions::epoch + 1),
     );
-    with!(tx, c => diesel::update(executions::table.filter(executions::id.eq_any(ids))).set(taken).execute(c).await)?;
-    found
-        .into_iter()
-        .map(|(tenant, id)| {
-            Ok(Claimed {
-                tenant_id: column("executions", "tenant_id", &id, &tenant)?,
-                id: column("executions", "id", &id, &id)?,
-            })
-        })
-        .collect()
+    with!(tx, c => diesel::update(executions::table.filter(executions::id.eq_any(found))).set(taken).execute(c).await)?;
+    Ok(wanted.iter().filter(|one| free.contains(&one.id.to_string())).copied().collect())
+}
+
+/// Executions that a dead node left behind, oldest first, of Cores that let them go on.
+pub async fn orphans(
+    c: &mut Connection,
+    _system: &SystemScope,
+    now: Instant,
+    most: i64,
+) -> Result<Vec<Claimed>> {
+    let alive: Vec<String> = {
+        let query = nodes::table.filter(nodes::lease_until.ge(Stamp(now))).select(nodes::id);
+        with!(c, c => query.load(c).await)?
+    };
+    macro_rules! query {
+        () => {{
+            let running_core = cores::table
+                .filter(cores::id.eq(executions::core_id))
+                .filter(cores::status.eq_any(["running", "stopping"]));
+            executions::table
+                .filter(to_run())
+                .filter(sql::<Bool>("executions.status = 'running'"))
+                .filter(executions::owner.is_null().or(executions::owner.ne_all(alive)))
+                .filter(diesel::dsl::exists(running_core))
+                .order(executions::id)
+                .limit(most)
+                .select((executions::tenant_id, executions::core_id, executions::id))
+        }};
+    }
+    let found: Vec<(String, String, String)> = with!(c, c => query!().load(c).await)?;
+    found.iter().map(|(tenant, core, id)| claimed(tenant, core, id)).collect()
+}
+
+fn claimed(tenant: &str, core: &str, id: &str) -> Result<Claimed> {
+    Ok(Claimed {
+        tenant_id: column("executions", "tenant_id", id, tenant)?,
+        core_id: column("executions", "core_id", id, core)?,
+        id: column("executions", "id", id, id)?,
+    })
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    id: String,
+}
+
+/// Tenants with executions that are queued, in the order of their ids, behind one. Each is one step in the index, however many
+/// it has.
+pub async fn queued_tenants(
+    c: &mut Connection,
+    _system: &SystemScope,
+    after: Option<TenantId>,
+    most: i64,
+) -> Result<Vec<TenantId>> {
+    let query = format!(
+        "WITH RECURSIVE found (id) AS (\
+           SELECT (SELECT min(e.tenant_id) FROM executions e WHERE {QUEUED} AND e.tenant_id > $1) \
+           UNION ALL \
+           SELECT (SELECT min(e.tenant_id) FROM executions e WHERE {QUEUED} AND e.tenant_id > found.id) \
+           FROM found WHERE found.id IS NOT NULL\
+         ) SELECT id FROM found WHERE id IS NOT NULL LIMIT $2"
+    );
+    let after = after.map(|tenant| tenant.to_string()).unwrap_or_default();
+    let query = diesel::sql_query(query).bind::<Text, _>(after).bind::<BigInt, _>(most);
+    let found: Vec<Found> = with!(c, c => query.load(c).await)?;
+    found.iter().map(|row| column("executions", "tenant_id", &row.id, &row.id)).collect()
+}
+
+/// Cores of a tenant that let executions go on and have some that are queued, in the order of their ids, behind one.
+pub async fn queued_cores(
+    c: &mut Connection,
+    scope: TenantScope,
+    after: Option<CoreId>,
+    most: i64,
+) -> Result<Vec<CoreId>> {
+    let query = format!(
+        "WITH RECURSIVE found (id) AS (\
+           SELECT (SELECT min(e.core_id) FROM executions e WHERE {QUEUED} AND e.tenant_id = $1 AND e.core_id > $2) \
+           UNION ALL \
+           SELECT (SELECT min(e.core_id) FROM executions e WHERE {QUEUED} AND e.tenant_id = $1 \
+             AND e.core_id > found.id) \
+           FROM found WHERE found.id IS NOT NULL\
+         ) SELECT id FROM found WHERE EXISTS (SELECT 1 FROM cores c WHERE c.id = found.id \
+           AND c.status IN ('running', 'stopping')) LIMIT $3"
+    );
+    let after = after.map(|core| core.to_string()).unwrap_or_default();
+    let query = diesel::sql_query(query)
+        .bind::<Text, _>(scope.tenant_id().to_string())
+        .bind::<Text, _>(after)
+        .bind::<BigInt, _>(most);
+    let found: Vec<Found> = with!(c, c => query.load(c).await)?;
+    found.iter().map(|row| column("executions", "core_id", &row.id, &row.id)).collect()
+}
+
+/// The executions of a Core that are queued, oldest first.
+pub async fn queued(c: &mut Connection, scope: TenantScope, core: CoreId, most: i64) -> Result<Vec<Claimed>> {
+    let query = format!(
+        "SELECT e.id FROM executions e WHERE {QUEUED} AND e.tenant_id = $1 AND e.core_id = $2 ORDER BY e.id LIMIT $3"
+    );
+    let (tenant, core) = (scope.tenant_id().to_string(), core.to_string());
+    let query = diesel::sql_query(query)
+        .bind::<Text, _>(tenant.clone())
+        .bind::<Text, _>(core.clone())
+        .bind::<BigInt, _>(most);
+    let found: Vec<Found> = with!(c, c => query.load(c).await)?;
+    found.iter().map(|row| claimed(&tenant, &core, &row.id)).collect()
+}
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    number: i64,
+}
+
+/// How many executions of a tenant, or of one of its Cores, are queued, counted no further than `most`.
+pub async fn count_queued(
+    c: &mut Connection,
+    scope: TenantScope,
+    core: Option<CoreId>,
+    most: i64,
+) -> Result<i64> {
+    let of_core = if core.is_some() { "AND e.core_id = $2" } else { "AND $2 = ''" };
+    let part = |kind: &str| {
+        format!(
+            "(SELECT count(*) FROM (SELECT 1 FROM executions e WHERE {kind} AND e.tenant_id = $1 {of_core} LIMIT $3) AS q)"
+        )
+    };
+    let query = format!("SELECT {} + {} AS number", part(QUEUED), part(QUEUED_IN_TURN));
+    let query = diesel::sql_query(query)
+        .bind::<Text, _>(scope.tenant_id().to_string())
+        .bind::<Text, _>(core.map(|core| core.to_string()).unwrap_or_default())
+        .bind::<BigInt, _>(most);
+    let counted: Counted = with!(c, c => query.get_result(c).await)?;
+    Ok(counted.number)
 }
 
 /// Cores in a passing state (`starting`, `stopping`, `restarting`, `crashed`) whose node may be gone: somebody must see

@@ -47,6 +47,7 @@ pub mod partners;
 pub mod platform_facts;
 pub mod plugins;
 mod postgres;
+pub mod retention;
 pub mod schedules;
 mod schema;
 pub mod sealed;

@@ -8,7 +8,7 @@ use diesel_async::RunQueryDsl;
 use rust_decimal::Decimal;
 use scaigrid_catalog::budget::Spent;
 use scaigrid_catalog::usage::{CallStatus, Usage};
-use scaigrid_scope::{CoreId, Instant, TenantScope, UsageId, UserId};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope, UsageId, UserId};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};

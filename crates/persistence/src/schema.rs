@@ -505,6 +505,37 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    execution_snapshots (tenant_id, execution_id, seq) {
+        tenant_id -> Text,
+        execution_id -> Text,
+        seq -> BigInt,
+        machine -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    removed_cores (tenant_id, core_id) {
+        tenant_id -> Text,
+        core_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    duties (name) {
+        name -> Text,
+        node_id -> Text,
+        until -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::instant::Moment;
 
     execution_inbox (tenant_id, execution_id, effect) {

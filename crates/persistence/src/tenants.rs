@@ -63,6 +63,10 @@ struct StoredLimits {
     max_storage_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     monthly_ai_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_queued_executions: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    execution_retention_days: Option<u32>,
 }
 
 impl From<TenantLimits> for StoredLimits {
@@ -76,6 +80,8 @@ impl From<TenantLimits> for StoredLimits {
             max_rooms: limits.max_rooms,
             max_storage_bytes: limits.max_storage_bytes.map(kept),
             monthly_ai_tokens: limits.monthly_ai_tokens.map(kept),
+            max_queued_executions: limits.max_queued_executions,
+            execution_retention_days: limits.execution_retention_days,
         }
     }
 }
@@ -89,6 +95,8 @@ impl From<StoredLimits> for TenantLimits {
             max_rooms: limits.max_rooms,
             max_storage_bytes: limits.max_storage_bytes,
             monthly_ai_tokens: limits.monthly_ai_tokens,
+            max_queued_executions: limits.max_queued_executions,
+            execution_retention_days: limits.execution_retention_days,
         }
     }
 }

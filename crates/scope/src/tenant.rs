@@ -58,6 +58,10 @@ pub struct TenantLimits {
     pub max_storage_bytes: Option<u64>,
     /// How many tokens its model calls may use in a calendar month.
     pub monthly_ai_tokens: Option<u64>,
+    /// How many of its executions may be waiting to run.
+    pub max_queued_executions: Option<u32>,
+    /// For how many days executions that have ended, and what belongs to them, are kept. At least one.
+    pub execution_retention_days: Option<u32>,
 }
 
 /// A tenant's feature flags: a JSON object such as `{"prompt_studio": {"enabled": true}}`, of bounded size.

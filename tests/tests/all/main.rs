@@ -25,6 +25,7 @@ mod edge;
 mod embeddings;
 mod identity;
 mod lifecycle;
+mod limits;
 mod matrix;
 mod mcp;
 mod memory;

@@ -167,12 +167,30 @@ pub(super) const MEMORY_ENTRIES: Setting = plain(
     "1000000",
     "How many entries a variable of a Core's memory has at most, in each instance: 1 to 1000000000",
 );
+pub(super) const MAX_QUEUED_EXECUTIONS: Setting = plain(
+    "max_queued_executions",
+    "max-queued-executions",
+    "100000",
+    "How many executions of a tenant may be waiting to run: 1 to 1000000000; a tenant's own limit may be lower",
+);
+pub(super) const EXECUTION_RETENTION_DAYS: Setting = derived(
+    "execution_retention_days",
+    "execution-retention-days",
+    "for ever",
+    "How many days executions that have ended are kept at most: 1 to 36500; a tenant's own limit may be lower",
+);
+pub(super) const JOURNAL_ENTRIES: Setting = plain(
+    "journal_entries",
+    "journal-entries",
+    "50000",
+    "How many of the last entries of its journal an execution keeps at least: 1000 to 1000000000",
+);
 pub(super) const LOG: Setting = plain("log", "log", "info", "What is logged: a level, or target=level pairs");
 pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 23] = [
+pub(super) const SETTINGS: [&Setting; 26] = [
     &BIND,
     &DATA_DIR,
     &DATABASE_URL,
@@ -194,6 +212,9 @@ pub(super) const SETTINGS: [&Setting; 23] = [
     &EGRESS_ALLOW_PRIVATE,
     &AUDIT_RETENTION_DAYS,
     &MEMORY_ENTRIES,
+    &MAX_QUEUED_EXECUTIONS,
+    &EXECUTION_RETENTION_DAYS,
+    &JOURNAL_ENTRIES,
     &LOG,
     &LOG_FORMAT,
 ];

@@ -73,6 +73,12 @@ pub struct Settings {
     pub audit_retention: Option<Duration>,
     /// The most entries that a variable of a Core's memory has, in each instance.
     pub memory_entries: u64,
+    /// How many executions of a tenant may be waiting to run.
+    pub max_queued_executions: u64,
+    /// How long executions that have ended are kept at most; none keeps them for ever.
+    pub execution_retention: Option<Duration>,
+    /// How many of the last entries of its journal an execution keeps at least.
+    pub journal_entries: u64,
     /// What is logged: directives that `tracing_subscriber::EnvFilter` takes.
     pub log: String,
     /// How it is logged.
@@ -193,6 +199,9 @@ impl Settings {
                 .and_own_networks(sources.required(&catalog::EGRESS_ALLOW_PRIVATE, values::yes_or_no)?),
             audit_retention: sources.optional(&catalog::AUDIT_RETENTION_DAYS, values::days)?,
             memory_entries: sources.required(&catalog::MEMORY_ENTRIES, values::entries)?,
+            max_queued_executions: sources.required(&catalog::MAX_QUEUED_EXECUTIONS, values::entries)?,
+            execution_retention: sources.optional(&catalog::EXECUTION_RETENTION_DAYS, values::days)?,
+            journal_entries: sources.required(&catalog::JOURNAL_ENTRIES, values::journal_entries)?,
             log: sources.required(&catalog::LOG, values::log_filter)?,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })

@@ -103,6 +103,14 @@ pub(super) fn entries(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A number of entries of a journal.
+pub(super) fn journal_entries(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(entries @ 1_000..=1_000_000_000) => Ok(entries),
+        _ => Err(format!("expected a number from 1000 to 1000000000, got {text:?}")),
+    }
+}
+
 /// A number of seconds, up to an hour.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {

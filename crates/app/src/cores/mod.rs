@@ -42,6 +42,9 @@ pub struct ParsedBundle {
     pub summary: load::Summary,
 }
 
+/// Executions, events and entries of memory of a deleted Core that go in one transaction.
+pub(crate) const REMOVED_AT_ONCE: i64 = 1000;
+
 impl App {
     /// Takes a bundle, or JSON, apart, and says what is in it and what is wrong with it. Nothing is kept.
     ///
@@ -245,14 +248,16 @@ impl App {
         if let Some(publication) = &published {
             publication::withdraw(&mut transaction, by.tenant_scope(), publication).await?;
         }
-        if !cores::delete(&mut transaction, by.tenant_scope(), id).await? {
-            return Err(Error::NotFound(Resource::Core));
-        }
+        let deleted = cores::delete(&mut transaction, by.tenant_scope(), id, REMOVED_AT_ONCE).await?;
+        let Some(all) = deleted else { return Err(Error::NotFound(Resource::Core)) };
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
         self.core_changed(id);
         if published.is_some() {
             self.catalog_changed();
+        }
+        if !all {
+            self.remove_the_rest(by.tenant_scope(), id).await?;
         }
         Ok(())
     }

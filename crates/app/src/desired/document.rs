@@ -119,6 +119,10 @@ pub struct TenantLimitsEntry {
     pub max_storage_bytes: Option<u64>,
     /// Tokens of models in a month.
     pub monthly_ai_tokens: Option<u64>,
+    /// Executions that wait to run.
+    pub max_queued_executions: Option<u32>,
+    /// Days for which executions that have ended are kept.
+    pub execution_retention_days: Option<u32>,
 }
 
 /// A custom role.

@@ -98,6 +98,8 @@ pub(super) fn tenant_limits(limits: &TenantLimits) -> Value {
         "max_rooms": limits.max_rooms,
         "max_storage_bytes": limits.max_storage_bytes,
         "monthly_ai_tokens": limits.monthly_ai_tokens,
+        "max_queued_executions": limits.max_queued_executions,
+        "execution_retention_days": limits.execution_retention_days,
     })
 }
 
@@ -213,6 +215,8 @@ impl Reading {
             max_rooms: limits.max_rooms,
             max_storage_bytes: limits.max_storage_bytes,
             monthly_ai_tokens: limits.monthly_ai_tokens,
+            max_queued_executions: limits.max_queued_executions,
+            execution_retention_days: limits.execution_retention_days,
         });
         let features = entry.features.map(Features::new).transpose();
         let features = features.map_err(|rule| self.wrong(&format!("{place}.features"), rule)).ok().flatten();

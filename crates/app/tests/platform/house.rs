@@ -58,6 +58,8 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         system: system.clone(),
         issuer: "scaigrid".to_owned(),
         memory_entries: 1_000_000,
+        max_queued: 100_000,
+        journal_entries: 50_000,
     });
     let nowhere = std::env::temp_dir().join(format!("scaigrid-objects-{}", std::process::id()));
     App::new(Parts {

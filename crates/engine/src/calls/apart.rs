@@ -1,6 +1,5 @@
 //! Executions that run in a task of their own while their caller waits.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
@@ -36,7 +35,8 @@ impl Engine {
         run.caller = Some(Caller { until, answer });
         let engine = self.clone();
         self.0.runtime.spawn(async move {
-            run.place = Arc::clone(&engine.0.background).acquire_owned().await.ok();
+            let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
+            run.place = Some(engine.0.background.take(tenant, Some(core)).await);
             let result = engine.drive(&mut run).await;
             run.place = None;
             match run.caller.take() {

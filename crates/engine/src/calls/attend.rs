@@ -92,7 +92,8 @@ impl Engine {
         let left = room.is_some() && run.place.take().is_some();
         let came = self.first_news(run).await;
         if left {
-            run.place = Arc::clone(&self.0.background).acquire_owned().await.ok();
+            let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
+            run.place = Some(self.0.background.take(tenant, Some(core)).await);
         }
         // Only now: at the node's farewell, those that wait for calls are waited for first.
         drop(room);

@@ -180,6 +180,7 @@ impl Engine {
             error: None,
             started_at: now,
             finished_at: None,
+            debugging: None,
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };
         // What does not fit is told before anything is written.

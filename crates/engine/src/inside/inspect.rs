@@ -213,6 +213,7 @@ impl Engine {
             place: None,
             unsnapped: 0,
             timed: HashMap::new(),
+            mark_due: false,
         };
         let mut answers = Vec::new();
         loop {

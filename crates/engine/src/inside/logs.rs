@@ -294,7 +294,9 @@ impl Engine {
                 let seen = from;
                 let is_past = |place: LogPlace| {
                     seen.is_some_and(|(instant, seen)| {
-                        instant == at && (place.lane > seen.lane || place.lane == seen.lane && place.number >= seen.number)
+                        instant == at
+                            && (place.lane > seen.lane
+                                || place.lane == seen.lane && place.number >= seen.number)
                     })
                 };
                 for kept in chunk.entries.into_iter().rev() {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Models;
 use super::ask::{Answered, Manner};
-use super::call::{Asking, CallError, ModelCall, Used};
+use super::call::{Asking, CallError, ModelCall, Thread, Used};
 
 /// Texts whose vectors are wanted.
 #[derive(Debug, Clone)]
@@ -53,6 +53,7 @@ impl Models {
             max_cost: None,
             timeout: None,
             asking: call.asking,
+            thread: Thread::default(),
         };
         let (mut spend, answered) = self.first_that_answers(scope, &call, Manner::Vectors).await?;
         let Answered::Vectors(Vectors { vectors, tokens }) = answered else {

@@ -216,6 +216,8 @@ impl Home {
             outbound: self.outbound.clone(),
             issuer: "https://grid.example".to_owned(),
             memory_entries: 1_000,
+            max_queued: 100_000,
+            journal_entries: 50_000,
         });
         engine.register().await.unwrap();
         engine

@@ -93,6 +93,7 @@ const fn mime_json() -> header::HeaderValue {
 fn retry_after(error: &Error) -> Option<u64> {
     let Error::App(
         app::Error::RateLimited { retry_after }
+        | app::Error::QueueFull { retry_after, .. }
         | app::Error::Unavailable { retry_after }
         | app::Error::ModuleFailed { retry_after, .. }
         | app::Error::ModelUnavailable { retry_after: Some(retry_after), .. }

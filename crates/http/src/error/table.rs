@@ -136,6 +136,7 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::BackendFailed { .. } => entry(S::BAD_GATEWAY, "BACKEND_ERROR", "SW_BACKEND_ERROR"),
         E::BudgetExceeded { .. } => entry(S::TOO_MANY_REQUESTS, "BUDGET_EXCEEDED", "SW_BUDGET_EXCEEDED"),
         E::Capacity { .. } => entry(S::CONFLICT, "TENANT_CAPACITY", "SW_TENANT_CAPACITY"),
+        E::QueueFull { .. } => entry(S::TOO_MANY_REQUESTS, "QUEUE_FULL", "SW_RATE_LIMIT_EXCEEDED"),
         E::IdempotencyKeyReused => {
             entry(S::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED", "SW_IDEMPOTENCY_KEY_REUSED")
         }

@@ -34,6 +34,11 @@ struct TenantLimits {
     max_storage_bytes: Option<u64>,
     /// How many tokens its model calls may use in a calendar month.
     monthly_ai_tokens: Option<u64>,
+    /// How many of its executions may be waiting to run.
+    max_queued_executions: Option<u32>,
+    /// For how many days executions that have ended, and what belongs to them, are kept.
+    #[validate(range(min = 1, max = 36_500, message = "must be from 1 to 36500"))]
+    execution_retention_days: Option<u32>,
 }
 
 /// A tenant as it is asked for.
@@ -104,6 +109,8 @@ impl From<TenantLimits> for scaigrid_scope::TenantLimits {
             max_rooms: limits.max_rooms,
             max_storage_bytes: limits.max_storage_bytes,
             monthly_ai_tokens: limits.monthly_ai_tokens,
+            max_queued_executions: limits.max_queued_executions,
+            execution_retention_days: limits.execution_retention_days,
         }
     }
 }
@@ -117,6 +124,8 @@ impl From<scaigrid_scope::TenantLimits> for TenantLimits {
             max_rooms: limits.max_rooms,
             max_storage_bytes: limits.max_storage_bytes,
             monthly_ai_tokens: limits.monthly_ai_tokens,
+            max_queued_executions: limits.max_queued_executions,
+            execution_retention_days: limits.execution_retention_days,
         }
     }
 }

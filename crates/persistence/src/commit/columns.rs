@@ -9,7 +9,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use super::judge::MemoryKey;
-use super::rows::{Abandoned, Event, Inbox, Journal, Memory, Proceeded, Rows, Taken, Unwaited};
+use super::rows::{Abandoned, Event, Inbox, Journal, Marked, Memory, Proceeded, Rows, Taken, Unwaited};
 use crate::audit::AuditRow;
 use crate::checkpoints::CheckpointRow;
 use crate::event_waits::WaitRow;
@@ -25,6 +25,8 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     let (mut made, mut changed, mut settled) = (Vec::new(), Vec::new(), Vec::new());
     made.extend(begun(rows.begun));
     made.extend(journal(rows.journal));
+    let [cut, forgotten] = cut(&rows.marks);
+    made.extend(marked(rows.marks));
     made.extend(opened(rows.opened));
     made.extend(memory(rows.memory));
     made.extend(events(rows.events));
@@ -36,6 +38,8 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     changed.extend(decided(rows.decided));
     changed.extend(delivered(rows.inbox));
     settled.extend(woken(rows.woken));
+    changed.extend(cut);
+    settled.extend(forgotten);
     settled.extend(abandoned(rows.abandoned));
     let mut last: Vec<Columns> = timers(rows.timers).collect();
     // Behind everything else that is locked: whoever numbers entries in a lane makes others wait until the end.
@@ -149,6 +153,49 @@ fn journal(rows: Vec<Journal>) -> Option<Columns> {
         ")",
         Text tenant_id, Text execution_id, Big seq, Bytes entries, TextOrNull core_id, AtOrNull at,
     )
+}
+
+fn marked(rows: Vec<Marked>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO execution_snapshots (tenant_id, execution_id, seq, machine) SELECT * FROM UNNEST(",
+        ") ON CONFLICT DO NOTHING",
+        Text tenant_id, Text execution_id, Big seq, Bytes machine,
+    )
+}
+
+/// What comes before the oldest machine that is still needed: entries of the journal, and then older machines.
+fn cut(rows: &[Marked]) -> [Option<Columns>; 2] {
+    struct Cut {
+        tenant_id: String,
+        execution_id: String,
+        keep_from: i64,
+    }
+    let cuts = || {
+        let cut = |row: &Marked| Cut {
+            tenant_id: row.tenant_id.clone(),
+            execution_id: row.execution_id.clone(),
+            keep_from: row.keep_from,
+        };
+        rows.iter().filter(|row| row.keep_from > 0).map(cut).collect::<Vec<_>>()
+    };
+    let entries = statement!(
+        cuts(),
+        "DELETE FROM journal j USING UNNEST(",
+        ") AS u (tenant_id, execution_id, keep_from) WHERE j.tenant_id = u.tenant_id \
+         AND j.execution_id = u.execution_id AND j.seq < (SELECT max(s.seq) FROM execution_snapshots s \
+         WHERE s.tenant_id = u.tenant_id AND s.execution_id = u.execution_id AND s.seq <= u.keep_from)",
+        Text tenant_id, Text execution_id, Big keep_from,
+    );
+    let machines = statement!(
+        cuts(),
+        "DELETE FROM execution_snapshots m USING UNNEST(",
+        ") AS u (tenant_id, execution_id, keep_from) WHERE m.tenant_id = u.tenant_id \
+         AND m.execution_id = u.execution_id AND m.seq < (SELECT max(s.seq) FROM execution_snapshots s \
+         WHERE s.tenant_id = u.tenant_id AND s.execution_id = u.execution_id AND s.seq <= u.keep_from)",
+        Text tenant_id, Text execution_id, Big keep_from,
+    );
+    [entries, machines]
 }
 
 fn opened(rows: Vec<CheckpointRow>) -> Option<Columns> {

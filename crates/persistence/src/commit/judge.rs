@@ -65,6 +65,7 @@ impl Wanted {
         for unit in units {
             match &unit.change {
                 Change::Begin { execution, .. } => wanted.cores.push(execution.core_id),
+                Change::Accept { core_id } => wanted.cores.push(*core_id),
                 Change::Keep { .. } => {}
                 Change::Proceed { id, status, .. } => {
                     wanted.executions.push(*id);
@@ -106,6 +107,11 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     match &unit.change {
         Change::Begin { execution, .. } => {
             if !facts.accepting.contains(&execution.core_id) {
+                return Verdict::CoreNotRunning;
+            }
+        }
+        Change::Accept { core_id } => {
+            if !facts.accepting.contains(core_id) {
                 return Verdict::CoreNotRunning;
             }
         }
@@ -190,7 +196,7 @@ fn record(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             deliver(unit, facts);
             return verdict;
         }
-        Change::Keep { .. } => {
+        Change::Accept { .. } | Change::Keep { .. } => {
             deliver(unit, facts);
             return verdict;
         }

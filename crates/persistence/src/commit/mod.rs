@@ -41,6 +41,8 @@ pub struct Unit {
     pub change: Change,
     /// The entries that led there.
     pub journal: Option<JournalChunk>,
+    /// The machine as it stands after the journal's entries, kept for good, and how far back the journal is kept.
+    pub mark: Option<Mark>,
     /// Checkpoints that open.
     pub opened: Vec<(Checkpoint, u32)>,
     /// The checkpoint that this step answers, as it stands afterwards. It must still be pending.
@@ -89,6 +91,7 @@ impl Unit {
             at,
             change,
             journal: None,
+            mark: None,
             opened: Vec::new(),
             decided: None,
             abandoned: Vec::new(),
@@ -122,6 +125,11 @@ pub enum Change {
         /// Its state.
         progress: Progress,
     },
+    /// No execution of the unit's own: something came to a Core from outside. The Core must be running.
+    Accept {
+        /// The Core.
+        core_id: CoreId,
+    },
     /// It stays as it is; something else changes, and is delivered to it.
     Keep {
         /// The execution.
@@ -149,11 +157,12 @@ pub enum Change {
 }
 
 impl Change {
-    /// The execution.
-    pub fn execution_id(&self) -> ExecutionId {
+    /// The execution, where it is one's.
+    pub fn execution_id(&self) -> Option<ExecutionId> {
         match self {
-            Self::Begin { execution, .. } => execution.id,
-            Self::Keep { id } | Self::Proceed { id, .. } => *id,
+            Self::Begin { execution, .. } => Some(execution.id),
+            Self::Keep { id } | Self::Proceed { id, .. } => Some(*id),
+            Self::Accept { .. } => None,
         }
     }
 }
@@ -189,6 +198,17 @@ pub struct JournalChunk {
     pub seq: i64,
     /// The entries.
     pub entries: Vec<u8>,
+}
+
+/// A machine that is kept beside the journal. What is kept of the journal begins at one.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// The number of the journal entry that comes after it.
+    pub seq: i64,
+    /// The machine, encoded.
+    pub machine: Vec<u8>,
+    /// Entries from this number on stay; so do those before, back to a machine that is kept.
+    pub keep_from: i64,
 }
 
 /// A write to one entry of a Core's memory.

@@ -24,6 +24,7 @@ pub(super) struct Rows {
     pub(super) begun: Vec<ExecutionRow>,
     pub(super) proceeded: Vec<Proceeded>,
     pub(super) journal: Vec<Journal>,
+    pub(super) marks: Vec<Marked>,
     pub(super) opened: Vec<CheckpointRow>,
     pub(super) decided: Vec<CheckpointRow>,
     pub(super) abandoned: Vec<Abandoned>,
@@ -70,6 +71,16 @@ pub(super) struct Journal {
     pub(super) entries: Vec<u8>,
     pub(super) core_id: Option<String>,
     pub(super) at: Option<Stamp>,
+}
+
+/// A machine that is kept beside the journal.
+#[derive(Debug)]
+pub(super) struct Marked {
+    pub(super) tenant_id: String,
+    pub(super) execution_id: String,
+    pub(super) seq: i64,
+    pub(super) machine: Vec<u8>,
+    pub(super) keep_from: i64,
 }
 
 #[derive(Debug)]
@@ -120,20 +131,30 @@ impl Rows {
     /// Takes a unit that passed apart.
     pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
         let tenant = unit.tenant_id.to_string();
-        let id = unit.change.execution_id();
+        let own = unit.change.execution_id();
+        let id = own.map(|id| id.to_string()).unwrap_or_default();
         self.change(unit.tenant_id, unit.change, unit.debugging.as_ref())?;
         let core = unit.core_id.map(|core| core.to_string());
-        if let (Some(core), false) = (&core, unit.logs.is_empty()) {
-            self.logs.push(LogRow::of((&tenant, core), id, unit.lane, unit.at, &unit.logs)?);
+        if let (Some(core), Some(own), false) = (&core, own, unit.logs.is_empty()) {
+            self.logs.push(LogRow::of((&tenant, core), own, unit.lane, unit.at, &unit.logs)?);
         }
         if let Some(chunk) = unit.journal {
             self.journal.push(Journal {
                 tenant_id: tenant.clone(),
-                execution_id: id.to_string(),
+                execution_id: id.clone(),
                 seq: chunk.seq,
                 entries: chunk.entries,
                 at: core.is_some().then_some(Stamp(unit.at)),
                 core_id: core,
+            });
+        }
+        if let Some(mark) = unit.mark {
+            self.marks.push(Marked {
+                tenant_id: tenant.clone(),
+                execution_id: id.clone(),
+                seq: mark.seq,
+                machine: mark.machine,
+                keep_from: mark.keep_from,
             });
         }
         for (checkpoint, effect) in &unit.opened {
@@ -179,7 +200,7 @@ impl Rows {
         for effect in unit.taken {
             self.taken.push(Taken {
                 tenant_id: tenant.clone(),
-                execution_id: id.to_string(),
+                execution_id: id.clone(),
                 effect: effect.cast_signed(),
             });
         }
@@ -216,7 +237,7 @@ impl Rows {
 
     fn change(&mut self, tenant: TenantId, change: Change, debugging: Option<&Debugging>) -> Result<()> {
         match change {
-            Change::Keep { .. } => {}
+            Change::Accept { .. } | Change::Keep { .. } => {}
             Change::Begin { execution, progress } => {
                 debug_assert_eq!(execution.tenant_id, tenant, "a unit writes for one tenant");
                 let mut row = ExecutionRow::of(&execution)?;

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use scaigrid_scope::CoreId;
 
 use super::judge::{Facts, MemoryKey, Standing, Wanted, judge, next_version};
-use super::rows::{Memory, Proceeded, Rows};
+use super::rows::{Marked, Memory, Proceeded, Rows};
 use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
@@ -14,7 +14,7 @@ use crate::instant::Stamp;
 use crate::logs::LogRow;
 use crate::schema::{
     audit_records, audit_unsealed, checkpoints, core_events, core_log_lanes, core_logs, core_memory, cores,
-    event_waits, execution_inbox, executions, journal, timers,
+    event_waits, execution_inbox, execution_snapshots, executions, journal, timers,
 };
 use crate::sqlite::SqliteConnection;
 use crate::timers::{Owner, Timer};
@@ -83,7 +83,7 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         }
     }
     for unit in units {
-        let id = unit.change.execution_id();
+        let Some(id) = unit.change.execution_id() else { continue };
         if wanted.inboxes.binary_search(&id).is_err() {
             continue;
         }
@@ -124,6 +124,9 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
                 journal::at.eq(row.at),
             ))
             .execute(c)?;
+    }
+    for row in rows.marks {
+        mark(c, &row)?;
     }
     for row in &rows.opened {
         diesel::insert_into(checkpoints::table).values(row).execute(c)?;
@@ -250,6 +253,36 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
         diesel::update(target).set((standing, state)).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
+}
+
+fn mark(c: &mut Sync, row: &Marked) -> Result<()> {
+    diesel::insert_or_ignore_into(execution_snapshots::table)
+        .values((
+            execution_snapshots::tenant_id.eq(&row.tenant_id),
+            execution_snapshots::execution_id.eq(&row.execution_id),
+            execution_snapshots::seq.eq(row.seq),
+            execution_snapshots::machine.eq(&row.machine),
+        ))
+        .execute(c)?;
+    let machines = || {
+        execution_snapshots::table
+            .filter(execution_snapshots::tenant_id.eq(&row.tenant_id))
+            .filter(execution_snapshots::execution_id.eq(&row.execution_id))
+    };
+    let oldest: Option<i64> = machines()
+        .filter(execution_snapshots::seq.le(row.keep_from))
+        .order(execution_snapshots::seq.desc())
+        .select(execution_snapshots::seq)
+        .first(c)
+        .optional()?;
+    let Some(oldest) = oldest else { return Ok(()) };
+    let entries = journal::table
+        .filter(journal::tenant_id.eq(&row.tenant_id))
+        .filter(journal::execution_id.eq(&row.execution_id))
+        .filter(journal::seq.lt(oldest));
+    diesel::delete(entries).execute(c)?;
+    diesel::delete(machines().filter(execution_snapshots::seq.lt(oldest))).execute(c)?;
+    Ok(())
 }
 
 fn time(c: &mut Sync, tenant: String, owner: &Owner, timer: Option<Timer>) -> Result<()> {

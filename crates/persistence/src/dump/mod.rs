@@ -3,7 +3,7 @@
 //!
 //! A row is a JSON array of its columns in the order of [`Table::columns`]: texts and numbers as they are, instants as
 //! microseconds since 1970 in UTC, JSON as its text, bytes in hexadecimal. The databases write and read it themselves.
-//! What is sealed stays sealed. Nothing is left out but the leases of nodes and what they hold back for calls of models that go
+//! What is sealed stays sealed. Nothing is left out but the leases of nodes, their duties and what they hold back for calls of models that go
 //! on, which are nobody's past.
 
 mod columns;
@@ -87,6 +87,8 @@ pub fn tables() -> Vec<Table> {
         core_versions["tenant_id", "core_id", "version"],
         executions["id"],
         journal["tenant_id", "execution_id", "seq"],
+        execution_snapshots["tenant_id", "execution_id", "seq"],
+        removed_cores["tenant_id", "core_id"],
         execution_inbox["tenant_id", "execution_id", "effect"],
         checkpoints["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],
@@ -117,7 +119,7 @@ pub fn tables() -> Vec<Table> {
 }
 
 /// The tables whose rows are not taken out.
-pub const LEFT_OUT: [&str; 2] = ["nodes", "model_reservations"];
+pub const LEFT_OUT: [&str; 3] = ["nodes", "model_reservations", "duties"];
 
 /// Where the migrations are remembered.
 const MIGRATIONS: &str = "__diesel_schema_migrations";

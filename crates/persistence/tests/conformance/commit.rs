@@ -11,6 +11,7 @@ use scaigrid_persistence::commit::{
 };
 use scaigrid_persistence::events::{self, CoreEvent, EventFilter};
 use scaigrid_persistence::executions::{self, ExecutionFilter, Stored};
+use scaigrid_persistence::leases::Claimed;
 use scaigrid_persistence::memory::{self, EntryFilter, Variable};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Written, checkpoints, cores, leases};
@@ -442,6 +443,23 @@ async fn what_has_come_is_seen_before_waiting(home: &Home) {
     assert!(executions::inbox(&mut c, of_tenant(1), execution_id(2)).await.unwrap().is_empty());
 }
 
+/// Takes all that is to be had for a node.
+async fn claim(home: &Home, node: u128, seconds: i64) -> Vec<Claimed> {
+    let mut c = home.read().await;
+    let mut wanted = leases::orphans(&mut c, &SYSTEM, at(seconds), 10).await.unwrap();
+    for tenant in leases::queued_tenants(&mut c, &SYSTEM, None, 10).await.unwrap() {
+        let scope = SYSTEM.tenant(tenant);
+        for core in leases::queued_cores(&mut c, scope, None, 10).await.unwrap() {
+            wanted.extend(leases::queued(&mut c, scope, core, 10).await.unwrap());
+        }
+    }
+    drop(c);
+    let mut tx = home.begin().await;
+    let claimed = leases::claim(&mut tx, &SYSTEM, node_id(node), at(seconds), &wanted).await.unwrap();
+    tx.commit().await.unwrap();
+    claimed
+}
+
 async fn executions_of_dead_nodes_are_taken_once(home: &Home) {
     hosted(home).await;
     let mut tx = home.begin().await;
@@ -460,9 +478,7 @@ async fn executions_of_dead_nodes_are_taken_once(home: &Home) {
     queued.started = vec![Execution { status: ExecutionStatus::Queued, ..execution(3) }];
     apply(home, vec![held(1, 1), held(2, 2), queued]).await;
     let claim = async |node, seconds| {
-        let mut tx = home.begin().await;
-        let claimed = leases::claim(&mut tx, &SYSTEM, node_id(node), at(seconds), 10).await.unwrap();
-        tx.commit().await.unwrap();
+        let claimed = claim(home, node, seconds).await;
         claimed.into_iter().map(|one| one.id).collect::<Vec<_>>()
     };
     // While both live only what nobody holds is to be had.
@@ -493,8 +509,11 @@ async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) 
     tx.commit().await.unwrap();
     assert_eq!(apply(home, vec![begin(5)]).await, [Verdict::CoreNotRunning]);
     assert!(!stored(home, 1).await.unwrap().core_runs);
+    assert!(claim(home, 1, 4).await.is_empty());
+    // What was seen before the Core was held is not taken either.
     let mut tx = home.begin().await;
-    assert!(leases::claim(&mut tx, &SYSTEM, node_id(1), at(4), 10).await.unwrap().is_empty());
+    let seen = Claimed { tenant_id: tenant_id(1), core_id: core_id(), id: execution_id(2) };
+    assert!(leases::claim(&mut tx, &SYSTEM, node_id(1), at(4), &[seen]).await.unwrap().is_empty());
 }
 
 async fn odd_texts_survive(home: &Home) {
@@ -548,8 +567,8 @@ async fn deleting_a_core_leaves_nothing_behind(home: &Home) {
     unit.memory = vec![write("m", "k", 1, None)];
     apply(home, vec![unit]).await;
     let mut tx = home.begin().await;
-    assert!(!cores::delete(&mut tx, of_tenant(2), core_id()).await.unwrap());
-    assert!(cores::delete(&mut tx, of_tenant(1), core_id()).await.unwrap());
+    assert_eq!(cores::delete(&mut tx, of_tenant(2), core_id(), 1000).await.unwrap(), None);
+    assert_eq!(cores::delete(&mut tx, of_tenant(1), core_id(), 1000).await.unwrap(), Some(true));
     tx.commit().await.unwrap();
     let mut c = home.read().await;
     assert!(stored(home, 1).await.is_none());

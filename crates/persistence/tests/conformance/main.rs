@@ -24,6 +24,7 @@ mod groups;
 mod home;
 mod idempotency;
 mod instances;
+mod limits;
 mod models;
 mod partners;
 mod plugins;

@@ -50,6 +50,8 @@ async fn a_tenant_is_kept_as_it_is(home: &Home) {
             max_rooms: Some(2),
             max_storage_bytes: Some(0),
             monthly_ai_tokens: Some(i64::MAX.unsigned_abs()),
+            max_queued_executions: Some(0),
+            execution_retention_days: Some(1),
         },
         features: features(json!({
             "prompt_studio": {"enabled": true},

@@ -130,7 +130,7 @@ async fn deleting_a_core_removes_its_timers(home: &Home) {
     let found = event_waits::list(&mut home.read().await, of_tenant(1), core_id(), "n\0me", 9).await.unwrap();
     assert_eq!(found, [EventWait { name: "n\u{fffd}me".into(), ..wait }]);
     let mut tx = home.begin().await;
-    assert!(cores::delete(&mut tx, of_tenant(1), core_id()).await.unwrap());
+    assert_eq!(cores::delete(&mut tx, of_tenant(1), core_id(), 1000).await.unwrap(), Some(true));
     tx.commit().await.unwrap();
     assert_eq!(all(home).await, []);
     let left =

@@ -174,7 +174,8 @@ pub(super) async fn cancel(
 pub(super) struct EntryView {
     /// Its number; entries of an execution are numbered from 0 without gaps.
     seq: i64,
-    /// `started`, `effect`, `outcome`, `cancel`, `completed`, `failed` or `cancelled`, with its particulars.
+    /// `started`, `effect`, `outcome`, `cancel`, `completed`, `failed` or `cancelled`, with its particulars. A first one that is
+    /// `cut` stands for as many `entries`, up to its own number, which are not kept any more.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     entry: Json,

@@ -1,0 +1,206 @@
+//! What is deleted because its time is over. One node at a time does it, in small transactions, each with its record; whoever comes
+//! after one that died finds what is left.
+
+use std::time::Duration;
+
+use metrics::counter;
+use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
+use scaigrid_persistence::audit;
+use scaigrid_persistence::retention;
+use scaigrid_persistence::tenants::{self, TenantFilter};
+use scaigrid_scope::{CoreId, Instant, LevelScope, TenantScope};
+use serde_json::{Value, json};
+
+use crate::cores::REMOVED_AT_ONCE;
+use crate::{App, Error};
+
+/// Executions, or other rows, that go in one transaction.
+const AT_ONCE: i64 = 500;
+/// Tenants, or Cores, that are read at once.
+const PAGE: i64 = 100;
+/// The name of the duty.
+const DUTY: &str = "retention";
+/// How long a node has it without saying so again.
+const DUTY_HOLDS: Duration = Duration::from_mins(2);
+/// How long at least the records stay of what was used of models: so far back go the statistics.
+const USAGE_KEPT: Duration = Duration::from_hours(400 * 24);
+
+/// What went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Executions, with their journals, checkpoints and all else of theirs.
+    pub executions: u64,
+    /// Events of Cores.
+    pub events: u64,
+    /// Records of calls of models.
+    pub usage: u64,
+}
+
+impl Swept {
+    fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl App {
+    /// Deletes what has been over for longer than the platform, or its tenant, keeps it; the shorter time counts. Does nothing while
+    /// another node is at it.
+    ///
+    /// # Errors
+    /// The database's. What was deleted until then stays so.
+    pub async fn sweep(&self, platform: Option<Duration>) -> Result<Swept, Error> {
+        let mut all = Swept::default();
+        if !self.hold_duty().await? {
+            return Ok(all);
+        }
+        self.remove_leftovers().await?;
+        let everything = LevelScope::Platform(self.0.system.platform());
+        let mut after = None;
+        loop {
+            let mut connection = self.0.database.read().await?;
+            let filter = TenantFilter::default();
+            let page = tenants::list(&mut connection, everything, &filter, after, PAGE).await?;
+            drop(connection);
+            let Some(last) = page.last() else { return Ok(all) };
+            after = Some(last.id);
+            for tenant in page {
+                let own = tenant.limits.execution_retention_days;
+                let own = own.map(|days| Duration::from_hours(u64::from(days.max(1)) * 24));
+                let kept = match (own, platform) {
+                    (Some(own), Some(platform)) => own.min(platform),
+                    (Some(one), None) | (None, Some(one)) => one,
+                    (None, None) => continue,
+                };
+                let scope = self.0.system.tenant(tenant.id);
+                let swept = self.sweep_tenant(scope, kept).await?;
+                all.executions += swept.executions;
+                all.events += swept.events;
+                all.usage += swept.usage;
+            }
+        }
+    }
+
+    async fn hold_duty(&self) -> Result<bool, Error> {
+        let now = self.now();
+        let mut tx = self.0.database.begin().await?;
+        let who = (self.0.engine.node(), now, now.plus(DUTY_HOLDS));
+        let held = retention::take_duty(&mut tx, &self.0.system, DUTY, who).await?;
+        tx.commit().await?;
+        Ok(held)
+    }
+
+    async fn sweep_tenant(&self, scope: TenantScope, kept: Duration) -> Result<Swept, Error> {
+        let before = self.now().minus(kept);
+        let mut all = Swept::default();
+        loop {
+            let (swept, more) = self.sweep_some(scope, before).await?;
+            all.executions += swept.executions;
+            all.usage += swept.usage;
+            if swept.any() {
+                tracing::info!(tenant = %scope.tenant_id(), executions = all.executions, "executions whose time is over are deleted");
+            }
+            if !more || !self.hold_duty().await? {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let mut connection = self.0.database.read().await?;
+            let cores = retention::cores_of(&mut connection, scope, after, PAGE).await?;
+            drop(connection);
+            let Some(last) = cores.last() else { return Ok(all) };
+            after = Some(*last);
+            for core in cores {
+                all.events += self.sweep_events(scope, core, before).await?;
+            }
+        }
+    }
+
+    /// One transaction's worth; whether there is more.
+    async fn sweep_some(&self, scope: TenantScope, before: Instant) -> Result<(Swept, bool), Error> {
+        let usage_before = before.min(self.now().minus(USAGE_KEPT));
+        let mut tx = self.0.database.begin().await?;
+        let executions = retention::purge_executions(&mut tx, scope, before, AT_ONCE).await?;
+        let usage = retention::purge_usage(&mut tx, scope, usage_before, AT_ONCE).await?;
+        let swept = Swept { executions: executions as u64, events: 0, usage: usage as u64 };
+        let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
+        self.keep_record(tx, scope, before, swept).await?;
+        Ok((swept, executions == at_once || usage == at_once))
+    }
+
+    async fn sweep_events(&self, scope: TenantScope, core: CoreId, before: Instant) -> Result<u64, Error> {
+        let mut all = 0;
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let events = retention::purge_events(&mut tx, scope, core, before, AT_ONCE).await?;
+            self.keep_record(tx, scope, before, Swept { events: events as u64, ..Swept::default() }).await?;
+            all += events as u64;
+            if i64::try_from(events).is_ok_and(|events| events < AT_ONCE) || !self.hold_duty().await? {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Ends a transaction with the record of what was deleted in it.
+    async fn keep_record(
+        &self,
+        mut tx: scaigrid_persistence::Transaction,
+        scope: TenantScope,
+        before: Instant,
+        swept: Swept,
+    ) -> Result<(), Error> {
+        if !swept.any() {
+            return Ok(tx.rollback().await?);
+        }
+        let Swept { executions, events, usage } = swept;
+        let after =
+            json!({"before": before, "executions": executions, "events": events, "usage_records": usage});
+        let (id, at) = self.audit_stamp(self.now());
+        let record = AuditRecord {
+            id,
+            at,
+            action: AuditAction::ExecutionPurge,
+            actor: Actor::SYSTEM,
+            tenant_id: Some(scope.tenant_id()),
+            partner_id: None,
+            resource_id: scope.tenant_id().to_string(),
+            outcome: Outcome::Success,
+            changes: diff(&Value::Null, &after, &[]),
+            request: RequestContext::default(),
+            module: Some("scaicore".into()),
+        };
+        audit::add(&mut tx, &record).await?;
+        tx.commit().await?;
+        counter!("scaigrid_retention_deleted_total", "what" => "executions").increment(executions);
+        counter!("scaigrid_retention_deleted_total", "what" => "events").increment(events);
+        counter!("scaigrid_retention_deleted_total", "what" => "usage").increment(usage);
+        Ok(())
+    }
+
+    /// Deletes what is left of Cores that were deleted when a node died.
+    async fn remove_leftovers(&self) -> Result<(), Error> {
+        loop {
+            let mut connection = self.0.database.read().await?;
+            let removed = retention::removed(&mut connection, &self.0.system, PAGE).await?;
+            drop(connection);
+            if removed.is_empty() {
+                return Ok(());
+            }
+            for (tenant, core) in removed {
+                self.remove_the_rest(self.0.system.tenant(tenant), core).await?;
+            }
+        }
+    }
+
+    /// Deletes what is left of a Core that was deleted, piece by piece.
+    pub(crate) async fn remove_the_rest(&self, scope: TenantScope, core: CoreId) -> Result<(), Error> {
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let all = retention::remove_rows(&mut tx, scope, core, REMOVED_AT_ONCE).await?;
+            tx.commit().await?;
+            if all {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What keeps a platform within bounds: objects, fair turns, full queues, journals that are cut, retention.
+
+use std::time::Duration;
+
+use scaigrid_tests::{CORES, Client, Db, Place, SCAICORE, eventually, on_both_databases, programs, run};
+use serde_json::{Value, json};
+
+on_both_databases!(
+    who_floods_waits_behind_themselves,
+    a_full_queue_says_when_to_ask_again,
+    a_long_life_keeps_a_bounded_journal,
+    what_is_over_is_deleted,
+);
+
+const PATIENCE: Duration = Duration::from_mins(3);
+
+fn start(client: &Client, core: &str, flow: &str, input: &Value) -> String {
+    let body = json!({"flow": flow, "input": input});
+    let started = client.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+    started["id"].as_str().unwrap().to_owned()
+}
+
+/// A program whose flow `flood` publishes so many events, each of which starts a flow that goes round for a while.
+fn flooding() -> Value {
+    let mut program = programs::spinning();
+    let flood = programs::flow(
+        "flood",
+        &json!([{"name": "n", "type": "int"}]),
+        &json!([
+            {"kind": "rigid", "statements": [{"kind": "let", "name": "i", "value": "0"}]},
+            {"kind": "while", "condition": "i < n", "max_iterations": 10_000, "body": [
+                {"kind": "rigid", "statements": [
+                    {"kind": "assign", "target": "i", "value": "i + 1"},
+                    {"kind": "emit", "event": "go", "data": "{rounds: 150}"}
+                ]}
+            ]}
+        ]),
+    );
+    let work = programs::flow(
+        "work",
+        &json!([{"name": "data", "type": "json"}]),
+        &json!([
+            {"kind": "rigid", "statements": [{"kind": "let", "name": "i", "value": "0"}]},
+            {"kind": "while", "condition": "i < data.rounds", "max_iterations": 1_000, "body": [
+                {"kind": "rigid", "statements": [
+                    {"kind": "assign", "target": "i", "value": "i + 1"},
+                    {"kind": "log", "message": "round ${i}"}
+                ]}
+            ]}
+        ]),
+    );
+    program["flows"].as_array_mut().unwrap().extend([flood, work]);
+    program["subscriptions"] = json!([{"event": "go", "flow": "work"}]);
+    program
+}
+
+fn who_floods_waits_behind_themselves(place: &Place) {
+    const FLOOD: usize = 2000;
+    let server = place.start();
+    let root = server.admin();
+    for slug in ["loud", "quiet"] {
+        root.tenant(slug);
+    }
+    let (loud, quiet) = (root.in_tenant("loud"), root.in_tenant("quiet"));
+    let of_loud = loud.run("Loud", &flooding());
+    let of_quiet = quiet.run("Quiet", &flooding());
+    let flood = start(&loud, &of_loud, "flood", &json!({"n": FLOOD}));
+    loud.execution_becomes(&flood, "completed");
+    let waiting = |client: &Client, core: &str| {
+        client.pages(&format!("{CORES}/{core}/executions?status=queued"), "items").len()
+    };
+    let before = waiting(&loud, &of_loud);
+    // What comes by way of the database, and what comes from a caller.
+    let body = json!({"event_name": "go", "data": {"rounds": 150}});
+    let heard = quiet.post(&format!("{CORES}/{of_quiet}/events")).json(&body).answer(202).data();
+    let heard = heard["executions"][0].as_str().unwrap().to_owned();
+    let asked = start(&quiet, &of_quiet, "spin", &json!({"rounds": 150}));
+    for id in [&heard, &asked] {
+        quiet.execution_becomes(id, "completed");
+    }
+    let after = waiting(&loud, &of_loud);
+    println!("{before} waited before, {after} after");
+    // All that is taken at once, a few times over, and what a slow look costs.
+    assert!(before - after < 500 || after == 0, "{} of {FLOOD} came first", before - after);
+    assert!(before > 500, "the flood was over before it could hold anybody up: {before}");
+    eventually("all have run", PATIENCE, || (waiting(&loud, &of_loud) == 0).then_some(()));
+}
+
+fn a_full_queue_says_when_to_ask_again(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let tenant = root.tenant("small");
+    root.put(&format!("/v1/admin/tenants/{tenant}"), &json!({"limits": {"max_queued_executions": 3}}))
+        .answer(200);
+    let small = root.in_tenant("small");
+    let mut program = programs::spinning();
+    program["instance"] = json!({"mode": "singleton"});
+    let core = small.run("Small", &program);
+    let body = json!({"flow": "spin", "input": {"rounds": 30_000}});
+    let invoke = || small.post(&format!("{CORES}/{core}/invoke")).json(&body).exchange();
+    let (mut accepted, mut refused) = (Vec::new(), None);
+    for _ in 0..40 {
+        let answer = invoke();
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        assert_eq!(answer.status, 202, "{answer}");
+        accepted.push(answer.data()["id"].as_str().unwrap().to_owned());
+    }
+    let refused = refused.expect("the queue is never full");
+    let said = refused.json();
+    assert_eq!(said["error"]["code"], "QUEUE_FULL", "{said}");
+    assert_eq!(said["error"]["retry_after"], 5);
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert!(accepted.len() >= 3, "{accepted:?}");
+    // Another tenant is not concerned.
+    let other = root.run("Other", &programs::echo(1));
+    assert_eq!(root.invoke(&other, "echo", &json!({"value": 1}))["status"], "completed");
+    // A Core's own limit.
+    let limits = json!({"resource_limits": {"max_queued_executions": 0}});
+    small.put(&format!("{CORES}/{core}"), &limits).answer(200);
+    eventually("the Core's limit counts", Duration::from_secs(15), || {
+        let answer = invoke();
+        (answer.status == 429 && answer.json()["error"]["message"].as_str().unwrap().contains("Core"))
+            .then_some(())
+    });
+    small.put(&format!("{CORES}/{core}"), &json!({"resource_limits": {}})).answer(200);
+    // Nothing that was accepted is lost, and there is room again.
+    for id in &accepted {
+        eventually("it has run", PATIENCE, || (small.execution(id)["status"] == "completed").then_some(()));
+    }
+    eventually("there is room again", Duration::from_secs(15), || (invoke().status == 202).then_some(()));
+}
+
+fn a_long_life_keeps_a_bounded_journal(place: &Place) {
+    const ROUNDS: i64 = 100_000;
+    let launch = || place.launch().set("SCAIGRID_JOURNAL_ENTRIES", "1000");
+    let server = launch().start();
+    let admin = server.admin();
+    let core = admin.run("Long", &programs::spinning());
+    let id = start(&admin, &core, "spin", &json!({"rounds": ROUNDS}));
+    // As far as its journal has been cut, in the middle of it.
+    let history = format!("{SCAICORE}/executions/{id}/history?limit=1");
+    let first = |client: &Client| client.get(&history).answer(200).data()["items"][0].clone();
+    eventually("the journal is cut", PATIENCE, || (first(&admin)["type"] == "cut").then_some(()));
+    assert_ne!(admin.execution(&id)["status"], "completed", "it was over before it could be killed");
+    server.kill();
+    let server = launch().start();
+    let admin = server.admin();
+    let ended = eventually("it ends", PATIENCE, || {
+        let execution = admin.execution(&id);
+        (execution["status"] == "completed").then_some(execution)
+    });
+    assert_eq!(ended["output"], ROUNDS);
+    let cut = first(&admin);
+    let gone = cut["entries"].as_i64().unwrap();
+    assert_eq!(cut["seq"], gone - 1);
+    // Each round is one entry; the first and the last are the beginning and the end.
+    assert!(gone > ROUNDS - 20_000, "{cut}");
+    let kept = admin.pages(&format!("{SCAICORE}/executions/{id}/history"), "items");
+    println!("{gone} entries are gone, {} are kept", kept.len() - 1);
+    assert!((1000..20_000).contains(&kept.len()), "{}", kept.len());
+    let numbers: Vec<i64> = kept.iter().map(|entry| entry["seq"].as_i64().unwrap()).collect();
+    assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "there are gaps");
+    assert_eq!(kept.last().unwrap()["type"], "completed");
+    assert_eq!(gone + i64::try_from(kept.len()).unwrap() - 1, ROUNDS + 2);
+}
+
+fn what_is_over_is_deleted(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    let tenant = root.tenant("brief");
+    let brief = root.in_tenant("brief");
+    let (theirs, ours) =
+        (brief.run("Brief", &programs::asking(&json!({}))), root.run("Ours", &programs::echo(1)));
+    let old: Vec<String> = (0..3)
+        .map(|_| {
+            let (id, checkpoint) = brief.invoke_to_checkpoint(&theirs, "ask", &json!({}));
+            brief.resolve(&checkpoint, "yes");
+            brief.execution_becomes(&id, "completed");
+            id
+        })
+        .collect();
+    let (waiting, checkpoint) = brief.invoke_to_checkpoint(&theirs, "ask", &json!({}));
+    let of_ours = root.invoke(&ours, "echo", &json!({"value": 1}))["id"].as_str().unwrap().to_owned();
+    let ages = match place.db() {
+        Db::Sqlite => "UPDATE executions SET finished_at = finished_at - 172800000000",
+        Db::Postgres => "UPDATE executions SET finished_at = finished_at - interval '2 days'",
+    };
+    place.run_sql(&format!("{ages} WHERE finished_at IS NOT NULL"));
+    let (young, young_checkpoint) = brief.invoke_to_checkpoint(&theirs, "ask", &json!({}));
+    brief.resolve(&young_checkpoint, "yes");
+    let bad = json!({"limits": {"execution_retention_days": 0}});
+    let refused = root.put(&format!("/v1/admin/tenants/{tenant}"), &bad).answer(422).json();
+    assert!(refused.to_string().contains("execution_retention_days"), "{refused}");
+    root.put(&format!("/v1/admin/tenants/{tenant}"), &json!({"limits": {"execution_retention_days": 1}}))
+        .answer(200);
+    server.stop();
+    // The platform keeps everything for longer than the tenant wants: the shorter time counts.
+    let server = place.launch().set("SCAIGRID_EXECUTION_RETENTION_DAYS", "30").start();
+    let root = server.admin();
+    let brief = root.in_tenant("brief");
+    let gone = |id: &str| brief.get(&format!("{SCAICORE}/executions/{id}")).exchange().status == 404;
+    eventually("what is over is deleted", Duration::from_secs(30), || {
+        old.iter().all(|id| gone(id)).then_some(())
+    });
+    assert!(!gone(&young) && !gone(&waiting));
+    assert_eq!(root.execution(&of_ours)["status"], "completed", "another tenant's stays");
+    assert_eq!(brief.checkpoint(&checkpoint)["status"], "pending");
+    assert_eq!(brief.pages(&format!("{SCAICORE}/checkpoints/all"), "items").len(), 2);
+    brief.resolve(&checkpoint, "yes");
+    brief.execution_becomes(&waiting, "completed");
+    let records = brief.get("/v1/audit/events?action=execution.purge").answer(200).data();
+    let records = records["items"].as_array().unwrap();
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["changes"]["executions"]["after"], 3);
+}
+
+/// A store that is not there, or not for us, is told of at once; one that is there keeps the server ready.
+#[test]
+fn objects_are_where_the_operator_says() {
+    let Some(place) = Place::fresh(Db::Sqlite) else { return };
+    let folder = place.folder().join("elsewhere");
+    let server = place.launch().set("SCAIGRID_OBJECT_STORE", &format!("file://{}", folder.display())).start();
+    let ready = server.anyone().get("/health/ready").answer(200).json();
+    assert_eq!(ready["checks"]["object_store"], "ok");
+    assert!(folder.is_dir());
+    // The folder goes away, and comes back.
+    let aside = place.folder().join("aside");
+    std::fs::rename(&folder, &aside).unwrap();
+    let ready = server.anyone().get("/health/ready").answer(503).json();
+    assert_eq!(ready["checks"]["object_store"], "failing");
+    assert_eq!(ready["checks"]["database"], "ok");
+    std::fs::rename(&aside, &folder).unwrap();
+    assert_eq!(server.anyone().get("/health/ready").answer(200).json()["checks"]["object_store"], "ok");
+    server.stop();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let data = place.folder().join("other");
+    let output = run(
+        place.folder(),
+        &[],
+        &[
+            ("SCAIGRID_DATA_DIR", data.to_str().unwrap()),
+            ("SCAIGRID_BIND", "127.0.0.1:0"),
+            ("SCAIGRID_OBJECT_STORE", "s3://bucket"),
+            ("SCAIGRID_S3_ENDPOINT", &format!("http://{nobody}")),
+            ("HOME", place.folder().to_str().unwrap()),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ],
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.contains("SCAIGRID_OBJECT_STORE")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("credentials"), "{said}");
+    place.leave();
+}
