@@ -5,6 +5,7 @@
 mod events;
 mod home;
 mod instances;
+mod said;
 mod schedules;
 mod timers;
 mod updates;
