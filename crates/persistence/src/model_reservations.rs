@@ -16,6 +16,9 @@ use crate::schema::{model_reservations, nodes};
 
 const TABLE: &str = "model_reservations";
 
+/// Id, Core, tokens to read and to write, cost.
+type Held = (String, Option<String>, i64, i64, String);
+
 #[derive(Debug, Queryable, Selectable, Insertable)]
 #[diesel(table_name = model_reservations)]
 #[diesel(treat_none_as_default_value = false)]
@@ -122,7 +125,6 @@ pub async fn held(
             model_reservations::output_tokens,
             model_reservations::cost,
         ));
-    type Held = (String, Option<String>, i64, i64, String);
     let found: Vec<Held> = with!(tx, c => query.load(c).await)?;
     let core = core.map(|core| core.to_string());
     let (mut of_tenant, mut of_core) = (Spent::default(), Spent::default());

@@ -37,7 +37,7 @@ fn read(hash: &str, bytes: &[u8]) -> Result<Vec<f32>> {
         id: hash.to_owned(),
         reason: "its length is not one of 32-bit numbers".to_owned(),
     };
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         return Err(damaged());
     }
     bytes

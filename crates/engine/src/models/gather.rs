@@ -176,7 +176,7 @@ fn append(known: &mut Map<String, Value>, name: &str, text: &str) {
 fn add(known: &mut Map<String, Value>, new: &Map<String, Value>) {
     for (name, value) in new {
         match (name.as_str(), value) {
-            ("index", _) => {}
+            ("index", _) | (_, Value::Null) => {}
             ("function", Value::Object(function)) => {
                 let slot = known.entry("function").or_insert_with(|| json!({}));
                 if let Some(so_far) = slot.as_object_mut() {
@@ -189,7 +189,6 @@ fn add(known: &mut Map<String, Value>, new: &Map<String, Value>) {
                     }
                 }
             }
-            (_, Value::Null) => {}
             (_, value) => drop(known.insert(name.clone(), value.clone())),
         }
     }

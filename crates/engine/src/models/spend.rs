@@ -29,6 +29,10 @@ use crate::drive::encode_outcome;
 /// The most tokens that an answer is thought to have where nothing bounds it, and a budget must.
 const UNBOUNDED: u64 = 4_096;
 /// A call that goes on.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and most go together with each other"
+)]
 pub(super) struct Spend {
     models: Models,
     scope: TenantScope,

@@ -187,6 +187,10 @@ impl Home {
         tx.commit().await.unwrap();
     }
 
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
     }

@@ -9,9 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use eventsource_stream::Eventsource as _;
 use futures_util::{Stream, StreamExt as _};
-use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
-};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -157,11 +155,10 @@ fn headers(ask: &Ask<'_>, accept: &'static str) -> Result<HeaderMap, ModelError>
     Ok(headers)
 }
 
-/// Seconds, as far as they are given so (RFC 9110, 10.2.3); dates are not read.
+/// In milliseconds, as some servers say it, or as `Retry-After` does.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let millis = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.parse().ok());
-    let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
-    millis.map(Duration::from_millis).or_else(|| seconds().map(Duration::from_secs))
+    millis.map(Duration::from_millis).or_else(|| crate::plugins::retry_after(headers))
 }
 
 /// What a server says of an error, without what does not belong into a line.
@@ -404,5 +401,9 @@ mod tests {
         assert_eq!(of("retry-after", "2"), Some(Duration::from_secs(2)));
         assert_eq!(of("retry-after-ms", "20"), Some(Duration::from_millis(20)));
         assert_eq!(of("retry-after", "soon"), None);
+        let mut headers = HeaderMap::new();
+        headers.insert("date", HeaderValue::from_static("Sat, 21 Nov 2026 10:00:00 GMT"));
+        headers.insert("retry-after", HeaderValue::from_static("Sat, 21 Nov 2026 10:00:07 GMT"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
     }
 }

@@ -184,7 +184,7 @@ fn shorten(text: &str) -> String {
 }
 
 /// How long the plugin wants to be left alone (RFC 9110 section 10.2.3): seconds, or a date, seen from the answer's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
     let wait = if let Ok(seconds) = text(RETRY_AFTER)?.parse::<u64>() {
         Duration::from_secs(seconds)

@@ -15,7 +15,7 @@ use scaigrid_persistence::model_usage::{self, BudgetOwner};
 use scaigrid_persistence::models::{self, ModelFilter, ModelRef};
 use scaigrid_persistence::sealed::{self, Store};
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{backends, leases, model_groups, tenants};
+use scaigrid_persistence::{backends, leases, model_groups, tenants, vectors};
 use scaigrid_scope::{BackendId, CoreId, Level, LevelScope, ModelGroupId, ModelId, UsageId};
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ crate::on_both_databases! {
     a_model_is_kept_as_it_is,
     a_backend_lies_sealed_at_its_level,
     what_is_held_back_counts_until_it_is_settled,
+    vectors_are_kept_by_their_texts,
 }
 
 fn model(number: u128, owner: Level) -> Model {
@@ -291,7 +292,7 @@ fn spent(tokens: u64, cost: &str) -> Spent {
     Spent { tokens, cost: cost.parse().unwrap() }
 }
 
-fn usage(number: i64) -> Usage {
+fn usage(number: u128) -> Usage {
     Usage {
         id: UsageId::from_ulid(ulid(number)),
         tenant_id: tenant_id(1),
@@ -319,7 +320,7 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     for (node, until) in [(1, 100), (2, 50)] {
         leases::register(&mut tx, node_id(node), at(0), at(until)).await.unwrap();
     }
-    let held_back = |number: i64, node: i64, core_id: Option<CoreId>| Reservation {
+    let held_back = |number: u128, node: u128, core_id: Option<CoreId>| Reservation {
         usage: Usage {
             input_tokens: 1,
             output_tokens: u64::try_from(number).unwrap() * 10 - 1,
@@ -393,8 +394,8 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     let replaced = model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap();
     assert_eq!(replaced, Some(estimate));
     assert_eq!(model_usage::replace_unknown(&mut tx, of_tenant(1), &known).await.unwrap(), None);
-    let listed = model_usage::list(&mut tx, of_tenant(1), &model_usage::UsageFilter::default(), None, 1);
-    assert_eq!(listed.await.unwrap(), [known]);
+    let all = model_usage::UsageFilter::default();
+    assert_eq!(model_usage::list(&mut tx, of_tenant(1), &all, None, 1).await.unwrap(), [known]);
     let before = model_usage::lock(&mut tx, of_tenant(1), BudgetOwner::Core(core), month).await.unwrap();
     let after = before.without(spent(3, "0"));
     model_usage::correct(&mut tx, of_tenant(1), BudgetOwner::Core(core), month, after).await.unwrap();
@@ -406,4 +407,40 @@ async fn what_is_held_back_counts_until_it_is_settled(home: &Home) {
     assert!(model_usage::list(&mut c, of_tenant(2), &filter, None, 10).await.unwrap().is_empty());
     let before = model_usage::UsageFilter { end: Some(at(3)), ..Default::default() };
     assert!(model_usage::list(&mut c, of_tenant(1), &before, None, 10).await.unwrap().is_empty());
+}
+
+async fn vectors_are_kept_by_their_texts(home: &Home) {
+    settle_two(home).await;
+    let core = |number: u128| CoreId::from_ulid(ulid(number));
+    let made = |hash: &str, vector: &[f32]| (hash.to_owned(), vector.to_vec());
+    let mut tx = home.begin().await;
+    let first = [made("a", &[1.0, -0.5]), made("b", &[f32::MIN_POSITIVE, 3.25])];
+    vectors::add(&mut tx, of_tenant(1), core(1), "space", &first, at(1)).await.unwrap();
+    let again = [made("b", &[9.0]), made("c", &[2.0, 2.0])];
+    vectors::add(&mut tx, of_tenant(1), core(1), "space", &again, at(2)).await.unwrap();
+    tx.commit().await.unwrap();
+    let all: Vec<String> = ["c", "a", "b", "d"].map(str::to_owned).to_vec();
+    let mut c = home.read().await;
+    let kept = vectors::find(&mut c, of_tenant(1), core(1), "space", &all).await.unwrap();
+    let shown: Vec<_> =
+        kept.iter().map(|one| (one.hash.as_str(), one.vector.as_slice(), one.used_at)).collect();
+    let expected = [
+        ("a", &[1.0, -0.5][..], at(1)),
+        ("b", &[f32::MIN_POSITIVE, 3.25][..], at(1)),
+        ("c", &[2.0, 2.0][..], at(2)),
+    ];
+    assert_eq!(shown, expected, "what is there stays");
+    for (tenant, number, space) in [(2, 1, "space"), (1, 2, "space"), (1, 1, "other")] {
+        let found = vectors::find(&mut c, of_tenant(tenant), core(number), space, &all).await.unwrap();
+        assert!(found.is_empty(), "{tenant} {number} {space}");
+    }
+    drop(c);
+    let mut tx = home.begin().await;
+    vectors::note_use(&mut tx, of_tenant(2), core(1), "space", &all, at(60)).await.unwrap();
+    vectors::note_use(&mut tx, of_tenant(1), core(1), "space", &all[..2], at(50)).await.unwrap();
+    assert_eq!(vectors::forget(&mut tx, of_tenant(2), core(1), at(99)).await.unwrap(), 0);
+    assert_eq!(vectors::forget(&mut tx, of_tenant(1), core(1), at(50)).await.unwrap(), 1);
+    let left = vectors::find(&mut tx, of_tenant(1), core(1), "space", &all).await.unwrap();
+    assert_eq!(left.iter().map(|one| one.hash.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    tx.commit().await.unwrap();
 }
