@@ -63,9 +63,9 @@ impl Engine {
 
     /// Works until told to stop, then lets go of everything so that others can take it at once.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut renewing) = (JoinSet::new(), JoinSet::new());
         let engine = self.clone();
-        tasks.spawn(async move { engine.keep_lease().await });
+        renewing.spawn(async move { engine.keep_lease().await });
         let engine = self.clone();
         tasks.spawn(async move { engine.take_work().await });
         let engine = self.clone();
@@ -78,10 +78,11 @@ impl Engine {
         // What goes on from here begins no calls.
         self.0.stopping.store(true, Ordering::SeqCst);
         tasks.shutdown().await;
-        self.say_farewell().await;
+        self.say_farewell(renewing).await;
     }
 
-    async fn say_farewell(&self) {
+    /// Waits for what is under way, whose lease is renewed meanwhile: nobody takes a call for one of a dead node.
+    async fn say_farewell(&self, mut renewing: JoinSet<()>) {
         // All permits are free once nothing is under way any more.
         let all = |permits: usize| u32::try_from(permits).unwrap_or(u32::MAX);
         let quiet = async {
@@ -94,6 +95,7 @@ impl Engine {
             tracing::warn!("executions are under way still; another node goes on with them");
         }
         // What is under way still is others' from here on.
+        renewing.shutdown().await;
         self.0.lease.end();
         let released = async {
             let mut transaction = self.0.database.begin().await?;
