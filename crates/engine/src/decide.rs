@@ -94,7 +94,8 @@ impl Engine {
                 continue;
             }
             let stored = StoredCheckpoint { checkpoint: change.checkpoint, ..stored };
-            if let Some(decided) = self.conclude(scope, stored, execution, audit, until, &mut turn).await? {
+            let concluded = Box::pin(self.conclude(scope, stored, execution, audit, until, &mut turn));
+            if let Some(decided) = concluded.await? {
                 return Ok(decided);
             }
         }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How long a node's lease holds. Others take its executions when it has ended: within ten seconds of its death.
 pub(crate) const LEASE: Duration = Duration::from_secs(6);
-/// How much sooner a node stops believing in its own lease: nodes agree about the time by less than this.
-const MARGIN: Duration = Duration::from_secs(1);
+/// How long a node believes in its own: less, by more than what nodes differ in what time it is.
+const BELIEVED: Duration = Duration::from_secs(5);
 /// Longer than it takes from a look at the leases to the end of the transaction that acts on it.
 const SETTLING: Duration = Duration::from_millis(500);
 
@@ -52,7 +52,7 @@ impl Lease {
             state.term.0 += 1;
             state.began = Instant::now();
         }
-        let until = asked_at + (LEASE - MARGIN);
+        let until = asked_at + BELIEVED;
         state.good_until = Some(state.good_until.map_or(until, |known| known.max(until)));
     }
 
@@ -95,6 +95,11 @@ mod tests {
     }
 
     #[test]
+    fn it_is_believed_for_less_than_it_holds() {
+        assert!(BELIEVED < LEASE);
+    }
+
+    #[test]
     fn a_lease_that_is_renewed_in_time_is_one_term() {
         let lease = Lease::new(true);
         assert_eq!(lease.term(), None, "before the first");
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn a_lease_that_was_over_for_a_moment_is_another_term() {
         let lease = Lease::new(true);
-        lease.renewed(ago(LEASE - MARGIN - Duration::from_millis(100)), false);
+        lease.renewed(ago(Duration::from_millis(4_900)), false);
         let term = lease.term();
         assert!(term.is_some());
         std::thread::sleep(Duration::from_millis(200));

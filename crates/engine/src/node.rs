@@ -62,9 +62,9 @@ impl Engine {
 
     /// Works until told to stop, then lets go of everything so that others can take it at once.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut renewing) = (JoinSet::new(), JoinSet::new());
         let engine = self.clone();
-        tasks.spawn(async move { engine.keep_lease().await });
+        renewing.spawn(async move { engine.keep_lease().await });
         let engine = self.clone();
         tasks.spawn(async move { engine.take_work().await });
         let engine = self.clone();
@@ -79,10 +79,11 @@ impl Engine {
         // What goes on from here begins no calls.
         self.0.stopping.store(true, Ordering::SeqCst);
         tasks.shutdown().await;
-        self.say_farewell().await;
+        self.say_farewell(renewing).await;
     }
 
-    async fn say_farewell(&self) {
+    /// Waits for what is under way, whose lease is renewed meanwhile: nobody takes a call for one of a dead node.
+    async fn say_farewell(&self, mut renewing: JoinSet<()>) {
         // All permits are free once nothing is under way any more.
         let all = |permits: usize| u32::try_from(permits).unwrap_or(u32::MAX);
         let quiet = async {
@@ -95,6 +96,7 @@ impl Engine {
             tracing::warn!("executions are under way still; another node goes on with them");
         }
         // What is under way still is others' from here on.
+        renewing.shutdown().await;
         self.0.lease.end();
         let released = async {
             let mut transaction = self.0.database.begin().await?;
@@ -126,6 +128,10 @@ impl Engine {
     /// # Errors
     /// The database's, or the node is to end.
     pub(crate) async fn renew(&self) -> Result<(), Error> {
+        if !self.0.database.is_shared() {
+            // Nobody else can take anything; and who goes away in a queue of writers comes last.
+            return self.renew_once().await;
+        }
         let late = || persistence::Error::Unavailable("the lease was not renewed in time".into());
         tokio::time::timeout(RENEW_AGAIN.1, self.renew_once()).await.map_err(|_| late())?
     }

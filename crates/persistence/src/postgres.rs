@@ -45,12 +45,11 @@ pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
 
 /// The URL with what it leaves open of when a connection is lost.
 fn with_patience(url: &str) -> String {
-    let mut whole = url.to_owned();
-    for (name, seconds) in LOST_AFTER.into_iter().filter(|(name, _)| !url.contains(name)) {
-        let joint = if whole.contains('?') { '&' } else { '?' };
-        whole.push_str(&format!("{joint}{name}={seconds}"));
-    }
-    whole
+    let left_open = LOST_AFTER.into_iter().filter(|(name, _)| !url.contains(name));
+    left_open.fold(url.to_owned(), |url, (name, seconds)| {
+        let joint = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{joint}{name}={seconds}")
+    })
 }
 
 async fn connect(url: &str) -> diesel::ConnectionResult<AsyncPgConnection> {

@@ -233,6 +233,29 @@ fn nodes_are_replaced_one_by_one() {
     });
 }
 
+#[test]
+fn a_call_that_is_under_way_when_its_node_is_told_to_end_is_waited_for() {
+    on(Db::Postgres, |place| {
+        let (one, two) = (node(place, "a").start(), node(place, "b").start());
+        let (first, second) = (one.admin(), two.admin());
+        let plugin = plugin(&first);
+        let body =
+            json!([{"kind": "rigid", "statements": [call("shout"), {"kind": "return", "value": "n"}]}]);
+        let core = first.run("Work", &calling(&body));
+        // Longer than a lease, and less than what a node waits.
+        plugin.then([Behaviour::Late(Duration::from_secs(8))]);
+        let execution = begin(&first, &core, 1);
+        eventually("the call", SOON, || (plugin.calls().len() == 1).then_some(()));
+        one.terminate();
+        let status = one.ended();
+        assert!(status.success(), "{status}");
+        // Nobody had to be asked what became of it, though it must not be made twice.
+        assert_eq!(second.execution_becomes(&execution, "completed")["output"], 1);
+        assert_eq!(plugin.calls().len(), 1);
+        two.stop();
+    });
+}
+
 /// Goes round for ever so long, with a slot of its entity.
 fn turning() -> serde_json::Value {
     json!({

@@ -104,3 +104,24 @@ async fn several_may_open_it_at_once(home: &Home) {
         assert_eq!(count(&database.unwrap()).await, 0);
     }
 }
+
+/// Requests are served on threads that end before the rest of the process; what they opened serves others after them.
+#[test]
+fn a_file_is_read_and_written_after_the_thread_that_opened_it_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let home = first.block_on(async {
+        let home = Home::sqlite().await;
+        home.begin().await.commit().await.unwrap();
+        assert_eq!(count(&home.database).await, 0);
+        home
+    });
+    drop(first);
+    runtime().block_on(async {
+        let mut tx = home.begin().await;
+        partners::add(&mut tx, SYSTEM.platform(), &partner(1)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count(&home.database).await, 1);
+        home.remove().await;
+    });
+}
