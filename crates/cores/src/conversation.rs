@@ -113,7 +113,8 @@ impl Transcript {
 
     /// Its fingerprint: SHA-256 in hexadecimal.
     pub fn fingerprint(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let halves = self.0.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        halves.filter_map(|half| char::from_digit(half.into(), 16)).collect()
     }
 }
 

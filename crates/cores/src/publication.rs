@@ -273,8 +273,8 @@ mod tests {
         assert_eq!((&shown["published"], &shown["published_slug"]), (&json!(true), &json!("scaicore/t/a")));
         // Read, changed, and written back: nothing of it is kept.
         let changes = crate::CoreChanges { metadata: Some(shown), ..crate::CoreChanges::default() };
-        let changed = core.change(changes, Instant::from_micros(1)).unwrap();
-        assert_eq!(changed, core);
+        let after = core.change(changes, Instant::from_micros(1)).unwrap();
+        assert_eq!(after, core);
     }
 
     #[test]

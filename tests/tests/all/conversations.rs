@@ -141,7 +141,7 @@ fn conversations_are_found_again_by_name_and_by_entity(place: &Place) {
     // By the id that was told.
     let id = answer["scaicore"]["conversation_id"].clone();
     let log = root.get(&format!("{SCAICORE}/conversations/{}", id.as_str().unwrap())).answer(200).data();
-    assert_eq!((&log["key"], &log["turns"]), (&json!("ticket 7"), &json!(4)));
+    assert_eq!((&log["key"], &log["turns"]), (&json!("ticket 7"), &json!(3)));
     let question = json!({"model": MODEL, "messages": [user("x")], "metadata": {"conversation_id": id}});
     other.post(CHAT).json(&question).refused(422, "VALIDATION_ERROR");
     root.post(CHAT).json(&question).answer(200);

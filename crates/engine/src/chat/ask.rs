@@ -220,28 +220,27 @@ impl Engine {
     ) -> Result<Option<Begun>, CallError> {
         let now = execution.started_at;
         let mut tx = self.0.database.begin().await?;
-        let id = match conversation {
-            Some(id) => id,
-            None => {
-                let fresh = Conversation {
-                    id: ConversationId::from_ulid(self.0.ids.draw(now)),
-                    tenant_id: ask.scope.tenant_id(),
-                    core_id: ask.core,
-                    caller_tenant: ask.from.tenant_id(),
-                    caller: ask.caller,
-                    key: ask.key.clone(),
-                    entity_id: ask.entity.clone(),
-                    status: TurnStatus::Running,
-                    turns: 0,
-                    created_at: now,
-                    updated_at: now,
-                };
-                match conversations::add(&mut tx, ask.scope, &fresh).await {
-                    Ok(()) => fresh.id,
-                    // Somebody else has just begun it.
-                    Err(persistence::Error::Duplicate(_)) => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                }
+        let id = if let Some(id) = conversation {
+            id
+        } else {
+            let fresh = Conversation {
+                id: ConversationId::from_ulid(self.0.ids.draw(now)),
+                tenant_id: ask.scope.tenant_id(),
+                core_id: ask.core,
+                caller_tenant: ask.from.tenant_id(),
+                caller: ask.caller,
+                key: ask.key.clone(),
+                entity_id: ask.entity.clone(),
+                status: TurnStatus::Running,
+                turns: 0,
+                created_at: now,
+                updated_at: now,
+            };
+            match conversations::add(&mut tx, ask.scope, &fresh).await {
+                Ok(()) => fresh.id,
+                // Somebody else has just begun it.
+                Err(persistence::Error::Duplicate(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
         };
         let turn = new_turn(ask, request, id, execution.id, now);

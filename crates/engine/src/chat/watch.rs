@@ -241,10 +241,13 @@ fn waiting(still: bool, waits_for: &[WaitsFor]) -> String {
             text.push_str("\n\n");
             text.push_str(prompt);
         }
-        text.push_str(&match by {
-            Some(by) => format!("\n\nCheckpoint {checkpoint}, to be decided by {by}."),
-            None => format!("\n\nCheckpoint {checkpoint}."),
-        });
+        text.push_str("\n\nCheckpoint ");
+        text.push_str(&checkpoint.to_string());
+        if let Some(by) = by {
+            text.push_str(", to be decided by ");
+            text.push_str(by);
+        }
+        text.push('.');
     }
     text.push_str("\n\nOnce it is decided, ask again in this conversation to get the answer.");
     text

@@ -57,9 +57,8 @@ pub(super) struct Spend {
     seen: usize,
     /// What the backend says.
     reported: Option<Tokens>,
-    /// Whether what is used is counted where it is: the model is a Core of the tenant that asks, whose own calls are.
-    counted_within: bool,
-    /// What the calls of a Core have cost that has answered.
+    /// Where what is used is counted already, for the model is a Core of the tenant that asks, whose own calls are: what those
+    /// have cost.
     within: Option<Decimal>,
     /// The most tokens of one choice of the answer, where something bounds them.
     pub(super) bound: Option<u64>,
@@ -189,8 +188,7 @@ impl Models {
             answered: false,
             seen: 0,
             reported: None,
-            counted_within,
-            within: None,
+            within: counted_within.then_some(Decimal::ZERO),
             bound: None,
             settled: true,
         };
@@ -323,7 +321,7 @@ impl Spend {
     /// Notes what a published Core has used, and what that has cost.
     pub(super) fn told(&mut self, told: Told) {
         self.reported(Tokens { input: told.input_tokens, output: told.output_tokens });
-        self.within = Some(told.cost);
+        self.within = self.within.map(|_| told.cost);
     }
 
     /// Ends the call with its answer.
@@ -383,8 +381,8 @@ impl Spend {
         usage.estimated = broke_off || given_up || self.answered && self.reported.is_none();
         usage.cost = self.model.cost(counted.input, counted.output);
         let mut used = Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost };
-        if self.counted_within {
-            used.cost = self.within.unwrap_or_default();
+        if let Some(cost) = self.within {
+            used.cost = cost;
             (usage.input_tokens, usage.output_tokens, usage.cost) = (0, 0, Decimal::ZERO);
         }
         usage.latency = self.begun.elapsed();

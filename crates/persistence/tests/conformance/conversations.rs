@@ -183,13 +183,13 @@ async fn an_answer_answers_all_turns_that_waited_for_it(home: &Home) {
         conversations::end_turn(&mut tx, scope, &waits).await.unwrap();
     }
     conversations::begin_turn(&mut tx, scope, &turn(1, 1)).await.unwrap();
-    let answered = Turn { turn: 4, status: TurnStatus::Answered, ended_at: Some(at(4)), ..turn(1, 1) };
-    conversations::end_turn(&mut tx, scope, &answered).await.unwrap();
+    let last = Turn { turn: 4, status: TurnStatus::Answered, ended_at: Some(at(4)), ..turn(1, 1) };
+    conversations::end_turn(&mut tx, scope, &last).await.unwrap();
     tx.commit().await.unwrap();
     let turns = conversations::turns(&mut home.read().await, scope, id(1), 10).await.unwrap();
     let statuses: Vec<TurnStatus> = turns.iter().map(|turn| turn.status).collect();
-    use TurnStatus::{Answered, Waiting};
-    assert_eq!(statuses, [Answered, Answered, Waiting, Answered]);
+    let (answered, waiting) = (TurnStatus::Answered, TurnStatus::Waiting);
+    assert_eq!(statuses, [answered, answered, waiting, answered]);
 }
 
 async fn an_erased_conversation_leaves_nothing_behind(home: &Home) {

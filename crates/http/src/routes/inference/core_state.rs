@@ -22,9 +22,9 @@ pub(in super::super) struct WaitsForView {
     /// The answers to choose from.
     #[serde(skip_serializing_if = "Option::is_none")]
     options: Option<Vec<String>>,
-    /// Who decides; null where the tenant's admins look after it.
+    /// Who decides; left out where the tenant's admins look after it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    assignee: Option<Option<String>>,
+    assignee: Option<String>,
     /// When time is up for it (RFC 3339, UTC).
     #[schema(required = true)]
     expires_at: Option<String>,
@@ -51,7 +51,7 @@ impl From<WaitsFor> for WaitsForView {
             checkpoint_type = Some(about.checkpoint_type);
             prompt = Some(about.prompt);
             options = Some(about.options);
-            assignee = Some(about.assignee);
+            assignee = about.assignee;
         }
         Self {
             id: waits.checkpoint.to_string(),
