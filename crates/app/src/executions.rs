@@ -7,10 +7,10 @@ use scaigrid_cores::execution::{Execution, Standing};
 use scaigrid_engine::Error as EngineError;
 pub use scaigrid_engine::{Delivered, HistoryEntry, Invocation};
 use scaigrid_ir::Value;
-use scaigrid_runtime::journal::BranchError;
 pub use scaigrid_persistence::events::{CoreEvent, EventFilter};
-pub use scaigrid_persistence::executions::ExecutionFilter;
 use scaigrid_persistence::executions;
+pub use scaigrid_persistence::executions::ExecutionFilter;
+use scaigrid_runtime::journal::BranchError;
 use scaigrid_scope::{Authorized, CoreId, ExecutionId, Principal, perm};
 
 use crate::cores::after;
@@ -172,9 +172,10 @@ impl From<EngineError> for Error {
 /// Why there is no way from a point of the past, by the field of the request that it is about.
 fn no_way(error: BranchError) -> Error {
     match &error {
-        BranchError::NoEntry { entries } => {
-            Error::invalid("at", format!("must be the number of an entry, from 0 to {}", entries.saturating_sub(1)))
-        }
+        BranchError::NoEntry { entries } => Error::invalid(
+            "at",
+            format!("must be the number of an entry, from 0 to {}", entries.saturating_sub(1)),
+        ),
         BranchError::Cancelled | BranchError::InUpdate => Error::invalid("at", error.to_string()),
         BranchError::OtherWay { .. } => Error::invalid("input", error.to_string()),
         BranchError::NotFailed => Error::Conflict(error.to_string()),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
-pub use scaigrid_cores::debugging::{Breakpoint, Debugging, Pause, PauseReason, StepMode};
 use scaigrid_cores::debugging::{BREAKPOINTS_AT_MOST, CONDITION_AT_MOST};
+pub use scaigrid_cores::debugging::{Breakpoint, Debugging, Pause, PauseReason, StepMode};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
 pub use scaigrid_cores::logs::{KeptEntry, Level, LogEntry, LogPlace, LogPosition};
 pub use scaigrid_engine::{Followed, Forked, Inspected, LogFollower, LogQuery, RuntimeEvent};
@@ -109,8 +109,7 @@ impl App {
             }
         };
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let (items, next) =
-            self.0.engine.execution_logs(by.tenant_scope(), id, query, from, limit).await?;
+        let (items, next) = self.0.engine.execution_logs(by.tenant_scope(), id, query, from, limit).await?;
         let next = next.map(|(at, place)| {
             let lane = CursorPart::Int(i64::from(place.lane));
             Cursor::new([CursorPart::Int(at.micros()), lane, CursorPart::Int(place.number)])
@@ -174,11 +173,8 @@ impl App {
         }
         let mut told = scaigrid_engine::RuntimePage { events: Vec::new(), looked: None };
         if of_runtime != Some(false) {
-            let wanted = JournalFilter {
-                execution_id: filter.execution_id,
-                since: filter.since,
-                until: filter.until,
-            };
+            let wanted =
+                JournalFilter { execution_id: filter.execution_id, since: filter.since, until: filter.until };
             let kind = filter.name.as_deref();
             let engine = &self.0.engine;
             told = engine.runtime_events(scope, core, &wanted, kind, told_before, limit).await?;
@@ -359,8 +355,7 @@ impl App {
         let removed = breakpoints::remove(&mut transaction, scope, core, id).await?;
         let removed = removed.ok_or(Error::NotFound(Resource::Breakpoint))?;
         let changes = diff(&described(&removed), &json!({}), &[]);
-        let record =
-            self.inside_record(by, request, AuditAction::BreakpointDelete, id.to_string(), changes);
+        let record = self.inside_record(by, request, AuditAction::BreakpointDelete, id.to_string(), changes);
         audit::add(&mut transaction, &record).await?;
         transaction.commit().await?;
         self.core_changed(core);

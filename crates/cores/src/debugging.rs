@@ -170,7 +170,9 @@ impl FromStr for Debugging {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let json: Value = serde_json::from_str(text).map_err(|_| NotDebugging)?;
         let text = |name: &str| json[name].as_str().ok_or(NotDebugging);
-        let short = |name: &str| json[name].as_u64().and_then(|number| u32::try_from(number).ok()).ok_or(NotDebugging);
+        let short = |name: &str| {
+            json[name].as_u64().and_then(|number| u32::try_from(number).ok()).ok_or(NotDebugging)
+        };
         let reason = match &json["breakpoint"] {
             Value::Null => PauseReason::Step,
             Value::String(id) => PauseReason::Breakpoint(id.parse().map_err(|_| NotDebugging)?),

@@ -204,9 +204,11 @@ impl Engine {
         checkpoint: &Checkpoint,
     ) -> Result<Option<LogEntry>, Error> {
         let (level, message, by) = match &checkpoint.state {
-            State::Resolved(resolution) => {
-                (Level::Info, format!("a checkpoint was decided: {}", resolution.decision), resolution.by.user())
-            }
+            State::Resolved(resolution) => (
+                Level::Info,
+                format!("a checkpoint was decided: {}", resolution.decision),
+                resolution.by.user(),
+            ),
             State::Expired { .. } => (Level::Warn, "a checkpoint's time was up".to_owned(), None),
             State::Cancelled { .. } => (Level::Warn, "a checkpoint was cancelled".to_owned(), None),
             State::Pending => return Ok(None),

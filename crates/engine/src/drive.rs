@@ -386,7 +386,10 @@ fn snapshot(run: &Run, status: ExecutionStatus) -> Snapshot {
     let goes_on = status == ExecutionStatus::Running && run.calls.any();
     if status.is_final() {
         Snapshot::Drop
-    } else if run.machine.asks_again() || run.calls.is_held_back() || (goes_on && run.unsnapped < UNSNAPPED_AT_MOST) {
+    } else if run.machine.asks_again()
+        || run.calls.is_held_back()
+        || (goes_on && run.unsnapped < UNSNAPPED_AT_MOST)
+    {
         Snapshot::Keep
     } else {
         Snapshot::Store(run.machine.encode())

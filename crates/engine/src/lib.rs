@@ -53,7 +53,8 @@ pub use error::Error;
 pub use events::Delivered;
 pub use ids::Ids;
 pub use inside::{
-    Followed, Forked, Inside, Inspected, Inspection, LogFollower, LogQuery, RuntimeEvent, RuntimePage, RuntimePlace,
+    Followed, Forked, Inside, Inspected, Inspection, LogFollower, LogQuery, RuntimeEvent, RuntimePage,
+    RuntimePlace,
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
@@ -161,7 +162,11 @@ impl Engine {
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             watched: inside::Watched::new(),
-            lane: if database.is_shared() { rand::random_range(0..scaigrid_persistence::logs::LANES) } else { 0 },
+            lane: if database.is_shared() {
+                rand::random_range(0..scaigrid_persistence::logs::LANES)
+            } else {
+                0
+            },
             caller_tokens,
             plugins,
             awaited: Awaited::default(),

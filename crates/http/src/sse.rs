@@ -72,7 +72,8 @@ pub(crate) type Pieces = mpsc::Receiver<Result<Vec<Message>, Ending>>;
 pub(crate) fn last_event_id(request: &HttpRequest) -> Result<Option<&str>, Error> {
     let Some(value) = request.headers().get("last-event-id") else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| text.len() <= LONGEST_ID);
-    let text = text.ok_or_else(|| Error::invalid("Last-Event-ID", "must be the id of an event of this stream"))?;
+    let text =
+        text.ok_or_else(|| Error::invalid("Last-Event-ID", "must be the id of an event of this stream"))?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 

@@ -20,9 +20,9 @@ use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
 use crate::schema::{
-    checkpoints, core_breakpoints, core_events, core_instances, core_log_lanes, core_logs, core_memory, core_schedules,
-    core_subscriptions, core_versions,
-    cores, event_waits, execution_inbox, executions, journal, timers,
+    checkpoints, core_breakpoints, core_events, core_instances, core_log_lanes, core_logs, core_memory,
+    core_schedules, core_subscriptions, core_versions, cores, event_waits, execution_inbox, executions,
+    journal, timers,
 };
 use crate::sealing::Vault;
 use crate::{Revised, Written};

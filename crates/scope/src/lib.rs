@@ -32,9 +32,9 @@ pub use clock::{Clock, Instant};
 pub use custom_role::{CustomRole, CustomRoleChanges};
 pub use group::{Group, GroupChanges, Membership};
 pub use id::{
-    ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, CoreId, CustomRoleId, DeliveryId, EventId, ExecutionId,
-    GroupId, InvalidId, ModelGroupId, ModelId, NodeId, PartnerId, RequestId, TenantId, TriggerId, UsageId,
-    UserId, WebhookId,
+    ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, CoreId, CustomRoleId, DeliveryId, EventId,
+    ExecutionId, GroupId, InvalidId, ModelGroupId, ModelId, NodeId, PartnerId, RequestId, TenantId,
+    TriggerId, UsageId, UserId, WebhookId,
 };
 pub use names::{Description, Email, InvalidName, Name, Slug};
 pub use partner::{Partner, PartnerChanges, PartnerLimits};

@@ -20,6 +20,7 @@ mod crash;
 mod desired;
 mod edge;
 mod identity;
+mod inside;
 mod lifecycle;
 mod matrix;
 mod mcp;

@@ -47,7 +47,11 @@ async fn core(house: &House, new: NewCore) -> (TenantScope, Arc<HostedCore>, Str
     let (_, key) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;
     let by = house.caller(&key, None).await.unwrap();
     let made = house.app.create_core(&by.authorize().unwrap(), &nobody(), new).await.unwrap();
-    let hosted = HostedCore { core: Arc::new(made.core), env: Value::object(BTreeMap::default()), inside: Inside::default() };
+    let hosted = HostedCore {
+        core: Arc::new(made.core),
+        env: Value::object(BTreeMap::default()),
+        inside: Inside::default(),
+    };
     (by.tenant_scope(), Arc::new(hosted), key)
 }
 

@@ -75,6 +75,7 @@ impl Engine {
                 execution: run.execution.id,
                 effect,
                 in_doubt,
+                said: Arc::clone(&run.calls.said),
             };
             let abort = run.calls.under_way.spawn_on(call.outcome(), &self.0.runtime);
             run.calls.effects.insert(abort.id(), (id, abort));
@@ -93,6 +94,9 @@ impl Engine {
         }
         // Only now: at the node's farewell, those that wait for calls are waited for first.
         drop(room);
+        for what in run.calls.take_said() {
+            run.say(&*self.masked(run).await?, self.0.clock.now(), what);
+        }
         match came {
             Some(first) => {
                 let mut ended = Some(first);

@@ -15,6 +15,7 @@ mod recover;
 mod redo;
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -23,6 +24,8 @@ pub(crate) use apart::{Caller, Driven, tell_caller};
 pub(crate) use attend::{CALLING, calling};
 pub(crate) use news::{Awaited, News};
 pub(crate) use recover::{Meaning, meaning};
+
+use crate::inside::Said;
 
 /// How often in a row an execution is done again around its calls.
 const REDONE_AT_MOST: u32 = 50;
@@ -43,6 +46,8 @@ pub(crate) struct Calls {
     /// Whether the Core was held, or the node on its way out, when a call was asked for. It is not in the journal, so it is
     /// asked for once more by whoever goes on with the execution.
     held_back: bool,
+    /// What those under way have to say, for the log.
+    said: Arc<Mutex<Vec<Said>>>,
 }
 
 /// A call that is to begin.
@@ -105,6 +110,11 @@ impl Calls {
         self.wanted.iter().any(|wanted| wanted.effect.id == id)
             || self.effects.values().any(|(effect, _)| *effect == id)
             || self.fresh.iter().any(|(effect, _)| *effect == id)
+    }
+
+    /// What calls had to say since this was last asked.
+    fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives calls up that are not waited for any more.

@@ -7,8 +7,8 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{self, Change, Unit};
-use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::cores;
+use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_runtime::journal::{self, BranchError, Entry};
 use scaigrid_runtime::{ExecutionContext, Program};
 use scaigrid_scope::{ExecutionId, TenantScope};
@@ -53,7 +53,8 @@ impl Engine {
             let entry = Entry::Retried { from: cut.from, again: cut.again };
             let now = self.0.clock.now();
             let hosted = self.hosted(scope, stored.execution.core_id).await?;
-            let code = stored.execution.error.as_ref().and_then(|error| error.get("code")).map(Value::to_json);
+            let code =
+                stored.execution.error.as_ref().and_then(|error| error.get("code")).map(Value::to_json);
             let what = Said {
                 level: Level::Info,
                 block: None,

@@ -32,7 +32,12 @@ pub(crate) struct Debugger {
 
 impl Debugger {
     /// As [`scaigrid_runtime::Machine::advance`]; none where the execution is to stand still.
-    pub(crate) fn advance(&self, run: &mut Run, fuel: &mut u32, now: scaigrid_scope::Instant) -> Option<Step> {
+    pub(crate) fn advance(
+        &self,
+        run: &mut Run,
+        fuel: &mut u32,
+        now: scaigrid_scope::Instant,
+    ) -> Option<Step> {
         if run.execution.debugging.is_none() && self.stops.is_empty() {
             return Some(run.machine.advance(&run.program, fuel));
         }

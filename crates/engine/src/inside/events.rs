@@ -155,7 +155,8 @@ impl Engine {
             let with_blocks = end <= ENTRIES;
             let from = usize::try_from(first).unwrap_or(usize::MAX);
             let told = tokio::task::spawn_blocking(move || {
-                let blocks = if with_blocks { journal::tell(&program, &entries, from) } else { Ok(Vec::new()) };
+                let blocks =
+                    if with_blocks { journal::tell(&program, &entries, from) } else { Ok(Vec::new()) };
                 (blocks, entries)
             });
             let (blocks, entries) = told.await.map_err(|_| Error::ShuttingDown)?;
@@ -195,10 +196,13 @@ fn all(
             events.push((number, name, payload));
         };
         if let Entry::Started(start) = entry {
-            tell("invocation.started", json!({
-                "input": bounded(start.input.to_json()),
-                "instance_key": execution.instance_key.as_deref(),
-            }));
+            tell(
+                "invocation.started",
+                json!({
+                    "input": bounded(start.input.to_json()),
+                    "instance_key": execution.instance_key.as_deref(),
+                }),
+            );
         }
         while let Some(told) = blocks.next_if(|told| told.seq <= seq) {
             if let Some((name, payload)) = of_block(told.traced) {
@@ -207,11 +211,14 @@ fn all(
         }
         let took = execution.finished_at.map(|at| (at.micros() - execution.started_at.micros()) / 1000);
         match entry {
-            Entry::Ended(End::Completed(output)) => tell("invocation.completed", json!({
-                "output": bounded(output.to_json()),
-                "duration_ms": took,
-                "instance_key": execution.instance_key.as_deref(),
-            })),
+            Entry::Ended(End::Completed(output)) => tell(
+                "invocation.completed",
+                json!({
+                    "output": bounded(output.to_json()),
+                    "duration_ms": took,
+                    "instance_key": execution.instance_key.as_deref(),
+                }),
+            ),
             Entry::Ended(End::Failed(failure)) => {
                 tell("invocation.failed", json!({ "error": failure.to_json(), "duration_ms": took }));
             }

@@ -79,8 +79,7 @@ impl Engine {
             Some(position) => position,
             None => self.end_of_log(scope, core, tail.min(TAIL_AT_MOST)).await?,
         };
-        let mut follower =
-            LogFollower { engine: self.clone(), scope, core, position, listener, said: None };
+        let mut follower = LogFollower { engine: self.clone(), scope, core, position, listener, said: None };
         follower.say();
         Ok(follower)
     }

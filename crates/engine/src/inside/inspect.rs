@@ -73,7 +73,10 @@ impl Engine {
         let last = stored.next_seq - 1;
         let at = inspection.at.unwrap_or(last);
         if !(0..=last).contains(&at) {
-            return Err(journal::BranchError::NoEntry { entries: usize::try_from(last + 1).unwrap_or(usize::MAX) }.into());
+            return Err(journal::BranchError::NoEntry {
+                entries: usize::try_from(last + 1).unwrap_or(usize::MAX),
+            }
+            .into());
         }
         let program = self.program(scope, stored.execution.core_id, stored.execution.source_version).await?;
         let hosted = self.hosted(scope, stored.execution.core_id).await?;
@@ -101,7 +104,11 @@ impl Engine {
             Some(expression) => {
                 let machine = (machine, strand);
                 let value = self.evaluate(scope, stored, &program, machine, &expression, is_past).await?;
-                Some(value.map(|value| shown(value.to_json())).map_err(|failure| masked.value(failure.to_json())))
+                Some(
+                    value
+                        .map(|value| shown(value.to_json()))
+                        .map_err(|failure| masked.value(failure.to_json())),
+                )
             }
         };
         Ok(Inspected { execution, at, frames, variables, memory, value })
@@ -213,7 +220,8 @@ impl Engine {
                 Err(failure) => return Ok(Err(failure)),
             };
             if is_past {
-                let message = "what memory held in the past is only known as far as the execution had read it";
+                let message =
+                    "what memory held in the past is only known as far as the execution had read it";
                 return Ok(Err(Failure::new("NOT_RECORDED", message)));
             }
             if answers.len() >= READS {
@@ -227,7 +235,9 @@ impl Engine {
             let default = program.module().memory.get(&read.target).and_then(|decl| decl.default.clone());
             let scalar = read.key.is_none() && read.op == MemoryOp::Get;
             match self.remember(&mut run, &request(read), now).await? {
-                Outcome::Value(value) if value.is_null() && scalar => answers.push(default.unwrap_or_default()),
+                Outcome::Value(value) if value.is_null() && scalar => {
+                    answers.push(default.unwrap_or_default())
+                }
                 Outcome::Value(value) => answers.push(value),
                 Outcome::Error(failure) => return Ok(Err(failure)),
             }
@@ -237,7 +247,18 @@ impl Engine {
 
 fn request(read: MemoryRead) -> MemoryRequest {
     let MemoryRead { op, target, key, prefix, query, min_similarity, limit, descending } = read;
-    MemoryRequest { op, target, key, value: None, prefix, query, limit, descending, for_update: false, min_similarity }
+    MemoryRequest {
+        op,
+        target,
+        key,
+        value: None,
+        prefix,
+        query,
+        limit,
+        descending,
+        for_update: false,
+        min_similarity,
+    }
 }
 
 /// What an execution had seen of memory: the last value of each entry that it had read or written.
@@ -248,9 +269,7 @@ fn seen(entries: &[Entry]) -> Json {
         let EffectKind::Memory(request) = &effect.kind else { continue };
         let value = match request.op {
             MemoryOp::Get => outcome.to_json(),
-            MemoryOp::Set | MemoryOp::Update => {
-                request.value.as_ref().map_or(Json::Null, Value::to_json)
-            }
+            MemoryOp::Set | MemoryOp::Update => request.value.as_ref().map_or(Json::Null, Value::to_json),
             MemoryOp::Delete => Json::Null,
             _ => continue,
         };

@@ -26,6 +26,7 @@ const ROWS: i64 = 50;
 const ROUNDS: usize = 8;
 
 /// What the runtime says.
+#[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) level: Level,
     pub(crate) block: Option<Arc<str>>,
@@ -94,7 +95,8 @@ pub(super) fn is_longer(value: &Value, bytes: usize) -> bool {
 impl Run {
     /// Has the log tell something of the step under way.
     pub(crate) fn say(&mut self, masked: &Masked, at: Instant, what: Said) {
-        let spoken = self.done.logs.iter().filter(|entry| entry.source == LogSource::Runtime).take(RUNTIME_AT_MOST);
+        let spoken =
+            self.done.logs.iter().filter(|entry| entry.source == LogSource::Runtime).take(RUNTIME_AT_MOST);
         if spoken.count() < RUNTIME_AT_MOST {
             let entry = said(&self.execution.flow, at, masked, what);
             self.done.logs.push(entry);
@@ -228,13 +230,15 @@ impl Engine {
         }
         let mut found = Vec::new();
         let mut rounds = 0;
+        // Each lane is looked into at least once, so that every page leads further.
+        let most = ROUNDS + lanes.len();
         'page: while found.len() < limit {
             for lane in &mut lanes {
                 while lane.next.is_none() {
                     if let Some(entry) = lane.unread.next() {
                         lane.next = Some(entry);
                     } else if lane.more {
-                        if rounds == ROUNDS {
+                        if rounds == most {
                             break 'page;
                         }
                         rounds += 1;
@@ -250,7 +254,9 @@ impl Engine {
             let newest = |lane: &&mut Lane| {
                 lane.next.as_ref().map(|kept| (kept.entry.at, kept.place.lane, kept.place.number))
             };
-            let Some(lane) = lanes.iter_mut().max_by_key(newest).filter(|lane| lane.next.is_some()) else { break };
+            let Some(lane) = lanes.iter_mut().max_by_key(newest).filter(|lane| lane.next.is_some()) else {
+                break;
+            };
             let Some(kept) = lane.next.take() else { break };
             lane.before = kept.place;
             if query.fits(&kept) {
@@ -291,7 +297,9 @@ impl Engine {
                 let seen = from;
                 let is_past = |place: LogPlace| {
                     seen.is_some_and(|(instant, seen)| {
-                        instant == at && (place.lane > seen.lane || place.lane == seen.lane && place.number >= seen.number)
+                        instant == at
+                            && (place.lane > seen.lane
+                                || place.lane == seen.lane && place.number >= seen.number)
                     })
                 };
                 for kept in chunk.entries.into_iter().rev() {

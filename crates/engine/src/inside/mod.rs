@@ -52,15 +52,16 @@ impl Inside {
             EnvValue::Secret(secret) => Some(SecretText::reveal(secret)),
             EnvValue::Plain(_) => None,
         });
-        let stops = breakpoints.into_iter().filter(|breakpoint| breakpoint.enabled).filter_map(|breakpoint| {
-            let condition = match breakpoint.condition.as_deref().map(expr::parse) {
-                None => None,
-                Some(Ok(condition)) => Some(condition),
-                // It was checked when it was stored.
-                Some(Err(_)) => return None,
-            };
-            Some(Stop { id: breakpoint.id, flow: breakpoint.flow, block: breakpoint.block, condition })
-        });
+        let stops =
+            breakpoints.into_iter().filter(|breakpoint| breakpoint.enabled).filter_map(|breakpoint| {
+                let condition = match breakpoint.condition.as_deref().map(expr::parse) {
+                    None => None,
+                    Some(Ok(condition)) => Some(condition),
+                    // It was checked when it was stored.
+                    Some(Err(_)) => return None,
+                };
+                Some(Stop { id: breakpoint.id, flow: breakpoint.flow, block: breakpoint.block, condition })
+            });
         Self { masked: Arc::new(Masked::new(secrets)), stops: stops.collect() }
     }
 }

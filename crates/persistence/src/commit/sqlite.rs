@@ -14,8 +14,7 @@ use crate::instant::Stamp;
 use crate::logs::LogRow;
 use crate::schema::{
     audit_records, audit_unsealed, checkpoints, core_events, core_log_lanes, core_logs, core_memory, cores,
-    event_waits,
-    execution_inbox, executions, journal, timers,
+    event_waits, execution_inbox, executions, journal, timers,
 };
 use crate::sqlite::SqliteConnection;
 use crate::timers::{Owner, Timer};

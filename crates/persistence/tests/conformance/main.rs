@@ -23,6 +23,7 @@ mod groups;
 mod home;
 mod idempotency;
 mod instances;
+mod logs;
 mod models;
 mod partners;
 mod plugins;

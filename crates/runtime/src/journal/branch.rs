@@ -37,7 +37,9 @@ pub enum BranchError {
     #[error("the execution has not failed")]
     NotFailed,
     /// With what is different in the new execution, the program does something else than what is recorded.
-    #[error("with this input the program does not come to entry {seq}: recorded is {recorded}, and it came to {found}")]
+    #[error(
+        "with this input the program does not come to entry {seq}: recorded is {recorded}, and it came to {found}"
+    )]
     OtherWay {
         /// The entry.
         seq: usize,
@@ -83,7 +85,8 @@ pub fn retry(program: &Program, entries: &[Entry]) -> Result<Cut, BranchError> {
     let before: Vec<Entry> = body.iter().take(kept).map(|(_, entry)| (*entry).clone()).collect();
     let machine = resume(program, None, &before)?.machine;
     let is_call = |kind: &EffectKind| matches!(kind, EffectKind::PluginCall(_) | EffectKind::ModelCall(_));
-    let again = machine.pending().into_iter().filter(|effect| !is_call(&effect.kind) || Some(effect.id) == answered);
+    let again =
+        machine.pending().into_iter().filter(|effect| !is_call(&effect.kind) || Some(effect.id) == answered);
     let again = again.map(|effect| effect.id).collect();
     Ok(Cut { from: u64::try_from(from).unwrap_or(u64::MAX), again })
 }
@@ -97,7 +100,9 @@ fn kept(
 ) -> Result<usize, BranchError> {
     let told = tell(program, entries, 0)?;
     let arose = told.iter().rev().find_map(|told| match &told.traced {
-        Traced::Failed { block, failure: with, .. } if with == failure && Some(block) == with.block.as_ref() => {
+        Traced::Failed { block, failure: with, .. }
+            if with == failure && Some(block) == with.block.as_ref() =>
+        {
             Some(told.seq)
         }
         _ => None,

@@ -108,8 +108,7 @@ impl StrandView {
     /// The strand as the API shows it.
     pub fn to_json(&self) -> Json {
         let frames = self.frames.iter().map(|frame| {
-            let mut json =
-                json!({ "block": &*frame.block, "kind": frame.kind, "pointer": &*frame.pointer });
+            let mut json = json!({ "block": &*frame.block, "kind": frame.kind, "pointer": &*frame.pointer });
             if let Some(index) = frame.iteration {
                 json["iteration"] = index.into();
             }
@@ -163,7 +162,8 @@ impl Machine {
             Err(Stop::Error(EvalError { code, message })) => Err(Failure::new(code, message)),
             Err(Stop::Asks(Question::Memory(read))) => Ok(Asked::Memory(read)),
             Err(Stop::Asks(Question::Now | Question::Uuid | Question::Random)) => {
-                let message = "the time and chance are recorded when a program asks for them, and are not asked here";
+                let message =
+                    "the time and chance are recorded when a program asks for them, and are not asked here";
                 Err(Failure::new("NOT_RECORDED", message))
             }
         }

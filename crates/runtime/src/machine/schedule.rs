@@ -145,7 +145,9 @@ impl<'a> Run<'a> {
             Frame::Blocks { list, at, value } => {
                 let (list, at) = (*list, *at);
                 if let Some(node) = program.block(list, at) {
-                    if self.traces.all && self.state.fibers.get(f).is_some_and(|fiber| fiber.scratch.is_empty()) {
+                    if self.traces.all
+                        && self.state.fibers.get(f).is_some_and(|fiber| fiber.scratch.is_empty())
+                    {
                         self.traces.entered(node);
                     }
                     self.block(f, node, list, at);

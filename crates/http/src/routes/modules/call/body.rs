@@ -10,8 +10,8 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use scaigrid_app::modules::{BodyError, Pieces, Received, Tunnel, TunnelPlace};
 use scaigrid_app::App;
+use scaigrid_app::modules::{BodyError, Pieces, Received, Tunnel, TunnelPlace};
 use scaigrid_scope::Permission;
 use tokio::sync::{mpsc, oneshot};
 
