@@ -184,6 +184,16 @@ impl Request {
         Answer::parse(self, &received)
     }
 
+    /// Sends it and listens to what comes; anything but a stream of events is a failure.
+    pub fn listen(&self) -> crate::EventStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&self.bytes()).unwrap();
+        crate::EventStream::of(stream)
+            .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.path))
+    }
+
     /// Sends it; no whole answer is a failure.
     pub fn exchange(&self) -> Answer {
         self.send().unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.path))

@@ -14,6 +14,7 @@
 mod catalog;
 mod client;
 mod database;
+mod events;
 mod mcp;
 mod model_server;
 mod place;
@@ -30,6 +31,7 @@ mod upstream;
 pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
 pub use database::{Db, service};
+pub use events::{Event, EventStream};
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};
 pub use place::Place;

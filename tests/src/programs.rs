@@ -31,6 +31,11 @@ pub fn flow(name: &str, params: &Value, body: &Value) -> Value {
     json!({"name": name, "params": params, "body": body})
 }
 
+/// A block of statements.
+pub fn rigid(id: &str, statements: &Value) -> Value {
+    json!({"kind": "rigid", "id": id, "statements": statements})
+}
+
 /// A flow `echo` that returns its parameter `value`, and says which `version` of it ran.
 pub fn echo(version: i64) -> Value {
     program(

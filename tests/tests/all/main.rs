@@ -24,6 +24,7 @@ mod disturbed;
 mod edge;
 mod embeddings;
 mod identity;
+mod inside;
 mod lifecycle;
 mod limits;
 mod matrix;

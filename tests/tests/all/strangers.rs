@@ -76,6 +76,9 @@ impl Existing {
         let delivery = admin.post(&format!("/v1/webhooks/{hook}/test")).answer(200).data();
         let entry = json!({"alias": "walked", "plugin": "walked.plugin"});
         admin.post(&format!("/v1/modules/scaicore/cores/{core}/plugins")).json(&entry).answer(201);
+        let place = json!({"flow": "ask", "block": "ask", "enabled": false});
+        let breakpoint = format!("/v1/modules/scaicore/cores/{core}/debug/breakpoint");
+        let breakpoint = admin.post(&breakpoint).json(&place).answer(201).data();
         // A plugin that nobody ever calls.
         let method = json!({"name": "do", "effect": "unsafe", "input_schema": {}});
         let plugin = json!({"plugin": "walked.plugin", "kind": "http", "endpoint": "https://plugin.invalid/",
@@ -116,6 +119,7 @@ impl Existing {
             ("slug", "walked-model".to_owned()),
             ("backend_id", backend),
             ("model_group_id", text(&models["id"])),
+            ("breakpoint_id", text(&breakpoint["id"])),
         ]))
     }
 

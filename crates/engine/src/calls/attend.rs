@@ -77,6 +77,7 @@ impl Engine {
                 ours_in: run.calls.ours_in,
                 effect,
                 in_doubt,
+                said: Arc::clone(&run.calls.said),
             };
             let abort = run.calls.under_way.spawn_on(call.outcome(), &self.0.runtime);
             run.calls.effects.insert(abort.id(), (id, abort));
@@ -97,6 +98,9 @@ impl Engine {
         }
         // Only now: at the node's farewell, those that wait for calls are waited for first.
         drop(room);
+        for what in run.calls.take_said() {
+            run.say(&*self.masked(run).await?, self.0.clock.now(), what);
+        }
         match came {
             Some(first) => {
                 let mut next = Some(first);

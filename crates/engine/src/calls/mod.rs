@@ -16,6 +16,7 @@ mod recover;
 mod redo;
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -26,6 +27,8 @@ pub(crate) use apart::{Caller, Driven, tell_caller};
 pub(crate) use attend::{CALLING, calling};
 pub(crate) use news::{Awaited, News};
 pub(crate) use recover::{Meaning, meaning};
+
+use crate::inside::Said;
 
 /// How often in a row an execution is done again around its calls.
 const REDONE_AT_MOST: u32 = 50;
@@ -48,6 +51,8 @@ pub(crate) struct Calls {
     held_back: bool,
     /// The term of this node's lease in which the execution was last known to be its own.
     ours_in: Option<Term>,
+    /// What those under way have to say, for the log.
+    said: Arc<Mutex<Vec<Said>>>,
 }
 
 /// How a call ended.
@@ -122,6 +127,11 @@ impl Calls {
         self.wanted.iter().any(|wanted| wanted.effect.id == id)
             || self.effects.values().any(|(effect, _)| *effect == id)
             || self.fresh.iter().any(|(effect, _)| *effect == id)
+    }
+
+    /// What calls had to say since this was last asked.
+    fn take_said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Gives calls up that are not waited for any more.

@@ -1,8 +1,9 @@
 //! One call, from its first attempt to its outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use scaigrid_cores::logs::Level;
 use scaigrid_cores::plugins::EffectClass;
 use scaigrid_outbound::Gate;
 use scaigrid_runtime::{
@@ -13,6 +14,7 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 use super::Ended;
 use crate::Engine;
 use crate::cores::HostedCore;
+use crate::inside::Said;
 use crate::lease::Term;
 use crate::models::{self, Asking, Ear, ModelCall};
 use crate::plugins::{Asked, CallError};
@@ -42,6 +44,8 @@ pub(super) struct Call {
     pub(super) effect: Effect,
     /// Whether it may have been made before.
     pub(super) in_doubt: bool,
+    /// Where it says what the log is to tell.
+    pub(super) said: Arc<Mutex<Vec<Said>>>,
 }
 
 /// What a call is named by wherever it goes: the same for each attempt, and for none but this call.
@@ -131,10 +135,19 @@ impl Call {
                 return Ended::With(Outcome::Error(failure));
             }
             tracing::debug!(code = %failure.code, left, "a plugin is called again");
+            self.say(format!("{}.{} is called again after {}", request.alias, request.method, failure.code));
             tokio::time::sleep(asked.max(wait.mul_f64(rand::random_range(0.5..1.0)))).await;
             wait *= 2;
             left -= 1;
         }
+    }
+
+    /// Has the log tell that a call is made once more.
+    fn say(&self, message: String) {
+        let block = Some(Arc::clone(&self.effect.block));
+        let fields = serde_json::json!({ "effect": self.effect.id.0 });
+        let what = Said { level: Level::Warn, block, message, fields };
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// What became of a call that was made before, as the plugin says; one that is under way is waited for.
@@ -191,6 +204,7 @@ impl Call {
             if left == 0 {
                 return Ended::With(unavailable());
             }
+            self.say(format!("the model for {} is asked again", request.role));
             tokio::time::sleep(wait).await;
             wait *= 2;
             left -= 1;

@@ -26,6 +26,7 @@ const ROWS: i64 = 50;
 const ROUNDS: usize = 8;
 
 /// What the runtime says.
+#[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) level: Level,
     pub(crate) block: Option<Arc<str>>,
@@ -229,13 +230,15 @@ impl Engine {
         }
         let mut found = Vec::new();
         let mut rounds = 0;
+        // Each lane is looked into at least once, so that every page leads further.
+        let most = ROUNDS + lanes.len();
         'page: while found.len() < limit {
             for lane in &mut lanes {
                 while lane.next.is_none() {
                     if let Some(entry) = lane.unread.next() {
                         lane.next = Some(entry);
                     } else if lane.more {
-                        if rounds == ROUNDS {
+                        if rounds == most {
                             break 'page;
                         }
                         rounds += 1;

@@ -25,6 +25,7 @@ mod home;
 mod idempotency;
 mod instances;
 mod limits;
+mod logs;
 mod models;
 mod partners;
 mod plugins;

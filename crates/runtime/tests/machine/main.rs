@@ -11,6 +11,7 @@ mod constructs;
 mod expense;
 mod formats;
 mod generator;
+mod inside;
 mod loops;
 mod memory;
 mod models;
