@@ -13,7 +13,9 @@
 
 mod catalog;
 mod client;
+mod collector;
 mod database;
+mod exposition;
 mod mcp;
 mod model_server;
 mod place;
@@ -29,7 +31,9 @@ mod upstream;
 
 pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
+pub use collector::{Collector, Traced};
 pub use database::{Db, service};
+pub use exposition::Exposition;
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};
 pub use place::Place;

@@ -15,7 +15,9 @@ use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
-use crate::scenario::{Bench, effects, events, expressions, flows, reads, startup, suspended, tenants};
+use crate::scenario::{
+    Bench, effects, events, expressions, flows, reads, startup, suspended, tenants, traced,
+};
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
@@ -109,6 +111,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         measured.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
         host.child.stop().await?;
     }
+    traced::measure(bench, engine).await?;
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await
 }

@@ -12,6 +12,7 @@ use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
+use scaigrid_telemetry::{Config as TraceConfig, Tracing};
 
 use crate::files::{self, FolderLock, Unusable};
 use crate::manifests;
@@ -66,7 +67,14 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
     let (database, lock) = open(settings).await?;
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
-    let app = application(settings, Arc::clone(&clock), database, Arc::clone(&vault), tokens)?;
+    let app = application(
+        settings,
+        Arc::clone(&clock),
+        database,
+        Arc::clone(&vault),
+        tokens,
+        settings.traces.clone(),
+    )?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
     Ok(House { app, vault, clock, _lock: lock })
@@ -84,7 +92,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
         return Err(Unusable(reason).into());
     };
     // Whoever administers shows an API key.
-    let app = application(settings, clock, database, Arc::new(vault), None)?;
+    let app = application(settings, clock, database, Arc::new(vault), None, None)?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
             "SCAIGRID_DATABASE_URL: the database has tables, but nobody in them{ADVICE}"
@@ -107,7 +115,7 @@ pub(crate) struct Ground {
 impl Ground {
     /// The application on it, at rest.
     pub(crate) fn application(&self, settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
-        application(settings, clock, self.database.clone(), Arc::clone(&self.vault), None)
+        application(settings, clock, self.database.clone(), Arc::clone(&self.vault), None, None)
     }
 }
 
@@ -142,6 +150,7 @@ fn application(
     database: Database,
     vault: Arc<Vault>,
     tokens: Option<Arc<dyn TokenVerifier>>,
+    traces: Option<TraceConfig>,
 ) -> anyhow::Result<App> {
     let bus = match &settings.redis_url {
         None => Bus::in_process(),
@@ -150,6 +159,14 @@ fn application(
         }
     };
     let ids = Arc::new(Ids::new());
+    let tracing = match traces {
+        None => Tracing::off(),
+        Some(config) => {
+            let instance = ids.draw(clock.now()).to_string();
+            let started = Tracing::start(config, env!("CARGO_PKG_VERSION"), &instance);
+            started.map_err(|error| Unusable(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))?
+        }
+    };
     let system = SystemScope::for_the_process();
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
@@ -162,6 +179,7 @@ fn application(
         system: system.clone(),
         issuer: settings.remote.issuer().to_owned(),
         memory_entries: settings.memory_entries,
+        tracing,
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let remote = settings.remote.clone();

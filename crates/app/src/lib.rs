@@ -23,6 +23,7 @@ pub mod executions;
 pub mod groups;
 pub mod idempotency;
 pub mod me;
+mod measure;
 pub mod modules;
 pub mod page;
 pub mod partners;
@@ -49,6 +50,7 @@ use scaigrid_scope::{AuditId, Clock, CoreId, Instant, SystemScope};
 pub use error::{Error, FieldError, Resource};
 pub use page::{Cursor, CursorPart, Page, PageRequest};
 pub use scaigrid_audit::RequestContext;
+pub use scaigrid_telemetry as telemetry;
 pub use transaction::Expected;
 
 use caches::Caches;

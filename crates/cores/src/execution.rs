@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId, TracedSpan};
 
 /// How far an execution has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,6 +157,8 @@ pub struct Execution {
     pub started_at: Instant,
     /// When it ended.
     pub finished_at: Option<Instant>,
+    /// Its span in the trace that it is a part of, where it was begun while traces were recorded.
+    pub trace: Option<TracedSpan>,
 }
 
 /// What an execution stands at after a call has waited for it.

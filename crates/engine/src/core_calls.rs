@@ -81,6 +81,7 @@ impl Engine {
             error: None,
             started_at: now,
             finished_at: None,
+            trace: self.trace_under(run),
             ..run.execution.clone()
         }))
     }

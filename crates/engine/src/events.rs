@@ -19,6 +19,7 @@ use crate::cores::HostedCore;
 use crate::drive::describe;
 use crate::event_waits::wakings;
 use crate::instances::instances;
+use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
 /// Who hears an event.
@@ -60,7 +61,8 @@ impl Engine {
             data,
             at: now,
         };
-        let heard = self.hear_event(scope, &event, (0, None)).await?;
+        let mut heard = self.hear_event(scope, &event, (0, None)).await?;
+        heard.started.iter_mut().for_each(|started| started.trace = self.begun_trace());
         let mut transaction = self.0.database.begin().await?;
         // What was believed a moment ago is looked at once more, where it counts.
         let (status, _) = cores::hold_standing(&mut transaction, scope, core).await?.ok_or(Error::NoCore)?;
@@ -72,6 +74,7 @@ impl Engine {
             commit::apply(&mut transaction, wakings(scope, &heard.awaited, &event)).await?;
         }
         transaction.commit().await?;
+        heard.started.iter().for_each(|begun| note_begun(kind(&begun.origin)));
         if !(heard.started.is_empty() && heard.awaited.is_empty()) {
             self.work_waits();
         }
@@ -184,6 +187,7 @@ impl Engine {
                         describe(&Failure::new("ENTITY_KEY_INVALID", message))
                     }),
                     started_at: event.at,
+                    trace: None,
                 })
             })
             .collect()

@@ -9,6 +9,7 @@ use scaigrid_ir::module::TriggerKind;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
+use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
@@ -66,6 +67,7 @@ impl Engine {
             error: None,
             started_at: now,
             finished_at: None,
+            trace: self.begun_trace(),
         };
         if execution.slots.is_some() {
             return self.enqueue(scope, program, &hosted, execution, invocation.wait).await;
@@ -195,6 +197,7 @@ pub(crate) fn begin(
         unrecorded: Vec::new(),
         place: None,
         unsnapped: 0,
+        span: Span::none(),
     })
 }
 

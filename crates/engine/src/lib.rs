@@ -32,6 +32,7 @@ mod resume;
 mod schedules;
 mod timers;
 mod told;
+mod traces;
 mod wait;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
@@ -53,7 +55,7 @@ pub use events::Delivered;
 pub use ids::Ids;
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use models::{Asking, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
+pub use models::{Asking, Breakers, CallError, Completion, ModelCall, Models, Piece, Streaming, Used};
 pub use schedules::Declared;
 
 use calls::Awaited;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub issuer: String,
     /// The most entries that a variable of a Core's memory has, in each instance.
     pub memory_entries: u64,
+    /// What records traces.
+    pub tracing: Tracing,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -115,6 +119,8 @@ struct Inner {
     models: Models,
     /// How much more the variables of Cores take.
     memory_room: memory::Room,
+    /// What records traces.
+    tracing: Tracing,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a timer may be nearer than the one slept for.
@@ -130,7 +136,8 @@ struct Inner {
 impl Engine {
     /// An engine at rest. It serves calls at once; [`Engine::run`] lets it work by itself.
     pub fn new(parts: Parts) -> Self {
-        let Parts { database, bus, clock, ids, vault, system, outbound, issuer, memory_entries } = parts;
+        let Parts { database, bus, clock, ids, vault, system, outbound, issuer, memory_entries, tracing } =
+            parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         let caller_tokens =
@@ -165,7 +172,9 @@ impl Engine {
                 vault: Arc::clone(&vault),
                 outbound,
                 node,
+                tracing: tracing.clone(),
             }),
+            tracing,
             work: Notify::new(),
             timers: Notify::new(),
             background: Arc::new(Semaphore::new(BACKGROUND)),
@@ -194,6 +203,11 @@ impl Engine {
     /// The way to the models.
     pub fn models(&self) -> &Models {
         &self.0.models
+    }
+
+    /// What records traces.
+    pub fn tracing(&self) -> &Tracing {
+        &self.0.tracing
     }
 
     /// This node's name.

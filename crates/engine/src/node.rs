@@ -105,6 +105,8 @@ impl Engine {
         let long_ago = scaigrid_scope::Instant::from_micros(now.micros() - 3_600_000_000);
         leases::forget(&mut transaction, long_ago).await?;
         transaction.commit().await?;
+        let at = Duration::from_millis(now.unix_millis()).as_secs_f64();
+        gauge!("scaigrid_lease_renewed_timestamp_seconds").set(at);
         Ok(())
     }
 

@@ -45,6 +45,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) started_at: Stamp,
     pub(crate) finished_at: Option<Stamp>,
     pub(crate) slots: Option<i32>,
+    pub(crate) trace: Option<String>,
 }
 
 /// A row without its machine.
@@ -68,6 +69,7 @@ pub(crate) struct ShownRow {
     started_at: Stamp,
     finished_at: Option<Stamp>,
     slots: Option<i32>,
+    trace: Option<String>,
 }
 
 /// A value as a column holds it.
@@ -106,6 +108,7 @@ impl ExecutionRow {
             started_at: execution.started_at.into(),
             finished_at: execution.finished_at.map(Stamp),
             slots: execution.slots.map(|slots| i32::try_from(slots.get()).unwrap_or(i32::MAX)),
+            trace: execution.trace.map(|trace| trace.to_string()),
         })
     }
 }
@@ -140,6 +143,8 @@ impl TryFrom<ShownRow> for Execution {
             error: row.error.as_deref().map(|bytes| decode(TABLE, "error", id, bytes)).transpose()?,
             started_at: row.started_at.into(),
             finished_at: row.finished_at.map(Instant::from),
+            // What is damaged here costs a trace, and no execution.
+            trace: row.trace.and_then(|trace| trace.parse().ok()),
         })
     }
 }

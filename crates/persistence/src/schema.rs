@@ -396,6 +396,7 @@ diesel::table! {
         started_at -> Moment,
         finished_at -> Nullable<Moment>,
         slots -> Nullable<Integer>,
+        trace -> Nullable<Text>,
     }
 }
 

@@ -27,8 +27,17 @@ pub(crate) struct Host {
 impl Host {
     /// Starts the server on a place, fresh or not, and waits until it is ready.
     pub(crate) async fn start(server: &Path, place: &Place) -> anyhow::Result<Self> {
+        Self::start_with(server, place, Vec::new()).await
+    }
+
+    /// The same, with further variables.
+    pub(crate) async fn start_with(
+        server: &Path,
+        place: &Place,
+        further: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let folder = place.folder();
-        let plan = Plan {
+        let mut plan = Plan {
             program: server.to_owned(),
             arguments: vec!["serve".to_owned()],
             variables: vec![
@@ -43,6 +52,7 @@ impl Host {
             folder: folder.to_owned(),
             log: folder.join("server.log"),
         };
+        plan.variables.extend(further);
         let mut child = Child::start(&plan).await?;
         let ready = child.ready().await?;
         let file = folder.join("admin.key");

@@ -58,6 +58,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         system: system.clone(),
         issuer: "scaigrid".to_owned(),
         memory_entries: 1_000_000,
+        tracing: scaigrid_telemetry::Tracing::off(),
     });
     App::new(Parts {
         database: database.clone(),

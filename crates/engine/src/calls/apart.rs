@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_telemetry::{current, under};
 use tokio::sync::oneshot;
 
 use crate::drive::{Committed, Run};
@@ -35,7 +36,8 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         run.caller = Some(Caller { until, answer });
         let engine = self.clone();
-        self.0.runtime.spawn(async move {
+        let request = current();
+        self.0.runtime.spawn(under(request, async move {
             run.place = Arc::clone(&engine.0.background).acquire_owned().await.ok();
             let result = engine.drive(&mut run).await;
             run.place = None;
@@ -48,7 +50,7 @@ impl Engine {
                 }
                 None => engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id)),
             }
-        });
+        }));
         answered.await.map_err(|_| Error::ShuttingDown)?
     }
 }

@@ -75,6 +75,7 @@ impl Engine {
                 execution: run.execution.id,
                 effect,
                 in_doubt,
+                parent: run.span.context(),
             };
             let abort = run.calls.under_way.spawn_on(call.outcome(), &self.0.runtime);
             run.calls.effects.insert(abort.id(), (id, abort));

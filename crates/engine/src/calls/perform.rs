@@ -7,12 +7,14 @@ use scaigrid_cores::plugins::EffectClass;
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, Failure, ModelCallRequest, Outcome, PluginCallRequest, Program,
 };
-use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_scope::{ExecutionId, TenantScope, TraceContext};
+use scaigrid_telemetry::{Kind, under};
 
 use crate::Engine;
 use crate::cores::HostedCore;
 use crate::models::{self, Asking, ModelCall};
 use crate::plugins::{Asked, CallError};
+use crate::traces::note_again;
 
 /// Attempts after the first, where a repeat costs nothing.
 const RETRIES: u32 = 3;
@@ -33,6 +35,8 @@ pub(super) struct Call {
     pub(super) effect: Effect,
     /// Whether it may have been made before.
     pub(super) in_doubt: bool,
+    /// Where it stands in a trace.
+    pub(super) parent: Option<TraceContext>,
 }
 
 /// What a call is named by wherever it goes: the same for each attempt, and for none but this call.
@@ -44,13 +48,38 @@ impl Call {
     /// Makes the call; tries again where that can do no harm. Without an outcome, nobody knows what became of it.
     pub(super) async fn outcome(self) -> Option<Outcome> {
         match &self.effect.kind {
-            EffectKind::PluginCall(request) => self.plugin(request).await,
-            EffectKind::ModelCall(request) => Some(self.model(request).await),
+            EffectKind::PluginCall(request) => self.plugin_traced(request).await,
+            EffectKind::ModelCall(request) => Some(under(self.parent, self.model(request)).await),
             other => {
                 let message = format!("{} is not a call", other.name());
                 Some(Outcome::Error(Failure::new("NOT_SUPPORTED", message)))
             }
         }
+    }
+
+    /// The call as a span, under which each attempt goes out.
+    async fn plugin_traced(&self, request: &PluginCallRequest) -> Option<Outcome> {
+        let tool = || format!("{}.{}", request.alias, request.method);
+        let tracing = &self.engine.0.tracing;
+        // Without a place above it there is no trace that it belongs to.
+        let Some(parent) = self.parent else { return self.plugin(request).await };
+        let mut span = tracing.span(Kind::Client, Some(parent), || format!("execute_tool {}", tool()).into());
+        if let Some(live) = span.live() {
+            live.set("gen_ai.operation.name", "execute_tool")
+                .text("gen_ai.tool.name", tool())
+                .text("gen_ai.tool.call.id", call_key(self.execution, self.effect.id))
+                .text("scaigrid.block.id", &*self.effect.block)
+                .set("scaigrid.effect", i64::from(self.effect.id.0));
+        }
+        let outcome = under(span.context(), self.plugin(request)).await;
+        if let Some(live) = span.live() {
+            match &outcome {
+                Some(Outcome::Value(_)) => {}
+                Some(Outcome::Error(failure)) => drop(live.fail(&*failure.code)),
+                None => drop(live.fail("IN_DOUBT")),
+            }
+        }
+        outcome
     }
 
     async fn plugin(&self, request: &PluginCallRequest) -> Option<Outcome> {
@@ -80,6 +109,7 @@ impl Call {
             if left == 0 || !retryable || (sent && !harmless) || asked > LONGEST_WAIT {
                 return Some(Outcome::Error(failure));
             }
+            note_again("plugin");
             tracing::debug!(code = %failure.code, left, "a plugin is called again");
             tokio::time::sleep(asked.max(wait.mul_f64(rand::random_range(0.5..1.0)))).await;
             wait *= 2;
@@ -130,6 +160,7 @@ impl Call {
             if left == 0 {
                 return unavailable();
             }
+            note_again("model");
             tokio::time::sleep(wait).await;
             wait *= 2;
             left -= 1;

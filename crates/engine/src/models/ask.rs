@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::call::{CallError, ModelCall};
 use super::spend::Spend;
 use super::{Models, Routed};
+use crate::traces::note_again;
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -131,8 +132,8 @@ impl Models {
         let mut failed = 0;
         loop {
             let trying = self.admit(backend.id).map_err(Left::Alone)?;
-            spend.asks(backend.id);
-            let trouble = match self.ask_once(call, model, backend, spend.bound, streamed).await {
+            spend.asks(backend);
+            let trouble = match self.ask_once((call, model, backend), spend, streamed).await {
                 Ok(answered) => {
                     trying.tell(Breaker::succeeded);
                     return Ok(answered);
@@ -148,7 +149,10 @@ impl Models {
             tracing::info!(backend = %backend.id, error = %trouble.error, failed, "a backend of a model does not answer");
             let pause = retry::pause(failed, trouble.retry_after, rand::random());
             match pause.filter(|_| trouble.passes) {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    note_again("backend");
+                    tokio::time::sleep(pause).await;
+                }
                 None => return Err(Left::Failed(trouble.error)),
             }
         }
@@ -156,12 +160,11 @@ impl Models {
 
     async fn ask_once(
         &self,
-        call: &ModelCall,
-        model: &Model,
-        backend: &Backend,
-        bound: Option<u64>,
+        (call, model, backend): (&ModelCall, &Model, &Backend),
+        spend: &Spend,
         streamed: bool,
     ) -> Result<Answered, Trouble> {
+        let bound = spend.bound;
         match &backend.config {
             ConnectionConfig::Echo(script) => {
                 let mut params = model.default_params.as_map().clone();
@@ -170,9 +173,10 @@ impl Models {
             }
             ConnectionConfig::OpenAi(config) => {
                 let trouble = |error| Trouble::of(error, model);
-                let (key, headers) = config
+                let (key, mut headers) = config
                     .secrets(|name| secret(call, name))
                     .map_err(|name| Trouble::unknown_secret(&name, model))?;
+                headers.extend(spend.span.context().map(|place| ("traceparent".into(), place.to_string())));
                 let body = body(call, model, backend, config, bound, streamed);
                 let ask = Ask {
                     base_url: &config.base_url,

@@ -8,6 +8,7 @@ mod ask;
 mod call;
 mod spend;
 mod streaming;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, models, tenants};
 use scaigrid_runtime::ModelAnswer;
 use scaigrid_scope::{BackendId, Clock, NodeId, TenantId, TenantScope};
+use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
 
 use crate::ids::Ids;
@@ -47,6 +49,16 @@ pub(crate) struct Parts {
     pub(crate) vault: Arc<Vault>,
     pub(crate) outbound: Client,
     pub(crate) node: NodeId,
+    pub(crate) tracing: Tracing,
+}
+
+/// How many circuit breakers stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakers {
+    /// Backends that are left alone.
+    pub open: usize,
+    /// Backends that one call tries.
+    pub half_open: usize,
 }
 
 /// The gateway of one node. Cheap to clone.
@@ -60,6 +72,7 @@ struct Inner {
     vault: Arc<Vault>,
     outbound: Client,
     node: NodeId,
+    tracing: Tracing,
     /// Those that have failed of late. What is not here is well.
     breakers: Mutex<HashMap<BackendId, Breaker>>,
     /// Changes of the catalogue, counted: what was read before one and kept after it is not believed.
@@ -84,7 +97,7 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// A gateway. Must be made inside a Tokio runtime.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { database, clock, ids, vault, outbound, node } = parts;
+        let Parts { database, clock, ids, vault, outbound, node, tracing } = parts;
         Self(Arc::new(Inner {
             database,
             clock,
@@ -92,6 +105,7 @@ impl Models {
             vault,
             outbound,
             node,
+            tracing,
             breakers: Mutex::default(),
             changes: AtomicU64::new(0),
             routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
@@ -112,6 +126,16 @@ impl Models {
         backends.into_iter().filter(|id| !rests(id)).count()
     }
 
+    /// How many backends this node leaves alone at present, and how many it tries again by one call.
+    pub fn breakers(&self) -> Breakers {
+        let breakers = self.0.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = |of: fn(&Breaker) -> bool| breakers.values().filter(|breaker| of(breaker)).count();
+        Breakers {
+            open: count(|breaker| matches!(breaker, Breaker::Open { .. })),
+            half_open: count(|breaker| matches!(breaker, Breaker::Trial { .. })),
+        }
+    }
+
     /// Asks a model, for a program.
     ///
     /// # Errors
@@ -130,6 +154,7 @@ impl Models {
             return Err(CallError::rejected("it was asked for a whole answer"));
         };
         spend.saw(&reply.choices);
+        spend.traced(&reply.choices);
         if let Some(tokens) = reply.tokens {
             spend.reported(tokens);
         }

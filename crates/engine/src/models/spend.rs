@@ -8,16 +8,17 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use scaigrid_catalog::budget::{self, Grant, Limit, Need, Spent};
 use scaigrid_catalog::usage::{CallStatus, Usage, estimate};
-use scaigrid_catalog::{Model, ModelSlug};
+use scaigrid_catalog::{Backend, Model, ModelSlug};
 use scaigrid_outbound::models::Tokens;
 use scaigrid_persistence::model_usage::{self, BudgetOwner, Reservation};
 use scaigrid_persistence::{self as persistence, Transaction};
 use scaigrid_scope::{BackendId, TenantScope, UsageId};
+use scaigrid_telemetry::Span;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::call::{CallError, ModelCall, Used};
-use super::{Models, Routed};
+use super::{Models, Routed, trace};
 
 /// The most tokens that an answer is thought to have where nothing bounds it, and a budget must.
 const UNBOUNDED: u64 = 4_096;
@@ -41,6 +42,8 @@ pub(super) struct Spend {
     begun: std::time::Instant,
     /// The tokens of the question, about.
     question: u64,
+    /// The type of the backend that was asked last.
+    provider: &'static str,
     /// Whether anything has come back, so that the question was read.
     answered: bool,
     /// The bytes of the answer so far.
@@ -50,6 +53,8 @@ pub(super) struct Spend {
     /// The most tokens of one choice of the answer, where something bounds them.
     pub(super) bound: Option<u64>,
     settled: bool,
+    /// The call, as traces have it.
+    pub(super) span: Span,
 }
 
 /// What bounds a call.
@@ -156,11 +161,13 @@ impl Models {
             reserved: false,
             begun: std::time::Instant::now(),
             question: bounds.need.input_tokens,
+            provider: "none",
             answered: false,
             seen: 0,
             reported: None,
             bound: None,
             settled: true,
+            span: trace::begin(&self.0.tracing, call, &routed.route.model),
         };
         if bounds.limit.is_none() && bounds.of_core.is_none() {
             let granted = bounds.grant(Spent::default(), Spent::default())?;
@@ -284,8 +291,17 @@ impl Spend {
     }
 
     /// Notes which backend is asked.
-    pub(super) fn asks(&mut self, backend: BackendId) {
-        self.usage.backend_id = Some(backend);
+    pub(super) fn asks(&mut self, backend: &Backend) {
+        self.usage.backend_id = Some(backend.id);
+        self.provider = backend.config.provider_type().as_str();
+        if let Some(live) = self.span.live() {
+            live.set("gen_ai.provider.name", trace::provider(self.provider));
+        }
+    }
+
+    /// Notes in the trace what the answer is made of.
+    pub(super) fn traced(&mut self, choices: &[Value]) {
+        trace::answered(&mut self.span, choices);
     }
 
     /// Notes what has come back.
@@ -335,17 +351,33 @@ impl Spend {
         usage.cost = self.model.cost(counted.input, counted.output);
         usage.latency = self.begun.elapsed();
         usage.status = status;
-        metrics::counter!("scaigrid_model_calls_total", "status" => status.as_str()).increment(1);
-        metrics::histogram!("scaigrid_model_call_seconds").record(usage.latency.as_secs_f64());
+        measure(self.provider, usage);
+        trace::end(&mut self.span, &self.usage);
         let account = Account {
             scope: self.scope,
-            usage: usage.clone(),
+            usage: self.usage.clone(),
             month: self.month.clone(),
             reserved: self.reserved,
         };
-        let used = Used { input_tokens: counted.input, output_tokens: counted.output, cost: usage.cost };
+        let used = Used { input_tokens: counted.input, output_tokens: counted.output, cost: self.usage.cost };
         (used, self.models.settle_apart(account))
     }
+}
+
+/// Counts a call that has ended.
+fn measure(provider: &'static str, usage: &Usage) {
+    let status = usage.status.as_str();
+    metrics::counter!("scaigrid_model_calls_total", "provider" => provider, "status" => status).increment(1);
+    metrics::histogram!("scaigrid_model_call_seconds", "provider" => provider)
+        .record(usage.latency.as_secs_f64());
+    metrics::counter!("scaigrid_model_tokens_total", "provider" => provider, "direction" => "input")
+        .increment(usage.input_tokens);
+    metrics::counter!("scaigrid_model_tokens_total", "provider" => provider, "direction" => "output")
+        .increment(usage.output_tokens);
+    // In millionths, since counters are whole numbers.
+    let millionths = usage.cost.saturating_mul(Decimal::from(1_000_000)).round();
+    let millionths = u64::try_from(millionths).unwrap_or_default();
+    metrics::counter!("scaigrid_model_cost_millionths_total", "provider" => provider).increment(millionths);
 }
 
 impl Drop for Spend {

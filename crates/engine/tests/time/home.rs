@@ -182,6 +182,7 @@ impl Home {
             outbound: Client::new(Guard::new(AllowList::default())).unwrap(),
             issuer: "https://grid.example".to_owned(),
             memory_entries: 1_000,
+            tracing: scaigrid_telemetry::Tracing::off(),
         });
         engine.register().await.unwrap();
         engine

@@ -81,6 +81,7 @@ pub(crate) fn execution(number: u128) -> Execution {
         error: None,
         started_at: at(1),
         finished_at: None,
+        trace: None,
     }
 }
 

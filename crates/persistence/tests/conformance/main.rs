@@ -19,6 +19,7 @@ mod configs;
 mod data_keys;
 mod dump;
 mod external_identities;
+mod gauges;
 mod groups;
 mod home;
 mod idempotency;
