@@ -13,8 +13,10 @@
 
 mod catalog;
 mod client;
+mod collector;
 mod database;
 mod events;
+mod exposition;
 mod mcp;
 mod model_server;
 mod place;
@@ -30,8 +32,10 @@ mod upstream;
 
 pub use catalog::{ask, events, told};
 pub use client::{Answer, Client, Request};
+pub use collector::{Collector, Traced};
 pub use database::{Db, service};
 pub use events::{Event, EventStream};
+pub use exposition::Exposition;
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};
 pub use place::Place;

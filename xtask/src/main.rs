@@ -8,6 +8,7 @@ mod admin;
 mod bench;
 mod check;
 mod docs;
+mod fuzz;
 mod layers;
 mod process;
 mod services;
@@ -43,6 +44,8 @@ enum Task {
     Docs(docs::Arguments),
     /// The load generator against the release build
     Bench(bench::Arguments),
+    /// The fuzz targets, for as long as wanted
+    Fuzz(fuzz::Arguments),
     /// The administration of the server's program, built first
     Admin(admin::Arguments),
 }
@@ -67,6 +70,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Services(task) => services::run(&task, &signals),
         Task::Docs(arguments) => docs::run(&arguments, &signals),
         Task::Bench(arguments) => bench::run(&arguments, &signals),
+        Task::Fuzz(arguments) => fuzz::run(&arguments, &signals),
         Task::Admin(arguments) => admin::run(&arguments, &signals),
     }
 }

@@ -104,6 +104,8 @@ pub(crate) enum Scenario {
     Effects,
     /// A call of a plugin for each of many items.
     FanOut,
+    /// The flow with a checkpoint, with traces and without.
+    Traced,
     /// Expressions, in the generator's own process.
     Expressions,
 }

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended, tenants,
+    Bench, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -113,6 +113,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         measured.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
         host.child.stop().await?;
     }
+    traced::measure(bench, engine).await?;
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await?;
     sleepers::measure(bench, engine).await?;

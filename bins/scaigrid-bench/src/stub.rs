@@ -1,5 +1,6 @@
 //! A plugin that does nothing: it answers every call at once, with the arguments that it got; or, so that a call is under way when
-//! somebody wants one to be, only the second call of each.
+//! somebody wants one to be, only the second call of each. Beside that, a collector of traces that takes everything and keeps
+//! nothing.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -23,6 +24,8 @@ const HELD: Duration = Duration::from_hours(1);
 
 /// The keys that have come.
 type Seen = Rc<RefCell<HashSet<Vec<u8>>>>;
+/// Where traces are posted (OTLP over HTTP).
+const TRACES: &str = "/v1/traces";
 
 /// Serves until it is told to end.
 pub(crate) fn serve() -> anyhow::Result<()> {
@@ -30,8 +33,10 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         let server = HttpServer::new(|| {
             App::new()
                 .app_data(web::Data::new(Seen::default()))
+                .app_data(web::PayloadConfig::new(64 << 20))
                 .service(web::resource(PATH).post(echo))
                 .service(web::resource(HOLD_PATH).post(hold))
+                .service(web::resource(TRACES).post(take))
         })
         // One does more than the rest of the machine can ask for.
         .workers(1)
@@ -42,6 +47,10 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         crate::floor::announce(&server.addrs())?;
         server.run().await.context("the stub failed")
     })
+}
+
+async fn take(_: Bytes) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/x-protobuf").body("")
 }
 
 async fn echo(body: Bytes) -> HttpResponse {

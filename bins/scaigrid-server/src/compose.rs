@@ -13,6 +13,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
 use scaigrid_storage::ObjectStore;
+use scaigrid_telemetry::{Config as TraceConfig, Tracing};
 
 use crate::files::{self, FolderLock, Unusable};
 use crate::manifests;
@@ -73,7 +74,9 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
     let objects = settings.objects.open().await.map_err(unusable_store)?;
-    let app = application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens)?;
+    let traces = settings.traces.clone();
+    let app =
+        application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens, traces)?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
     Ok(House { app, vault, clock, _lock: lock })
@@ -93,7 +96,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     // Whoever administers shows an API key.
     let clock = Arc::new(AgreedClock::new(clock));
     let objects = settings.objects.visit().map_err(unusable_store)?;
-    let app = application(settings, clock, database, objects, Arc::new(vault), None)?;
+    let app = application(settings, clock, database, objects, Arc::new(vault), None, None)?;
     app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
@@ -119,7 +122,7 @@ impl Ground {
     /// The application on it, at rest.
     pub(crate) fn application(&self, settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<App> {
         let objects = Arc::clone(&self.objects);
-        application(settings, clock, self.database.clone(), objects, Arc::clone(&self.vault), None)
+        application(settings, clock, self.database.clone(), objects, Arc::clone(&self.vault), None, None)
     }
 }
 
@@ -156,6 +159,7 @@ fn application(
     objects: Arc<dyn ObjectStore>,
     vault: Arc<Vault>,
     tokens: Option<Arc<dyn TokenVerifier>>,
+    traces: Option<TraceConfig>,
 ) -> anyhow::Result<App> {
     let bus = match &settings.redis_url {
         None => Bus::in_process(),
@@ -164,6 +168,14 @@ fn application(
         }
     };
     let ids = Arc::new(Ids::new());
+    let tracing = match traces {
+        None => Tracing::off(),
+        Some(config) => {
+            let instance = ids.draw(clock.now()).to_string();
+            let started = Tracing::start(config, env!("CARGO_PKG_VERSION"), &instance);
+            started.map_err(|error| Unusable(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))?
+        }
+    };
     let system = SystemScope::for_the_process();
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
@@ -178,6 +190,7 @@ fn application(
         memory_entries: settings.memory_entries,
         max_queued: settings.max_queued_executions,
         journal_entries: settings.journal_entries,
+        tracing,
     });
     let catalogue = manifests::modules(settings.modules_dir.as_deref())?;
     let remote = settings.remote.clone();

@@ -10,6 +10,7 @@ mod files;
 pub mod limits;
 mod logging;
 mod manifests;
+mod measuring;
 mod serve;
 pub mod settings;
 

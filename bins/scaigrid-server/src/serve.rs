@@ -7,8 +7,8 @@ use std::time::Duration;
 use actix_web::HttpServer;
 use actix_web::web::{self, ServiceConfig};
 use anyhow::Context as _;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use scaigrid_app::App;
+use scaigrid_http::health::RenderMetrics;
 use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
@@ -20,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::compose;
 use crate::files::Unusable;
 use crate::limits;
+use crate::measuring;
 use crate::settings::Settings;
 
 /// How long requests under way may take once the server is to end, in seconds.
@@ -30,8 +31,6 @@ const SEE_THROUGH_EVERY: Duration = Duration::from_millis(500);
 const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// How long the last audit records may take to be sealed once the server is to end.
 const SEAL_FAREWELL: Duration = Duration::from_secs(3);
-/// How often measurements are digested.
-const DIGEST_EVERY: Duration = Duration::from_secs(5);
 /// How often audit records and executions whose time is over are looked for.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// The most bytes of an uploaded file on any route.
@@ -42,13 +41,13 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(settings.bind)
         .map_err(|error| Unusable(format!("SCAIGRID_BIND: cannot listen on {}: {error}", settings.bind)))?;
     let address = listener.local_addr()?;
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    // A process that records already keeps its recorder.
-    let _ = metrics::set_global_recorder(recorder);
-    tokio::spawn(digest(handle.clone()));
+    let recorded = measuring::record()?;
     let house = compose::house(settings, Arc::new(SystemClock)).await?;
     let app = house.app.clone();
+    let reading = recorded.clone();
+    let render: RenderMetrics = Arc::new(move || reading.render());
+    measuring::serve_alone(settings, Arc::clone(&render))?;
+    let measuring = tokio::spawn(measuring::keep(app.clone(), recorded));
     let edge = Parts {
         authenticator: Arc::new(app.clone()),
         gate: Arc::new(app.clone()),
@@ -56,7 +55,8 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
         limiter: limits::limiter(settings)?,
         limits: settings.rate_limits,
         readiness: Arc::new(app.clone()),
-        metrics: Arc::new(move || handle.render()),
+        metrics: settings.metrics_bind.is_none().then_some(render),
+        tracing: app.engine().tracing().clone(),
         clock: Arc::clone(&house.clock),
         cursor_key: CursorKey::new(&house.vault.derive("cursors")?),
         upload_limit: UPLOAD_LIMIT,
@@ -79,8 +79,12 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let probing = app.clone();
     let every = settings.module_probe_interval;
     let probing = tokio::spawn(async move { probing.probe_modules(every).await });
+    let tracing = app.engine().tracing().clone();
     let ended = run_until_told(server, app, (settings.audit_retention, settings.execution_retention)).await;
     probing.abort();
+    measuring.abort();
+    // It waits for its own thread, which needs the runtime's.
+    tokio::task::spawn_blocking(move || tracing.finish()).await?;
     ended
 }
 
@@ -162,14 +166,6 @@ async fn keep_house(app: App) {
                 }
             }
         }
-    }
-}
-
-/// Digests what was measured, which is kept piece by piece until then, whether or not anybody ever asks for it.
-async fn digest(metrics: PrometheusHandle) {
-    loop {
-        tokio::time::sleep(DIGEST_EVERY).await;
-        metrics.run_upkeep();
     }
 }
 

@@ -25,6 +25,7 @@ pub mod groups;
 pub mod idempotency;
 pub mod inside;
 pub mod me;
+mod measure;
 pub mod modules;
 pub mod page;
 pub mod partners;
@@ -54,6 +55,7 @@ pub use error::{Error, FieldError, Resource};
 pub use page::{Cursor, CursorPart, Page, PageRequest};
 pub use retention::Swept;
 pub use scaigrid_audit::RequestContext;
+pub use scaigrid_telemetry as telemetry;
 pub use transaction::Expected;
 
 use caches::Caches;

@@ -5,6 +5,20 @@
 //! [`breaker`] and [`retry`] say when a backend is asked, and when again. [`echo`] is a backend that needs no server.
 //!
 //! Nothing is called and nothing is kept here.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use scaigrid_catalog::price::Price;
+//! use scaigrid_catalog::retry;
+//!
+//! let price: Price = "2.50".parse()?;
+//! assert_eq!(price.of(400_000).to_string(), "1");
+//! // After the first failure there is a pause, drawn from a lot that the host throws; after the last one there is none.
+//! let first = retry::pause(1, None, 0.5).unwrap_or_default();
+//! assert!(first > Duration::ZERO && retry::pause(99, None, 0.5).is_none());
+//! # Ok::<(), scaigrid_catalog::price::InvalidPrice>(())
+//! ```
 
 mod backend;
 pub mod breaker;

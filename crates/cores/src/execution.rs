@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId, TracedSpan};
 
 use crate::debugging::Debugging;
 
@@ -179,6 +179,8 @@ pub struct Execution {
     pub finished_at: Option<Instant>,
     /// What a debugger has made of it.
     pub debugging: Option<Debugging>,
+    /// Its span in the trace that it is a part of, where it was begun while traces were recorded.
+    pub trace: Option<TracedSpan>,
 }
 
 /// What an execution stands at after a call has waited for it.

@@ -3,6 +3,25 @@
 //! The aggregate with the values that it is made of, what may be changed about it, and the one function that says
 //! how its status moves. Whether a program is valid is for the verifier to say, what runs is for the engine, and
 //! how secrets are encrypted is for whoever stores them.
+//!
+//! ```
+//! use scaigrid_cores::triggers::schedule::Schedule;
+//! use scaigrid_cores::{Action, Outcome, Status};
+//! use scaigrid_ir::module::CatchUp;
+//! use scaigrid_scope::Instant;
+//!
+//! // How a status moves, and what follows from it; or what would be legal.
+//! let moved = Status::Running.apply(Action::Pause).map_err(|refused| refused.to_string())?;
+//! assert_eq!(moved.to, Outcome::Status(Status::Paused));
+//! assert!(Status::Created.apply(Action::Pause).is_err());
+//!
+//! // When a schedule fires next, where clocks are put forward in between.
+//! let every_morning = Schedule::parse("30 8 * * *", "Europe/Berlin", CatchUp::Latest).map_err(|(_, why)| why)?;
+//! let evening_before = Instant::from_micros(1_774_728_000_000_000); // 2026-03-28T20:00:00Z
+//! let next = every_morning.next_after(evening_before).ok_or("never")?;
+//! assert_eq!(next.to_string(), "2026-03-29T06:30:00Z");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod change;
 pub mod conversation;

@@ -60,6 +60,7 @@ async fn commit_group(database: &Database, units: Vec<Unit>) -> Vec<Result<Verdi
     let kept = if count > 1 { units.clone() } else { Vec::new() };
     let outcome = commit_once(database, units).await;
     histogram!("scaigrid_commit_seconds").record(began.elapsed().as_secs_f64());
+    histogram!("scaigrid_commit_group_units").record(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     counter!("scaigrid_commit_units_total").increment(u64::try_from(count).unwrap_or(u64::MAX));
     match outcome {
         Ok(verdicts) => verdicts.into_iter().map(Ok).collect(),

@@ -82,6 +82,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             debugging: None,
+            trace: self.trace_under(run),
             ..run.execution.clone()
         }))
     }

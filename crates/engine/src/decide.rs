@@ -149,6 +149,7 @@ impl Engine {
     ) -> Result<Option<Decided>, Error> {
         let execution = stored.checkpoint.execution_id;
         let consequence = consequence(&stored.checkpoint);
+        let trace = held.execution.trace;
         let effect = stored.effect;
         let Some(mut run) = self.free(scope, held, matches!(consequence, Consequence::Cancel)).await? else {
             let mut unit =
@@ -160,6 +161,7 @@ impl Engine {
             unit.delivered.push(delivery(execution, effect, &consequence));
             return match self.commit_and_tell(unit, None).await? {
                 Verdict::Done | Verdict::Awaited => {
+                    self.note_decided(trace, &stored);
                     self.work_waits();
                     *turn = None;
                     let standing = self.standing(scope, execution).await?;
@@ -181,6 +183,7 @@ impl Engine {
         let (mut run, committed) = match self.drive_for(run, until).await? {
             Driven::Rested(run, committed) => (run, committed),
             Driven::GoesOn(execution) => {
+                self.note_decided(trace, &stored);
                 *turn = None;
                 let standing = Standing { execution: *execution, checkpoints: Vec::new() };
                 return Ok(Some(Decided { checkpoint: stored, standing }));
@@ -192,6 +195,7 @@ impl Engine {
             _ if run.is_durable() => run.execution.status = ExecutionStatus::Running,
             Committed::Again | Committed::Overtaken | Committed::Refused => return Ok(None),
         }
+        self.note_decided(trace, &stored);
         // The others need not wait while this one does.
         *turn = None;
         let standing = self.settle_run(*run, until).await?;

@@ -19,6 +19,7 @@ use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{Effect, EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
+use scaigrid_telemetry::Span;
 
 use tokio::sync::mpsc;
 
@@ -29,6 +30,7 @@ use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
 use crate::places::Place;
 use crate::resume::CANCEL;
+use crate::traces::{kind, note_again, note_begun};
 use crate::{Engine, Error};
 
 /// Steps that a machine takes before other executions get their turn on the thread.
@@ -83,6 +85,8 @@ pub(crate) struct Run {
     pub(crate) timed: HashMap<u32, Timed>,
     /// Whether its state is to be kept for good when it is next stored whole.
     pub(crate) mark_due: bool,
+    /// This stretch of it, from when it was picked up until it comes to a rest.
+    pub(crate) span: Span,
 }
 
 /// What an effect waits for.
@@ -197,6 +201,13 @@ pub(crate) enum Committed {
 impl Engine {
     /// Runs an execution until it waits or has ended, and makes that durable.
     pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
+        self.begin_stretch(run);
+        let driven = self.drive_to_rest(run).await;
+        self.end_stretch(run, &driven);
+        driven
+    }
+
+    async fn drive_to_rest(&self, run: &mut Run) -> Result<Committed, Error> {
         loop {
             let driven = self.drive_on(run).await;
             let undone = match &driven {
@@ -207,6 +218,7 @@ impl Engine {
             if !undone || !run.is_durable() || !run.calls.may_be_kept() {
                 return driven;
             }
+            note_again("conflict");
             if !Box::pin(self.redo(run)).await? {
                 return Ok(Committed::Overtaken);
             }
@@ -298,7 +310,7 @@ impl Engine {
         run.say(&*self.masked(run).await?, now, how);
         let committed = self.commit(run, status).await?;
         if matches!(committed, Committed::Yes | Committed::AndAwaited) {
-            counter!("scaigrid_executions_ended_total", "status" => status.as_str()).increment(1);
+            self.note_end(&run.execution);
         }
         Ok(committed)
     }
@@ -309,6 +321,8 @@ impl Engine {
         let (now, term) = (self.0.clock.now(), self.0.lease.term());
         run.execution.status = status;
         let started = !done.started.is_empty();
+        let begun: Vec<&'static str> = done.started.iter().map(|begun| kind(&begun.origin)).collect();
+        let appended = u64::try_from(done.entries.len()).unwrap_or(u64::MAX);
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
         // The watch looks every second by itself.
         let soon = now.plus(crate::timers::LOOK_EVERY);
@@ -376,6 +390,12 @@ impl Engine {
         let verdict = self.commit_and_tell(unit, Some(&run.execution)).await?;
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
+            counter!("scaigrid_journal_entries_total").increment(appended);
+            let own = run.stored_epoch.is_none().then(|| kind(&run.execution.origin));
+            begun.into_iter().chain(own).for_each(note_begun);
+            if status == ExecutionStatus::Suspended && verdict == Verdict::Done {
+                counter!("scaigrid_executions_suspended_total").increment(1);
+            }
             run.stored_epoch = Some(run.epoch);
             run.calls.are_durable(term);
             if snapped {

@@ -13,6 +13,7 @@ use scaigrid_persistence::{event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
 use scaigrid_scope::{CheckpointId, EventId, Instant};
+use scaigrid_telemetry::KeyValue;
 use serde_json::json;
 use ulid::Ulid;
 
@@ -99,7 +100,9 @@ impl Engine {
             at: now,
         };
         let key = run.execution.instance_key.clone();
-        let heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
+        let mut heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
+        heard.started.iter_mut().for_each(|started| started.trace = self.trace_under(run));
+        note_event(run, name);
         run.done.started.extend(heard.started);
         wake_for_event(run, heard.awaited, &event);
         run.done.events.push(event);
@@ -217,6 +220,13 @@ fn waits_at(checkpoint: &Checkpoint, block: &Arc<str>) -> Said {
             "checkpoint_type": checkpoint.checkpoint_type,
             "assignee": checkpoint.routing.assignee.to_string(),
         }),
+    }
+}
+
+/// Notes in the span of a run that it has published an event.
+fn note_event(run: &mut Run, name: &str) {
+    if let Some(live) = run.span.live() {
+        live.event("emit", vec![KeyValue::new("scaigrid.event", name.to_owned())]);
     }
 }
 

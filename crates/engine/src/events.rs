@@ -19,6 +19,7 @@ use crate::cores::HostedCore;
 use crate::drive::describe;
 use crate::event_waits::arrival;
 use crate::instances::instances;
+use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
 /// Who hears an event.
@@ -60,11 +61,13 @@ impl Engine {
             data,
             at: now,
         };
-        let heard = self.hear_event(scope, &event, (0, None)).await?;
-        for _ in &heard.started {
+        let mut heard = self.hear_event(scope, &event, (0, None)).await?;
+        for begun in &mut heard.started {
             self.may_queue(scope, &hosted).await?;
+            begun.trace = self.begun_trace();
         }
         let executions = heard.started.iter().map(|execution| execution.id).collect();
+        let begun: Vec<_> = heard.started.iter().map(|execution| kind(&execution.origin)).collect();
         let waits = !(heard.started.is_empty() && heard.awaited.is_empty());
         let event_id = event.id;
         // Events that come at the same time share a transaction, like everything else.
@@ -72,6 +75,7 @@ impl Engine {
             Verdict::Done | Verdict::Awaited => {}
             _ => return Err(Error::NotRunning(self.status_now(scope, core).await?)),
         }
+        begun.into_iter().for_each(note_begun);
         if waits {
             self.work_waits();
         }
@@ -182,6 +186,7 @@ impl Engine {
                         describe(&Failure::new("ENTITY_KEY_INVALID", message))
                     }),
                     started_at: event.at,
+                    trace: None,
                 })
             })
             .collect()

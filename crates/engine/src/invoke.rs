@@ -10,6 +10,7 @@ use scaigrid_ir::module::TriggerKind;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
+use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
@@ -87,6 +88,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             debugging: None,
+            trace: self.begun_trace(),
         };
         self.admit(scope, program, &hosted, execution, invocation.wait).await
     }
@@ -237,6 +239,7 @@ pub(crate) fn begin(
         unsnapped: 0,
         timed: HashMap::new(),
         mark_due: false,
+        span: Span::none(),
     })
 }
 

@@ -39,6 +39,7 @@ mod said;
 mod schedules;
 mod timers;
 mod told;
+mod traces;
 mod turns;
 mod wait;
 
@@ -50,6 +51,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
@@ -68,7 +70,8 @@ pub use inside::{
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{
-    Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming, Thread, Used,
+    Asking, Breakers, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming,
+    Thread, Used,
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
@@ -109,6 +112,8 @@ pub struct Parts {
     pub max_queued: u64,
     /// How many of the last entries of its journal an execution keeps at least.
     pub journal_entries: u64,
+    /// What records traces.
+    pub tracing: Tracing,
 }
 
 /// The engine of one node. Cheap to clone.
@@ -147,6 +152,8 @@ pub(crate) struct Inner {
     voices: said::Voices,
     /// How much more the variables of Cores take.
     memory_room: memory::Room,
+    /// What records traces.
+    tracing: Tracing,
     /// Rung when there may be executions to take.
     work: Notify,
     /// Rung when a timer may be nearer than the one slept for.
@@ -180,6 +187,7 @@ impl Engine {
             memory_entries,
             max_queued,
             journal_entries,
+            tracing,
         } = parts;
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
@@ -225,7 +233,9 @@ impl Engine {
                 outbound,
                 node,
                 engine: Weak::clone(engine),
+                tracing: tracing.clone(),
             }),
+            tracing,
             work: Notify::new(),
             timers: Notify::new(),
             background: Places::new(BACKGROUND),
@@ -263,6 +273,11 @@ impl Engine {
     /// to begin, see [`Engine::invoke_as`].
     pub fn listen_to(&self, execution: ExecutionId) -> Hearing {
         self.0.voices.listen(execution)
+    }
+
+    /// What records traces.
+    pub fn tracing(&self) -> &Tracing {
+        &self.0.tracing
     }
 
     /// This node's name.

@@ -154,6 +154,8 @@ impl Engine {
         leases::forget(&mut transaction, long_ago).await?;
         transaction.commit().await?;
         self.0.lease.renewed(asked_at, taken_anew);
+        let at = Duration::from_millis(now.unix_millis()).as_secs_f64();
+        gauge!("scaigrid_lease_renewed_timestamp_seconds").set(at);
         Ok(())
     }
 

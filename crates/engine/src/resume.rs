@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::logs::Level;
-use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit};
+use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::{checkpoints, event_waits, timers};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
@@ -18,6 +19,7 @@ use crate::inside::{Said, said};
 use crate::instances::idle;
 use crate::invoke;
 use crate::places::Place;
+use crate::traces::note_again;
 use crate::{Engine, Error};
 
 /// How often something is done again because others changed the same in between.
@@ -43,6 +45,7 @@ impl Engine {
             match self.go_on(scope, id, &mut place).await {
                 Ok(()) => break,
                 Err(error) if error.is_passing() => {
+                    note_again("execution");
                     tracing::warn!(%error, execution = %id, "an execution is tried again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
@@ -152,6 +155,7 @@ impl Engine {
             place: None,
             unsnapped,
             mark_due: false,
+            span: Span::none(),
         }))
     }
 
@@ -216,7 +220,9 @@ impl Engine {
             ..execution.clone()
         };
         let unit = self.failure_unit(scope, execution, standing, failure).await?;
-        self.commit_and_tell(unit, Some(&ended)).await?;
+        if self.commit_and_tell(unit, Some(&ended)).await? == Verdict::Done {
+            self.note_end(&ended);
+        }
         self.work_waits();
         Ok(())
     }

@@ -16,6 +16,7 @@ use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{Transaction, cores, executions, subscriptions, tenants};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
 
+use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
 /// The most characters of a name that is looked up by.
@@ -194,6 +195,7 @@ impl Engine {
             timers::set(&mut transaction, scope, &timer).await?;
         }
         transaction.commit().await?;
+        due.iter().for_each(|begun| note_begun(kind(&begun.origin)));
         if slots.left_out > 0 {
             let (left_out, served) = (slots.left_out, due.len());
             tracing::warn!(%core, schedule = name, left_out, served, "points in time were missed");
@@ -231,6 +233,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             debugging: None,
+            trace: self.0.tracing.reserve(None),
         }
     }
 }

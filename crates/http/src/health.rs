@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::openapi::ServiceConfig;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, get};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use futures_util::future::BoxFuture;
+use scaigrid_app::Resource;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -86,8 +87,27 @@ async fn ready(request: HttpRequest) -> Result<HttpResponse, Error> {
 )]
 #[get("/metrics")]
 async fn metrics(request: HttpRequest) -> Result<HttpResponse, Error> {
-    let text = (Edge::of(&request)?.metrics)();
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+    let edge = Edge::of(&request)?;
+    let render = edge.metrics.as_ref().ok_or_else(|| Error::not_found(Resource::Route))?;
+    Ok(exposition(render))
+}
+
+fn exposition(render: &RenderMetrics) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(render())
+}
+
+/// `GET /metrics` alone, for an address of its own that only the scraper reaches.
+pub fn metrics_alone(config: &mut web::ServiceConfig, render: RenderMetrics) {
+    config.route(
+        "/metrics",
+        web::get().to(move || {
+            let answer = exposition(&render);
+            async move { answer }
+        }),
+    );
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

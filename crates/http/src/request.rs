@@ -4,6 +4,8 @@
 //! Only the middleware that lets requests outlive their connections is farther out. Those inside never fail; they answer, and leave the error with the answer
 //! so that it is written here, where the request id is known.
 
+mod trace;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use metrics::SharedString;
 use scaigrid_app::RequestContext;
+use scaigrid_app::telemetry::under;
 use scaigrid_scope as scope;
 use tracing::Instrument as _;
 
@@ -155,10 +158,12 @@ pub(crate) async fn observe(
     }
     let path = request.path().to_owned();
     let span = tracing::info_span!("request", request_id = %id);
+    let mut traced = trace::begin(&request)?;
 
-    let answered = next.call(request).instrument(span.clone()).await;
+    let answered = under(traced.context(), next.call(request).instrument(span.clone())).await;
     let _entered = span.enter();
-    let note = |pattern: Option<Arc<str>>, status: StatusCode| {
+    let mut note = |pattern: Option<Arc<str>>, status: StatusCode| {
+        trace::end(&mut traced, (&method, pattern.as_deref()), status, &id);
         let latency = started.elapsed();
         measure(&method, pattern, status, latency.as_secs_f64());
         tracing::info!(

@@ -44,8 +44,10 @@ pub struct Parts {
     pub limits: Option<RateLimits>,
     /// Tells whether the server can work.
     pub readiness: Arc<dyn Readiness>,
-    /// Renders the metrics.
-    pub metrics: RenderMetrics,
+    /// Renders the metrics; none where they are read elsewhere.
+    pub metrics: Option<RenderMetrics>,
+    /// Records traces.
+    pub tracing: app::telemetry::Tracing,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Seals cursors; the same on every node.

@@ -209,6 +209,14 @@ impl Database {
         self.1[bell as usize].notify_one();
     }
 
+    /// What the pool says of itself.
+    pub(crate) fn pool_status(&self) -> deadpool::Status {
+        match &*self.0 {
+            Inner::Postgres(pool) => pool.status(),
+            Inner::Sqlite { readers, .. } => readers.status(),
+        }
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) finished_at: Option<Stamp>,
     pub(crate) slots: Option<i32>,
     pub(crate) debugging: Option<String>,
+    pub(crate) trace: Option<String>,
 }
 
 /// A row without its machine.
@@ -70,6 +71,7 @@ pub(crate) struct ShownRow {
     finished_at: Option<Stamp>,
     slots: Option<i32>,
     debugging: Option<String>,
+    trace: Option<String>,
 }
 
 /// A value as a column holds it.
@@ -109,6 +111,7 @@ impl ExecutionRow {
             finished_at: execution.finished_at.map(Stamp),
             slots: execution.slots.map(|slots| i32::try_from(slots.get()).unwrap_or(i32::MAX)),
             debugging: execution.debugging.as_ref().map(ToString::to_string),
+            trace: execution.trace.map(|trace| trace.to_string()),
         })
     }
 }
@@ -144,6 +147,8 @@ impl TryFrom<ShownRow> for Execution {
             started_at: row.started_at.into(),
             finished_at: row.finished_at.map(Instant::from),
             debugging: row.debugging.map(|text| column(TABLE, "debugging", id, &text)).transpose()?,
+            // What is damaged here costs a trace, and no execution.
+            trace: row.trace.and_then(|trace| trace.parse().ok()),
         })
     }
 }

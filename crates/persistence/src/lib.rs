@@ -25,6 +25,7 @@ pub mod event_waits;
 pub mod events;
 pub mod executions;
 pub mod external_identities;
+pub mod gauges;
 pub mod grants;
 pub mod groups;
 pub mod holds;

@@ -443,6 +443,7 @@ diesel::table! {
         finished_at -> Nullable<Moment>,
         slots -> Nullable<Integer>,
         debugging -> Nullable<Text>,
+        trace -> Nullable<Text>,
     }
 }
 

@@ -5,6 +5,20 @@
 //! written down, only earned, so a function that asks for one cannot be reached without the check.
 //!
 //! Nothing here reads a database, a header or a clock: the caller brings what it found there.
+//!
+//! ```
+//! use scaigrid_scope::{Email, Instant, Slug, TenantId, TraceContext};
+//! use ulid::Ulid;
+//!
+//! // Values are checked where they come in, and trusted from then on.
+//! assert!(Email::parse("ada@example.org").is_ok() && Slug::parse("Not a slug").is_err());
+//! let id = TenantId::from_ulid(Ulid::from_parts(1_700_000_000_000, 1));
+//! assert_eq!(id.to_string().parse(), Ok(id));
+//! assert!(Instant::from_micros(0) < Instant::from_micros(1));
+//! let place: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse()?;
+//! assert!(place.is_sampled());
+//! # Ok::<(), scaigrid_scope::InvalidTraceContext>(())
+//! ```
 
 mod api_key;
 mod appoint;
@@ -23,6 +37,7 @@ mod status;
 mod tenant;
 mod text;
 pub mod token;
+mod trace;
 mod user;
 
 pub use api_key::{InvalidApiKey, PlaintextKey};
@@ -45,4 +60,5 @@ pub use role::{Role, RoleLevel, Roles};
 pub use status::{PartnerStatus, TenantStatus, UserKind, UserStatus};
 pub use tenant::{Features, InvalidFeatures, Tenant, TenantChanges, TenantLimits};
 pub use text::UnknownText;
+pub use trace::{InvalidTraceContext, TraceContext, TracedSpan};
 pub use user::{ApiKey, User, UserChanges};

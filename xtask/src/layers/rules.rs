@@ -55,6 +55,7 @@ const PLACES: &[Place] = &[
     place("crates/bus", Layer::Adapter, &[]),
     place("crates/oidc", Layer::Adapter, &[]),
     place("crates/outbound", Layer::Adapter, &[]),
+    place("crates/telemetry", Layer::Adapter, &[]),
     place("crates/engine", Layer::Application, &[]),
     place("crates/app", Layer::Application, &["crates/engine"]),
     place("crates/http", Layer::Edge, &[]),

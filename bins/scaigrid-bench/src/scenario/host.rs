@@ -27,8 +27,17 @@ pub(crate) struct Host {
 impl Host {
     /// Starts the server on a place, fresh or not, and waits until it is ready.
     pub(crate) async fn start(server: &Path, place: &Place) -> anyhow::Result<Self> {
+        Self::start_with(server, place, Vec::new()).await
+    }
+
+    /// The same, with further variables.
+    pub(crate) async fn start_with(
+        server: &Path,
+        place: &Place,
+        further: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let folder = place.folder();
-        Self::start_in(server, place, folder, Vec::new()).await
+        Self::start_in(server, place, folder, further).await
     }
 
     /// Starts a further node on the database of a server that is running.

@@ -12,6 +12,7 @@ pub(crate) mod sleepers;
 pub(crate) mod startup;
 pub(crate) mod suspended;
 pub(crate) mod tenants;
+pub(crate) mod traced;
 pub(crate) mod writes;
 
 use std::cell::RefCell;

@@ -51,6 +51,12 @@ const fn derived(
 
 pub(super) const BIND: Setting =
     plain("bind", "bind", "127.0.0.1:8080", "Address to listen on; port 0 picks a free one and prints it");
+pub(super) const METRICS_BIND: Setting = derived(
+    "metrics_bind",
+    "metrics-bind",
+    "none: /metrics is on the address of the API",
+    "Address on which /metrics alone is served, and then nowhere else",
+);
 pub(super) const DATA_DIR: Setting = plain(
     "data_dir",
     "data-dir",
@@ -190,8 +196,9 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 26] = [
+pub(super) const SETTINGS: [&Setting; 27] = [
     &BIND,
+    &METRICS_BIND,
     &DATA_DIR,
     &DATABASE_URL,
     &OBJECT_STORE,

@@ -47,7 +47,9 @@ pub enum Command {
     version,
     about = "Hosts agent programs durably, for many tenants, with human checkpoints",
     after_help = "A setting comes from its flag, else from its variable, else from scaigrid.toml in the working \
-                  folder (or the file named by --config), else from its default."
+                  folder (or the file named by --config), else from its default.\n\nTraces are off unless \
+                  OTEL_EXPORTER_OTLP_ENDPOINT is set (or OTEL_TRACES_EXPORTER=otlp); the variables of OpenTelemetry's \
+                  specification say where they go, as http/protobuf, and which."
 )]
 struct Line {
     #[command(subcommand)]

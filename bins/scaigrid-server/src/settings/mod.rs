@@ -28,6 +28,7 @@ use scaigrid_oidc::IssuerSettings;
 use scaigrid_outbound::AllowList;
 use scaigrid_persistence::DatabaseUrl;
 use scaigrid_storage::StoreSettings;
+use scaigrid_telemetry::Config as TraceConfig;
 
 pub use self::admin::{
     AdminTask, AuditTask, CheckpointTask, CoreTask, GroupTask, KeyTask, ModuleTask, PartnerTask, RoleTask,
@@ -45,6 +46,8 @@ use self::sources::Sources;
 pub struct Settings {
     /// The address to listen on; port 0 lets the system choose.
     pub bind: SocketAddr,
+    /// Where the metrics alone are served; none serves them with everything else.
+    pub metrics_bind: Option<SocketAddr>,
     /// Where the embedded database and generated keys are.
     pub data_dir: PathBuf,
     /// The database.
@@ -83,6 +86,8 @@ pub struct Settings {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// How traces are recorded; none switches them off. From the variables of OpenTelemetry's specification.
+    pub traces: Option<TraceConfig>,
 }
 
 /// One start of the program: what it shall do, and with what settings.
@@ -158,7 +163,9 @@ pub fn load(
         *key = admin::key(key.take(), surroundings)?;
     }
     let sources = Sources::gather(flags, surroundings)?;
-    let settings = Settings::read(&sources)?;
+    let mut settings = Settings::read(&sources)?;
+    settings.traces = TraceConfig::of(&|name| (surroundings.variable)(name)?.into_string().ok())
+        .map_err(|error| Refusal::new(error.variable(), error.rule().to_owned()))?;
     Ok(Invocation { command, settings, warnings: sources::unknown_variables(surroundings) })
 }
 
@@ -173,6 +180,7 @@ impl Settings {
         Ok(Self {
             objects,
             bind: sources.required(&catalog::BIND, values::address)?,
+            metrics_bind: sources.optional(&catalog::METRICS_BIND, values::address)?,
             data_dir,
             database,
             redis_url: sources.optional(&catalog::REDIS_URL, values::redis_url)?,
@@ -203,6 +211,7 @@ impl Settings {
             execution_retention: sources.optional(&catalog::EXECUTION_RETENTION_DAYS, values::days)?,
             journal_entries: sources.required(&catalog::JOURNAL_ENTRIES, values::journal_entries)?,
             log: sources.required(&catalog::LOG, values::log_filter)?,
+            traces: None,
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })
     }

@@ -53,6 +53,8 @@ fn a_bare_start_serves_on_the_defaults() {
             egress_allow: AllowList::default(),
             audit_retention: None,
             memory_entries: 1_000_000,
+            metrics_bind: None,
+            traces: None,
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
         }
@@ -203,6 +205,9 @@ fn every_form_of_a_good_value_is_taken() {
     }
     assert_eq!(with("SCAIGRID_MODULES_DIR", "/etc/modules").modules_dir, Some("/etc/modules".into()));
     assert_eq!(with("SCAIGRID_MODULE_PROBE_INTERVAL", "3600").module_probe_interval, Duration::from_hours(1));
+    let apart = with("SCAIGRID_METRICS_BIND", ":9090").metrics_bind;
+    assert_eq!(apart, Some(([127, 0, 0, 1], 9090).into()));
+    assert!(with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4318").traces.is_some());
     assert_eq!(with("SCAIGRID_MEMORY_ENTRIES", "50").memory_entries, 50);
     assert_eq!(with("SCAIGRID_MODULE_TIMEOUT", "1").remote.patience, Duration::from_secs(1));
     let public = with("SCAIGRID_PUBLIC_URL", "https://grid.example/api").remote.public_url;

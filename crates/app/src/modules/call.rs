@@ -14,7 +14,8 @@ use scaigrid_outbound::{
     BodyError, Forwarded, Passing, Patience, Received, Refusal, SendError, Tunnel, content_length,
     for_caller, for_module, wants_websocket,
 };
-use scaigrid_scope::{Authorized, Credential, Principal, perm};
+use scaigrid_scope::{Authorized, Credential, Principal, TraceContext, perm};
+use scaigrid_telemetry::{Kind, current};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -150,7 +151,9 @@ impl App {
             passed.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
         self.introduce(&mut passed, caller, id, (&method, &here)).await?;
-        self.tell_way(&mut passed, &headers, &arrival);
+        let tracing = self.0.engine.tracing();
+        let mut span = tracing.span(Kind::Client, current(), || format!("module {id}").into());
+        self.tell_way(&mut passed, &headers, &arrival, span.context());
 
         let mut onward = Request::new(body);
         *onward.method_mut() = method;
@@ -164,6 +167,10 @@ impl App {
             Err(SendError::Body(_)) => "broken_off",
             Err(SendError::Refused(_) | SendError::Failed(_)) => "failed",
         };
+        if let Some(live) = span.live().filter(|_| result != "answered") {
+            live.fail(result);
+        }
+        drop(span);
         counter!("scaigrid_module_calls_total", "module" => id.to_owned(), "result" => result).increment(1);
         Ok(answered(answer.map_err(|error| failed(id, error))?, place))
     }
@@ -215,7 +222,13 @@ impl App {
     }
 
     /// How the request came here, and what it is a part of.
-    fn tell_way(&self, headers: &mut HeaderMap, inbound: &HeaderMap, arrival: &Arrival) {
+    fn tell_way(
+        &self,
+        headers: &mut HeaderMap,
+        inbound: &HeaderMap,
+        arrival: &Arrival,
+        step: Option<TraceContext>,
+    ) {
         let scheme = self.0.remote.public_url.as_ref().map_or("http", Url::scheme);
         set(headers, "x-forwarded-proto", scheme);
         let mut forwarded = String::new();
@@ -235,7 +248,7 @@ impl App {
         set(headers, FORWARDED.as_str(), &forwarded);
         via(headers, arrival.version);
         set(headers, "x-request-id", &arrival.request_id);
-        let (parent, goes_on) = trace::parent(inbound);
+        let (parent, goes_on) = trace::parent(inbound, step);
         set(headers, "traceparent", &parent);
         if goes_on {
             for state in inbound.get_all("tracestate") {

@@ -60,6 +60,7 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         memory_entries: 1_000_000,
         max_queued: 100_000,
         journal_entries: 50_000,
+        tracing: scaigrid_telemetry::Tracing::off(),
     });
     let nowhere = std::env::temp_dir().join(format!("scaigrid-objects-{}", std::process::id()));
     App::new(Parts {

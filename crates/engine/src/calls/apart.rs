@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
+use scaigrid_telemetry::{current, under};
 use tokio::sync::oneshot;
 
 use crate::drive::{Committed, Run};
@@ -34,7 +35,8 @@ impl Engine {
         let (answer, answered) = oneshot::channel();
         run.caller = Some(Caller { until, answer });
         let engine = self.clone();
-        self.0.runtime.spawn(async move {
+        let request = current();
+        self.0.runtime.spawn(under(request, async move {
             let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
             run.place = Some(engine.0.background.take(tenant, Some(core)).await);
             let result = engine.drive(&mut run).await;
@@ -48,7 +50,7 @@ impl Engine {
                 }
                 None => engine.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id)),
             }
-        });
+        }));
         answered.await.map_err(|_| Error::ShuttingDown)?
     }
 }

@@ -78,6 +78,7 @@ impl Engine {
                 effect,
                 in_doubt,
                 said: Arc::clone(&run.calls.said),
+                parent: run.span.context(),
             };
             let abort = run.calls.under_way.spawn_on(call.outcome(), &self.0.runtime);
             run.calls.effects.insert(abort.id(), (id, abort));

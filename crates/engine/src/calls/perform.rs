@@ -9,7 +9,8 @@ use scaigrid_outbound::Gate;
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, Failure, ModelCallRequest, Outcome, PluginCallRequest, Program,
 };
-use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_scope::{ExecutionId, TenantScope, TraceContext};
+use scaigrid_telemetry::{Kind, under};
 
 use super::Ended;
 use crate::Engine;
@@ -18,6 +19,7 @@ use crate::inside::Said;
 use crate::lease::Term;
 use crate::models::{self, Asking, Ear, ModelCall};
 use crate::plugins::{Asked, CallError};
+use crate::traces::note_again;
 
 /// Attempts after the first, where a repeat costs nothing.
 const RETRIES: u32 = 3;
@@ -46,6 +48,8 @@ pub(super) struct Call {
     pub(super) in_doubt: bool,
     /// Where it says what the log is to tell.
     pub(super) said: Arc<Mutex<Vec<Said>>>,
+    /// Where it stands in a trace.
+    pub(super) parent: Option<TraceContext>,
 }
 
 /// What a call is named by wherever it goes: the same for each attempt, and for none but this call.
@@ -57,8 +61,8 @@ impl Call {
     /// Makes the call; tries again where that can do no harm.
     pub(super) async fn outcome(mut self) -> Ended {
         match self.effect.kind.clone() {
-            EffectKind::PluginCall(request) => self.plugin(&request).await,
-            EffectKind::ModelCall(request) => self.model(&request).await,
+            EffectKind::PluginCall(request) => self.plugin_traced(&request).await,
+            EffectKind::ModelCall(request) => under(self.parent, self.model(&request)).await,
             other => {
                 let message = format!("{} is not a call", other.name());
                 Ended::With(Outcome::Error(Failure::new("NOT_SUPPORTED", message)))
@@ -93,6 +97,31 @@ impl Call {
     fn gate(&self) -> Gate {
         let (lease, term) = (Arc::clone(&self.engine.0.lease), self.ours_in);
         Gate::new(move || lease.holds_since(term))
+    }
+
+    /// The call as a span, under which each attempt goes out.
+    async fn plugin_traced(&mut self, request: &PluginCallRequest) -> Ended {
+        let tool = || format!("{}.{}", request.alias, request.method);
+        let tracing = self.engine.0.tracing.clone();
+        // Without a place above it there is no trace that it belongs to.
+        let Some(parent) = self.parent else { return self.plugin(request).await };
+        let mut span = tracing.span(Kind::Client, Some(parent), || format!("execute_tool {}", tool()).into());
+        if let Some(live) = span.live() {
+            live.set("gen_ai.operation.name", "execute_tool")
+                .text("gen_ai.tool.name", tool())
+                .text("gen_ai.tool.call.id", call_key(self.execution, self.effect.id))
+                .text("scaigrid.block.id", &*self.effect.block)
+                .set("scaigrid.effect", i64::from(self.effect.id.0));
+        }
+        let outcome = under(span.context(), self.plugin(request)).await;
+        if let Some(live) = span.live() {
+            match &outcome {
+                Ended::With(Outcome::Value(_)) | Ended::NotOurs => {}
+                Ended::With(Outcome::Error(failure)) => drop(live.fail(&*failure.code)),
+                Ended::InDoubt => drop(live.fail("IN_DOUBT")),
+            }
+        }
+        outcome
     }
 
     async fn plugin(&mut self, request: &PluginCallRequest) -> Ended {
@@ -134,6 +163,7 @@ impl Call {
             if left == 0 || !retryable || (sent && !harmless) || asked > LONGEST_WAIT {
                 return Ended::With(Outcome::Error(failure));
             }
+            note_again("plugin");
             tracing::debug!(code = %failure.code, left, "a plugin is called again");
             self.say(format!("{}.{} is called again after {}", request.alias, request.method, failure.code));
             tokio::time::sleep(asked.max(wait.mul_f64(rand::random_range(0.5..1.0)))).await;
@@ -205,6 +235,7 @@ impl Call {
                 return Ended::With(unavailable());
             }
             self.say(format!("the model for {} is asked again", request.role));
+            note_again("model");
             tokio::time::sleep(wait).await;
             wait *= 2;
             left -= 1;

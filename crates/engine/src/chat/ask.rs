@@ -181,6 +181,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             debugging: None,
+            trace: self.begun_trace(),
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };
         // What does not fit is told before anything is written.

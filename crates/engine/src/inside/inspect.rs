@@ -14,6 +14,7 @@ use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::machine::Asked;
 use scaigrid_runtime::{EffectKind, Failure, Machine, MemoryRequest, Outcome, Program};
 use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_telemetry::Span;
 use serde_json::{Map, Value as Json, json};
 
 use super::logs::is_longer;
@@ -214,6 +215,7 @@ impl Engine {
             unsnapped: 0,
             timed: HashMap::new(),
             mark_due: false,
+            span: Span::none(),
         };
         let mut answers = Vec::new();
         loop {

@@ -16,6 +16,7 @@ use super::gather::{Ear, gather};
 use super::spend::Spend;
 use super::{Models, Routed, embed};
 use crate::chat::Hearing;
+use crate::traces::note_again;
 
 /// How long a backend may take where neither it nor the call says.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -181,7 +182,10 @@ impl Models {
             }
             let pause = retry::pause(failed, trouble.retry_after, rand::random());
             match pause.filter(|_| trouble.passes) {
-                Some(pause) => tokio::time::sleep(pause).await,
+                Some(pause) => {
+                    note_again("backend");
+                    tokio::time::sleep(pause).await;
+                }
                 None => return Err(Left::Failed(trouble.error)),
             }
         }
@@ -212,9 +216,10 @@ impl Models {
                 Answered::Core(asked.map_err(Trouble::of_core)?)
             }
             ConnectionConfig::OpenAi(config) => {
-                let (key, headers) = config
+                let (key, mut headers) = config
                     .secrets(|name| secret(call, name))
                     .map_err(|name| Trouble::unknown_secret(&name, model))?;
+                headers.extend(spend.span.context().map(|place| ("traceparent".into(), place.to_string())));
                 let body = if manner.is_of_vectors() {
                     embed::body(call, model, backend)
                 } else {

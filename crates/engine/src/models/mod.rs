@@ -12,6 +12,7 @@ mod hosted;
 mod settle;
 mod spend;
 mod streaming;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{self as persistence, Database, models, tenants};
 use scaigrid_runtime::ModelAnswer;
 use scaigrid_scope::{BackendId, Clock, Level, NodeId, TenantId, TenantScope};
+use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
 
 use crate::ids::Ids;
@@ -55,6 +57,16 @@ pub(crate) struct Parts {
     pub(crate) outbound: Client,
     pub(crate) node: NodeId,
     pub(crate) engine: Weak<crate::Inner>,
+    pub(crate) tracing: Tracing,
+}
+
+/// How many circuit breakers stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakers {
+    /// Backends that are left alone.
+    pub open: usize,
+    /// Backends that one call tries.
+    pub half_open: usize,
 }
 
 /// The gateway of one node. Cheap to clone.
@@ -70,6 +82,7 @@ struct Inner {
     node: NodeId,
     /// What runs the Cores that are published as models.
     engine: Weak<crate::Inner>,
+    tracing: Tracing,
     /// Those that have failed of late. What is not here is well.
     breakers: Mutex<HashMap<BackendId, Breaker>>,
     /// Changes of the catalogue, counted: what was read before one and kept after it is not believed.
@@ -105,7 +118,7 @@ impl std::fmt::Debug for Models {
 impl Models {
     /// A gateway. Must be made inside a Tokio runtime.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { database, clock, ids, vault, outbound, node, engine } = parts;
+        let Parts { database, clock, ids, vault, outbound, node, engine, tracing } = parts;
         Self(Arc::new(Inner {
             database,
             clock,
@@ -114,6 +127,7 @@ impl Models {
             outbound,
             node,
             engine,
+            tracing,
             breakers: Mutex::default(),
             changes: AtomicU64::new(0),
             routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
@@ -134,6 +148,16 @@ impl Models {
         backends.into_iter().filter(|id| !rests(id)).count()
     }
 
+    /// How many backends this node leaves alone at present, and how many it tries again by one call.
+    pub fn breakers(&self) -> Breakers {
+        let breakers = self.0.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = |of: fn(&Breaker) -> bool| breakers.values().filter(|breaker| of(breaker)).count();
+        Breakers {
+            open: count(|breaker| matches!(breaker, Breaker::Open { .. })),
+            half_open: count(|breaker| matches!(breaker, Breaker::Trial { .. })),
+        }
+    }
+
     /// Asks a model, for an effect of a program. The answer is asked for bit by bit, and `ear` is told of it as it comes.
     ///
     /// What is answered is durable, in the inbox of the execution that asks, together with the record of what it used: an
@@ -145,7 +169,7 @@ impl Models {
         ear: &Ear<'_>,
     ) -> Result<ModelAnswer, CallError> {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Gathered(ear)).await?;
-        let (spend, choices) = match answered {
+        let (mut spend, choices) = match answered {
             Answered::Whole(reply) => (spend, reply.choices),
             Answered::Core(hearing) => {
                 let (spend, choice, _) = hosted::whole(spend, hearing).await?;
@@ -155,6 +179,7 @@ impl Models {
                 return Err(CallError::rejected("it was asked for a whole answer"));
             }
         };
+        spend.traced(&choices);
         let (model, backend_id) = (spend.model().clone(), spend.backend());
         let answer = |used| Completion { model, backend_id, choices, used, core: None }.into_answer();
         Ok(spend.answered(ear.execution, ear.effect, answer).await)
@@ -174,6 +199,7 @@ impl Models {
             }
         };
         spend.saw(&reply.choices);
+        spend.traced(&reply.choices);
         if let Some(tokens) = reply.tokens {
             spend.reported(tokens);
         }

@@ -18,12 +18,13 @@ use scaigrid_persistence::model_usage::{self, BudgetOwner};
 use scaigrid_persistence::{self as persistence, Transaction};
 use scaigrid_runtime::{EffectId, ModelAnswer, Outcome};
 use scaigrid_scope::{BackendId, ExecutionId, TenantScope, UsageId};
+use scaigrid_telemetry::Span;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::call::{CallError, ModelCall, Used};
 use super::settle::Account;
-use super::{Models, Routed};
+use super::{Models, Routed, trace};
 use crate::drive::encode_outcome;
 
 /// The most tokens that an answer is thought to have where nothing bounds it, and a budget must.
@@ -51,6 +52,8 @@ pub(super) struct Spend {
     limited: bool,
     /// Whether a backend is being asked that somebody pays for.
     asked: bool,
+    /// The type of the backend that was asked last.
+    provider: &'static str,
     /// Whether anything has come back, so that the question was read.
     answered: bool,
     /// The bytes of the answer so far.
@@ -63,6 +66,8 @@ pub(super) struct Spend {
     /// The most tokens of one choice of the answer, where something bounds them.
     pub(super) bound: Option<u64>,
     settled: bool,
+    /// The call, as traces have it.
+    pub(super) span: Span,
 }
 
 /// What bounds a call.
@@ -185,12 +190,14 @@ impl Models {
             choices: bounds.choices,
             limited: bounds.are_any(),
             asked: false,
+            provider: "none",
             answered: false,
             seen: 0,
             reported: None,
             within: counted_within.then_some(Decimal::ZERO),
             bound: None,
             settled: true,
+            span: trace::begin(&self.0.tracing, call, &routed.route.model),
         };
         let offline = routed.route.backends.iter().all(|(_, backend)| backend.config.is_built_in());
         if offline && bounds.limit.is_none() && bounds.of_core.is_none() {
@@ -271,6 +278,15 @@ impl Spend {
     pub(super) fn asks(&mut self, backend: &Backend) {
         self.usage.backend_id = Some(backend.id);
         self.asked = !backend.config.is_built_in();
+        self.provider = backend.config.provider_type().as_str();
+        if let Some(live) = self.span.live() {
+            live.set("gen_ai.provider.name", trace::provider(self.provider));
+        }
+    }
+
+    /// Notes in the trace what the answer is made of.
+    pub(super) fn traced(&mut self, choices: &[Value]) {
+        trace::answered(&mut self.span, choices);
     }
 
     /// Notes what has come back.
@@ -387,14 +403,30 @@ impl Spend {
         }
         usage.latency = self.begun.elapsed();
         usage.status = status;
-        metrics::counter!("scaigrid_model_calls_total", "status" => status.as_str()).increment(1);
-        metrics::histogram!("scaigrid_model_call_seconds").record(usage.latency.as_secs_f64());
+        measure(self.provider, usage);
+        trace::end(&mut self.span, &self.usage);
         used
     }
 }
 
 fn and(one: Tokens, other: Tokens) -> Tokens {
     Tokens { input: one.input.saturating_add(other.input), output: one.output.saturating_add(other.output) }
+}
+
+/// Counts a call that has ended.
+fn measure(provider: &'static str, usage: &Usage) {
+    let status = usage.status.as_str();
+    metrics::counter!("scaigrid_model_calls_total", "provider" => provider, "status" => status).increment(1);
+    metrics::histogram!("scaigrid_model_call_seconds", "provider" => provider)
+        .record(usage.latency.as_secs_f64());
+    metrics::counter!("scaigrid_model_tokens_total", "provider" => provider, "direction" => "input")
+        .increment(usage.input_tokens);
+    metrics::counter!("scaigrid_model_tokens_total", "provider" => provider, "direction" => "output")
+        .increment(usage.output_tokens);
+    // In millionths, since counters are whole numbers.
+    let millionths = usage.cost.saturating_mul(Decimal::from(1_000_000)).round();
+    let millionths = u64::try_from(millionths).unwrap_or_default();
+    metrics::counter!("scaigrid_model_cost_millionths_total", "provider" => provider).increment(millionths);
 }
 
 impl Drop for Spend {

@@ -243,6 +243,9 @@ impl Plugins {
         known.check_input(position, &args, alias).map_err(|error| error.masked(&masked))?;
         let mut headers = HeaderMap::new();
         set(&mut headers, "idempotency-key", key);
+        if let Some(place) = scaigrid_telemetry::current() {
+            set(&mut headers, "traceparent", &place.to_string());
+        }
         let token = self.introduce(scope, core, registration, method.name.as_str(), key).await?;
         set(&mut headers, "x-scaigrid-identity", &token);
         if let Some(credentials) = &credentials {

@@ -222,6 +222,7 @@ impl Home {
             memory_entries: 1_000,
             max_queued: 100_000,
             journal_entries: 50_000,
+            tracing: scaigrid_telemetry::Tracing::off(),
         });
         engine.register().await.unwrap();
         engine

@@ -83,6 +83,7 @@ pub(crate) fn execution(number: u128) -> Execution {
         started_at: at(1),
         finished_at: None,
         debugging: None,
+        trace: None,
     }
 }
 

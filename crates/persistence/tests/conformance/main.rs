@@ -20,6 +20,7 @@ mod conversations;
 mod data_keys;
 mod dump;
 mod external_identities;
+mod gauges;
 mod groups;
 mod home;
 mod idempotency;

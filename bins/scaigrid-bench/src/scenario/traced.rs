@@ -1,0 +1,40 @@
+//! What traces cost: the flow with a checkpoint on a server that tells a collector of every span, against the same flow on one
+//! that records nothing, one right after the other. The collector is a stub on this machine that takes everything.
+
+use anyhow::Context as _;
+
+use super::flows::{self, Program};
+use super::host::Host;
+use super::{Bench, bare};
+use crate::options::{Engine, Scenario};
+
+/// Measures, on two servers with a database each.
+pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
+    if !bench.options.wants(Scenario::Traced) {
+        return Ok(());
+    }
+    let (off, on) = (bench.databases.fresh(engine).await?, bench.databases.fresh(engine).await?);
+    let collector = bare(on.folder(), &["stub"], Vec::new(), "collector.log").await?;
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", collector.address));
+    let silent = Host::start(&bench.server, &off).await?;
+    let telling = Host::start_with(&bench.server, &on, vec![endpoint]).await?;
+    let measured = async {
+        let document = Program::Approval.document();
+        let cores =
+            (silent.host("approval_flow", document).await?, telling.host("approval_flow", document).await?);
+        let probes = (silent.probe(&off).await?, telling.probe(&on).await?);
+        for &count in &bench.options.clients {
+            let count = usize::from(count);
+            let clients = flows::flows(&silent, Program::Approval, &cores.0, count).await?;
+            let without = bench.measure("approval_flow/untraced", Some(engine), clients, &probes.0).await?;
+            let clients = flows::flows(&telling, Program::Approval, &cores.1, count).await?;
+            let with = bench.measure("approval_flow/traced", Some(engine), clients, &probes.1).await?;
+            bench.keep(with, without);
+        }
+        anyhow::Ok(())
+    };
+    measured.await.with_context(|| format!("the server's log:\n{}", telling.child.tail()))?;
+    telling.child.stop().await?;
+    silent.child.stop().await?;
+    collector.stop().await
+}

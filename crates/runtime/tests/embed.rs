@@ -1,0 +1,12 @@
+//! The example of the guide to embedding, run as it stands.
+
+#[allow(dead_code, reason = "a program's main, called as a function")]
+#[path = "../examples/embed.rs"]
+mod embed;
+
+#[test]
+fn the_example_runs_to_its_end() {
+    embed::main().unwrap();
+    let lines = include_str!("../examples/embed.rs").lines().filter(|line| !line.trim().is_empty());
+    assert!(lines.filter(|line| !line.trim_start().starts_with("//")).count() < 40);
+}
