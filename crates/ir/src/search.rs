@@ -339,7 +339,9 @@ mod tests {
         let near = [None, Some(0.8), Some(-0.3), Some(0.99996)];
         let found = |min| {
             let mut search = Search::new("refund ");
-            texts.iter().for_each(|text| drop(search.add([*text])));
+            for text in texts {
+                search.add([text]);
+            }
             let found = search.finish_with(|place| near[place], 10, min);
             found.into_iter().map(|found| (found.place, found.similarity)).collect::<Vec<_>>()
         };

@@ -93,7 +93,8 @@ impl Engine {
                 self.write(run, &place, request, now).await.map(|()| Value::Null)
             }
             MemoryOp::List | MemoryOp::Last => self.list(run, &place, request).await,
-            MemoryOp::Search => self.search(run, &place, request).await,
+            // Large, for it may ask a model, and rare beside the others.
+            MemoryOp::Search => Box::pin(self.search(run, &place, request)).await,
             MemoryOp::Count => self.count(run, &place, request).await,
         }
     }
