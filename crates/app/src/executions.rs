@@ -155,16 +155,15 @@ impl From<EngineError> for Error {
                 Self::invalid(format!("input.{}", problem.field()), problem.to_string())
             }
             EngineError::Checkpoint(error) => error.into(),
-            error @ (EngineError::HandedOnTooOften | EngineError::InstancesFull(_)) => {
-                Self::Conflict(error.to_string())
-            }
+            error @ (EngineError::HandedOnTooOften
+            | EngineError::InstancesFull(_)
+            | EngineError::NotFailed(_)
+            | EngineError::NotPaused
+            | EngineError::NoJournal) => Self::Conflict(error.to_string()),
             EngineError::QueueFull { of, limit } => {
                 Self::QueueFull { of, limit, retry_after: QUEUE_RETRY_AFTER }
             }
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
-            error @ (EngineError::NotFailed(_) | EngineError::NotPaused | EngineError::NoJournal) => {
-                Self::Conflict(error.to_string())
-            }
             EngineError::Branch(error) => no_way(error),
             EngineError::Contended | EngineError::ShuttingDown => {
                 Self::Unavailable { retry_after: RETRY_AFTER }

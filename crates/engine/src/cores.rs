@@ -154,6 +154,11 @@ impl Engine {
             // What is cached for one tenant must not be found by another.
             return if hosted.core.tenant_id == scope.tenant_id() { Ok(hosted) } else { Err(Error::NoCore) };
         }
+        // In a box: it is seldom needed, and stands in many futures.
+        Box::pin(self.look_up(scope, id)).await
+    }
+
+    async fn look_up(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
         let mut connection = self.0.database.read().await?;
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
         let core = found.ok_or(Error::NoCore)?.value;

@@ -94,8 +94,9 @@ impl Engine {
                 continue;
             }
             let stored = StoredCheckpoint { checkpoint: change.checkpoint, ..stored };
-            let concluded = Box::pin(self.conclude(scope, stored, execution, audit, until, &mut turn));
-            if let Some(decided) = concluded.await? {
+            let concluded = self.conclude(scope, stored, execution, audit, until, &mut turn);
+            // In a box: much of what an execution is stands in this future.
+            if let Some(decided) = Box::pin(concluded).await? {
                 return Ok(decided);
             }
         }

@@ -144,7 +144,7 @@ pub async fn lanes(c: &mut Connection, scope: TenantScope, core: CoreId) -> Resu
     rows.into_iter()
         .map(|(lane, number)| {
             let lane = u16::try_from(lane)
-                .map_err(|error| Error::inconsistent("core_log_lanes", "lane", &core.to_string(), error))?;
+                .map_err(|error| Error::inconsistent("core_log_lanes", "lane", core.to_string(), error))?;
             Ok(LogPlace { lane, number })
         })
         .collect()

@@ -241,7 +241,7 @@ impl Engine {
             let scalar = read.key.is_none() && read.op == MemoryOp::Get;
             match self.remember(&mut run, &request(read), now).await? {
                 Outcome::Value(value) if value.is_null() && scalar => {
-                    answers.push(default.unwrap_or_default())
+                    answers.push(default.unwrap_or_default());
                 }
                 Outcome::Value(value) => answers.push(value),
                 Outcome::Error(failure) => return Ok(Err(failure)),

@@ -295,7 +295,7 @@ impl Engine {
                 let at = chunk.at;
                 // Of one instant the rows come by lane and number, the greater first.
                 let seen = from;
-                let is_past = |place: LogPlace| {
+                let was_given = |place: LogPlace| {
                     seen.is_some_and(|(instant, seen)| {
                         instant == at
                             && (place.lane > seen.lane
@@ -303,7 +303,7 @@ impl Engine {
                     })
                 };
                 for kept in chunk.entries.into_iter().rev() {
-                    if is_past(kept.place) {
+                    if was_given(kept.place) {
                         continue;
                     }
                     if found.len() == limit {
@@ -330,6 +330,6 @@ impl Engine {
 fn descending(chunks: Vec<Chunk>, before: i64) -> Vec<KeptEntry> {
     let mut entries: Vec<KeptEntry> = chunks.into_iter().flat_map(|chunk| chunk.entries).collect();
     entries.retain(|kept| kept.place.number < before);
-    entries.sort_unstable_by(|a, b| b.place.number.cmp(&a.place.number));
+    entries.sort_unstable_by_key(|kept| std::cmp::Reverse(kept.place.number));
     entries
 }

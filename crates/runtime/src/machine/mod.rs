@@ -193,7 +193,7 @@ impl Machine {
         stop: &mut dyn FnMut(&Stand<'_>) -> bool,
     ) -> Option<Step> {
         match self.asked_again() {
-            Some(step) => Some(step),
+            Some(asked) => Some(asked),
             None => schedule::Run::new(program, self, Some(stop)).advance_until(fuel),
         }
     }

@@ -155,7 +155,9 @@ fn a_failed_call_is_asked_for_once_more() {
         panic!("it asks for the call")
     };
     assert_eq!(asked.iter().map(|effect| effect.id).collect::<Vec<_>>(), [id]);
-    asked.into_iter().for_each(|effect| world.see(effect));
+    for effect in asked {
+        world.see(effect);
+    }
     let effect = world.open().remove(0);
     world.resolve(id, suitable(&effect.kind, "yes"));
     assert!(matches!(world.run(&program), Step::Completed(_)));
