@@ -25,7 +25,7 @@ impl Exposition {
                 );
                 assert!(done.insert(name.to_owned()), "{name} comes in two places");
                 read.types.insert(name.to_owned(), kind.to_owned());
-                family = name.to_owned();
+                name.clone_into(&mut family);
                 continue;
             }
             if line.starts_with("# HELP ") {
