@@ -97,7 +97,7 @@ fn check(spans: &[Traced], plugin: &Plugin, nodes: usize) {
     };
     assert_eq!((resolving.trace.as_str(), resolving.parent.as_str()), (OTHER, ABOVE));
     let by = (resolving.trace.clone(), resolving.id.clone());
-    assert_eq!(second.links, [by.clone()]);
+    assert_eq!(second.links, std::slice::from_ref(&by));
     let [asked] = named(&of_trace, "checkpoint ask")[..] else { panic!("{of_trace:#?}") };
     assert_eq!(asked.parent, execution.id);
     assert_eq!(asked.links, [by]);
@@ -189,7 +189,7 @@ fn what_is_not_sampled_is_not_told_but_passed_on(place: &Place) {
 
 fn a_collector_that_is_away_holds_nobody_up(place: &Place) {
     let collector = Collector::start();
-    collector.receiver().always(Reaction::Silence(Duration::from_secs(60)));
+    collector.receiver().always(Reaction::Silence(Duration::from_mins(1)));
     place.allow_in_log("spans could not be sent");
     let launch = collector.told_by(place.launch()).set("OTEL_BSP_MAX_QUEUE_SIZE", "4");
     let server = launch.set("OTEL_EXPORTER_OTLP_TIMEOUT", "1000").start();
