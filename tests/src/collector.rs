@@ -44,7 +44,7 @@ impl Traced {
     /// The value of an attribute that must be there.
     pub fn get(&self, key: &str) -> &str {
         let found = self.attributes.iter().find(|(name, _)| name == key);
-        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("no {key} in {self:?}"))
+        found.map_or_else(|| panic!("no {key} in {self:?}"), |(_, value)| value.as_str())
     }
 
     /// As another span names it above itself in a `traceparent`.
@@ -125,5 +125,5 @@ fn texts(attributes: &[KeyValue]) -> Vec<(String, String)> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -25,7 +25,7 @@ impl Exposition {
                 );
                 assert!(done.insert(name.to_owned()), "{name} comes in two places");
                 read.types.insert(name.to_owned(), kind.to_owned());
-                family = name.to_owned();
+                name.clone_into(&mut family);
                 continue;
             }
             if line.starts_with("# HELP ") {
@@ -55,16 +55,16 @@ impl Exposition {
         for (name, _) in self.types.iter().filter(|(_, kind)| *kind == "histogram") {
             let mut last: BTreeMap<String, (f64, f64)> = BTreeMap::new();
             let mut buckets: Vec<(String, f64, f64)> = Vec::new();
-            for (series, value) in
-                self.series.iter().filter(|(key, _)| key.starts_with(&format!("{name}_bucket{{")))
-            {
-                let bound = series.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
+            let start = format!("{name}_bucket{{");
+            for (series, value) in self.series.iter().filter(|(key, _)| key.starts_with(&start)) {
+                let inside = series.strip_prefix(&start).and_then(|rest| rest.strip_suffix('}')).unwrap();
+                // Other labels may end in these two letters.
+                let begins = inside.strip_prefix("le=\"").map(|rest| ("", rest));
+                let (before, rest) = begins.or_else(|| inside.split_once(",le=\"")).unwrap();
+                let (bound, after) = rest.split_once('"').unwrap();
                 let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
-                let others: Vec<&str> = series
-                    .split(['{', ',', '}'])
-                    .filter(|part| !part.starts_with("le=") && !part.is_empty())
-                    .collect();
-                buckets.push((others[1..].join(","), bound, *value));
+                let labels = format!("{before}{after}").trim_start_matches(',').to_owned();
+                buckets.push((labels, bound, *value));
             }
             buckets.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
             for (labels, bound, value) in buckets {

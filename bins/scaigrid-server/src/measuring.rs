@@ -21,7 +21,7 @@ const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// The bounds of histograms of numbers.
 const NUMBERS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-/// The kernel counts processor time in hundredths of a second, whatever its own clock is (`USER_HZ`, proc_pid_stat(5)).
+/// The kernel counts processor time in hundredths of a second, whatever its own clock is (`USER_HZ`, `proc_pid_stat(5)`).
 const TICKS: u64 = 100;
 
 /// Begins to record. A process that records already keeps its recorder.

@@ -7,7 +7,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::counter;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
@@ -30,7 +29,7 @@ use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
 use crate::places::Place;
 use crate::resume::CANCEL;
-use crate::traces::{kind, note_again, note_begun};
+use crate::traces::{Tally, note_again};
 use crate::{Engine, Error};
 
 /// Steps that a machine takes before other executions get their turn on the thread.
@@ -321,8 +320,7 @@ impl Engine {
         let (now, term) = (self.0.clock.now(), self.0.lease.term());
         run.execution.status = status;
         let started = !done.started.is_empty();
-        let begun: Vec<&'static str> = done.started.iter().map(|begun| kind(&begun.origin)).collect();
-        let appended = u64::try_from(done.entries.len()).unwrap_or(u64::MAX);
+        let tally = Tally::of(run, &done);
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
         // The watch looks every second by itself.
         let soon = now.plus(crate::timers::LOOK_EVERY);
@@ -390,12 +388,7 @@ impl Engine {
         let verdict = self.commit_and_tell(unit, Some(&run.execution)).await?;
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;
-            counter!("scaigrid_journal_entries_total").increment(appended);
-            let own = run.stored_epoch.is_none().then(|| kind(&run.execution.origin));
-            begun.into_iter().chain(own).for_each(note_begun);
-            if status == ExecutionStatus::Suspended && verdict == Verdict::Done {
-                counter!("scaigrid_executions_suspended_total").increment(1);
-            }
+            tally.count(status == ExecutionStatus::Suspended && verdict == Verdict::Done);
             run.stored_epoch = Some(run.epoch);
             run.calls.are_durable(term);
             if snapped {

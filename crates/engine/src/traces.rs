@@ -14,7 +14,7 @@ use scaigrid_persistence::checkpoints::StoredCheckpoint;
 use scaigrid_scope::{Instant, TracedSpan};
 use scaigrid_telemetry::{Kind, Span, current};
 
-use crate::drive::{Committed, Run};
+use crate::drive::{Committed, Done, Run};
 use crate::{Engine, Error};
 
 /// An instant of the platform's clock as spans have it.
@@ -38,6 +38,29 @@ pub(crate) const fn kind(origin: &Origin) -> &'static str {
 /// Counts an execution that was accepted.
 pub(crate) fn note_begun(kind: &'static str) {
     counter!("scaigrid_executions_started_total", "trigger" => kind).increment(1);
+}
+
+/// What a commit adds to the metrics, once it is durable.
+pub(crate) struct Tally {
+    begun: Vec<&'static str>,
+    entries: u64,
+}
+
+impl Tally {
+    pub(crate) fn of(run: &Run, done: &Done) -> Self {
+        let own = run.stored_epoch.is_none().then_some(&run.execution);
+        let begun = done.started.iter().chain(own).map(|begun| kind(&begun.origin)).collect();
+        Self { begun, entries: u64::try_from(done.entries.len()).unwrap_or(u64::MAX) }
+    }
+
+    /// Counts it; `waits` where the execution has come to wait with it.
+    pub(crate) fn count(self, waits: bool) {
+        counter!("scaigrid_journal_entries_total").increment(self.entries);
+        self.begun.into_iter().for_each(note_begun);
+        if waits {
+            counter!("scaigrid_executions_suspended_total").increment(1);
+        }
+    }
 }
 
 /// Counts what is done again.

@@ -1,6 +1,5 @@
 //! The example of the guide to embedding, run as it stands.
 
-#[allow(dead_code, reason = "a program's main, called as a function")]
 #[path = "../examples/embed.rs"]
 mod embed;
 

@@ -1,5 +1,7 @@
 //! Metrics: what is exposed can be read strictly, and says exactly what happened.
 
+#![expect(clippy::float_cmp, reason = "numbers of things are whole")]
+
 use std::time::Duration;
 
 use scaigrid_tests::{

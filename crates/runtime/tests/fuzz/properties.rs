@@ -13,10 +13,10 @@ use scaigrid_runtime::{
 };
 
 /// A property of any bytes.
-pub type Property = fn(&[u8]);
+pub(crate) type Property = fn(&[u8]);
 
 /// The properties, by the names of their targets.
-pub const ALL: [(&str, Property); 6] = [
+pub(crate) const ALL: [(&str, Property); 6] = [
     ("bundle", bundle_decoder),
     ("expression", expression_parser),
     ("verifier", verifier),
@@ -26,7 +26,7 @@ pub const ALL: [(&str, Property); 6] = [
 ];
 
 /// How long one input of 64 KiB may take, without optimisation and on a busy machine.
-pub const BOUND: Duration = Duration::from_secs(20);
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
 /// The examples, the seeds of every corpus.
 const EXAMPLES: [&str; 2] = [
@@ -35,7 +35,7 @@ const EXAMPLES: [&str; 2] = [
 ];
 
 /// Runs a property and holds it to its time.
-pub fn within_bound(name: &str, property: Property, input: &[u8]) {
+pub(crate) fn within_bound(name: &str, property: Property, input: &[u8]) {
     let begun = Instant::now();
     property(input);
     let took = begun.elapsed();
@@ -43,7 +43,7 @@ pub fn within_bound(name: &str, property: Property, input: &[u8]) {
 }
 
 /// A document that was read is written canonically, and read again as the same; what was canonical stays as it is.
-pub fn bundle_decoder(bytes: &[u8]) {
+pub(crate) fn bundle_decoder(bytes: &[u8]) {
     let Ok(document) = bundle::decode(bytes) else { return };
     for written in [bundle::encode(&document), bundle::encode_compressed(&document)] {
         match bundle::decode(&written) {
@@ -58,7 +58,7 @@ pub fn bundle_decoder(bytes: &[u8]) {
 }
 
 /// An expression that was parsed has a tree that reads as the same expression; evaluating it ends.
-pub fn expression_parser(bytes: &[u8]) {
+pub(crate) fn expression_parser(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = Type::parse(text);
     let _ = expr::parse_template(text);
@@ -73,7 +73,7 @@ pub fn expression_parser(bytes: &[u8]) {
 }
 
 /// Loading and verifying any JSON ends, with findings or without, and twice the same.
-pub fn verifier(bytes: &[u8]) {
+pub(crate) fn verifier(bytes: &[u8]) {
     let Ok(document) = bundle::decode(bytes) else { return };
     let (module, findings) = check(&document);
     let (again, same) = check(&document);
@@ -82,7 +82,7 @@ pub fn verifier(bytes: &[u8]) {
 
 /// A program that the verifier takes runs to an end, or to a wait, in each of its flows; its state and its journal
 /// lead to the same machine at every point where it waits.
-pub fn program(bytes: &[u8]) {
+pub(crate) fn program(bytes: &[u8]) {
     let Ok(document) = bundle::decode(bytes) else { return };
     let (module, findings) = check(&document);
     let Some(module) = module.filter(|_| findings.iter().all(|found| found.severity != Severity::Error))
@@ -98,7 +98,7 @@ pub fn program(bytes: &[u8]) {
 
 /// A machine that was read is written as bytes that read as the same, and goes on without a panic in a program of the
 /// examples, which need not be its own.
-pub fn machine_decoder(bytes: &[u8]) {
+pub(crate) fn machine_decoder(bytes: &[u8]) {
     let Ok(machine) = Machine::decode(bytes) else { return };
     let written = machine.encode();
     match Machine::decode(&written) {
@@ -111,7 +111,7 @@ pub fn machine_decoder(bytes: &[u8]) {
 }
 
 /// Entries that were read are written as bytes that read as the same; replaying them in a program of the examples ends.
-pub fn journal_decoder(bytes: &[u8]) {
+pub(crate) fn journal_decoder(bytes: &[u8]) {
     let Ok(entries) = journal::decode_chunk(bytes) else { return };
     let written = journal::encode_chunk(&entries);
     match journal::decode_chunk(&written) {
@@ -129,7 +129,7 @@ pub fn journal_decoder(bytes: &[u8]) {
 }
 
 /// Inputs that every corpus begins with, by the name of the target.
-pub fn seeds(name: &str) -> Vec<Vec<u8>> {
+pub(crate) fn seeds(name: &str) -> Vec<Vec<u8>> {
     let documents = || EXAMPLES.iter().map(|text| bundle::decode(text.as_bytes()).unwrap_or_default());
     match name {
         "bundle" => {
