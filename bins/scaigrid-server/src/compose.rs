@@ -180,6 +180,7 @@ fn application(
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
         database: database.clone(),
+        objects: Arc::clone(&objects),
         bus: bus.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),

@@ -28,6 +28,7 @@ mod inside;
 mod instances;
 mod invoke;
 mod journal;
+mod large;
 mod lease;
 mod memory;
 mod models;
@@ -51,6 +52,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use scaigrid_storage::ObjectStore;
 use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
@@ -92,6 +94,8 @@ const BACKGROUND: usize = 64;
 pub struct Parts {
     /// Where everything is kept.
     pub database: Database,
+    /// Where large values are kept.
+    pub objects: Arc<dyn ObjectStore>,
     /// How nodes tell each other.
     pub bus: Bus,
     /// What time it is.
@@ -122,6 +126,7 @@ pub struct Engine(Arc<Inner>);
 
 pub(crate) struct Inner {
     database: Database,
+    objects: Arc<dyn ObjectStore>,
     bus: Bus,
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
@@ -177,6 +182,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             database,
+            objects,
             bus,
             clock,
             ids,
@@ -189,6 +195,7 @@ impl Engine {
             journal_entries,
             tracing,
         } = parts;
+        database.read_large_values_from(Arc::new(large::Shelf(Arc::clone(&objects))));
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         let caller_tokens =
@@ -245,6 +252,7 @@ impl Engine {
             dropped,
             dropped_runs: Mutex::new(Some(dropped_runs)),
             database,
+            objects,
             bus,
             clock,
             ids,

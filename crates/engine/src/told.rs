@@ -16,7 +16,7 @@ use scaigrid_scope::{EventId, ExecutionId, TenantId};
 use scaigrid_webhooks::{Event, EventType, Subscriptions};
 use serde_json::{Value, json};
 
-use crate::Engine;
+use crate::{Engine, Error};
 
 /// How long what a tenant's webhooks want is believed without looking again.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ impl Engine {
         &'a self,
         mut unit: Unit,
         execution: Option<&'a Execution>,
-    ) -> Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Error>> + Send + 'a>> {
         Box::pin(async move {
             let listeners = self.listening_webhooks(unit.tenant_id).await?;
             if !listeners.is_empty() {
@@ -87,6 +87,8 @@ impl Engine {
             }
             let says = unit.events.iter().find(|event| event.name == TOKEN_EVENT);
             let says = says.and_then(|event| event.execution_id);
+            // Before anything refers to them.
+            self.put_away(&mut unit).await?;
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             unit.lane = self.0.lane;
             let logged = unit.core_id.filter(|core| !unit.logs.is_empty() && self.0.watched.has(*core));

@@ -210,8 +210,10 @@ impl Home {
 
     /// A node with another clock, at rest.
     pub(crate) async fn node_by(&self, clock: Arc<dyn Clock>) -> Engine {
+        let nowhere = std::env::temp_dir().join(format!("scaigrid-engine-{}", std::process::id()));
         let engine = Engine::new(Parts {
             database: self.database.clone(),
+            objects: Arc::new(scaigrid_storage::Files::visit(nowhere)),
             bus: self.bus.clone(),
             clock,
             ids: Arc::clone(&self.ids),

@@ -17,7 +17,7 @@ use crate::effect::{Effect, EffectId, Outcome};
 use crate::machine::{End, Start};
 
 pub use branch::{BranchError, Cut, fork, retry, standing};
-pub use codec::{decode_chunk, encode_chunk};
+pub use codec::{Chunk, decode_chunk, encode_chunk, encode_chunks};
 pub use replay::{Replayed, replay, resume};
 pub use tell::{Told, tell};
 
