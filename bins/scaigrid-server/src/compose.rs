@@ -63,7 +63,7 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
     }
 }
 
-fn unusable_store(error: scaigrid_storage::Error) -> anyhow::Error {
+fn unusable_store(error: &scaigrid_storage::Error) -> anyhow::Error {
     Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into()
 }
 
@@ -73,7 +73,7 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
     let clock: Arc<dyn Clock> = Arc::new(AgreedClock::new(clock));
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
-    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
     let traces = settings.traces.clone();
     let app =
         application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens, traces)?;
@@ -95,7 +95,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     };
     // Whoever administers shows an API key.
     let clock = Arc::new(AgreedClock::new(clock));
-    let objects = settings.objects.visit().map_err(unusable_store)?;
+    let objects = settings.objects.visit().map_err(|error| unusable_store(&error))?;
     let app = application(settings, clock, database, objects, Arc::new(vault), None, None)?;
     app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {
@@ -137,7 +137,7 @@ pub(crate) async fn ground(settings: &Settings) -> anyhow::Result<Ground> {
         .into());
     };
     let (database, lock) = open(settings).await?;
-    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
     Ok(Ground { database, objects, vault: Arc::new(vault), _lock: lock })
 }
 

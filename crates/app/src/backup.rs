@@ -125,7 +125,7 @@ impl From<scaigrid_persistence::Error> for BackupError {
     }
 }
 
-fn away(error: scaigrid_storage::Error) -> BackupError {
+fn away(error: &scaigrid_storage::Error) -> BackupError {
     BackupError::Objects(error.to_string())
 }
 
@@ -247,12 +247,15 @@ impl App {
     async fn back_up_objects<W: Write>(&self, lines: &mut Lines<W>) -> Result<u64, BackupError> {
         let (mut after, mut count) = (None, 0);
         loop {
-            let listed = self.0.objects.list("", after.as_ref(), OBJECTS).await.map_err(away)?;
+            let listed =
+                self.0.objects.list("", after.as_ref(), OBJECTS).await.map_err(|error| away(&error))?;
             let Some(last) = listed.last() else { return Ok(count) };
             after = Some(last.key.clone());
             for object in listed {
                 // What went in between is referred to by nothing.
-                let Some(bytes) = self.0.objects.get(&object.key).await.map_err(away)? else { continue };
+                let Some(bytes) = self.0.objects.get(&object.key).await.map_err(|error| away(&error))? else {
+                    continue;
+                };
                 lines.line(&json!({"object": object.key.as_str()}).to_string())?;
                 lines.line(&STANDARD.encode(&bytes))?;
                 count += 1;
@@ -420,7 +423,7 @@ async fn put_back<R: Read>(
                     .decode(given.trim_ascii_end())
                     .map_err(|_| broken("an object is not in base64"))?;
                 // Until the rows are there nothing refers to it, and it can be put again.
-                objects.put(&key, bytes.into()).await.map_err(away)?;
+                objects.put(&key, bytes.into()).await.map_err(|error| away(&error))?;
                 carried_objects += 1;
             }
             Line::End(end) => {

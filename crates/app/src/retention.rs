@@ -87,13 +87,19 @@ impl App {
             }
         }
         all.objects = self.sweep_objects().await?;
+        self.hold_duty_for(Duration::ZERO).await?;
         Ok(all)
     }
 
     async fn hold_duty(&self) -> Result<bool, Error> {
+        self.hold_duty_for(DUTY_HOLDS).await
+    }
+
+    /// With no time at all, the next one who looks gets it.
+    async fn hold_duty_for(&self, time: Duration) -> Result<bool, Error> {
         let now = self.now();
         let mut tx = self.0.database.begin().await?;
-        let who = (self.0.engine.node(), now, now.plus(DUTY_HOLDS));
+        let who = (self.0.engine.node(), now, now.plus(time));
         let held = retention::take_duty(&mut tx, &self.0.system, DUTY, who).await?;
         tx.commit().await?;
         Ok(held)
