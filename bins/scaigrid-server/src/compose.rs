@@ -62,7 +62,7 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
     }
 }
 
-fn unusable_store(error: scaigrid_storage::Error) -> anyhow::Error {
+fn unusable_store(error: &scaigrid_storage::Error) -> anyhow::Error {
     Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into()
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
     let (database, lock) = open(settings).await?;
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
-    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
     let app = application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens)?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
@@ -90,7 +90,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
         return Err(Unusable(reason).into());
     };
     // Whoever administers shows an API key.
-    let objects = settings.objects.visit().map_err(unusable_store)?;
+    let objects = settings.objects.visit().map_err(|error| unusable_store(&error))?;
     let app = application(settings, clock, database, objects, Arc::new(vault), None)?;
     if !app.is_set_up().await? {
         return Err(Unusable(format!(
@@ -131,7 +131,7 @@ pub(crate) async fn ground(settings: &Settings) -> anyhow::Result<Ground> {
         .into());
     };
     let (database, lock) = open(settings).await?;
-    let objects = settings.objects.open().await.map_err(unusable_store)?;
+    let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
     Ok(Ground { database, objects, vault: Arc::new(vault), _lock: lock })
 }
 
@@ -165,6 +165,7 @@ fn application(
     let outbound = Client::new(Guard::new(settings.egress_allow.clone()))?;
     let engine = Engine::new(EngineParts {
         database: database.clone(),
+        objects: Arc::clone(&objects),
         bus: bus.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),

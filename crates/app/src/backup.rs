@@ -9,10 +9,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, Transaction, audit, data_keys, dump};
 use scaigrid_scope::{AuthorizedAtLevel, Instant, SystemScope, perm};
+use scaigrid_storage::{Key, ObjectStore};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -29,6 +32,8 @@ const FORMAT_VERSION: u32 = 1;
 const BATCH_BYTES: usize = 1 << 20;
 /// At most so many rows are read at once.
 const BATCH_ROWS: usize = 2000;
+/// Objects that are listed at once.
+const OBJECTS: usize = 500;
 /// The longest line that is believed: a row may hold a program or the state of an execution.
 const MAX_LINE: u64 = 1 << 30;
 /// How hard the file is pressed.
@@ -63,6 +68,8 @@ pub struct Carried {
     pub head: Head,
     /// How many rows of each table.
     pub rows: BTreeMap<String, u64>,
+    /// How many objects.
+    pub objects: u64,
     /// The SHA-256 of the lines before the last, in hexadecimal.
     pub sha256: String,
 }
@@ -104,6 +111,9 @@ pub enum BackupError {
         /// Where.
         table: &'static str,
     },
+    /// Objects cannot be read or put back.
+    #[error("{0}")]
+    Objects(String),
     /// What the use cases say.
     #[error(transparent)]
     App(#[from] Error),
@@ -115,11 +125,16 @@ impl From<scaigrid_persistence::Error> for BackupError {
     }
 }
 
+fn away(error: &scaigrid_storage::Error) -> BackupError {
+    BackupError::Objects(error.to_string())
+}
+
 /// The last line of a file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct End {
     rows: BTreeMap<String, u64>,
+    objects: u64,
     sha256: String,
 }
 
@@ -218,13 +233,34 @@ impl App {
             }
             rows.insert(table.name().to_owned(), count);
         }
+        let objects = self.back_up_objects(&mut lines).await?;
         let Lines { mut out, hash } = lines;
-        let end = End { rows, sha256: hex(&hash.finalize()) };
+        let end = End { rows, objects, sha256: hex(&hash.finalize()) };
         let text = serde_json::to_string(&json!({"end": end})).map_err(Error::internal)?;
         out.write_all(text.as_bytes())?;
         out.write_all(b"\n")?;
         out.finish()?.flush()?;
-        Ok(Carried { head, rows: end.rows, sha256: end.sha256 })
+        Ok(Carried { head, rows: end.rows, objects, sha256: end.sha256 })
+    }
+
+    /// Writes all that is in the object store. It is read after the rows, so that what they refer to is there.
+    async fn back_up_objects<W: Write>(&self, lines: &mut Lines<W>) -> Result<u64, BackupError> {
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let listed =
+                self.0.objects.list("", after.as_ref(), OBJECTS).await.map_err(|error| away(&error))?;
+            let Some(last) = listed.last() else { return Ok(count) };
+            after = Some(last.key.clone());
+            for object in listed {
+                // What went in between is referred to by nothing.
+                let Some(bytes) = self.0.objects.get(&object.key).await.map_err(|error| away(&error))? else {
+                    continue;
+                };
+                lines.line(&json!({"object": object.key.as_str()}).to_string())?;
+                lines.line(&STANDARD.encode(&bytes))?;
+                count += 1;
+            }
+        }
     }
 
     /// Before it is begun: what was begun was seen, whether it came to its end or not.
@@ -268,6 +304,7 @@ impl<R: Read> Reader<R> {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Line {
     Table(String),
+    Object(String),
     End(End),
 }
 
@@ -277,7 +314,7 @@ enum Line {
 /// [`BackupError::NotEmpty`], [`BackupError::Broken`], [`BackupError::OtherSchema`], [`BackupError::OtherMasterKey`], the
 /// file's and the database's. Nothing was written then.
 pub async fn restore<R: Read>(
-    database: &Database,
+    (database, objects): (&Database, &dyn ObjectStore),
     vault: &Vault,
     file: R,
     progress: &(dyn Fn(u64) + Sync),
@@ -286,7 +323,7 @@ pub async fn restore<R: Read>(
     let decoder = zstd::stream::read::Decoder::new(file)?;
     let mut reader = Reader { lines: BufReader::new(decoder), hash: Sha256::new() };
     let mut tx = database.begin().await?;
-    let restored = put_back(&mut tx, &system, vault, &mut reader, progress).await;
+    let restored = put_back((&mut tx, objects), &system, vault, &mut reader, progress).await;
     match restored {
         Ok(carried) => {
             tx.commit().await?;
@@ -339,7 +376,7 @@ async fn check(
 }
 
 async fn put_back<R: Read>(
-    tx: &mut Transaction,
+    (tx, objects): (&mut Transaction, &dyn ObjectStore),
     system: &SystemScope,
     vault: &Vault,
     reader: &mut Reader<R>,
@@ -358,6 +395,7 @@ async fn put_back<R: Read>(
         }
     }
     let (mut rows, mut read): (BTreeMap<String, u64>, u64) = (BTreeMap::new(), 0);
+    let mut carried_objects = 0;
     rows.extend(tables.iter().map(|table| (table.name().to_owned(), 0)));
     loop {
         let text = reader.next()?.ok_or_else(|| broken("its end is missing"))?;
@@ -376,6 +414,18 @@ async fn put_back<R: Read>(
                 read += written;
                 progress(read);
             }
+            Line::Object(key) => {
+                let key = Key::new(key).map_err(|error| BackupError::Broken(error.to_string()))?;
+                let given = reader.next()?.ok_or_else(|| broken("its end is missing"))?;
+                reader.hash.update(&text);
+                reader.hash.update(&given);
+                let bytes = STANDARD
+                    .decode(given.trim_ascii_end())
+                    .map_err(|_| broken("an object is not in base64"))?;
+                // Until the rows are there nothing refers to it, and it can be put again.
+                objects.put(&key, bytes.into()).await.map_err(|error| away(&error))?;
+                carried_objects += 1;
+            }
             Line::End(end) => {
                 let sha256 = hex(&reader.hash.clone().finalize());
                 if end.sha256 != sha256 {
@@ -387,7 +437,10 @@ async fn put_back<R: Read>(
                 if reader.next()?.is_some() {
                     return Err(broken("something follows its end"));
                 }
-                return Ok(Carried { head, rows, sha256 });
+                if end.objects != carried_objects {
+                    return Err(broken("it has fewer or more objects than it says"));
+                }
+                return Ok(Carried { head, rows, objects: carried_objects, sha256 });
             }
         }
     }

@@ -301,6 +301,9 @@ pub enum Error {
         /// When the next request can pass.
         retry_after: Duration,
     },
+    /// The object store does not take, or give, what it should.
+    #[error("The object store does not do its work just now")]
+    Storage,
     /// The platform cannot do it just now.
     #[error("The service cannot answer just now")]
     Unavailable {
@@ -343,6 +346,9 @@ impl From<persistence::Error> for Error {
         if error.is_passing() {
             tracing::warn!(error = %error, "the database did not answer");
             Self::Unavailable { retry_after: Duration::from_secs(1) }
+        } else if let persistence::Error::Objects(reason) = &error {
+            tracing::warn!(%reason, "a large value cannot be read");
+            Self::Storage
         } else {
             Self::internal(error)
         }

@@ -182,6 +182,10 @@ impl From<EngineError> for Error {
             EngineError::Contended | EngineError::ShuttingDown => {
                 Self::Unavailable { retry_after: RETRY_AFTER }
             }
+            EngineError::Storage(reason) => {
+                tracing::warn!(%reason, "a large value cannot be kept");
+                Self::Storage
+            }
             error @ EngineError::Journal { .. } => Self::internal(error),
         }
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use metrics::counter;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_persistence::audit;
+use scaigrid_persistence::objects;
 use scaigrid_persistence::retention;
 use scaigrid_persistence::tenants::{self, TenantFilter};
 use scaigrid_scope::{CoreId, Instant, LevelScope, TenantScope};
+use scaigrid_storage::Key;
 use serde_json::{Value, json};
 
 use crate::cores::REMOVED_AT_ONCE;
@@ -18,6 +20,10 @@ use crate::{App, Error};
 const AT_ONCE: i64 = 500;
 /// Tenants, or Cores, that are read at once.
 const PAGE: i64 = 100;
+/// Objects that are removed at once.
+const OBJECTS: i64 = 100;
+/// How long an object that nothing refers to may be on its way to being referred to.
+const UNCLAIMED: Duration = Duration::from_hours(1);
 /// The name of the duty.
 const DUTY: &str = "retention";
 /// How long a node has it without saying so again.
@@ -34,6 +40,8 @@ pub struct Swept {
     pub events: u64,
     /// Records of calls of models.
     pub usage: u64,
+    /// Large values that nothing refers to any more.
+    pub objects: u64,
 }
 
 impl Swept {
@@ -61,7 +69,7 @@ impl App {
             let filter = TenantFilter::default();
             let page = tenants::list(&mut connection, everything, &filter, after, PAGE).await?;
             drop(connection);
-            let Some(last) = page.last() else { return Ok(all) };
+            let Some(last) = page.last() else { break };
             after = Some(last.id);
             for tenant in page {
                 let own = tenant.limits.execution_retention_days;
@@ -78,12 +86,20 @@ impl App {
                 all.usage += swept.usage;
             }
         }
+        all.objects = self.sweep_objects().await?;
+        self.hold_duty_for(Duration::ZERO).await?;
+        Ok(all)
     }
 
     async fn hold_duty(&self) -> Result<bool, Error> {
+        self.hold_duty_for(DUTY_HOLDS).await
+    }
+
+    /// With no time at all, the next one who looks gets it.
+    async fn hold_duty_for(&self, time: Duration) -> Result<bool, Error> {
         let now = self.now();
         let mut tx = self.0.database.begin().await?;
-        let who = (self.0.engine.node(), now, now.plus(DUTY_HOLDS));
+        let who = (self.0.engine.node(), now, now.plus(time));
         let held = retention::take_duty(&mut tx, &self.0.system, DUTY, who).await?;
         tx.commit().await?;
         Ok(held)
@@ -122,7 +138,7 @@ impl App {
         let mut tx = self.0.database.begin().await?;
         let executions = retention::purge_executions(&mut tx, scope, before, AT_ONCE).await?;
         let usage = retention::purge_usage(&mut tx, scope, usage_before, AT_ONCE).await?;
-        let swept = Swept { executions: executions as u64, events: 0, usage: usage as u64 };
+        let swept = Swept { executions: executions as u64, usage: usage as u64, ..Swept::default() };
         let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
         self.keep_record(tx, scope, before, swept).await?;
         Ok((swept, executions == at_once || usage == at_once))
@@ -152,7 +168,7 @@ impl App {
         if !swept.any() {
             return Ok(tx.rollback().await?);
         }
-        let Swept { executions, events, usage } = swept;
+        let Swept { executions, events, usage, .. } = swept;
         let after =
             json!({"before": before, "executions": executions, "events": events, "usage_records": usage});
         let (id, at) = self.audit_stamp(self.now());
@@ -175,6 +191,53 @@ impl App {
         counter!("scaigrid_retention_deleted_total", "what" => "events").increment(events);
         counter!("scaigrid_retention_deleted_total", "what" => "usage").increment(usage);
         Ok(())
+    }
+
+    /// Removes objects that nothing refers to any more.
+    async fn sweep_objects(&self) -> Result<u64, Error> {
+        let system = &self.0.system;
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let released = objects::release(&mut tx, system).await?;
+            tx.commit().await?;
+            if released == 0 || !self.hold_duty().await? {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let (_, last) = objects::release_memory(&mut tx, system, after.as_ref()).await?;
+            tx.commit().await?;
+            after = last;
+            if after.is_none() || !self.hold_duty().await? {
+                break;
+            }
+        }
+        let mut all = 0;
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            objects::doom(&mut tx, system, self.now().minus(UNCLAIMED), OBJECTS).await?;
+            tx.commit().await?;
+            let mut connection = self.0.database.read().await?;
+            let doomed = objects::marked(&mut connection, system, OBJECTS).await?;
+            drop(connection);
+            if doomed.is_empty() || !self.hold_duty().await? {
+                return Ok(all);
+            }
+            for gone in &doomed {
+                let key = Key::new(gone.object.key(gone.tenant_id)).map_err(Error::internal)?;
+                if let Err(error) = self.0.objects.delete(&key).await {
+                    tracing::warn!(%error, "objects that nothing refers to stay for now");
+                    return Ok(all);
+                }
+            }
+            let mut tx = self.0.database.begin().await?;
+            objects::forget(&mut tx, system, &doomed).await?;
+            tx.commit().await?;
+            all += doomed.len() as u64;
+            counter!("scaigrid_retention_deleted_total", "what" => "objects").increment(doomed.len() as u64);
+        }
     }
 
     /// Deletes what is left of Cores that were deleted when a node died.

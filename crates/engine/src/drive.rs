@@ -3,7 +3,7 @@
 //! Until a commit everything here can be thrown away and done again from what is durable, and that is what happens when
 //! somebody else was faster: nothing of it has been seen outside.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Mark, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
+use scaigrid_persistence::large::LARGE;
 use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
@@ -279,14 +280,7 @@ impl Engine {
         run.unsnapped += done.entries.len();
         let snapshot = snapshot(run, status);
         let snapped = !matches!(snapshot, Snapshot::Keep);
-        run.mark_due |= self.step_of(run.next_seq) != self.step_of(next_seq);
-        let mark = match &snapshot {
-            Snapshot::Store(machine) if run.mark_due => {
-                let keep_from = next_seq.saturating_sub(self.0.journal_entries).max(0);
-                Some(Mark { seq: next_seq, machine: machine.clone(), keep_from })
-            }
-            _ => None,
-        };
+        let mark = self.mark(run, &snapshot, next_seq);
         let progress = Progress {
             snapshot,
             next_seq,
@@ -304,8 +298,8 @@ impl Engine {
             tenant_id: run.execution.tenant_id,
             at: now,
             change: change(run, progress),
-            journal: (!done.entries.is_empty())
-                .then(|| JournalChunk { seq: run.next_seq, entries: journal::encode_chunk(&done.entries) }),
+            journal: chunks(run.next_seq, &done.entries),
+            objects: HashMap::new(),
             mark,
             opened: done.opened,
             decided: done.decided,
@@ -370,6 +364,18 @@ impl Engine {
         })
     }
 
+    /// The machine to be kept beside the journal, where it is stored whole and the last one that was kept lies far back.
+    fn mark(&self, run: &mut Run, snapshot: &Snapshot, next_seq: i64) -> Option<Mark> {
+        run.mark_due |= self.step_of(run.next_seq) != self.step_of(next_seq);
+        match snapshot {
+            Snapshot::Store(machine) if run.mark_due => {
+                let keep_from = next_seq.saturating_sub(self.0.journal_entries).max(0);
+                Some(Mark { seq: next_seq, machine: machine.clone(), keep_from })
+            }
+            _ => None,
+        }
+    }
+
     /// In which step of its journal an entry lies. A state is kept for good in each.
     fn step_of(&self, seq: i64) -> i64 {
         seq / (self.0.journal_entries / MARKS).max(1)
@@ -380,6 +386,16 @@ impl Engine {
         self.0.work.notify_one();
         self.0.bus.publish(scaigrid_bus::Signal::WorkWaits);
     }
+}
+
+/// Entries as the journal keeps them, from a number on.
+fn chunks(from: i64, entries: &[Entry]) -> Vec<JournalChunk> {
+    let chunk = |chunk: journal::Chunk| JournalChunk {
+        seq: from + i64::try_from(chunk.before).unwrap_or(i64::MAX),
+        entries: chunk.bytes,
+        alone: chunk.large,
+    };
+    journal::encode_chunks(entries, LARGE).into_iter().map(chunk).collect()
 }
 
 /// Whether a commit stores the machine whole. A run that goes on relies on its journal for a while; so does one that must be

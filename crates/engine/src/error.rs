@@ -69,6 +69,9 @@ pub enum Error {
     /// Others changed the same things so often in between that it was given up.
     #[error("too many others are changing the same at the same time")]
     Contended,
+    /// A large value cannot be kept: the object store does not take it.
+    #[error("{0}")]
+    Storage(String),
     /// The process is ending.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -81,6 +84,14 @@ impl Error {
 
     pub(crate) fn replay(id: ExecutionId, error: &ReplayError) -> Self {
         Self::Journal { id, reason: error.to_string() }
+    }
+
+    /// What an execution fails with that cannot go on because of it.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Storage(_) | Self::Database(persistence::Error::Objects(_)) => "STORAGE_ERROR",
+            _ => "EXECUTION_BROKEN",
+        }
     }
 
     /// Whether the same call may succeed later.

@@ -93,8 +93,8 @@ impl Engine {
     ) -> Result<Standing, Error> {
         let Some(place) = self.0.background.at_once() else {
             // What waits is in the database, where it waits its turn among all tenants and any node can take it.
-            self.may_queue(scope, hosted).await?;
             drop(begin(scope, program, hosted, execution.clone()).map_err(Error::Start)?);
+            self.may_queue(scope, hosted).await?;
             let execution = self.queue(scope, hosted, execution).await?;
             return Ok(Standing { execution, checkpoints: Vec::new() });
         };

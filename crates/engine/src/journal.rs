@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::{Engine, Error};
 
-/// Chunks that are read for one page; a chunk holds at least one entry.
-const CHUNKS: i64 = 200;
+/// Chunks that are read at once.
+const CHUNKS: i64 = 16;
 
 /// An entry of an execution's journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,20 +42,28 @@ impl Engine {
     ) -> Result<HistoryPage, Error> {
         let mut connection = self.0.database.read().await?;
         executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
-        let first = executions::chunk_of(&mut connection, scope, id, from).await?.unwrap_or(0);
-        let chunks = executions::journal(&mut connection, scope, id, first, CHUNKS).await?;
+        let mut next = executions::chunk_of(&mut connection, scope, id, from).await?.unwrap_or(0);
         let mut entries = Vec::new();
-        // What a long life has left behind is not kept, and that is said.
-        if let Some(begins) = chunks.first().map(|(seq, _)| *seq).filter(|begins| *begins > from) {
-            entries.push(HistoryEntry { seq: begins - 1, entry: json!({"type": "cut", "entries": begins}) });
-        }
-        for (seq, bytes) in chunks {
-            let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
-            for (seq, entry) in (seq..).zip(chunk).filter(|(seq, _)| *seq >= from) {
-                if entries.len() == limit {
-                    return Ok(HistoryPage { entries, more: true });
+        loop {
+            // A chunk may be one large entry: few are held at once.
+            let chunks = executions::journal(&mut connection, scope, id, next, CHUNKS).await?;
+            let Some((last, _)) = chunks.last() else { break };
+            next = last + 1;
+            // What a long life has left behind is not kept, and that is said.
+            if let Some(begins) = chunks.first().map(|(seq, _)| *seq).filter(|begins| *begins > from)
+                && entries.is_empty()
+            {
+                entries
+                    .push(HistoryEntry { seq: begins - 1, entry: json!({"type": "cut", "entries": begins}) });
+            }
+            for (seq, bytes) in chunks {
+                let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
+                for (seq, entry) in (seq..).zip(chunk).filter(|(seq, _)| *seq >= from) {
+                    if entries.len() == limit {
+                        return Ok(HistoryPage { entries, more: true });
+                    }
+                    entries.push(HistoryEntry { seq, entry: entry.to_json() });
                 }
-                entries.push(HistoryEntry { seq, entry: entry.to_json() });
             }
         }
         Ok(HistoryPage { entries, more: false })

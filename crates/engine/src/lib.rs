@@ -25,6 +25,7 @@ mod ids;
 mod instances;
 mod invoke;
 mod journal;
+mod large;
 mod memory;
 mod models;
 mod node;
@@ -45,6 +46,7 @@ use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use scaigrid_storage::ObjectStore;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
@@ -74,6 +76,8 @@ const BACKGROUND: usize = 64;
 pub struct Parts {
     /// Where everything is kept.
     pub database: Database,
+    /// Where large values are kept.
+    pub objects: Arc<dyn ObjectStore>,
     /// How nodes tell each other.
     pub bus: Bus,
     /// What time it is.
@@ -102,6 +106,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     database: Database,
+    objects: Arc<dyn ObjectStore>,
     bus: Bus,
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
@@ -147,6 +152,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             database,
+            objects,
             bus,
             clock,
             ids,
@@ -158,6 +164,7 @@ impl Engine {
             max_queued,
             journal_entries,
         } = parts;
+        database.read_large_values_from(Arc::new(large::Shelf(Arc::clone(&objects))));
         let node = NodeId::from_ulid(ids.draw(clock.now()));
         let (dropped, dropped_runs) = mpsc::unbounded_channel();
         let caller_tokens =
@@ -202,6 +209,7 @@ impl Engine {
             dropped,
             dropped_runs: Mutex::new(Some(dropped_runs)),
             database,
+            objects,
             bus,
             clock,
             ids,

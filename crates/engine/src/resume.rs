@@ -46,7 +46,12 @@ impl Engine {
                     pause = (pause * 2).min(PAUSES.1);
                 }
                 Err(error) => {
-                    tracing::error!(%error, execution = %id, "an execution cannot go on");
+                    if error.code() == "STORAGE_ERROR" {
+                        // The operator's trouble, which readiness tells; the program is told by its own failure.
+                        tracing::warn!(%error, execution = %id, "an execution cannot go on");
+                    } else {
+                        tracing::error!(%error, execution = %id, "an execution cannot go on");
+                    }
                     self.give_up(scope, id, &error).await;
                     break;
                 }
@@ -94,7 +99,17 @@ impl Engine {
     }
 
     /// The execution as it stood when it was last durable. None when it could not even begin: it has failed then.
-    pub(crate) async fn restore(&self, scope: TenantScope, stored: Stored) -> Result<Option<Run>, Error> {
+    pub(crate) async fn restore(&self, scope: TenantScope, mut stored: Stored) -> Result<Option<Run>, Error> {
+        let begins = stored.snapshot.is_none() && stored.next_seq == 0;
+        // A large one is null until it is opened.
+        if stored.execution.input.is_null() {
+            let mut connection = self.0.database.read().await?;
+            let opened = executions::open_input(&mut connection, scope, &mut stored).await;
+            // One that has begun has it in its machine.
+            if begins {
+                opened?;
+            }
+        }
         let execution = stored.execution;
         let program = self.program(scope, execution.core_id, execution.source_version).await?;
         if stored.snapshot.is_none() && stored.next_seq == 0 {
@@ -219,7 +234,7 @@ impl Engine {
 
     /// Marks an execution that cannot go on as failed, as well as that can be done.
     pub(crate) async fn give_up(&self, scope: TenantScope, id: ExecutionId, error: &Error) {
-        let failure = Failure::new("EXECUTION_BROKEN", error.to_string());
+        let failure = Failure::new(error.code(), error.to_string());
         let given_up = async {
             if let Some(stored) = self.load(scope, id).await?
                 && stored.execution.status == ExecutionStatus::Running

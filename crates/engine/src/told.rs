@@ -15,7 +15,7 @@ use scaigrid_scope::{EventId, ExecutionId, TenantId};
 use scaigrid_webhooks::{Event, EventType, Subscriptions};
 use serde_json::{Value, json};
 
-use crate::Engine;
+use crate::{Engine, Error};
 
 /// How long what a tenant's webhooks want is believed without looking again.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -77,13 +77,15 @@ impl Engine {
         &'a self,
         mut unit: Unit,
         execution: Option<&'a Execution>,
-    ) -> Pin<Box<dyn Future<Output = Result<Verdict>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Error>> + Send + 'a>> {
         Box::pin(async move {
             let listeners = self.listening_webhooks(unit.tenant_id).await?;
             if !listeners.is_empty() {
                 unit.told = self.tellable(&unit, execution);
                 unit.told.retain(|event| listeners.iter().any(|wishes| wishes.want(event.event_type)));
             }
+            // Before anything refers to them.
+            self.put_away(&mut unit).await?;
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {

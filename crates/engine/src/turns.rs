@@ -55,14 +55,13 @@ impl Engine {
         let mut last = self.0.last_taken.lock().await;
         let mut found: Vec<(TenantId, VecDeque<VecDeque<Claimed>>)> = Vec::new();
         let (begun_at, mut after, mut wrapped) = (last.tenant, last.tenant, last.tenant.is_none());
-        let tenants_at_most = TENANTS.min(i64::try_from(room).unwrap_or(TENANTS));
         for _ in 0..LOOKS {
-            let tenants = leases::queued_tenants(c, &self.0.system, after, tenants_at_most).await?;
-            let ended = i64::try_from(tenants.len()).is_ok_and(|len| len < tenants_at_most);
+            let tenants = leases::queued_tenants(c, &self.0.system, after, TENANTS).await?;
+            let ended = i64::try_from(tenants.len()).is_ok_and(|len| len < TENANTS);
             after = tenants.last().copied().or(after);
             for tenant in tenants {
-                // All have been looked at once more.
-                if wrapped && begun_at.is_some_and(|begun_at| tenant > begun_at) {
+                // There is enough, or all have been looked at.
+                if found.len() >= room || (wrapped && begun_at.is_some_and(|begun_at| tenant > begun_at)) {
                     break;
                 }
                 let cores = self.of_tenant(c, &last, tenant, room).await?;
@@ -77,6 +76,10 @@ impl Engine {
             if ended {
                 (after, wrapped) = (None, true);
             }
+        }
+        if found.is_empty() {
+            // Where all of these can go on with nothing, the next look begins behind them.
+            last.tenant = after;
         }
         Ok(shared_out(found, room, &mut last))
     }

@@ -5,7 +5,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
@@ -14,6 +14,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::error::{Error, Result};
+use crate::large::Objects;
 use crate::sqlite::SqliteConnection;
 use crate::{postgres, sqlite};
 
@@ -44,7 +45,10 @@ impl std::fmt::Debug for DatabaseUrl {
 
 /// A database with its pools. Cheap to clone.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>, Arc<Bells>);
+pub struct Database(Arc<Inner>, Arc<Bells>, Shelf);
+
+/// Where large values are read, once that is known.
+type Shelf = Arc<OnceLock<Arc<dyn Objects>>>;
 
 /// What somebody in this process waits for to be committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +118,7 @@ impl Database {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
-        Ok(Self(Arc::new(Inner::Postgres(pool)), Arc::default()))
+        Ok(Self(Arc::new(Inner::Postgres(pool)), Arc::default(), Shelf::default()))
     }
 
     fn of_sqlite(path: &Path, connections: usize, writer: SqliteConnection) -> Result<Self> {
@@ -128,7 +132,14 @@ impl Database {
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
         let writer = Arc::new(Mutex::new(Writer(Some(writer))));
-        Ok(Self(Arc::new(Inner::Sqlite { readers, writer, path: path.to_owned() }), Arc::default()))
+        let inner = Inner::Sqlite { readers, writer, path: path.to_owned() };
+        Ok(Self(Arc::new(inner), Arc::default(), Shelf::default()))
+    }
+
+    /// Says where large values are read, for this and all copies of it; the first word counts.
+    pub fn read_large_values_from(&self, objects: Arc<dyn Objects>) {
+        // Whoever comes second names the same.
+        let _ = self.2.set(objects);
     }
 
     /// Whether other processes may use the same database at the same time.
@@ -149,12 +160,13 @@ impl Database {
     /// # Errors
     /// [`Error::Unavailable`] when none is free within ten seconds.
     pub async fn read(&self) -> Result<Connection> {
-        Ok(Connection(match &*self.0 {
+        let held = match &*self.0 {
             Inner::Postgres(pool) => Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))),
             Inner::Sqlite { readers, .. } => {
                 Held::SqliteReader(Box::new(readers.get().await.map_err(unavailable)?))
             }
-        }))
+        };
+        Ok(Connection(held, Arc::clone(&self.2)))
     }
 
     /// Begins a transaction to write in. On SQLite there is one at a time.
@@ -171,7 +183,7 @@ impl Database {
             }
         };
         let bells = Arc::clone(&self.1);
-        let connection = Connection(connection);
+        let connection = Connection(connection, Arc::clone(&self.2));
         let mut transaction = Transaction { connection, ended: false, bells, to_ring: [false; 2] };
         with!(transaction, c => c.batch_execute(begin).await)?;
         Ok(transaction)
@@ -230,7 +242,7 @@ async fn lock_writer(writer: &Arc<Mutex<Writer>>, path: &Path) -> Result<OwnedMu
 }
 
 /// A connection to read with.
-pub struct Connection(Held);
+pub struct Connection(Held, Shelf);
 
 enum Held {
     Postgres(Option<Box<Object<AsyncPgConnection>>>),
@@ -256,6 +268,11 @@ macro_rules! with {
 pub(crate) use with;
 
 impl Connection {
+    /// Where large values are read.
+    pub(crate) fn objects(&self) -> Option<&Arc<dyn Objects>> {
+        self.1.get()
+    }
+
     pub(crate) fn engine(&mut self) -> Result<Engine<'_>> {
         let lost = || Error::Unavailable("the connection was lost".into());
         Ok(match &mut self.0 {
@@ -283,9 +300,9 @@ impl Drop for Snapshot {
     fn drop(&mut self) {
         // Closing the connection ends the moment; back in the pool it would go on.
         match self.0.take() {
-            Some(Connection(Held::Postgres(object))) => drop(object.map(|object| Object::take(*object))),
-            Some(Connection(Held::SqliteReader(object))) => drop(Object::take(*object)),
-            Some(Connection(Held::SqliteWriter(_))) | None => {}
+            Some(Connection(Held::Postgres(object), _)) => drop(object.map(|object| Object::take(*object))),
+            Some(Connection(Held::SqliteReader(object), _)) => drop(Object::take(*object)),
+            Some(Connection(Held::SqliteWriter(_), _)) | None => {}
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum Error {
     /// The settings or the files do not allow a database here.
     #[error("{0}")]
     Setup(String),
+    /// A large value cannot be read: what is wrong with the object store.
+    #[error("a large value cannot be read from the object store: {0}")]
+    Objects(String),
     /// A fault of the program or of the schema.
     #[error(transparent)]
     Query(diesel::result::Error),

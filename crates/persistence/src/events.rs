@@ -93,7 +93,12 @@ pub async fn list(
         }};
     }
     let found: Vec<Row> = with!(c, c => query!().load(c).await)?;
-    found.into_iter().map(event).collect()
+    let mut events = Vec::with_capacity(found.len());
+    for (id, core, execution, name, data, at) in found {
+        let data = c.open(scope.tenant_id(), data).await?;
+        events.push(event((id, core, execution, name, data, at))?);
+    }
+    Ok(events)
 }
 
 fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {

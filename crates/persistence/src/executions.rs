@@ -14,6 +14,7 @@ use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
+use crate::large::Object;
 use crate::schema::{cores, execution_inbox, execution_snapshots, executions, journal};
 
 const TABLE: &str = "executions";
@@ -110,6 +111,17 @@ impl ExecutionRow {
     }
 }
 
+impl ShownRow {
+    /// The row with what it refers to.
+    async fn open(mut self, c: &Connection, scope: TenantScope) -> Result<Self> {
+        let tenant = scope.tenant_id();
+        self.input = c.open(tenant, self.input).await?;
+        self.output = c.open_maybe(tenant, self.output).await?;
+        self.error = c.open_maybe(tenant, self.error).await?;
+        Ok(self)
+    }
+}
+
 impl TryFrom<ShownRow> for Execution {
     type Error = Error;
 
@@ -169,7 +181,10 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
         };
     }
     let row = with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?;
-    row.map(Execution::try_from).transpose()
+    match row {
+        Some(row) => row.open(c, scope).await?.try_into().map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Keeps executions that are queued, of one tenant.
@@ -220,7 +235,11 @@ pub async fn list(
         }};
     }
     let found: Vec<ShownRow> = with!(c, c => query!().load(c).await)?;
-    found.into_iter().map(Execution::try_from).collect()
+    let mut shown = Vec::with_capacity(found.len());
+    for row in found {
+        shown.push(row.open(c, scope).await?.try_into()?);
+    }
+    Ok(shown)
 }
 
 /// The executions of a Core that are queued or running, oldest first, a thousand at most.
@@ -263,6 +282,8 @@ pub struct Stored {
     pub owner: Option<NodeId>,
     /// Whether its Core lets executions go on.
     pub core_runs: bool,
+    /// Where its input lies, if that is large: going on takes no look at it, so it is null until [`open_input`] is asked.
+    large_input: Option<Vec<u8>>,
 }
 
 /// A row with its machine, as much of both as going on takes.
@@ -280,7 +301,18 @@ pub(crate) struct LoadedRow {
 
 impl Stored {
     /// An execution from its row and its Core's status.
-    pub(crate) fn of(row: LoadedRow, core_status: &str) -> Result<Self> {
+    pub(crate) fn of(mut row: LoadedRow, core_status: &str) -> Result<Self> {
+        let large_input =
+            Object::referred(&row.shown.input).is_some().then(|| std::mem::take(&mut row.shown.input));
+        if large_input.is_some() {
+            row.shown.input = encode(&Value::Null)?;
+        }
+        // What it came to is not looked at by those who go on.
+        for column in [&mut row.shown.output, &mut row.shown.error] {
+            if column.as_deref().is_some_and(|bytes| Object::referred(bytes).is_some()) {
+                *column = None;
+            }
+        }
         let owner =
             row.owner.as_deref().map(|node| column(TABLE, "owner", &row.shown.id, node)).transpose()?;
         Ok(Self {
@@ -291,6 +323,7 @@ impl Stored {
             epoch: row.epoch,
             owner,
             core_runs: matches!(core_status, "running" | "stopping"),
+            large_input,
         })
     }
 }
@@ -310,6 +343,19 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
     row.map(|(row, core_status)| Stored::of(row, &core_status)).transpose()
 }
 
+/// Reads the input of an execution that was loaded, where it is large.
+///
+/// # Errors
+/// The object store's.
+pub async fn open_input(c: &mut Connection, scope: TenantScope, stored: &mut Stored) -> Result<()> {
+    if let Some(reference) = stored.large_input.clone() {
+        let bytes = c.open(scope.tenant_id(), reference).await?;
+        stored.execution.input = decode(TABLE, "input", &stored.execution.id.to_string(), &bytes)?;
+        stored.large_input = None;
+    }
+    Ok(())
+}
+
 /// The chunks of a journal from an entry on, in order, as (number of the first entry, entries).
 pub async fn journal(
     c: &mut Connection,
@@ -325,7 +371,12 @@ pub async fn journal(
         .order(journal::seq)
         .limit(rows)
         .select((journal::seq, journal::entries));
-    Ok(with!(c, c => query.load(c).await)?)
+    let found: Vec<(i64, Vec<u8>)> = with!(c, c => query.load(c).await)?;
+    let mut chunks = Vec::with_capacity(found.len());
+    for (seq, bytes) in found {
+        chunks.push((seq, c.open(scope.tenant_id(), bytes).await?));
+    }
+    Ok(chunks)
 }
 
 /// The last machine that is kept before an entry, as (number of the entry that comes after it, machine); none where all that is
@@ -401,5 +452,9 @@ pub async fn inbox(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> R
         .limit(1000)
         .select((execution_inbox::effect, execution_inbox::outcome));
     let rows: Vec<(i32, Vec<u8>)> = with!(c, c => query.load(c).await)?;
-    Ok(rows.into_iter().map(|(effect, outcome)| (effect.cast_unsigned(), outcome)).collect())
+    let mut arrived = Vec::with_capacity(rows.len());
+    for (effect, outcome) in rows {
+        arrived.push((effect.cast_unsigned(), c.open(scope.tenant_id(), outcome).await?));
+    }
+    Ok(arrived)
 }

@@ -53,7 +53,13 @@ pub async fn lookup(
     );
     let query = core_memory::table.find(place).select((core_memory::value, core_memory::version));
     let row: Option<(Vec<u8>, i64)> = with!(c, c => query.get_result(c).await.optional())?;
-    row.map(|(value, version)| entry(key.to_owned(), &value, version)).transpose()
+    match row {
+        Some((value, version)) => {
+            let value = c.open(scope.tenant_id(), value).await?;
+            entry(key.to_owned(), &value, version).map(Some)
+        }
+        None => Ok(None),
+    }
 }
 
 /// Which entries of a variable are listed.
@@ -107,7 +113,12 @@ pub async fn list(
         }};
     }
     let rows: Vec<(String, Vec<u8>, i64)> = with!(c, c => query!().load(c).await)?;
-    rows.into_iter().map(|(key, value, version)| entry(key, &value, version)).collect()
+    let mut entries = Vec::with_capacity(rows.len());
+    for (key, value, version) in rows {
+        let value = c.open(scope.tenant_id(), value).await?;
+        entries.push(entry(key, &value, version)?);
+    }
+    Ok(entries)
 }
 
 /// How many entries a variable has.

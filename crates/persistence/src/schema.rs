@@ -424,6 +424,32 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    objects (tenant_id, hash) {
+        tenant_id -> Text,
+        hash -> Text,
+        id -> Text,
+        bytes -> BigInt,
+        state -> Text,
+        touched_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    object_refs (tenant_id, object_id, kind, holder, place) {
+        tenant_id -> Text,
+        object_id -> Text,
+        kind -> Text,
+        holder -> Text,
+        place -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
 
     removed_cores (tenant_id, core_id) {
         tenant_id -> Text,

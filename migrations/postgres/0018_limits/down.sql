@@ -1,3 +1,5 @@
+DROP TABLE object_refs;
+DROP TABLE objects;
 DROP TABLE duties;
 DROP TABLE removed_cores;
 DROP TABLE execution_snapshots;

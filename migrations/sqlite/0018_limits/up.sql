@@ -28,3 +28,25 @@ CREATE TABLE duties (
     node_id TEXT NOT NULL,
     until BIGINT NOT NULL
 );
+
+-- Large values, which lie in the object store by their hash. A row is there before its object is, and goes after it.
+CREATE TABLE objects (
+    tenant_id TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    id TEXT NOT NULL,
+    bytes BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    touched_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, hash)
+);
+
+-- What refers to them: written with the rows that do.
+CREATE TABLE object_refs (
+    tenant_id TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    place TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, object_id, kind, holder, place)
+);
+CREATE INDEX object_refs_by_kind ON object_refs (kind, tenant_id, object_id, holder, place);

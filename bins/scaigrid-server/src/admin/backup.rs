@@ -106,7 +106,10 @@ impl Desk {
 pub(super) async fn restore(settings: &Settings, path: &Path) -> anyhow::Result<Answer> {
     let file = File::open(path).map_err(|error| Unusable(format!("{}: {error}", path.display())))?;
     let ground = compose::ground(settings).await?;
-    let restored = backup::restore(&ground.database, &ground.vault, BufReader::new(file), &progress()).await;
+    let restored = {
+        let into = (&ground.database, &*ground.objects);
+        backup::restore(into, &ground.vault, BufReader::new(file), &progress()).await
+    };
     end_progress();
     let carried = restored.map_err(refused)?;
     let app = ground.application(settings, Arc::new(SystemClock))?;

@@ -48,8 +48,11 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
     let clock: Arc<dyn Clock> = clock.clone();
     let system = SystemScope::for_the_process();
     let outbound = Client::new(Guard::new("127.0.0.1".parse().unwrap())).unwrap();
+    let nowhere = std::env::temp_dir().join(format!("scaigrid-objects-{}", std::process::id()));
+    let objects: Arc<dyn scaigrid_storage::ObjectStore> = Arc::new(scaigrid_storage::Files::visit(nowhere));
     let engine = Engine::new(scaigrid_engine::Parts {
         database: database.clone(),
+        objects: Arc::clone(&objects),
         bus: bus.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -61,10 +64,9 @@ pub(crate) fn application(database: &Database, vault: &Arc<Vault>, clock: &Arc<H
         max_queued: 100_000,
         journal_entries: 50_000,
     });
-    let nowhere = std::env::temp_dir().join(format!("scaigrid-objects-{}", std::process::id()));
     App::new(Parts {
         database: database.clone(),
-        objects: Arc::new(scaigrid_storage::Files::visit(nowhere)),
+        objects,
         bus,
         clock,
         ids,

@@ -172,8 +172,10 @@ impl Home {
     /// A node, at rest.
     pub(crate) async fn node(&self) -> Engine {
         let clock: Arc<dyn Clock> = self.clock.clone();
+        let nowhere = std::env::temp_dir().join(format!("scaigrid-engine-{}", std::process::id()));
         let engine = Engine::new(Parts {
             database: self.database.clone(),
+            objects: Arc::new(scaigrid_storage::Files::visit(nowhere)),
             bus: self.bus.clone(),
             clock,
             ids: Arc::clone(&self.ids),

@@ -9,7 +9,9 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Jsonb, Nullable, Text};
 
 use super::judge::MemoryKey;
-use super::rows::{Abandoned, Event, Inbox, Journal, Marked, Memory, Proceeded, Rows, Taken, Unwaited};
+use super::rows::{
+    Abandoned, Event, Inbox, Journal, Marked, Memory, Proceeded, Reference, Rows, Taken, Unwaited,
+};
 use crate::audit::AuditRow;
 use crate::checkpoints::CheckpointRow;
 use crate::event_waits::WaitRow;
@@ -31,6 +33,8 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     made.extend(events(rows.events));
     made.extend(taken(rows.taken));
     made.extend(waits(rows.waits));
+    let [referred, stored] = referred(rows.references);
+    made.extend(referred);
     made.extend(audit(rows.audit));
     changed.extend(unwaited(rows.unwaited));
     changed.extend(proceeded(rows.proceeded));
@@ -38,6 +42,7 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     changed.extend(delivered(rows.inbox));
     settled.extend(woken(rows.woken));
     changed.extend(cut);
+    changed.extend(stored);
     settled.extend(forgotten);
     settled.extend(abandoned(rows.abandoned));
     [made, changed, settled, timers(rows.timers).collect()]
@@ -191,6 +196,25 @@ fn cut(rows: &[Marked]) -> [Option<Columns>; 2] {
         Text tenant_id, Text execution_id, Big keep_from,
     );
     [entries, machines]
+}
+
+/// What refers to objects, which are in the store by now.
+fn referred(mut rows: Vec<Reference>) -> [Option<Columns>; 2] {
+    rows.sort_unstable();
+    rows.dedup();
+    let stored = statement!(
+        rows.clone(),
+        "UPDATE objects o SET state = 'stored' FROM (SELECT DISTINCT * FROM UNNEST(",
+        ") AS u (tenant_id, object_id)) r WHERE o.tenant_id = r.tenant_id AND o.id = r.object_id",
+        Text tenant_id, Text object_id,
+    );
+    let referred = statement!(
+        rows,
+        "INSERT INTO object_refs (tenant_id, object_id, kind, holder, place) SELECT * FROM UNNEST(",
+        ") ON CONFLICT DO NOTHING",
+        Text tenant_id, Text object_id, Name kind, Text holder, Text place,
+    );
+    [referred, stored]
 }
 
 fn opened(rows: Vec<CheckpointRow>) -> Option<Columns> {

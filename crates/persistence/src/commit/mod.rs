@@ -14,6 +14,8 @@ mod postgres;
 mod rows;
 mod sqlite;
 
+use std::collections::HashMap;
+
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
@@ -25,6 +27,7 @@ use crate::database::{Bell, Engine, Transaction};
 use crate::error::Result;
 use crate::event_waits::EventWait;
 use crate::events::CoreEvent;
+use crate::large::{Hash, Object};
 use crate::outbox;
 use crate::timers::{Owner, Timer};
 
@@ -38,7 +41,9 @@ pub struct Unit {
     /// The execution's new standing.
     pub change: Change,
     /// The entries that led there.
-    pub journal: Option<JournalChunk>,
+    pub journal: Vec<JournalChunk>,
+    /// Objects in the store, by their hashes: values of the unit that lie in one are written as references.
+    pub objects: HashMap<Hash, Object>,
     /// The machine as it stands after the journal's entries, kept for good, and how far back the journal is kept.
     pub mark: Option<Mark>,
     /// Checkpoints that open.
@@ -80,7 +85,8 @@ impl Unit {
             tenant_id,
             at,
             change,
-            journal: None,
+            journal: Vec::new(),
+            objects: HashMap::new(),
             mark: None,
             opened: Vec::new(),
             decided: None,
@@ -184,6 +190,8 @@ pub struct JournalChunk {
     pub seq: i64,
     /// The entries.
     pub entries: Vec<u8>,
+    /// Whether it is one entry that is large.
+    pub alone: bool,
 }
 
 /// A machine that is kept beside the journal. What is kept of the journal begins at one.

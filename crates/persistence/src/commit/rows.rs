@@ -14,6 +14,8 @@ use crate::executions::ExecutionRow;
 use crate::executions::encode;
 use crate::instant::Stamp;
 use crate::json::text_storable;
+use crate::large::{Hash, LARGE, Object, hash};
+use crate::objects::memory_place;
 use crate::timers::{Owner, Timer};
 
 /// The rows of all units that passed.
@@ -37,6 +39,50 @@ pub(super) struct Rows {
     pub(super) waits: Vec<WaitRow>,
     pub(super) unwaited: Vec<Unwaited>,
     pub(super) audit: Vec<AuditRow>,
+    pub(super) references: Vec<Reference>,
+}
+
+/// A row that refers to an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reference {
+    pub(super) tenant_id: String,
+    pub(super) object_id: String,
+    pub(super) kind: &'static str,
+    pub(super) holder: String,
+    pub(super) place: String,
+}
+
+/// Writes references in the place of values that lie in objects.
+struct PutAway<'a> {
+    tenant_id: &'a str,
+    objects: &'a HashMap<Hash, Object>,
+    references: &'a mut Vec<Reference>,
+}
+
+impl PutAway<'_> {
+    fn column(&mut self, bytes: Vec<u8>, place: impl FnOnce() -> (&'static str, String, String)) -> Vec<u8> {
+        if self.objects.is_empty() || bytes.len() <= LARGE {
+            return bytes;
+        }
+        let Some(object) = self.objects.get(&hash(&bytes)) else { return bytes };
+        let (kind, holder, place) = place();
+        self.references.push(Reference {
+            tenant_id: self.tenant_id.to_owned(),
+            object_id: object.id.to_string(),
+            kind,
+            holder,
+            place,
+        });
+        object.reference()
+    }
+
+    fn row(&mut self, row: &mut ExecutionRow) {
+        let id = row.id.clone();
+        let place = || ("execution", id.clone(), String::new());
+        row.input = self.column(std::mem::take(&mut row.input), place);
+        row.output = row.output.take().map(|output| self.column(output, place));
+        row.error = row.error.take().map(|error| self.column(error, place));
+    }
 }
 
 #[derive(Debug)]
@@ -126,15 +172,19 @@ impl Rows {
     pub(super) fn add(&mut self, unit: Unit) -> Result<()> {
         let tenant = unit.tenant_id.to_string();
         let id = unit.change.execution_id().map(|id| id.to_string()).unwrap_or_default();
-        self.change(unit.tenant_id, unit.change)?;
-        if let Some(chunk) = unit.journal {
+        let mut put_away =
+            PutAway { tenant_id: &tenant, objects: &unit.objects, references: &mut self.references };
+        for chunk in unit.journal {
+            let place = || ("journal", id.clone(), chunk.seq.to_string());
+            let entries = if chunk.alone { put_away.column(chunk.entries, place) } else { chunk.entries };
             self.journal.push(Journal {
                 tenant_id: tenant.clone(),
                 execution_id: id.clone(),
                 seq: chunk.seq,
-                entries: chunk.entries,
+                entries,
             });
         }
+        self.change(unit.tenant_id, unit.change, &unit.objects)?;
         if let Some(mark) = unit.mark {
             self.marks.push(Marked {
                 tenant_id: tenant.clone(),
@@ -168,21 +218,30 @@ impl Rows {
         self.abandoned.extend(unit.abandoned.iter().map(|id| Abandoned { id: id.to_string(), at }));
         for write in unit.memory {
             let value = write.value.as_ref().map(encode).transpose()?;
+            let value = value.map(|value| {
+                let (core, partition, name, key) = memory_key(&write);
+                let place = || ("memory", core.to_string(), memory_place(core, &partition, &name, &key));
+                self.put_away(&tenant, &unit.objects).column(value, place)
+            });
             self.memory.insert(memory_key(&write), Memory { tenant_id: tenant.clone(), value, at: unit.at });
         }
         for event in unit.events {
+            let place = || ("event", event.id.to_string(), String::new());
+            let data = self.put_away(&tenant, &unit.objects).column(encode(&event.data)?, place);
             self.events.push(Event {
                 id: event.id.to_string(),
                 tenant_id: tenant.clone(),
                 core_id: event.core_id.to_string(),
                 execution_id: event.execution_id.map(|id| id.to_string()),
                 name: text_storable(event.name),
-                data: encode(&event.data)?,
+                data,
                 at: event.at.into(),
             });
         }
         for execution in &unit.started {
-            self.begun.push(ExecutionRow::of(execution)?);
+            let mut row = ExecutionRow::of(execution)?;
+            self.put_away(&tenant, &unit.objects).row(&mut row);
+            self.begun.push(row);
         }
         for effect in unit.taken {
             self.taken.push(Taken {
@@ -193,11 +252,13 @@ impl Rows {
         }
         for delivery in unit.delivered {
             self.woken.push(delivery.to.to_string());
+            let place = || ("inbox", delivery.to.to_string(), delivery.effect.cast_signed().to_string());
+            let outcome = self.put_away(&tenant, &unit.objects).column(delivery.outcome, place);
             self.inbox.push(Inbox {
                 tenant_id: tenant.clone(),
                 execution_id: delivery.to.to_string(),
                 effect: delivery.effect.cast_signed(),
-                outcome: delivery.outcome,
+                outcome,
             });
         }
         for record in &unit.audit {
@@ -222,12 +283,17 @@ impl Rows {
         self.memory.entry(key).or_insert(Memory { tenant_id, value: None, at });
     }
 
-    fn change(&mut self, tenant: TenantId, change: Change) -> Result<()> {
+    fn put_away<'a>(&'a mut self, tenant_id: &'a str, objects: &'a HashMap<Hash, Object>) -> PutAway<'a> {
+        PutAway { tenant_id, objects, references: &mut self.references }
+    }
+
+    fn change(&mut self, tenant: TenantId, change: Change, objects: &HashMap<Hash, Object>) -> Result<()> {
         match change {
             Change::Accept { .. } | Change::Keep { .. } => {}
             Change::Begin { execution, progress } => {
                 debug_assert_eq!(execution.tenant_id, tenant, "a unit writes for one tenant");
                 let mut row = ExecutionRow::of(&execution)?;
+                self.put_away(&tenant.to_string(), objects).row(&mut row);
                 row.next_seq = progress.next_seq;
                 row.owner = progress.owner.map(|node| node.to_string());
                 row.epoch = progress.epoch;
@@ -243,11 +309,18 @@ impl Rows {
                     Snapshot::Store(bytes) => (false, Some(bytes)),
                     Snapshot::Drop => (false, None),
                 };
+                let (output, error) =
+                    (output.as_ref().map(encode).transpose()?, error.as_ref().map(encode).transpose()?);
+                let tenant = tenant.to_string();
+                let mut put_away = self.put_away(&tenant, objects);
+                let place = || ("execution", id.to_string(), String::new());
+                let output = output.map(|output| put_away.column(output, place));
+                let error = error.map(|error| put_away.column(error, place));
                 self.proceed(Proceeded {
                     id: id.to_string(),
                     status: status.as_str(),
-                    output: output.as_ref().map(encode).transpose()?,
-                    error: error.as_ref().map(encode).transpose()?,
+                    output,
+                    error,
                     finished_at: finished_at.map(Stamp),
                     keep_snapshot,
                     snapshot,

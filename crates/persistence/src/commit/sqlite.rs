@@ -6,14 +6,14 @@ use diesel::prelude::*;
 use scaigrid_scope::CoreId;
 
 use super::judge::{Facts, MemoryKey, Standing, Wanted, judge, next_version};
-use super::rows::{Marked, Memory, Proceeded, Rows};
+use super::rows::{Marked, Memory, Proceeded, Reference, Rows};
 use super::{Unit, Verdict};
 use crate::checkpoints::CheckpointRow;
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::schema::{
     audit_records, audit_unsealed, checkpoints, core_events, core_memory, cores, event_waits,
-    execution_inbox, execution_snapshots, executions, journal, timers,
+    execution_inbox, execution_snapshots, executions, journal, object_refs, objects, timers,
 };
 use crate::sqlite::SqliteConnection;
 use crate::timers::{Owner, Timer};
@@ -186,6 +186,9 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     for ((tenant, owner), timer) in rows.timers {
         time(c, tenant, &owner, timer)?;
     }
+    for row in rows.references {
+        refer(c, row)?;
+    }
     for row in &rows.audit {
         diesel::insert_into(audit_records::table).values(row).execute(c)?;
         diesel::insert_into(audit_unsealed::table).values(row.unsealed()).execute(c)?;
@@ -211,6 +214,23 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
         diesel::update(target).set((standing, state)).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
+}
+
+fn refer(c: &mut Sync, row: Reference) -> Result<()> {
+    let object = objects::table
+        .filter(objects::tenant_id.eq(row.tenant_id.clone()))
+        .filter(objects::id.eq(row.object_id.clone()));
+    diesel::update(object).set(objects::state.eq("stored")).execute(c)?;
+    diesel::insert_or_ignore_into(object_refs::table)
+        .values((
+            object_refs::tenant_id.eq(row.tenant_id),
+            object_refs::object_id.eq(row.object_id),
+            object_refs::kind.eq(row.kind),
+            object_refs::holder.eq(row.holder),
+            object_refs::place.eq(row.place),
+        ))
+        .execute(c)?;
+    Ok(())
 }
 
 fn mark(c: &mut Sync, row: &Marked) -> Result<()> {

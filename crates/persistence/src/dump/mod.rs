@@ -89,6 +89,8 @@ pub fn tables() -> Vec<Table> {
         journal["tenant_id", "execution_id", "seq"],
         execution_snapshots["tenant_id", "execution_id", "seq"],
         removed_cores["tenant_id", "core_id"],
+        objects["tenant_id", "hash"],
+        object_refs["tenant_id", "object_id", "kind", "holder", "place"],
         execution_inbox["tenant_id", "execution_id", "effect"],
         checkpoints["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],

@@ -91,7 +91,7 @@ fn progress(next_seq: i64, epoch: i64) -> Progress {
 
 pub(crate) fn begin(number: u128) -> Unit {
     let change = Change::Begin { execution: Box::new(execution(number)), progress: progress(2, 1) };
-    let journal = Some(JournalChunk { seq: 0, entries: vec![1, 2] });
+    let journal = vec![JournalChunk { seq: 0, entries: vec![1, 2], alone: false }];
     Unit { journal, ..Unit::new(tenant_id(1), at(1), change) }
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn proceed(number: u128, (epoch, seq): (i64, i64), status: ExecutionS
             ..progress(seq + 1, epoch + 1)
         },
     };
-    let journal = Some(JournalChunk { seq, entries: vec![3] });
+    let journal = vec![JournalChunk { seq, entries: vec![3], alone: false }];
     Unit { journal, ..Unit::new(tenant_id(1), at(2), change) }
 }
 

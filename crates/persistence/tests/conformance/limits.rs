@@ -1,13 +1,22 @@
 //! What keeps a platform that runs for long within bounds: turns, journals that are cut, retention.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::{Action, Core, NewCore};
 use scaigrid_ir::Value;
-use scaigrid_persistence::commit::{Change, JournalChunk, Mark, Progress, Snapshot, Unit, Verdict};
+use scaigrid_persistence::commit::{
+    Change, JournalChunk, Mark, MemoryWrite, Progress, Snapshot, Unit, Verdict,
+};
 use scaigrid_persistence::events::{self, CoreEvent, EventFilter};
 use scaigrid_persistence::executions::{self, ExecutionFilter};
+use scaigrid_persistence::memory::{self, Variable};
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{cores, leases, retention};
+use scaigrid_persistence::{Error, Objects, cores, large, leases, objects, retention};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantId};
 use ulid::Ulid;
 
@@ -22,6 +31,8 @@ crate::on_both_databases! {
     what_is_over_goes_and_nothing_else,
     a_large_core_goes_in_pieces,
     a_duty_has_one_holder,
+    what_is_large_lies_elsewhere_and_comes_back,
+    what_nothing_refers_to_goes,
 }
 
 /// A Core of a tenant that runs.
@@ -131,7 +142,7 @@ async fn a_long_journal_is_cut_at_a_machine(home: &Home) {
         };
         let machine = seq.to_be_bytes().to_vec();
         Unit {
-            journal: Some(JournalChunk { seq, entries: vec![3] }),
+            journal: vec![JournalChunk { seq, entries: vec![3], alone: false }],
             mark: Some(Mark { seq: seq + 10, machine, keep_from }),
             ..Unit::new(tenant_id(1), at(2), change)
         }
@@ -288,4 +299,170 @@ async fn a_duty_has_one_holder(home: &Home) {
     assert!(!take(2, 15, 25).await);
     assert!(take(2, 16, 26).await, "who had it is gone");
     assert!(!take(1, 20, 30).await);
+}
+
+/// A store in memory.
+#[derive(Default)]
+struct Shelf(Mutex<HashMap<String, Bytes>>);
+
+impl Objects for Shelf {
+    fn get(&self, key: String) -> BoxFuture<'_, Result<Option<Bytes>, String>> {
+        std::future::ready(Ok(self.0.lock().unwrap().get(&key).cloned())).boxed()
+    }
+}
+
+/// Puts what is large of a unit where it belongs, and commits it.
+async fn put_away(home: &Home, shelf: &Shelf, mut unit: Unit, seconds: i64) {
+    let mut tx = home.begin().await;
+    for (hash, bytes) in large::pieces(&unit).unwrap() {
+        let id = Ulid(u128::from_be_bytes(*hash.first_chunk::<16>().unwrap()));
+        let size = (hash, bytes.len() as u64);
+        let (object, _) = objects::reserve(&mut tx, of_tenant(1), size, id, at(seconds)).await.unwrap();
+        shelf.0.lock().unwrap().insert(object.key(tenant_id(1)), bytes.into());
+        unit.objects.insert(hash, object);
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(apply(home, vec![unit]).await, [Verdict::Done]);
+}
+
+/// A unit that begins an execution, all of it large.
+fn heavy(number: u128) -> Unit {
+    let text = |letter: &str| Value::from(letter.repeat(100_000).as_str());
+    let mut unit = begin(number);
+    if let Change::Begin { execution, .. } = &mut unit.change {
+        execution.input = Value::from([("in", text("i"))]);
+    }
+    unit.journal.push(JournalChunk { seq: 2, entries: vec![2; 70_000], alone: true });
+    unit.journal.push(JournalChunk { seq: 3, entries: vec![3; 70_000], alone: false });
+    unit.memory = vec![MemoryWrite {
+        core_id: CoreId::from_ulid(ulid(1)),
+        partition: String::new(),
+        name: "m".to_owned(),
+        key: "k".to_owned(),
+        value: Some(text("m")),
+        expected_version: None,
+    }];
+    unit.events = vec![CoreEvent {
+        id: EventId::from_ulid(ulid(number)),
+        core_id: CoreId::from_ulid(ulid(1)),
+        execution_id: Some(execution_id(number)),
+        name: "heavy".to_owned(),
+        data: text("e"),
+        at: at(1),
+    }];
+    unit
+}
+
+async fn what_is_large_lies_elsewhere_and_comes_back(home: &Home) {
+    hosted(home).await;
+    let shelf = Arc::new(Shelf::default());
+    put_away(home, &shelf, heavy(1), 0).await;
+    assert_eq!(shelf.0.lock().unwrap().len(), 4, "input, entry, memory and event; a chunk of many stays");
+    let mut c = home.read().await;
+    // Nobody has said yet where it is read; what does not need it goes all the same.
+    let unread = executions::lookup(&mut c, of_tenant(1), execution_id(1)).await;
+    assert!(matches!(unread, Err(Error::Objects(_))), "{unread:?}");
+    let loaded = executions::load(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
+    assert_eq!(loaded.execution.input, Value::Null);
+    drop(c);
+    home.database.read_large_values_from(shelf.clone());
+    let mut c = home.read().await;
+    let input = Value::from([("in", Value::from("i".repeat(100_000).as_str()))]);
+    let read = executions::lookup(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
+    assert_eq!(read.input, input);
+    let mut loaded = executions::load(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
+    executions::open_input(&mut c, of_tenant(1), &mut loaded).await.unwrap();
+    assert_eq!(loaded.execution.input, input);
+    let chunks = executions::journal(&mut c, of_tenant(1), execution_id(1), 0, 9).await.unwrap();
+    assert_eq!(chunks, [(0, vec![1, 2]), (2, vec![2; 70_000]), (3, vec![3; 70_000])]);
+    let variable = Variable { core_id: CoreId::from_ulid(ulid(1)), partition: "", name: "m" };
+    let entry = memory::lookup(&mut c, of_tenant(1), variable, "k").await.unwrap().unwrap();
+    assert_eq!(entry.value, Value::from("m".repeat(100_000).as_str()));
+    let heard =
+        events::list(&mut c, of_tenant(1), variable.core_id, &EventFilter::default(), None, 9).await.unwrap();
+    assert_eq!(heard[0].data, Value::from("e".repeat(100_000).as_str()));
+    drop(c);
+    // One that was changed on the way is not taken for what it was.
+    for bytes in shelf.0.lock().unwrap().values_mut() {
+        *bytes = Bytes::from_static(b"something else");
+    }
+    let read = executions::lookup(&mut home.read().await, of_tenant(1), execution_id(1)).await;
+    assert!(matches!(read, Err(Error::Objects(_))), "{read:?}");
+}
+
+async fn what_nothing_refers_to_goes(home: &Home) {
+    hosted(home).await;
+    let shelf = Shelf::default();
+    put_away(home, &shelf, heavy(1), 0).await;
+    // The same content again: the same objects. And one that was reserved for nothing.
+    put_away(home, &shelf, heavy(2), 10).await;
+    assert_eq!(shelf.0.lock().unwrap().len(), 4);
+    let orphan = async |seconds: i64| {
+        let mut tx = home.begin().await;
+        let id = Ulid(u128::from(seconds.unsigned_abs()));
+        let reserved =
+            objects::reserve(&mut tx, of_tenant(1), ([9; 32], 70_000), id, at(seconds)).await.unwrap();
+        tx.commit().await.unwrap();
+        reserved
+    };
+    let (first, stored) = orphan(20).await;
+    assert!(!stored);
+    let sweep = async |untouched_since| {
+        let mut tx = home.begin().await;
+        let mut released = objects::release(&mut tx, &SYSTEM).await.unwrap();
+        let (gone, more) = objects::release_memory(&mut tx, &SYSTEM, None).await.unwrap();
+        assert_eq!(more, None);
+        released += gone;
+        objects::doom(&mut tx, &SYSTEM, at(untouched_since), 100).await.unwrap();
+        tx.commit().await.unwrap();
+        let marked = objects::marked(&mut home.read().await, &SYSTEM, 100).await.unwrap();
+        (released, marked)
+    };
+    assert_eq!(sweep(20).await, (0, vec![]), "it may be on its way");
+    let (released, marked) = sweep(21).await;
+    assert_eq!(released, 0);
+    assert_eq!(marked.iter().map(|one| one.object).collect::<Vec<_>>(), [first]);
+    // It comes again before it is removed: as another object, which nobody who is late removes.
+    let (second, _) = orphan(30).await;
+    assert_ne!(second.id, first.id);
+    let mut tx = home.begin().await;
+    objects::forget(&mut tx, &SYSTEM, &marked).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(objects::count(&mut home.read().await, of_tenant(1)).await.unwrap(), 5);
+    // The first execution goes; the second one refers to the same.
+    let end = |number| {
+        let mut unit = proceed(number, (1, 2), ExecutionStatus::Completed);
+        unit.journal.clear();
+        unit
+    };
+    assert_eq!(apply(home, vec![end(1)]).await, [Verdict::Done]);
+    let purge = async || {
+        let mut tx = home.begin().await;
+        let gone = retention::purge_executions(&mut tx, of_tenant(1), at(100), 10).await.unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    assert_eq!(purge().await, 1);
+    let (released, marked) = sweep(100).await;
+    assert_eq!(released, 2, "its input and its entry");
+    assert_eq!(marked.iter().map(|one| one.object).collect::<Vec<_>>(), [second]);
+    // So does the second one, with the events, and memory holds something small.
+    assert_eq!(apply(home, vec![end(2)]).await, [Verdict::Done]);
+    assert_eq!(purge().await, 1);
+    let mut tx = home.begin().await;
+    let core = CoreId::from_ulid(ulid(1));
+    assert_eq!(retention::purge_events(&mut tx, of_tenant(1), core, at(0), 10).await.unwrap(), 2);
+    tx.commit().await.unwrap();
+    let mut small = begin(3);
+    small.memory = heavy(3).memory;
+    small.memory[0].value = Some(Value::Int(1));
+    assert_eq!(apply(home, vec![small]).await, [Verdict::Done]);
+    let (_, marked) = sweep(100).await;
+    assert_eq!(marked.len(), 5, "{marked:?}");
+    let keys: Vec<String> = marked.iter().map(|one| one.object.key(one.tenant_id)).collect();
+    assert!(shelf.0.lock().unwrap().keys().all(|key| keys.contains(key)));
+    let mut tx = home.begin().await;
+    objects::forget(&mut tx, &SYSTEM, &marked).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(objects::count(&mut home.read().await, of_tenant(1)).await.unwrap(), 0);
 }

@@ -20,10 +20,85 @@ pub fn encode_chunk(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
+/// A part of what was appended together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// How many entries come before it.
+    pub before: usize,
+    /// The entries, as of [`encode_chunk`].
+    pub bytes: Vec<u8>,
+    /// Whether it is one entry that is large.
+    pub large: bool,
+}
+
+/// Entries that were appended together, as bytes: in one chunk, but that each entry of more than `large` bytes has one of its own.
+pub fn encode_chunks(entries: &[Entry], large: usize) -> Vec<Chunk> {
+    let whole = encode_chunk(entries);
+    if whole.len() <= large {
+        return if entries.is_empty() {
+            Vec::new()
+        } else {
+            vec![Chunk { before: 0, bytes: whole, large: false }]
+        };
+    }
+    let mut chunks = Vec::new();
+    let mut begin = 0;
+    let flush = |chunks: &mut Vec<Chunk>, begin: usize, end: usize| {
+        if let Some(some) = entries.get(begin..end).filter(|some| !some.is_empty()) {
+            chunks.push(Chunk { before: begin, bytes: encode_chunk(some), large: false });
+        }
+    };
+    for (at, entry) in entries.iter().enumerate() {
+        let bytes = encode_chunk(std::slice::from_ref(entry));
+        if bytes.len() > large {
+            flush(&mut chunks, begin, at);
+            chunks.push(Chunk { before: at, bytes, large: true });
+            begin = at + 1;
+        }
+    }
+    if begin == 0 {
+        return vec![Chunk { before: 0, bytes: whole, large: false }];
+    }
+    flush(&mut chunks, begin, entries.len());
+    chunks
+}
+
 /// The entries of [`encode_chunk`].
 ///
 /// # Errors
 /// The bytes are too many, of an unknown version, or damaged.
 pub fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, StateError> {
     read_versioned(bytes, &[VERSION, OLDER])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn cancel(length: usize) -> Entry {
+        Entry::Cancel { reason: Arc::from("x".repeat(length)), steps: 1 }
+    }
+
+    #[test]
+    fn a_large_entry_has_a_chunk_of_its_own() {
+        for (lengths, expected) in [
+            (vec![], vec![]),
+            (vec![1, 2], vec![(0, false)]),
+            (vec![500], vec![(0, true)]),
+            (vec![1, 500, 2, 3], vec![(0, false), (1, true), (2, false)]),
+            (vec![500, 600, 1], vec![(0, true), (1, true), (2, false)]),
+            // Many small ones are not large.
+            (vec![40; 9], vec![(0, false)]),
+        ] {
+            let entries: Vec<Entry> = lengths.into_iter().map(cancel).collect();
+            let chunks = encode_chunks(&entries, 200);
+            let shape: Vec<(usize, bool)> = chunks.iter().map(|chunk| (chunk.before, chunk.large)).collect();
+            assert_eq!(shape, expected);
+            let read: Vec<Entry> =
+                chunks.iter().flat_map(|chunk| decode_chunk(&chunk.bytes).unwrap()).collect();
+            assert_eq!(read, entries);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::machine::{End, Start};
 
-pub use codec::{decode_chunk, encode_chunk};
+pub use codec::{Chunk, decode_chunk, encode_chunk, encode_chunks};
 pub use replay::{Replayed, replay, resume};
 
 /// One thing that happened.
