@@ -232,7 +232,7 @@ impl Engine {
             at: now,
         };
         events::add(tx, scope, &event, &[]).await?;
-        let listeners = self.listening_webhooks(scope.tenant_id()).await?;
+        let listeners = self.listening_webhooks_through(tx, scope.tenant_id()).await?;
         if listeners.iter().any(|wishes| wishes.want(event_type)) {
             let told = Event {
                 id: EventId::from_ulid(self.0.ids.draw(now)),

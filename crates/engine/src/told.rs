@@ -11,7 +11,7 @@ use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::publication::TOKEN_EVENT;
 use scaigrid_persistence::commit::{Unit, Verdict};
-use scaigrid_persistence::{Result, webhooks};
+use scaigrid_persistence::{Connection, Result, webhooks};
 use scaigrid_scope::{EventId, ExecutionId, TenantId};
 use scaigrid_webhooks::{Event, EventType, Subscriptions};
 use serde_json::{Value, json};
@@ -56,15 +56,32 @@ impl Engine {
     }
 
     pub(crate) async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
-        let listeners = &self.0.listeners;
-        let count = listeners.count.load(Ordering::SeqCst);
-        if let Some((begun, known)) = listeners.known.get(&tenant)
-            && begun == count
-        {
+        if let Some(known) = self.known_listeners(tenant) {
             return Ok(known);
         }
         let mut connection = self.0.database.read().await?;
-        let found = webhooks::listening(&mut connection, self.0.system.tenant(tenant)).await?;
+        self.listening_webhooks_through(&mut connection, tenant).await
+    }
+
+    fn known_listeners(&self, tenant: TenantId) -> Option<Arc<[Subscriptions]>> {
+        let listeners = &self.0.listeners;
+        let (begun, known) = listeners.known.get(&tenant)?;
+        (begun == listeners.count.load(Ordering::SeqCst)).then_some(known)
+    }
+
+    /// The same for whoever has a connection: to wait for a second one while holding a first would have all wait for each other
+    /// when the pool is empty.
+    pub(crate) async fn listening_webhooks_through(
+        &self,
+        connection: &mut Connection,
+        tenant: TenantId,
+    ) -> Result<Arc<[Subscriptions]>> {
+        if let Some(known) = self.known_listeners(tenant) {
+            return Ok(known);
+        }
+        let listeners = &self.0.listeners;
+        let count = listeners.count.load(Ordering::SeqCst);
+        let found = webhooks::listening(connection, self.0.system.tenant(tenant)).await?;
         let found: Arc<[Subscriptions]> = found.into();
         listeners.known.insert(tenant, (count, Arc::clone(&found)));
         Ok(found)

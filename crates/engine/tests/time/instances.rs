@@ -116,9 +116,11 @@ async fn executions_of_an_entity_go_one_after_the_other(home: &Home) {
         by_key.entry(key).or_default().push(execution.output.unwrap());
     }
     assert_eq!(by_key.len(), 4);
-    for (key, outputs) in by_key {
+    for (key, mut outputs) in by_key {
+        // Which of those that are sent at the same time is accepted first, nobody knows.
+        outputs.sort_by_key(|output| if let Value::Int(count) = output { *count } else { 0 });
         let expected: Vec<Value> = (1..=15).map(Value::Int).collect();
-        assert_eq!(outputs, expected, "{key}: in the order in which they were accepted");
+        assert_eq!(outputs, expected, "{key}: one after the other");
     }
 }
 
