@@ -106,7 +106,7 @@ impl Desk {
                 Box::pin(self.checkpoints(tenant.as_deref(), task)).await
             }
             AdminTask::Secrets(task) => self.secrets(task).await,
-            AdminTask::Apply { files, dry_run } => self.apply(&files, dry_run).await,
+            AdminTask::Apply { files, dry_run } => Box::pin(self.apply(&files, dry_run)).await,
             AdminTask::Backup { output } => self.back_up(&output).await,
             // Nobody has a key to an empty database: it is dealt with before a key is asked for.
             AdminTask::Restore { .. } => anyhow::bail!("a restore takes no key"),

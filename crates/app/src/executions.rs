@@ -159,7 +159,8 @@ impl From<EngineError> for Error {
             | EngineError::InstancesFull(_)
             | EngineError::NotFailed(_)
             | EngineError::NotPaused
-            | EngineError::NoJournal) => Self::Conflict(error.to_string()),
+            | EngineError::NoJournal
+            | EngineError::JournalCut) => Self::Conflict(error.to_string()),
             EngineError::QueueFull { of, limit } => {
                 Self::QueueFull { of, limit, retry_after: QUEUE_RETRY_AFTER }
             }

@@ -68,6 +68,9 @@ pub enum Error {
     /// It has not begun yet: there is nothing to see.
     #[error("the execution has not begun")]
     NoJournal,
+    /// The beginning of its journal is gone, because it has run for so long.
+    #[error("the beginning of the execution's journal is no longer kept")]
+    JournalCut,
     /// There is no way from that point of the past.
     #[error(transparent)]
     Branch(#[from] BranchError),

@@ -189,7 +189,10 @@ impl Engine {
                 let reason = format!("entries from {from} to {until} are missing");
                 return Err(Error::Journal { id, reason });
             }
-            for (_, bytes) in chunks {
+            for (seq, bytes) in chunks {
+                if seq > from {
+                    return Err(Error::JournalCut);
+                }
                 let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
                 from += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
                 entries.extend(chunk);

@@ -38,7 +38,10 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
                 machine.deliver(id, Outcome::Value(Value::from_json(&json!({"decision": "approve"}))))?;
             }
             Step::OutOfFuel => {}
-            end => return Ok(println!("{end:?}")),
+            end => {
+                println!("{end:?}");
+                return Ok(());
+            }
         }
     }
 }

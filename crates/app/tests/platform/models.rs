@@ -11,7 +11,7 @@ use scaigrid_catalog::{
     Capabilities, Mapping, Modality, ModelSlug, ModelStatus, Parameters, Priority, ProviderType, Weight,
 };
 use scaigrid_cores::NewCore;
-use scaigrid_engine::{Asking, CallError, Completion, HostedCore, Models};
+use scaigrid_engine::{Asking, CallError, Completion, HostedCore, Inside, Models};
 use scaigrid_ir::{Module, Value, load};
 use scaigrid_runtime::{ModelAnswer, ModelCallRequest};
 use scaigrid_scope::{Role, TenantLimits, TenantScope};

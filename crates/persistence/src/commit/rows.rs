@@ -6,7 +6,7 @@ use scaigrid_cores::debugging::Debugging;
 use scaigrid_scope::{ExecutionId, Instant, TenantId};
 
 use super::judge::{MemoryKey, memory_key};
-use super::{Change, Snapshot, Unit};
+use super::{Change, JournalChunk, Snapshot, Unit};
 use crate::audit::AuditRow;
 use crate::checkpoints::{CheckpointRow, deadline};
 use crate::error::Result;
@@ -183,19 +183,16 @@ impl Rows {
         if let (Some(core), Some(own), false) = (&core, own, unit.logs.is_empty()) {
             self.logs.push(LogRow::of((&tenant, core), own, unit.lane, unit.at, &unit.logs)?);
         }
-        let mut put_away =
-            PutAway { tenant_id: &tenant, objects: &unit.objects, references: &mut self.references };
         for chunk in unit.journal {
-            let place = || ("journal", id.clone(), chunk.seq.to_string());
-            let entries = if chunk.alone { put_away.column(chunk.entries, place) } else { chunk.entries };
-            self.journal.push(Journal {
+            let row = Journal {
                 tenant_id: tenant.clone(),
                 execution_id: id.clone(),
                 seq: chunk.seq,
-                entries,
+                entries: Vec::new(),
                 at: core.is_some().then_some(Stamp(unit.at)),
                 core_id: core.clone(),
-            });
+            };
+            self.add_chunk(row, chunk, &unit.objects);
         }
         self.change(unit.tenant_id, unit.change, unit.debugging.as_ref(), &unit.objects)?;
         if let Some(mark) = unit.mark {
@@ -278,6 +275,16 @@ impl Rows {
             self.audit.push(AuditRow::of(record)?);
         }
         Ok(())
+    }
+
+    fn add_chunk(&mut self, mut row: Journal, chunk: JournalChunk, objects: &HashMap<Hash, Object>) {
+        let place = || ("journal", row.execution_id.clone(), chunk.seq.to_string());
+        row.entries = if chunk.alone {
+            self.put_away(&row.tenant_id, objects).column(chunk.entries, place)
+        } else {
+            chunk.entries
+        };
+        self.journal.push(row);
     }
 
     fn set_timers(&mut self, tenant: &str, timers: impl IntoIterator<Item = Timer>) {
