@@ -315,6 +315,16 @@ impl Engine {
         Ok(committed)
     }
 
+    /// Has a run that the database is about to call this node's be found again where it is dropped.
+    fn hold(&self, run: &mut Run, status: ExecutionStatus) {
+        if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
+            run.held = Some(Held {
+                execution: Some((run.scope, run.execution.id)),
+                dropped: self.0.dropped.clone(),
+            });
+        }
+    }
+
     /// Makes what was done durable, as one unit.
     pub(crate) async fn commit(&self, run: &mut Run, status: ExecutionStatus) -> Result<Committed, Error> {
         let done = std::mem::take(&mut run.done);
@@ -373,12 +383,7 @@ impl Engine {
             logs: done.logs,
             lane: 0,
         };
-        if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
-            run.held = Some(Held {
-                execution: Some((run.scope, run.execution.id)),
-                dropped: self.0.dropped.clone(),
-            });
-        }
+        self.hold(run, status);
         let verdict = self.commit_and_tell(unit, Some(&run.execution)).await?;
         if matches!(verdict, Verdict::Done | Verdict::Awaited) {
             run.next_seq = next_seq;

@@ -212,8 +212,8 @@ mod tests {
         TenantId::from_ulid(Ulid(number))
     }
 
-    fn core(number: u128) -> Option<CoreId> {
-        Some(CoreId::from_ulid(Ulid(number)))
+    fn core(number: u128) -> CoreId {
+        CoreId::from_ulid(Ulid(number))
     }
 
     #[tokio::test]
@@ -226,7 +226,7 @@ mod tests {
         for (whose, which) in asked {
             let (places, tell) = (places.clone(), tell.clone());
             tokio::spawn(async move {
-                let place = places.take(tenant(whose), core(which)).await;
+                let place = places.take(tenant(whose), Some(core(which))).await;
                 tell.send((whose, which)).unwrap();
                 drop(place);
             });
@@ -270,7 +270,7 @@ mod tests {
             for (at, whose) in asked.iter().enumerate() {
                 ring.entry(*whose).push_back(at);
             }
-            let mut left: Vec<usize> = (0..4).map(|who| asked.iter().filter(|one| **one == who).count()).collect();
+            let mut left: Vec<usize> = (0..4_u8).map(|who| asked.iter().map(|one| usize::from(*one == who)).sum()).collect();
             let (mut given, mut last) = (0, None);
             while let Some(at) = ring.next() {
                 let whose = usize::from(asked[at]);

@@ -47,8 +47,12 @@ async fn gauges_tell_what_waits_and_since_when(home: &Home) {
     assert!(found.oldest_checkpoint.is_some() && found.first_lease == Some(at(60)));
     assert_eq!((found.timers_due, found.first_timer), (0, Some(at(50))));
     assert_eq!((look(home, 50).await.timers_due, look(home, 61).await.nodes), (1, 0));
+    let mut c = home.read().await;
+    let tenants = leases::queued_tenants(&mut c, &SYSTEM, None, 1).await.unwrap();
+    let oldest = leases::queued(&mut c, SYSTEM.tenant(tenants[0]), core_id(), 1).await.unwrap();
+    drop(c);
     let mut tx = home.begin().await;
-    assert_eq!(leases::claim(&mut tx, &SYSTEM, node_id(1), at(41), 1).await.unwrap().len(), 1);
+    assert_eq!(leases::claim(&mut tx, &SYSTEM, node_id(1), at(41), &oldest).await.unwrap().len(), 1);
     tx.commit().await.unwrap();
     let found = look(home, 42).await;
     assert_eq!((found.queued, found.running, found.oldest_queued), (1, 1, Some(at(3))));

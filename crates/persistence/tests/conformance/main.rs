@@ -16,6 +16,7 @@ mod audit_chain;
 mod catalogue;
 mod commit;
 mod configs;
+mod conversations;
 mod data_keys;
 mod dump;
 mod external_identities;
