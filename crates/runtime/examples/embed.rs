@@ -10,11 +10,11 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let right = findings.iter().all(|finding| finding.severity != Severity::Error);
     let program = Program::new(module.filter(|_| right).ok_or("the verifier refuses the program")?);
     let input = json!({"employee": "Kim", "lines": [{"label": "laptop", "amount": 5000}]});
-    let (input, nothing) = (Value::from_json(&input), Value::from_json(&json!({})));
+    let (input, none) = (Value::from_json(&input), Value::from_json(&json!({})));
     let (id, core): (_, _) = ("exec_1".into(), "core_1".into());
     let context = ExecutionContext { execution_id: id, core_id: core, trigger: Value::Null, started_at: 0 };
     let start =
-        Start { flow: "submit".into(), input, config: nothing.clone(), context, env: nothing, debug: false };
+        Start { flow: "submit".into(), input, config: none.clone(), context, env: none, debug: false };
     let mut machine = Machine::start(&program, start).map_err(|failure| failure.message.to_string())?;
     loop {
         match machine.advance(&program, &mut 10_000) {
@@ -38,10 +38,8 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
                 machine.deliver(id, Outcome::Value(Value::from_json(&json!({"decision": "approve"}))))?;
             }
             Step::OutOfFuel => {}
-            end => {
-                println!("{end:?}");
-                return Ok(());
-            }
+            end => break println!("{end:?}"),
         }
     }
+    Ok(())
 }
