@@ -31,10 +31,8 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
                 // Days may lie between these two lines, and machines.
                 machine = Machine::decode(&machine.encode())?;
                 let waiting = machine.pending().first().map(|effect| (effect.id, effect.kind.clone()));
-                let Some((id, EffectKind::Checkpoint(question))) = waiting else {
-                    return Err("no question".into());
-                };
-                println!("{} {:?} -> approve", question.prompt, question.options);
+                let Some((id, EffectKind::Checkpoint(asked))) = waiting else { return Err("stuck".into()) };
+                println!("{} {:?} -> approve", asked.prompt, asked.options);
                 machine.deliver(id, Outcome::Value(Value::from_json(&json!({"decision": "approve"}))))?;
             }
             Step::OutOfFuel => {}
