@@ -9,7 +9,7 @@ pub const DIMENSIONS: usize = 256;
 /// The most components.
 pub const MOST_DIMENSIONS: usize = 4_096;
 /// How much a piece of a word counts beside the word.
-const PIECE: f64 = 0.25;
+const PIECE: f64 = 0.5;
 
 /// The vector of a text, of so many components.
 pub fn embed(text: &str, dimensions: usize) -> Vec<f32> {
