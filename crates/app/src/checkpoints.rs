@@ -168,7 +168,8 @@ impl App {
         F: Fn(Checkpoint, Instant) -> Result<Change, CheckpointError> + Send + Sync,
     {
         let decider = ByAPerson { app: self, by: by.principal(), request, action, change };
-        Ok(self.0.engine.decide(by.tenant_scope(), id, &decider, wait).await?)
+        // In a box, for an execution in motion is large and stands in many futures.
+        Ok(Box::pin(self.0.engine.decide(by.tenant_scope(), id, &decider, wait)).await?)
     }
 }
 

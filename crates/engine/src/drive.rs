@@ -26,7 +26,7 @@ use crate::effects::effect_of;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
 use crate::resume::CANCEL;
-use crate::traces::{Tally, note_again};
+use crate::traces::{Tally, end_stretch, note_again};
 use crate::{Engine, Error};
 
 /// Steps that a machine takes before other executions get their turn on the thread.
@@ -171,7 +171,7 @@ impl Engine {
     pub(crate) async fn drive(&self, run: &mut Run) -> Result<Committed, Error> {
         self.begin_stretch(run);
         let driven = self.drive_to_rest(run).await;
-        self.end_stretch(run, &driven);
+        end_stretch(run, &driven);
         driven
     }
 

@@ -74,7 +74,9 @@ impl Engine {
             commit::apply(&mut transaction, wakings(scope, &heard.awaited, &event)).await?;
         }
         transaction.commit().await?;
-        heard.started.iter().for_each(|begun| note_begun(kind(&begun.origin)));
+        for begun in &heard.started {
+            note_begun(kind(&begun.origin));
+        }
         if !(heard.started.is_empty() && heard.awaited.is_empty()) {
             self.work_waits();
         }

@@ -195,7 +195,9 @@ impl Engine {
             timers::set(&mut transaction, scope, &timer).await?;
         }
         transaction.commit().await?;
-        due.iter().for_each(|begun| note_begun(kind(&begun.origin)));
+        for begun in &due {
+            note_begun(kind(&begun.origin));
+        }
         if slots.left_out > 0 {
             let (left_out, served) = (slots.left_out, due.len());
             tracing::warn!(%core, schedule = name, left_out, served, "points in time were missed");

@@ -61,6 +61,20 @@ impl Tally {
     }
 }
 
+/// Ends the span of a stretch of an execution.
+pub(crate) fn end_stretch(run: &mut Run, driven: &Result<Committed, Error>) {
+    let mut span = std::mem::take(&mut run.span);
+    let Some(live) = span.live() else { return };
+    live.set("scaigrid.execution.status", run.execution.status.as_str());
+    match driven {
+        Ok(Committed::Yes | Committed::AndAwaited | Committed::Unfinished) => {}
+        Ok(Committed::Again) => drop(live.fail("memory_changed")),
+        Ok(Committed::Overtaken) => drop(live.fail("overtaken")),
+        Ok(Committed::Refused) => drop(live.fail("core_not_running")),
+        Err(_) => drop(live.fail("engine")),
+    }
+}
+
 /// Counts what is done again.
 pub(crate) fn note_again(what: &'static str) {
     counter!("scaigrid_retries_total", "kind" => what).increment(1);
@@ -92,20 +106,6 @@ impl Engine {
         // The request that began the execution stands above it.
         if let Some(request) = current().filter(|request| trace.parent != Some(request.span())) {
             live.link(request);
-        }
-    }
-
-    /// Ends the span of a stretch.
-    pub(crate) fn end_stretch(&self, run: &mut Run, driven: &Result<Committed, Error>) {
-        let mut span = std::mem::take(&mut run.span);
-        let Some(live) = span.live() else { return };
-        live.set("scaigrid.execution.status", run.execution.status.as_str());
-        match driven {
-            Ok(Committed::Yes | Committed::AndAwaited | Committed::Unfinished) => {}
-            Ok(Committed::Again) => drop(live.fail("memory_changed")),
-            Ok(Committed::Overtaken) => drop(live.fail("overtaken")),
-            Ok(Committed::Refused) => drop(live.fail("core_not_running")),
-            Err(_) => drop(live.fail("engine")),
         }
     }
 

@@ -82,12 +82,12 @@ struct First {
 
 macro_rules! count {
     ($c:expr, $from:literal) => {{
-        let query = concat!("SELECT count(*) AS number FROM (SELECT 1 AS one FROM ", $from, " LIMIT 10000) AS some");
+        let query = concat!("SELECT count(*) AS number FROM (SELECT 1 AS one FROM ", $from, " LIMIT 10000) AS found");
         let found: Counted = with!($c, c => diesel::sql_query(query).get_result(c).await)?;
         found.number
     }};
     ($c:expr, $from:literal, $now:expr) => {{
-        let query = concat!("SELECT count(*) AS number FROM (SELECT 1 AS one FROM ", $from, " LIMIT 10000) AS some");
+        let query = concat!("SELECT count(*) AS number FROM (SELECT 1 AS one FROM ", $from, " LIMIT 10000) AS found");
         let found: Counted = match $c.engine()? {
             Engine::Postgres(c) => {
                 diesel::sql_query(query.replace("?1", "$1")).bind::<Moment, _>($now).get_result(c).await?

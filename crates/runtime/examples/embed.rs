@@ -10,21 +10,19 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let right = findings.iter().all(|finding| finding.severity != Severity::Error);
     let program = Program::new(module.filter(|_| right).ok_or("the verifier refuses the program")?);
     let input = json!({"employee": "Kim", "lines": [{"label": "laptop", "amount": 5000}]});
-    let (input, nothing) = (Value::from_json(&input), Value::from_json(&json!({})));
-    let (id, core): (_, _) = ("exec_1".into(), "core_1".into());
-    let context = ExecutionContext { execution_id: id, core_id: core, trigger: Value::Null, started_at: 0 };
-    let start =
-        Start { flow: "submit".into(), input, config: nothing.clone(), context, env: nothing, debug: false };
+    let (input, env) = (Value::from_json(&input), Value::from_json(&json!({})));
+    let (flow, execution_id, core_id, config) =
+        ("submit".into(), "exec_1".into(), "core_1".into(), env.clone());
+    let context = ExecutionContext { execution_id, core_id, trigger: Value::Null, started_at: 0 };
+    let start = Start { flow, input, config, context, env, debug: false };
     let mut machine = Machine::start(&program, start).map_err(|failure| failure.message.to_string())?;
     loop {
         match machine.advance(&program, &mut 10_000) {
             Step::Effects(effects) => {
-                for effect in effects {
+                // What is inside is done at once; what is outside waits, here for the answer below.
+                for effect in effects.iter().filter(|effect| effect.kind.is_inside()) {
                     println!("{}: {}", effect.block, effect.kind.name());
-                    // What is inside is done at once; what is outside waits, here for the answer below.
-                    if effect.kind.is_inside() {
-                        machine.deliver(effect.id, Outcome::Value(Value::Null))?;
-                    }
+                    machine.deliver(effect.id, Outcome::Value(Value::Null))?;
                 }
             }
             Step::Suspended => {
@@ -38,7 +36,8 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
                 machine.deliver(id, Outcome::Value(Value::from_json(&json!({"decision": "approve"}))))?;
             }
             Step::OutOfFuel => {}
-            end => return Ok(println!("{end:?}")),
+            end => break println!("{end:?}"),
         }
     }
+    Ok(())
 }

@@ -24,7 +24,7 @@ pub use opentelemetry::KeyValue;
 pub use span::{Kind, Live, Span};
 
 tokio::task_local! {
-    static CURRENT: TraceContext;
+    static CURRENT: Option<TraceContext>;
 }
 
 /// Why traces cannot be recorded.
@@ -143,13 +143,10 @@ impl Tracing {
 
 /// The place in a trace of what this task is doing.
 pub fn current() -> Option<TraceContext> {
-    CURRENT.try_with(|context| *context).ok()
+    CURRENT.try_with(|context| *context).ok().flatten()
 }
 
-/// Does something under a place in a trace, where there is one.
-pub async fn under<T>(context: Option<TraceContext>, work: impl Future<Output = T>) -> T {
-    match context {
-        Some(context) => CURRENT.scope(context, work).await,
-        None => work.await,
-    }
+/// Does something under a place in a trace, where there is one. Costs no room beside what is done.
+pub fn under<T>(context: Option<TraceContext>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    CURRENT.scope(context, work)
 }

@@ -67,12 +67,12 @@ fn counters_say_exactly_what_happened(place: &Place) {
         ("scaigrid_model_calls_total{provider=\"echo\",status=\"completed\"}", 5.0),
         ("scaigrid_model_call_seconds_count{provider=\"echo\"}", 5.0),
         (
-            "http_requests_total{method=\"POST\",route=\"/v1/modules/scaicore/cores/{id}/invoke\",status=\"2xx\"}",
+            "http_requests_total{method=\"POST\",route=\"/v1/modules/scaicore/cores/{core_id}/invoke\",status=\"2xx\"}",
             10.0,
         ),
         ("http_requests_total{method=\"GET\",route=\"unmatched\",status=\"4xx\"}", 1.0),
         (
-            "http_request_duration_seconds_count{method=\"POST\",route=\"/v1/modules/scaicore/cores/{id}/invoke\"}",
+            "http_request_duration_seconds_count{method=\"POST\",route=\"/v1/modules/scaicore/cores/{core_id}/invoke\"}",
             10.0,
         ),
     ] {

@@ -77,7 +77,7 @@ fn named<'a>(spans: &'a [Traced], name: &str) -> Vec<&'a Traced> {
 /// That the spans are those of one run of the flow, which went on under another request.
 fn check(spans: &[Traced], plugin: &Plugin, nodes: usize) {
     let of_trace: Vec<Traced> = spans.iter().filter(|span| span.trace == TRACE).cloned().collect();
-    let [request] = named(&of_trace, "POST /v1/modules/scaicore/cores/{id}/invoke")[..] else {
+    let [request] = named(&of_trace, "POST /v1/modules/scaicore/cores/{core_id}/invoke")[..] else {
         panic!("{of_trace:#?}")
     };
     assert_eq!((request.parent.as_str(), request.kind), (ABOVE, 2));
@@ -92,7 +92,8 @@ fn check(spans: &[Traced], plugin: &Plugin, nodes: usize) {
     let second = runs.iter().find(|run| !run.links.is_empty()).unwrap();
     assert_eq!(first.get("scaigrid.execution.status"), "suspended");
     assert_eq!(second.get("scaigrid.execution.status"), "completed");
-    let [resolving] = named(spans, "POST /v1/modules/scaicore/checkpoints/{id}/resolve")[..] else {
+    let [resolving] = named(spans, "POST /v1/modules/scaicore/checkpoints/{checkpoint_id}/resolve")[..]
+    else {
         panic!("{spans:#?}")
     };
     assert_eq!((resolving.trace.as_str(), resolving.parent.as_str()), (OTHER, ABOVE));

@@ -176,7 +176,7 @@ impl Models {
                 let (key, mut headers) = config
                     .secrets(|name| secret(call, name))
                     .map_err(|name| Trouble::unknown_secret(&name, model))?;
-                headers.extend(spend.span.context().map(|place| ("traceparent".into(), place.to_string())));
+                headers.extend(spend.span.context().map(|place| ("traceparent", place.to_string())));
                 let body = body(call, model, backend, config, bound, streamed);
                 let ask = Ask {
                     base_url: &config.base_url,
