@@ -19,12 +19,10 @@ pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         match machine.advance(&program, &mut 10_000) {
             Step::Effects(effects) => {
-                for effect in effects {
+                // What is inside is done at once; what is outside waits, here for the answer below.
+                for effect in effects.iter().filter(|effect| effect.kind.is_inside()) {
                     println!("{}: {}", effect.block, effect.kind.name());
-                    // What is inside is done at once; what is outside waits, here for the answer below.
-                    if effect.kind.is_inside() {
-                        machine.deliver(effect.id, Outcome::Value(Value::Null))?;
-                    }
+                    machine.deliver(effect.id, Outcome::Value(Value::Null))?;
                 }
             }
             Step::Suspended => {

@@ -1,8 +1,12 @@
 //! A short run of the fuzz targets: their seeds, mutations of them drawn from fixed numbers, and inputs that are deep or long
 //! on purpose. `cargo xtask fuzz` runs them for as long as wanted, guided by what they reach.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a property that does not hold is a failed test")]
-#![expect(clippy::disallowed_methods, reason = "a test keeps time, and the seeds of its corpora in files")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a property that does not hold is a failed test; tests look at the clock and write where somebody asks"
+)]
 
 mod properties;
 
