@@ -201,7 +201,8 @@ impl Desk {
             CheckpointTask::Resolve { id, decision, data, comment } => {
                 let caller = self.in_module::<perm::CheckpointsResolve>(tenant).await?;
                 let decision = Decision { decision, response_data: data, comment };
-                let decided = self.app.resolve_checkpoint(&caller, &self.request, id, decision, None).await?;
+                let resolving = self.app.resolve_checkpoint(&caller, &self.request, id, decision, None);
+                let decided = Box::pin(resolving).await?;
                 Ok(Answer::one(view::decided(&decided), view::DECIDED))
             }
         }

@@ -42,6 +42,7 @@ fn a_bare_start_serves_on_the_defaults() {
             bind: "127.0.0.1:8080".parse().unwrap(),
             data_dir: "./data".into(),
             database: DatabaseUrl::Sqlite("./data/scaigrid.db".into()),
+            objects: StoreSettings::Files("./data/objects".into()),
             redis_url: None,
             master_key: None,
             bootstrap_key: None,
@@ -53,6 +54,9 @@ fn a_bare_start_serves_on_the_defaults() {
             egress_allow: AllowList::default(),
             audit_retention: None,
             memory_entries: 1_000_000,
+            max_queued_executions: 100_000,
+            execution_retention: None,
+            journal_entries: 50_000,
             log: "info".to_owned(),
             log_format: LogFormat::Pretty,
         }
@@ -167,19 +171,6 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
         "command line: unexpected argument '--bnid' found (see --help)"
     );
     assert!(refusal(&["dance"], &[], &[]).starts_with("command line: unrecognized subcommand 'dance'"));
-}
-
-#[test]
-fn a_setting_that_would_do_nothing_is_refused() {
-    assert_eq!(
-        refusal(&[], &[("SCAIGRID_OBJECT_STORE", "s3://bucket")], &[]),
-        "SCAIGRID_OBJECT_STORE: not supported by this version; leave it unset"
-    );
-    assert_eq!(
-        refusal(&[], &[], &[("scaigrid.toml", "s3_region = 'x'")]),
-        "s3_region in scaigrid.toml: not supported by this version; leave it unset"
-    );
-    assert!(start(&[], &[("SCAIGRID_OBJECT_STORE", "")], &[]).is_ok());
 }
 
 #[test]

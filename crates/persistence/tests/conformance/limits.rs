@@ -40,7 +40,7 @@ async fn host(home: &Home, tenant: u128, number: u128) -> CoreId {
     let id = CoreId::from_ulid(ulid(number));
     let vault = Vault::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let program = serde_json::json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "flows": []});
-    let new = NewCore { source: program, ..NewCore::named(&format!("Core {number}")) };
+    let new = NewCore { source: program, ..NewCore::named(format!("Core {number}")) };
     let core = Core::create(id, tenant_id(tenant), user_id(tenant), at(0), new).unwrap();
     let (core, _) = core.apply(Action::Start, at(0)).unwrap();
     let (core, _) = core.apply(Action::Started, at(0)).unwrap();
@@ -172,10 +172,9 @@ async fn a_long_journal_is_cut_at_a_machine(home: &Home) {
 /// An execution that ended, with a journal and a checkpoint.
 fn ended(number: u128, seconds: i64) -> Vec<Unit> {
     let mut first = begin(number);
-    first.opened = vec![(checkpoint(number), 0)];
-    if let Change::Begin { execution, .. } = &mut first.change {
-        execution.id = execution_id(number);
-    }
+    let mut asked = checkpoint(number);
+    asked.question.execution_id = execution_id(number);
+    first.opened = vec![(asked, 0)];
     let mut last = proceed(number, (1, 2), ExecutionStatus::Completed);
     if let Change::Proceed { finished_at, .. } = &mut last.change {
         *finished_at = Some(at(seconds));

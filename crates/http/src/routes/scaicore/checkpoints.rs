@@ -197,7 +197,9 @@ pub(super) async fn resolve(
     let wait = body.wait_ms.map(Duration::from_millis);
     let decision =
         Decision { decision: body.decision, response_data: body.response_data, comment: body.comment };
-    let taken = app.resolve_checkpoint(&caller, &origin.context(), id.0, decision, wait).await?;
+    // In a box: what goes on with an execution is large.
+    let context = origin.context();
+    let taken = Box::pin(app.resolve_checkpoint(&caller, &context, id.0, decision, wait)).await?;
     Ok(decided(taken))
 }
 
@@ -251,8 +253,8 @@ pub(super) async fn reassign(
     app.checkpoint(&caller, id.0).await?;
     let body = body.read().await?;
     let context = origin.context();
-    let moved =
-        app.reassign_checkpoint(&caller, &context, id.0, &body.assignee, body.comment.as_deref()).await?;
+    let comment = body.comment.as_deref();
+    let moved = Box::pin(app.reassign_checkpoint(&caller, &context, id.0, &body.assignee, comment)).await?;
     Ok(Reply::ok(moved.checkpoint.into()))
 }
 
