@@ -45,8 +45,8 @@ impl App {
             if let Some(refusal) = refusal {
                 return Err(refusal);
             }
-            let core =
-                self.follow(by, request, Revised { value: moved, revision }, transition, force).await?;
+            let moved = Revised { value: moved, revision };
+            let core = Box::pin(self.follow(by, request, moved, transition, force)).await?;
             return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: Vec::new() });
         }
         Err(Error::Conflict("the Core is being changed by others; try again".into()))
