@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{self, Duration};
 
 use scaigrid_audit::AuditRecord;
-use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, State};
+use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, State};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
 use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
@@ -122,7 +122,8 @@ impl Engine {
         if change.ends_the_wait() {
             return Ok(None);
         }
-        if stored.between.len() >= MOVES_AT_MOST {
+        // What the program itself demands when time is up is never refused: there are only so many of it.
+        if stored.between.len() >= MOVES_AT_MOST && change.event.kind != EventKind::Escalated {
             return Err(Error::HandedOnTooOften);
         }
         let audit = decider.audit(&before, &change.checkpoint, now);

@@ -16,6 +16,10 @@ use crate::{Engine, Error};
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How soon one looks again after a timer could not be fired.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How often a timer is tried again at once; after that it lets the others go first, at least as long as the first of these and
+/// at most as long as the second, so that those that fail for good stand in nobody's way.
+const AT_ONCE_AGAIN: u32 = 5;
+const HELD_BACK: (u64, u64) = (1, 300);
 /// Timers that are taken up at one look.
 const AT_ONCE: i64 = 256;
 /// Timers that are fired side by side, so that their commits go together.
@@ -79,9 +83,21 @@ impl Engine {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, timer = ?timer.owner, "a timer is tried again");
+                if let Err(error) = self.hold_back(scope, &timer).await {
+                    tracing::warn!(%error, "it cannot be noted that a timer failed");
+                }
                 false
             }
         }
+    }
+
+    /// Has a timer that failed again and again let others go first.
+    async fn hold_back(&self, scope: TenantScope, timer: &Timer) -> Result<(), Error> {
+        let now = self.0.clock.now();
+        let mut transaction = self.0.database.begin().await?;
+        timers::hold_back(&mut transaction, scope, timer, |failures| Some(now.plus(held_back(failures)?)))
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Does what a timer says. One that somebody else was faster with, or that says nothing any more, is left alone.
@@ -147,4 +163,11 @@ impl Engine {
         timers::take(&mut transaction, scope, timer).await?;
         Ok(transaction.commit().await?)
     }
+}
+
+/// How long a timer lets others go first that failed so often.
+fn held_back(failures: u32) -> Option<Duration> {
+    let doublings = failures.checked_sub(AT_ONCE_AGAIN)?;
+    let (least, most) = HELD_BACK;
+    Some(Duration::from_secs(least.saturating_mul(2_u64.saturating_pow(doublings)).min(most)))
 }

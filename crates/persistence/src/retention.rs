@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, EventId, Instant, NodeId, SystemScope, TenantId, TenantScope, UsageId};
 use ulid::Ulid;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Result, column};
 use crate::instant::Stamp;
 use crate::schema::{
@@ -151,8 +151,12 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         ("conversations", "id"),
     ];
     let (tenant, id) = (scope.tenant_id().to_string(), core.to_string());
-    let mut all = true;
     let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    // Executions first, locked: who commits a step of one locks it before it writes to the log or the memory. In another order
+    // the two would wait for each other.
+    let ids = hold_executions(tx, &tenant, &id, most).await?;
+    remove_executions(tx, scope, &ids).await?;
+    let mut all = ids.len() < limit;
     for (table, key) in TABLES {
         let query = format!(
             "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} \
@@ -164,15 +168,6 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
             .bind::<BigInt, _>(most);
         all &= with!(tx, c => query.execute(c).await)? < limit;
     }
-    let run = executions::table
-        .filter(executions::tenant_id.eq(&tenant))
-        .filter(executions::core_id.eq(&id))
-        .order(executions::id)
-        .limit(most)
-        .select(executions::id);
-    let ids: Vec<String> = with!(tx, c => run.load(c).await)?;
-    remove_executions(tx, scope, &ids).await?;
-    all &= ids.len() < limit;
     if all {
         // Those of executions that are gone went with them; whatever is left is the Core's own.
         let left = checkpoints::table
@@ -183,6 +178,24 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         with!(tx, c => diesel::delete(done).execute(c).await)?;
     }
     Ok(all)
+}
+
+/// The first executions of a Core, which nobody else changes until the transaction ends.
+async fn hold_executions(tx: &mut Transaction, tenant: &str, core: &str, most: i64) -> Result<Vec<String>> {
+    macro_rules! query {
+        () => {
+            executions::table
+                .filter(executions::tenant_id.eq(tenant))
+                .filter(executions::core_id.eq(core))
+                .order(executions::id)
+                .limit(most)
+                .select(executions::id)
+        };
+    }
+    Ok(match tx.engine()? {
+        Engine::Postgres(c) => query!().for_update().load(c).await?,
+        Engine::Sqlite(c) => query!().load(c).await?,
+    })
 }
 
 /// Notes that there is more of a Core that was deleted.

@@ -650,6 +650,8 @@ diesel::table! {
         effect -> Integer,
         core_id -> Text,
         due_at -> Moment,
+        failures -> Integer,
+        held_until -> Nullable<Moment>,
     }
 }
 

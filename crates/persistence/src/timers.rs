@@ -124,7 +124,7 @@ macro_rules! place {
     }};
 }
 
-/// The timers whose time has come, the longest overdue first.
+/// The timers whose time has come, the longest overdue first; without those that are held back.
 ///
 /// # Errors
 /// The database's.
@@ -136,6 +136,7 @@ pub async fn due(
 ) -> Result<Vec<(TenantId, Timer)>> {
     let query = timers::table
         .filter(timers::due_at.le(Stamp(now)))
+        .filter(timers::held_until.is_null().or(timers::held_until.le(Stamp(now))))
         .filter(timers::kind.eq_any(KINDS))
         .order(timers::due_at)
         .limit(rows)
@@ -161,12 +162,16 @@ pub async fn due(
         .collect()
 }
 
-/// When the next timer's time comes.
+/// When the next timer's time comes, of those that are not held back.
 ///
 /// # Errors
 /// The database's.
 pub async fn next(c: &mut Connection, _system: &SystemScope) -> Result<Option<Instant>> {
-    let query = timers::table.filter(timers::kind.eq_any(KINDS)).order(timers::due_at).select(timers::due_at);
+    let query = timers::table
+        .filter(timers::kind.eq_any(KINDS))
+        .filter(timers::held_until.is_null())
+        .order(timers::due_at)
+        .select(timers::due_at);
     let found: Option<Stamp> = with!(c, c => query.first(c).await.optional())?;
     Ok(found.map(Instant::from))
 }
@@ -212,6 +217,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, core: scaigrid_scope:
 pub async fn set(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Result<()> {
     let (kind, owner, effect) = timer.owner.columns();
     let due_at = timers::due_at.eq(Stamp(timer.due_at));
+    let anew = (due_at, timers::failures.eq(0), timers::held_until.eq(None::<Stamp>));
     let row = (
         timers::tenant_id.eq(scope.tenant_id().to_string()),
         timers::kind.eq(kind),
@@ -221,7 +227,7 @@ pub async fn set(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Res
         due_at,
     );
     let key = (timers::tenant_id, timers::kind, timers::owner, timers::effect);
-    let insert = diesel::insert_into(timers::table).values(row).on_conflict(key).do_update().set(due_at);
+    let insert = diesel::insert_into(timers::table).values(row).on_conflict(key).do_update().set(anew);
     with!(tx, c => insert.execute(c).await)?;
     Ok(())
 }
@@ -244,6 +250,27 @@ pub async fn clear(tx: &mut Transaction, scope: TenantScope, owner: &Owner) -> R
 pub async fn take(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Result<bool> {
     let rows = place!(scope, timer.owner).filter(timers::due_at.eq(Stamp(timer.due_at)));
     Ok(with!(tx, c => diesel::delete(rows).execute(c).await)? == 1)
+}
+
+/// Counts that a timer, which still stands as it was seen, could not be fired, and has it let others go first until the instant
+/// that follows from how often that was so.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_back(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    timer: &Timer,
+    until: impl Fn(u32) -> Option<Instant> + Send,
+) -> Result<()> {
+    let seen = || place!(scope, timer.owner).filter(timers::due_at.eq(Stamp(timer.due_at)));
+    let count = diesel::update(seen()).set(timers::failures.eq(timers::failures + 1));
+    let failures: Option<i32> =
+        with!(tx, c => count.returning(timers::failures).get_result(c).await.optional())?;
+    let Some(until) = failures.and_then(|failures| until(failures.unsigned_abs())) else { return Ok(()) };
+    let hold = diesel::update(seen()).set(timers::held_until.eq(Stamp(until)));
+    with!(tx, c => hold.execute(c).await)?;
+    Ok(())
 }
 
 /// Removes the timers of a Core's schedules.

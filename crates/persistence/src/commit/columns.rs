@@ -408,7 +408,8 @@ fn timers(rows: BTreeMap<(String, Owner), Option<Timer>>) -> impl Iterator<Item 
     let set = statement!(
         set,
         "INSERT INTO timers (tenant_id, kind, owner, effect, core_id, due_at) SELECT * FROM UNNEST(",
-        ") ON CONFLICT (tenant_id, kind, owner, effect) DO UPDATE SET due_at = EXCLUDED.due_at",
+        ") ON CONFLICT (tenant_id, kind, owner, effect) DO UPDATE \
+         SET due_at = EXCLUDED.due_at, failures = 0, held_until = NULL",
         Text tenant_id, Name kind, Text owner, Int effect, Text core_id, At due_at,
     );
     let cleared = statement!(

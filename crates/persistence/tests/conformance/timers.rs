@@ -16,6 +16,7 @@ use crate::values::{SYSTEM, at, of_tenant, tenant_id};
 
 crate::on_both_databases! {
     a_timer_stands_until_its_owner_says_otherwise,
+    a_timer_that_fails_lets_others_go_first,
     a_timer_is_fired_as_it_was_seen_or_not_at_all,
     of_those_who_take_a_timer_one_has_it,
     a_deadline_goes_with_its_checkpoint,
@@ -56,6 +57,36 @@ async fn a_timer_stands_until_its_owner_says_otherwise(home: &Home) {
     let again = Unit { timers: vec![sleep(1, 40)], ..keep() };
     apply(home, vec![moved, again]).await;
     assert_eq!(all(home).await, [sleep(2, 30), sleep(1, 40)]);
+}
+
+async fn a_timer_that_fails_lets_others_go_first(home: &Home) {
+    hosted(home).await;
+    let unit = Unit { timers: vec![sleep(1, 10), sleep(2, 20)], ..begin(1) };
+    apply(home, vec![unit]).await;
+    let fail = async |seen: Timer| {
+        let mut tx = home.begin().await;
+        let until = |failures: u32| (failures >= 2).then(|| at(50 + i64::from(failures)));
+        timers::hold_back(&mut tx, of_tenant(1), &seen, until).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let due = async |now: i64| -> Vec<Timer> {
+        let found = timers::due(&mut home.read().await, &SYSTEM, at(now), 9).await.unwrap();
+        found.into_iter().map(|(_, timer)| timer).collect()
+    };
+    fail(sleep(1, 10)).await;
+    assert_eq!(due(30).await, [sleep(1, 10), sleep(2, 20)], "once is nothing yet");
+    fail(sleep(1, 10)).await;
+    assert_eq!(due(51).await, [sleep(2, 20)]);
+    assert_eq!(timers::next(&mut home.read().await, &SYSTEM).await.unwrap(), Some(at(20)));
+    assert_eq!(due(52).await, [sleep(1, 10), sleep(2, 20)], "its time comes again");
+    // One that has moved since is another one, and one that is set anew has not failed yet.
+    fail(sleep(2, 19)).await;
+    fail(sleep(2, 19)).await;
+    assert_eq!(due(30).await, [sleep(2, 20)]);
+    apply(home, vec![Unit { timers: vec![sleep(1, 15)], ..keep() }]).await;
+    assert_eq!(due(30).await, [sleep(1, 15), sleep(2, 20)]);
+    fail(sleep(1, 15)).await;
+    assert_eq!(due(30).await, [sleep(1, 15), sleep(2, 20)]);
 }
 
 async fn a_timer_is_fired_as_it_was_seen_or_not_at_all(home: &Home) {

@@ -1,0 +1,2 @@
+ALTER TABLE timers DROP COLUMN held_until;
+ALTER TABLE timers DROP COLUMN failures;
