@@ -9,7 +9,7 @@ use scaigrid_ir::Value;
 use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{self, Owner, Timer};
-use scaigrid_persistence::{event_waits, executions};
+use scaigrid_persistence::{self as persistence, event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
 use scaigrid_scope::{CheckpointId, EventId, Instant};
@@ -20,6 +20,7 @@ use ulid::Ulid;
 use crate::drive::{Run, Timed};
 use crate::event_waits::{wait_for_event, wake_for_event};
 use crate::inside::{Said, of_program};
+use crate::plugins::Target;
 use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.
@@ -49,7 +50,8 @@ impl Engine {
                 self.remember(run, request, now).await?
             }
             EffectKind::Checkpoint(request) => {
-                let checkpoint = self.open(run, &effect, request, now);
+                let target = self.target_of(run, request).await?;
+                let checkpoint = self.open(run, &effect, (request, target), now);
                 run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -109,8 +111,29 @@ impl Engine {
         Ok(Outcome::Value(Value::Null))
     }
 
+    /// Where the plugin call goes that a checkpoint asks about; none where there is no such plugin now, and then the answer allows
+    /// nothing.
+    async fn target_of(&self, run: &Run, request: &CheckpointRequest) -> Result<Option<Target>, Error> {
+        let Some(action) = &request.action else { return Ok(None) };
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        let (declared, called) = (&run.program.module().plugins, (&*action.alias, &*action.method));
+        match self.0.plugins.target(run.scope, &hosted.core, declared, called).await {
+            Ok(target) => Ok(Some(target)),
+            Err(error) if error.retryable => {
+                Err(persistence::Error::Unavailable(error.failure.message.to_string()).into())
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
     /// The checkpoint that a request means.
-    fn open(&self, run: &Run, effect: &Effect, request: &CheckpointRequest, now: Instant) -> Checkpoint {
+    fn open(
+        &self,
+        run: &Run,
+        effect: &Effect,
+        (request, target): (&CheckpointRequest, Option<Target>),
+        now: Instant,
+    ) -> Checkpoint {
         let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), None);
         let expiry = request.timeout.map(|timeout| Expiry {
             at: now.plus(timeout),
@@ -134,7 +157,7 @@ impl Engine {
             prompt: request.prompt.to_string(),
             options: request.options.iter().map(ToString::to_string).collect(),
             routing: routing(request.assignee.as_ref()),
-            context: Arc::new(shown(request)),
+            context: Arc::new(shown(request, target)),
             priority: priority(request.priority),
             expiry,
         };
@@ -231,11 +254,13 @@ fn note_event(run: &mut Run, name: &str) {
 }
 
 /// What a person is shown: the payload, and beside it the call that the answer allows.
-fn shown(request: &CheckpointRequest) -> serde_json::Value {
+fn shown(request: &CheckpointRequest, target: Option<Target>) -> serde_json::Value {
     let payload = request.payload.to_json();
     let Some(action) = &request.action else { return payload };
+    let (target, pin) = target.map(|target| (target.shown, target.pin)).unzip();
     let action = json!({
         "alias": &*action.alias, "method": &*action.method, "args": action.args.to_json(), "hash": &*action.hash,
+        "target": target, "target_hash": pin,
     });
     match payload {
         serde_json::Value::Object(mut fields) => {

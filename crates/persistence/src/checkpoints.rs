@@ -9,7 +9,7 @@ use scaigrid_checkpoints::{
     Assignee, AssigneeKind, By, Checkpoint, CheckpointStatus, EventKind, Expiry, ExpiryAction, HistoryEvent,
     NewCheckpoint, Priority, Resolution, Routing, State,
 };
-use scaigrid_scope::{CheckpointId, CoreId, Instant, TenantScope, UserId};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantScope, UserId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -254,6 +254,27 @@ pub async fn lookup(
         };
     }
     let row = with!(c, c => query!().get_result(c).await.optional())?;
+    row.map(StoredCheckpoint::try_from).transpose()
+}
+
+/// The checkpoint that an effect of an execution opened.
+pub async fn of_effect(
+    c: &mut Connection,
+    scope: TenantScope,
+    execution: ExecutionId,
+    effect: u32,
+) -> Result<Option<StoredCheckpoint>> {
+    macro_rules! query {
+        () => {
+            checkpoints::table
+                .filter(checkpoints::execution_id.eq(execution.to_string()))
+                .filter(checkpoints::effect.eq(effect.cast_signed()))
+                .filter(checkpoints::tenant_id.eq(scope.tenant_id().to_string()))
+                .order(checkpoints::id)
+                .select(CheckpointRow::as_select())
+        };
+    }
+    let row = with!(c, c => query!().first(c).await.optional())?;
     row.map(StoredCheckpoint::try_from).transpose()
 }
 

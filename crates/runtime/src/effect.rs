@@ -258,6 +258,9 @@ pub struct PluginCallRequest {
     pub timeout: Option<Duration>,
     /// The checkpoint, by its effect, whose approval this call uses up, where the program asks for one.
     pub approved_by: Option<EffectId>,
+    /// Until when that approval holds, in microseconds since the Unix epoch, where it ends: no attempt begins after it.
+    #[serde(default)]
+    pub approved_until: Option<i64>,
 }
 
 /// One call of a model.

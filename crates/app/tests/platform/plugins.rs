@@ -53,6 +53,7 @@ fn call(method: &str, args: &Value) -> PluginCallRequest {
         args: IrValue::from_json(args),
         timeout: Some(Duration::from_secs(5)),
         approved_by: None,
+        approved_until: None,
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use scaigrid_cores::logs::Level;
 use scaigrid_cores::plugins::EffectClass;
 use scaigrid_outbound::Gate;
+use scaigrid_persistence::checkpoints;
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, Failure, ModelCallRequest, Outcome, PluginCallRequest, Program,
 };
-use scaigrid_scope::{ExecutionId, TenantScope, TraceContext};
+use scaigrid_scope::{ExecutionId, Instant, TenantScope, TraceContext};
 use scaigrid_telemetry::{Kind, under};
 
 use super::Ended;
@@ -18,7 +19,7 @@ use crate::cores::HostedCore;
 use crate::inside::Said;
 use crate::lease::Term;
 use crate::models::{self, Asking, Ear, ModelCall};
-use crate::plugins::{Asked, CallError};
+use crate::plugins::{Asked, CallError, Leave};
 use crate::traces::note_again;
 
 /// Attempts after the first, where a repeat costs nothing.
@@ -150,11 +151,21 @@ impl Call {
             if !self.may_go_out().await {
                 return Ended::NotOurs;
             }
-            let called = plugins.call_through(self.gate(), self.scope, core, declared, request, &key).await;
+            let target = match self.allowed_target(request).await {
+                Ok(target) => target,
+                // Whether it was carried out while that was allowed is for a person to find out.
+                Err(_) if self.in_doubt && harmless => return Ended::InDoubt,
+                Err(failure) => return Ended::With(Outcome::Error(failure)),
+            };
+            let leave = Leave { gate: self.gate(), target };
+            let called = plugins.call_through(leave, self.scope, core, declared, request, &key).await;
             let CallError { failure, sent, retry_after, retryable } = match called {
                 Ok(value) => return Ended::With(Outcome::Value(value)),
                 Err(error) => error,
             };
+            if self.in_doubt && harmless && &*failure.code == "APPROVAL_MISMATCH" {
+                return Ended::InDoubt;
+            }
             if !sent && !self.engine.0.lease.holds_since(self.ours_in) {
                 // It did not go out because it may not be this node's to make.
                 continue;
@@ -170,6 +181,30 @@ impl Call {
             wait *= 2;
             left -= 1;
         }
+    }
+
+    /// The pin of the target that a person allowed, where the call goes out by a person's leave, and that still holds.
+    async fn allowed_target(&self, request: &PluginCallRequest) -> Result<Option<String>, Failure> {
+        let Some(checkpoint) = request.approved_by else { return Ok(None) };
+        let until = request.approved_until.map(Instant::from_micros);
+        if until.is_some_and(|until| self.engine.0.clock.now() > until) {
+            let message = format!("the approval of {}.{} has expired", request.alias, request.method);
+            return Err(Failure::new("APPROVAL_EXPIRED", message));
+        }
+        let asked = async {
+            let mut connection = self.engine.0.database.read().await?;
+            checkpoints::of_effect(&mut connection, self.scope, self.execution, checkpoint.0).await
+        };
+        let asked = asked.await.map_err(|error| {
+            tracing::warn!(%error, execution = %self.execution, "what was allowed cannot be read");
+            Failure::new("PLUGIN_UNREACHABLE", "the platform could not make the call just now")
+        })?;
+        // Nobody was asked, so nothing is the target that they allowed.
+        let Some(asked) = asked else { return Ok(Some(String::new())) };
+        let action = asked.checkpoint.question.context.get("action");
+        // Those that were asked by an older version say nothing of a target.
+        let Some(pin) = action.and_then(|action| action.get("target_hash")) else { return Ok(None) };
+        Ok(Some(pin.as_str().unwrap_or_default().to_owned()))
     }
 
     /// Has the log tell that a call is made once more.

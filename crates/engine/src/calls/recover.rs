@@ -12,7 +12,7 @@ use scaigrid_cores::plugins::EffectClass;
 use scaigrid_ir::Value;
 use scaigrid_persistence::{self as persistence, checkpoints};
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome, PluginCallRequest};
-use scaigrid_scope::CheckpointId;
+use scaigrid_scope::{CheckpointId, Instant};
 use serde_json::json;
 
 use super::is_call;
@@ -103,6 +103,13 @@ impl Engine {
     fn question(&self, run: &Run, effect: &Effect, request: &PluginCallRequest) -> Checkpoint {
         let now = self.0.clock.now();
         let tool = format!("{}.{}", request.alias, request.method);
+        // A call that needs leave can be made again while that lasts.
+        let lasts = request.approved_until.is_none_or(|until| now <= Instant::from_micros(until));
+        let (again, options): (_, &[&str]) = if lasts {
+            (format!("; or \"{RETRY}\", to have it called again"), &[COMPLETED, FAILED, RETRY])
+        } else {
+            (String::new(), &[COMPLETED, FAILED])
+        };
         let question = NewCheckpoint {
             id: CheckpointId::from_ulid(self.0.ids.draw(now)),
             tenant_id: run.execution.tenant_id,
@@ -114,10 +121,9 @@ impl Engine {
             checkpoint_type: TYPE.to_owned(),
             prompt: format!(
                 "{tool} was being called when the server stopped, and nobody knows whether the call was carried out. \
-                 Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; \"{FAILED}\"; or \
-                 \"{RETRY}\", to have it called again."
+                 Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; or \"{FAILED}\"{again}."
             ),
-            options: [COMPLETED, FAILED, RETRY].map(str::to_owned).to_vec(),
+            options: options.iter().map(ToString::to_string).collect(),
             routing: Routing::of_program(Some("role:tenant_admin"), None),
             context: Arc::new(json!({
                 "plugin": &*request.alias,

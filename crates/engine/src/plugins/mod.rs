@@ -11,6 +11,7 @@ mod mask;
 mod reading;
 mod recheck;
 mod required;
+mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +25,8 @@ use scaigrid_cores::plugins::{
 use scaigrid_cores::{Core, EnvValue, SecretText};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::PluginDecl;
+use scaigrid_outbound::Client;
 use scaigrid_outbound::plugins::{CallFault, Limits, http as plain, openapi};
-use scaigrid_outbound::{Client, Gate};
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_runtime::Failure;
@@ -44,6 +45,7 @@ pub use required::Lacking;
 use known::Known;
 pub(crate) use known::Shelf;
 pub(crate) use mask::Masked;
+pub(crate) use target::{Leave, Target};
 
 /// How long one attempt of a call may take where it does not say itself.
 const DEFAULT_TIME: Duration = Duration::from_secs(30);
@@ -76,6 +78,16 @@ impl std::fmt::Debug for Plugins {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Plugins")
     }
+}
+
+/// What an alias and a method mean for a Core: all of a call but its arguments.
+struct Equipped {
+    known: Arc<Known>,
+    /// The position of the method in the accepted manifest.
+    method: usize,
+    config: Map<String, Json>,
+    credentials: Option<ResolvedCredentials>,
+    masked: Masked,
 }
 
 /// A call, ready to go out.
@@ -126,13 +138,13 @@ impl Plugins {
         call: &PluginCallRequest,
         key: &str,
     ) -> Result<Value, CallError> {
-        self.call_through(Gate::default(), scope, core, declared, call, key).await
+        self.call_through(Leave::default(), scope, core, declared, call, key).await
     }
 
-    /// As [`Plugins::call`]. Nothing leaves unless the gate is open in that moment.
+    /// As [`Plugins::call`]. Nothing leaves unless what must hold holds in that moment.
     pub(crate) async fn call_through(
         &self,
-        gate: Gate,
+        leave: Leave,
         scope: TenantScope,
         core: &Core,
         declared: &[PluginDecl],
@@ -140,7 +152,7 @@ impl Plugins {
         key: &str,
     ) -> Result<Value, CallError> {
         let begun = self.0.clock.now();
-        let called = self.call_once(gate, scope, core, declared, call, key).await;
+        let called = self.call_once(leave, scope, core, declared, call, key).await;
         let result = match &called {
             Ok(_) => "answered",
             Err(error) if !error.sent => "not_sent",
@@ -153,7 +165,7 @@ impl Plugins {
 
     async fn call_once(
         &self,
-        gate: Gate,
+        leave: Leave,
         scope: TenantScope,
         core: &Core,
         declared: &[PluginDecl],
@@ -161,8 +173,10 @@ impl Plugins {
         key: &str,
     ) -> Result<Value, CallError> {
         let args = arguments(call)?;
-        let mut ready = self.prepare(scope, core, declared, (&call.alias, &call.method), args, key).await?;
-        ready.outbound = self.0.outbound.through(gate);
+        let equipped = self.equip(scope, core, declared, (&call.alias, &call.method)).await?;
+        equipped.check_target(leave.target.as_deref(), &call.alias)?;
+        let mut ready = self.make_ready(scope, core, &call.alias, equipped, args, key).await?;
+        ready.outbound = self.0.outbound.through(leave.gate);
         let value = self.send(scope, core, &ready, limits(call.timeout), key).await?;
         Ok(Value::from_json(&value))
     }
@@ -207,21 +221,53 @@ impl Plugins {
         core: &Core,
         declared: &[PluginDecl],
         (alias, method): (&str, &str),
+        args: Map<String, Json>,
+        key: &str,
+    ) -> Result<Ready, CallError> {
+        let equipped = self.equip(scope, core, declared, (alias, method)).await?;
+        self.make_ready(scope, core, alias, equipped, args, key).await
+    }
+
+    /// Finds what a call needs beside its arguments.
+    async fn equip(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        declared: &[PluginDecl],
+        (alias, method): (&str, &str),
+    ) -> Result<Equipped, CallError> {
+        let (known, config) = self.find(scope, core, declared, alias).await?;
+        let method = standing(&known, method)?;
+        let mut secrets = Vec::new();
+        let config = resolve_value(&Json::Object(config), &core.environment, &mut secrets);
+        let Json::Object(config) = config.map_err(|missing| not_configured(alias, &missing))? else {
+            return Err(not_configured(alias, &"its configuration is none"));
+        };
+        // A secret that is an argument must not be told on by what the schema says of it either.
+        let credentials = known.registration.credentials.as_ref();
+        let credentials = credentials.map(|credentials| credentials.resolve(&core.environment));
+        let credentials = credentials.transpose().map_err(|missing| not_configured(alias, &missing))?;
+        secrets.extend(credentials.iter().map(|credentials| credentials.secret().clone()));
+        secrets.extend(core.environment.iter().filter_map(|(_, value)| match value {
+            EnvValue::Secret(secret) => Some(secret.clone()),
+            EnvValue::Plain(_) => None,
+        }));
+        let masked = Masked::new(secrets.iter().map(SecretText::reveal));
+        Ok(Equipped { known, method, config, credentials, masked })
+    }
+
+    async fn make_ready(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        alias: &str,
+        equipped: Equipped,
         mut args: Map<String, Json>,
         key: &str,
     ) -> Result<Ready, CallError> {
-        let (known, config) = self.find(scope, core, declared, alias).await?;
-        let position = standing(&known, method)?;
+        let Equipped { known, method: position, config, credentials, masked } = equipped;
         let registration = &known.registration;
         let method = &registration.accepted.methods()[position];
-        let not_configured =
-            |missing| CallError::before("PLUGIN_ERROR", format!("the plugin {alias}: {missing}"));
-
-        let mut secrets = Vec::new();
-        let config = resolve_value(&Json::Object(config), &core.environment, &mut secrets);
-        let Json::Object(config) = config.map_err(|missing| not_configured(missing.to_string()))? else {
-            return Err(not_configured("its configuration is none".to_owned()));
-        };
         // What the configuration says of an argument counts where the call says nothing.
         let named = method.input_schema.get("properties").and_then(Json::as_object);
         for (name, value) in &config {
@@ -229,16 +275,6 @@ impl Plugins {
                 args.insert(name.clone(), value.clone());
             }
         }
-        // A secret that is an argument must not be told on by what the schema says of it either.
-        let credentials =
-            registration.credentials.as_ref().map(|credentials| credentials.resolve(&core.environment));
-        let credentials = credentials.transpose().map_err(|missing| not_configured(missing.to_string()))?;
-        secrets.extend(credentials.iter().map(|credentials| credentials.secret().clone()));
-        secrets.extend(core.environment.iter().filter_map(|(_, value)| match value {
-            EnvValue::Secret(secret) => Some(secret.clone()),
-            EnvValue::Plain(_) => None,
-        }));
-        let masked = Masked::new(secrets.iter().map(SecretText::reveal));
 
         known.check_input(position, &args, alias).map_err(|error| error.masked(&masked))?;
         let mut headers = HeaderMap::new();
@@ -250,7 +286,7 @@ impl Plugins {
         set(&mut headers, "x-scaigrid-identity", &token);
         if let Some(credentials) = &credentials {
             show(&mut headers, credentials).ok_or_else(|| {
-                not_configured("its credentials cannot be sent: they hold what a header cannot".to_owned())
+                not_configured(alias, &"its credentials cannot be sent: they hold what a header cannot")
             })?;
         }
         let outbound = self.0.outbound.clone();
@@ -337,6 +373,10 @@ impl Plugins {
 }
 
 /// The arguments of a call.
+fn not_configured(alias: &str, why: &dyn std::fmt::Display) -> CallError {
+    CallError::before("PLUGIN_ERROR", format!("the plugin {alias}: {why}"))
+}
+
 fn arguments(call: &PluginCallRequest) -> Result<Map<String, Json>, CallError> {
     match call.args.to_json() {
         Json::Object(args) => Ok(args),

@@ -83,6 +83,7 @@ pub(super) fn approve(script: &mut Script<'_>, request: &mut PluginCallRequest) 
         return Err(Failure::new("APPROVAL_EXPIRED", message).into());
     };
     request.approved_by = Some(found.checkpoint);
+    request.approved_until = found.until;
     Ok(())
 }
 

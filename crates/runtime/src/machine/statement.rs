@@ -169,6 +169,7 @@ fn plugin_call(
         args,
         timeout,
         approved_by: None,
+        approved_until: None,
     })
 }
 
