@@ -81,7 +81,10 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     let nextest = has_nextest();
     let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();
     if nextest {
-        let call = [&["nextest", "run", "--workspace", "--no-fail-fast"], runner.as_slice()].concat();
+        let at_once = at_once().to_string();
+        let beside = ["--test-threads", &at_once];
+        let beside = if runner.iter().any(|argument| is_threads(argument)) { &[] } else { &beside[..] };
+        let call = [&["nextest", "run", "--workspace", "--no-fail-fast"], beside, runner.as_slice()].concat();
         account.step("tests", || run_cargo(&call, &environment, signals));
         account.step("examples in the documentation", || {
             run_cargo(&["test", "--workspace", "--doc", "--quiet"], &environment, signals)
@@ -94,6 +97,16 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         account.step("services stop", || services.stop().map(|()| Verdict::Passed));
     }
     Ok(account.finish())
+}
+
+/// Tests that run side by side: half as many again as there are processors, since many of them wait for servers most of the time.
+fn at_once() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    processors + processors.div_ceil(2)
+}
+
+fn is_threads(argument: &str) -> bool {
+    ["-j", "--jobs", "--test-threads"].iter().any(|name| argument.starts_with(name))
 }
 
 fn has_nextest() -> bool {

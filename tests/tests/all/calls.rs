@@ -18,6 +18,8 @@ on_both_databases!(
     many_calls_go_out_side_by_side,
     a_budget_for_three_lets_three_through,
     an_approval_is_for_these_arguments_and_for_once,
+    an_approval_is_for_where_the_call_goes,
+    an_approval_that_is_over_repeats_no_call,
     side_by_side_and_answered_in_reverse,
     a_question_in_a_call_in_a_branch,
     sigterm_lets_calls_end,
@@ -308,6 +310,60 @@ fn an_approval_is_for_these_arguments_and_for_once(place: &Place) {
         assert_eq!(done["execution"]["error"]["code"], code, "{input}: {done}");
         assert_eq!(plugin.carried_out(), carried_out, "{input}");
     }
+}
+
+/// A flow that asks before it makes one call.
+fn asking_first(method: &str, action: &Value) -> Value {
+    json!([{"name": "pay", "params": [], "body": [
+        {"kind": "checkpoint", "id": "ask", "checkpoint_type": "approval", "present": {"prompt": "Pay 10?"},
+         "options": ["approve", "reject"], "assignee": "role:tenant_admin", "result_binding": "answer", "action": action},
+        {"kind": "rigid", "id": "pay", "statements": [call(method, &json!({"amount": "10"}), "got")]},
+    ]}])
+}
+
+fn an_approval_is_for_where_the_call_goes(place: &Place) {
+    let (_server, admin, plugin) = settle(place);
+    let action = json!({"alias": "stub", "method": "shout", "args": {"amount": "10"}});
+    let core = admin.run("caller", &program(&asking_first("shout", &action)));
+    let target = |checkpoint: &str| admin.checkpoint(checkpoint)["context"]["action"]["target"].clone();
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "pay", &json!({}));
+    let shown = target(&checkpoint);
+    assert_eq!((&shown["plugin"], &shown["config"]), (&json!("acme/stub"), &json!({})), "{shown}");
+    assert!(shown["endpoint"].as_str().is_some_and(|url| url.starts_with(&plugin.http())), "{shown}");
+    let other = json!({"alias": "stub", "plugin": "acme/stub", "config": {"account": "another"}});
+    admin.post(&format!("{CORES}/{core}/plugins")).json(&other).answer(201);
+    let done = admin.resolve(&checkpoint, "approve");
+    assert_eq!(done["execution"]["error"]["code"], "APPROVAL_MISMATCH", "{done}");
+    assert_eq!(plugin.carried_out(), 0);
+    // Asked as it stands now, it is allowed.
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "pay", &json!({}));
+    assert_eq!(target(&checkpoint)["config"], json!({"account": "another"}));
+    let done = admin.resolve(&checkpoint, "approve");
+    assert_eq!(done["execution"]["status"], "completed", "{done}");
+    assert_eq!(plugin.carried_out(), 1);
+}
+
+fn an_approval_that_is_over_repeats_no_call(place: &Place) {
+    const HOLDS: Duration = Duration::from_secs(10);
+    let (server, admin, plugin) = settle(place);
+    let action = json!({"alias": "stub", "method": "keep", "args": {"amount": "10"}, "expires_in": "10s"});
+    let core = admin.run("caller", &program(&asking_first("keep", &action)));
+    plugin.then([Behaviour::Late(Duration::from_secs(60))]);
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "pay", &json!({}));
+    let decision = json!({"decision": "approve"});
+    admin.post(&format!("{SCAICORE}/checkpoints/{checkpoint}/resolve")).json(&decision).answer(200);
+    eventually("the call is carried out", SOON, || (plugin.carried_out() == 1).then_some(()));
+    server.kill();
+    std::thread::sleep(HOLDS + Duration::from_millis(100));
+    let server = start(place);
+    let admin = server.admin();
+    // A call with this effect class would be repeated, were it still allowed.
+    let asked = question(&admin, &execution);
+    assert_eq!(asked["options"], json!(["completed", "failed"]), "{asked}");
+    assert_eq!(plugin.calls().len(), 1);
+    let done = admin.resolve(asked["id"].as_str().unwrap(), "failed");
+    assert_eq!(done["execution"]["status"], "failed", "{done}");
+    assert_eq!(plugin.carried_out(), 1);
 }
 
 fn side_by_side_and_answered_in_reverse(place: &Place) {

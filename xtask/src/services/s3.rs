@@ -38,6 +38,8 @@ pub(crate) fn provide(target: &Path) -> Result<PathBuf, String> {
         "--quiet",
     ]);
     cargo.arg("--root").arg(&folder).env("CARGO_TARGET_DIR", folder.join("build"));
+    // What a debugger would want of it fills disks.
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
     let output = cargo.stdin(Stdio::null()).output().map_err(|error| format!("cannot run cargo: {error}"))?;
     // What it was built from is of no more use.
     let _ = std::fs::remove_dir_all(folder.join("build"));
