@@ -113,8 +113,8 @@ impl Engine {
             instance_key: run.execution.instance_key.as_ref().map(ToString::to_string),
             checkpoint_type: TYPE.to_owned(),
             prompt: format!(
-                "{tool} was being called when the server stopped, and nobody knows whether the call was carried out. \
-                 Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; \"{FAILED}\"; or \
+                "{tool} was called, and nobody knows whether the call was carried out: the server stopped meanwhile, or no \
+                 answer came that tells. Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; \"{FAILED}\"; or \
                  \"{RETRY}\", to have it called again."
             ),
             options: [COMPLETED, FAILED, RETRY].map(str::to_owned).to_vec(),
