@@ -160,13 +160,14 @@ impl From<EngineError> for Error {
             | EngineError::NotFailed(_)
             | EngineError::NotPaused
             | EngineError::NoJournal
-            | EngineError::JournalCut) => Self::Conflict(error.to_string()),
+            | EngineError::JournalCut
+            | EngineError::JournalTooLarge) => Self::Conflict(error.to_string()),
             EngineError::QueueFull { of, limit } => {
                 Self::QueueFull { of, limit, retry_after: QUEUE_RETRY_AFTER }
             }
             EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
             EngineError::Branch(error) => no_way(error),
-            EngineError::Contended | EngineError::ShuttingDown => {
+            EngineError::Contended | EngineError::ShuttingDown | EngineError::Busy => {
                 Self::Unavailable { retry_after: RETRY_AFTER }
             }
             EngineError::Storage(reason) => {
@@ -185,9 +186,13 @@ fn no_way(error: BranchError) -> Error {
             "at",
             format!("must be the number of an entry, from 0 to {}", entries.saturating_sub(1)),
         ),
-        BranchError::Cancelled | BranchError::InUpdate => Error::invalid("at", error.to_string()),
-        BranchError::OtherWay { .. } => Error::invalid("input", error.to_string()),
-        BranchError::NotFailed => Error::Conflict(error.to_string()),
+        BranchError::Cancelled | BranchError::InUpdate | BranchError::Allowed { .. } => {
+            Error::invalid("at", error.to_string())
+        }
+        BranchError::OtherWay { .. } | BranchError::InputGone => Error::invalid("input", error.to_string()),
+        BranchError::NotFailed | BranchError::AllowedOnce { .. } | BranchError::Before { .. } => {
+            Error::Conflict(error.to_string())
+        }
         BranchError::Replay(_) => Error::internal(error),
     }
 }

@@ -451,7 +451,7 @@ impl Engine {
 }
 
 /// Entries as the journal keeps them, from a number on.
-fn chunks(from: i64, entries: &[Entry]) -> Vec<JournalChunk> {
+pub(crate) fn chunks(from: i64, entries: &[Entry]) -> Vec<JournalChunk> {
     let chunk = |chunk: journal::Chunk| JournalChunk {
         seq: from + i64::try_from(chunk.before).unwrap_or(i64::MAX),
         entries: chunk.bytes,

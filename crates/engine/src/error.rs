@@ -69,8 +69,16 @@ pub enum Error {
     #[error("the execution has not begun")]
     NoJournal,
     /// The beginning of its journal is gone, because it has run for so long.
-    #[error("the beginning of the execution's journal is no longer kept")]
+    #[error(
+        "what led there is no longer kept: the execution has run for so long that the beginning of its journal is gone"
+    )]
     JournalCut,
+    /// What leads to where one wants to look is more than is followed at once.
+    #[error("what leads there in the execution's journal is more than can be followed at once")]
+    JournalTooLarge,
+    /// So many look into journals that there was no turn.
+    #[error("too many journals are being looked into")]
+    Busy,
     /// There is no way from that point of the past.
     #[error(transparent)]
     Branch(#[from] BranchError),
@@ -114,7 +122,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Database(error) => error.is_passing(),
-            Self::Contended | Self::ShuttingDown => true,
+            Self::Contended | Self::ShuttingDown | Self::Busy => true,
             _ => false,
         }
     }

@@ -140,6 +140,8 @@ pub(crate) struct Inner {
     listeners: Listeners,
     /// Whose logs somebody follows.
     watched: inside::Watched,
+    /// The places of those who follow journals to look at something.
+    followers: Arc<Semaphore>,
     /// Where this node's entries of logs go.
     lane: u16,
     caller_tokens: CallerTokens,
@@ -220,6 +222,7 @@ impl Engine {
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             watched: inside::Watched::new(),
+            followers: inside::followers(),
             lane: if database.is_shared() {
                 rand::random_range(0..scaigrid_persistence::logs::LANES)
             } else {

@@ -8,14 +8,14 @@ use scaigrid_cores::logs::Level;
 use scaigrid_persistence::commit::{Change, Delivery, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_persistence::{checkpoints, event_waits, timers};
-use scaigrid_runtime::journal::{self, Entry};
+use scaigrid_runtime::journal::{self, Base, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
-use crate::inside::{Said, said};
+use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;
 use crate::invoke;
 use crate::places::Place;
@@ -28,6 +28,8 @@ pub(crate) const ATTEMPTS: u32 = 20;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 /// Chunks of a journal that are read at once.
 const CHUNKS: i64 = 500;
+/// The same where it is counted how large they are.
+const CHUNKS_BOUNDED: i64 = 16;
 /// The effect that stands in the inbox for the wish to cancel.
 pub(crate) const CANCEL: u32 = u32::MAX;
 
@@ -132,21 +134,16 @@ impl Engine {
             };
         }
         let id = execution.id;
-        let snapshot = stored
-            .snapshot
-            .as_deref()
-            .map(Machine::decode)
-            .transpose()
-            .map_err(|error| Error::state(id, &error))?;
-        let entries = self.journal_of(scope, id, stored.snapshot_seq, stored.next_seq).await?;
-        let unsnapped = entries.len();
-        let (machine, unrecorded) = if entries.is_empty() {
-            let nothing = || Error::Journal { id, reason: "it has neither state nor journal".into() };
-            (snapshot.ok_or_else(nothing)?, Vec::new())
-        } else {
-            let replayed =
-                journal::resume(&program, snapshot, &entries).map_err(|error| Error::replay(id, &error))?;
-            (replayed.machine, replayed.unrecorded)
+        let standing = (stored.snapshot.as_deref(), stored.snapshot_seq);
+        let kept = self.as_stored(scope, id, standing, stored.next_seq, Bound::NONE).await?;
+        let unsnapped = kept.entries.len();
+        let (machine, unrecorded) = match kept {
+            Kept { base: Some(base), entries } if entries.is_empty() => (base.machine, Vec::new()),
+            Kept { base, entries } => {
+                let replayed = journal::resume(&program, base.as_ref(), &entries)
+                    .map_err(|error| Error::replay(id, &error))?;
+                (replayed.machine, replayed.unrecorded)
+            }
         };
         let timed = timed(machine.pending());
         Ok(Some(Run {
@@ -174,25 +171,53 @@ impl Engine {
         }))
     }
 
-    pub(crate) async fn journal_of(
+    /// The journal behind an execution's stored machine; where there is none, because it has ended, has been taken back or has not
+    /// come to a rest, behind the last one that is kept.
+    pub(crate) async fn as_stored(
         &self,
         scope: TenantScope,
         id: ExecutionId,
-        mut from: i64,
+        (snapshot, seq): (Option<&[u8]>, i64),
         until: i64,
+        bound: Bound,
+    ) -> Result<Kept, Error> {
+        let Some(snapshot) = snapshot else { return self.kept(scope, id, until, until, bound).await };
+        let machine = Machine::decode(snapshot).map_err(|error| Error::state(id, &error))?;
+        let entries = self.read_journal(scope, id, (seq, until), bound.bytes).await?;
+        let base = Base { machine, seq: usize::try_from(seq).unwrap_or_default() };
+        Ok(Kept { base: Some(base), entries })
+    }
+
+    /// The entries of a journal from one on, which begins a chunk, to the end of the chunk that holds the one before `until`.
+    pub(crate) async fn read_journal(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        (mut from, until): (i64, i64),
+        most: usize,
     ) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
+        let mut left = most;
+        let rows = if most == usize::MAX { CHUNKS } else { CHUNKS_BOUNDED };
         while from < until {
             let mut connection = self.0.database.read().await?;
-            let chunks = executions::journal(&mut connection, scope, id, from, CHUNKS).await?;
+            let place = (from, until);
+            let chunks = executions::journal_within(&mut connection, scope, id, place, rows, left).await?;
+            let chunks = chunks.ok_or(Error::JournalTooLarge)?;
             if chunks.is_empty() {
+                let start = executions::journal_start(&mut connection, scope, id).await?;
+                if start.is_some_and(|start| start > from) {
+                    return Err(Error::JournalCut);
+                }
                 let reason = format!("entries from {from} to {until} are missing");
                 return Err(Error::Journal { id, reason });
             }
+            drop(connection);
             for (seq, bytes) in chunks {
                 if seq > from {
                     return Err(Error::JournalCut);
                 }
+                left = left.saturating_sub(bytes.len());
                 let chunk = journal::decode_chunk(&bytes).map_err(|error| Error::state(id, &error))?;
                 from += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
                 entries.extend(chunk);

@@ -373,19 +373,40 @@ pub async fn journal(
     from: i64,
     rows: i64,
 ) -> Result<Vec<(i64, Vec<u8>)>> {
+    Ok(journal_within(c, scope, id, (from, i64::MAX), rows, usize::MAX).await?.unwrap_or_default())
+}
+
+/// The same of those that begin before another entry, where they have no more than so many bytes together; none where they have
+/// more. What lies in the object store is not read then.
+pub async fn journal_within(
+    c: &mut Connection,
+    scope: TenantScope,
+    id: ExecutionId,
+    (from, until): (i64, i64),
+    rows: i64,
+    most: usize,
+) -> Result<Option<Vec<(i64, Vec<u8>)>>> {
     let query = journal::table
         .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(journal::execution_id.eq(id.to_string()))
         .filter(journal::seq.ge(from))
+        .filter(journal::seq.lt(until))
         .order(journal::seq)
         .limit(rows)
         .select((journal::seq, journal::entries));
     let found: Vec<(i64, Vec<u8>)> = with!(c, c => query.load(c).await)?;
+    let length = |bytes: &Vec<u8>| match Object::referred(bytes) {
+        Some(object) => usize::try_from(object.length).unwrap_or(usize::MAX),
+        None => bytes.len(),
+    };
+    if found.iter().map(|(_, bytes)| length(bytes)).fold(0, usize::saturating_add) > most {
+        return Ok(None);
+    }
     let mut chunks = Vec::with_capacity(found.len());
     for (seq, bytes) in found {
         chunks.push((seq, c.open(scope.tenant_id(), bytes).await?));
     }
-    Ok(chunks)
+    Ok(Some(chunks))
 }
 
 /// The last machine that is kept before an entry, as (number of the entry that comes after it, machine); none where all that is
@@ -586,13 +607,13 @@ pub async fn row_end(
     Ok(with!(c, c => query.first(c).await.optional())?)
 }
 
-/// Has a failed execution go on: it is queued as it stood, with one entry more in its journal. False when it has not failed, or
-/// has gone on since it was read.
+/// Has a failed execution go on: it is queued as it stood, with one entry more in its journal, which takes back what comes from the
+/// entry `from` on. False when it has not failed, or has gone on since it was read.
 pub async fn revive(
     tx: &mut Transaction,
     scope: TenantScope,
     failed: &Stored,
-    entry: Vec<u8>,
+    (from, entry): (i64, Vec<u8>),
     at: Instant,
 ) -> Result<bool> {
     let execution = &failed.execution;
@@ -619,29 +640,18 @@ pub async fn revive(
         return Ok(false);
     }
     write_row(tx, scope, execution, (failed.next_seq, entry), at).await?;
+    // Machines that were kept in what does not count lead nowhere.
+    let astray = execution_snapshots::table
+        .filter(execution_snapshots::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(execution_snapshots::execution_id.eq(execution.id.to_string()))
+        .filter(execution_snapshots::seq.gt(from));
+    with!(tx, c => diesel::delete(astray).execute(c).await)?;
     // What had come for it while it ended was for effects that are asked for once more.
     let stale = execution_inbox::table
         .filter(execution_inbox::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(execution_inbox::execution_id.eq(execution.id.to_string()));
     with!(tx, c => diesel::delete(stale).execute(c).await)?;
     Ok(true)
-}
-
-/// Keeps an execution that is queued with a journal that it begins with.
-pub async fn add_with_journal(
-    tx: &mut Transaction,
-    scope: TenantScope,
-    execution: &Execution,
-    next_seq: i64,
-    chunks: Vec<(i64, Vec<u8>)>,
-) -> Result<()> {
-    debug_assert_eq!(execution.tenant_id, scope.tenant_id(), "it is of the tenant");
-    let row = ExecutionRow { next_seq, ..ExecutionRow::of(execution)? };
-    with!(tx, c => diesel::insert_into(executions::table).values(&row).execute(c).await)?;
-    for chunk in chunks {
-        write_row(tx, scope, execution, chunk, execution.started_at).await?;
-    }
-    Ok(())
 }
 
 async fn write_row(

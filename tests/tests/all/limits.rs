@@ -10,6 +10,7 @@ on_both_databases!(
     who_floods_waits_behind_themselves,
     a_full_queue_says_when_to_ask_again,
     a_long_life_keeps_a_bounded_journal,
+    what_is_kept_of_a_long_life_can_be_followed,
     what_is_over_is_deleted,
     what_is_large_lies_in_the_object_store,
     a_store_that_is_away_fails_what_is_large_and_nothing_else,
@@ -149,6 +150,13 @@ fn a_full_queue_says_when_to_ask_again(place: &Place) {
         (answer.status == 429 && answer.json()["error"]["message"].as_str().unwrap().contains("Core"))
             .then_some(())
     });
+    // A fork waits its turn like others, and is refused like others.
+    let fork = format!("{SCAICORE}/executions/{}/fork", accepted[0]);
+    let refused = eventually("a fork is refused", PATIENCE, || {
+        let answer = small.post(&fork).json(&json!({"at": 0})).exchange();
+        (answer.status == 429).then_some(answer)
+    });
+    assert_eq!(refused.json()["error"]["code"], "QUEUE_FULL");
     small.put(&format!("{CORES}/{core}"), &json!({"resource_limits": {}})).answer(200);
     // Nothing that was accepted is lost, and there is room again.
     for id in &accepted {
@@ -185,6 +193,83 @@ fn a_long_life_keeps_a_bounded_journal(place: &Place) {
     assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "there are gaps");
     assert_eq!(kept.last().unwrap()["type"], "completed");
     assert_eq!(gone + i64::try_from(kept.len()).unwrap() - 1, ROUNDS + 2);
+}
+
+/// A flow that goes round for so long, then counts itself in memory, and fails for as long as nobody has let it pass.
+fn tiring() -> Value {
+    let spin = programs::spinning()["flows"][0]["body"].as_array().unwrap().clone();
+    let mut body = spin[..2].to_vec();
+    body.push(json!({"kind": "rigid", "id": "last", "statements": [
+        {"kind": "memory", "op": "update", "target": "runs", "value": "n => (n ?? 0) + 1"},
+        {"kind": "memory", "op": "get", "target": "open", "result_binding": "open"},
+        {"kind": "if", "condition": "open != true", "then": [
+            {"kind": "fail", "code": "SHUT", "message": "it is shut"}]},
+        {"kind": "return", "value": "{rounds: i, runs: memory.runs}"}
+    ]}));
+    let params = json!([{"name": "rounds", "type": "int"}]);
+    let open = json!([{"kind": "rigid", "statements": [
+        {"kind": "memory", "op": "set", "target": "open", "value": "true"}, {"kind": "return", "value": "true"}]}]);
+    let flows = [programs::flow("tire", &params, &json!(body)), programs::flow("open", &json!([]), &open)];
+    let mut program = programs::program("Tiring", &flows);
+    program["memory"] =
+        json!({"runs": {"type": "int", "default": 0}, "open": {"type": "bool", "default": false}});
+    program
+}
+
+fn what_is_kept_of_a_long_life_can_be_followed(place: &Place) {
+    const ROUNDS: i64 = 9_000;
+    let server = place.launch().set("SCAIGRID_JOURNAL_ENTRIES", "1000").start();
+    let admin = server.admin();
+    let core = admin.run("Tiring", &tiring());
+    let id = start(&admin, &core, "tire", &json!({"rounds": ROUNDS}));
+    let failed = eventually("it has failed", PATIENCE, || {
+        let execution = admin.execution(&id);
+        (execution["status"] == "failed").then_some(execution)
+    });
+    assert_eq!(failed["error"]["code"], "SHUT", "{failed}");
+    let kept = admin.pages(&format!("{SCAICORE}/executions/{id}/history"), "items");
+    assert_eq!(kept[0]["type"], "cut", "{}", kept[0]);
+    let (first, last) = (kept[1]["seq"].as_i64().unwrap(), kept.last().unwrap()["seq"].as_i64().unwrap());
+    // Where it stood, as far as it is kept: each round is an entry, and the next one has begun by then.
+    let state = |at: i64| admin.get(&format!("{SCAICORE}/executions/{id}/state?at={at}"));
+    for at in [first, first + 5, (first + last) / 2] {
+        assert_eq!(state(at).answer(200).data()["variables"]["i"], at + 1, "after {at}");
+    }
+    let end = admin.get(&format!("{SCAICORE}/executions/{id}/state")).answer(200).data();
+    assert_eq!((&end["status"], &end["variables"]["i"]), (&json!("failed"), &json!(ROUNDS)));
+    for gone in [0, first - 2] {
+        let refused = state(gone).answer(409).json();
+        assert!(refused["error"]["message"].as_str().unwrap().contains("no longer kept"), "{refused}");
+    }
+    let look = json!({"execution_id": id, "expression": "i + 1", "at": first + 3});
+    let seen = admin.post(&format!("{CORES}/{core}/debug/inspect")).json(&look).answer(200).data();
+    assert_eq!(seen["value"], first + 5, "{seen}");
+    // How it ended is told, and what happened before.
+    let told = |client: &Client, what: &str| {
+        client.pages(&format!("{CORES}/{core}/events/history?type=scaicore.runtime.{what}"), "events")
+    };
+    let ends = told(&admin, "invocation.failed");
+    assert_eq!((ends.len(), &ends[0]["payload"]["error"]["code"]), (1, &json!("SHUT")), "{ends:?}");
+    assert_eq!(told(&admin, "block.failed").len(), 1);
+    // A new one shares what is kept, and goes on from there.
+    let path = format!("{SCAICORE}/executions/{id}/fork");
+    let refused = admin.post(&path).json(&json!({"at": 0})).answer(409).json();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("no longer kept"), "{refused}");
+    let other = json!({"at": first + 7, "input": {"rounds": ROUNDS}});
+    assert_eq!(admin.post(&path).json(&other).refused(422, "VALIDATION_ERROR").fields(), ["input"]);
+    admin.invoke(&core, "open", &json!({}));
+    let forked = admin.post(&path).json(&json!({"at": first + 7})).answer(202).data();
+    let new = forked["id"].as_str().unwrap().to_owned();
+    assert_eq!(forked["input"]["rounds"], ROUNDS);
+    assert_eq!(has_run(&admin, &new)["output"], json!({"rounds": ROUNDS, "runs": 2}));
+    let shared = admin.get(&format!("{SCAICORE}/executions/{new}/history?limit=2")).answer(200).data();
+    assert_eq!(shared["items"][0]["type"], "cut", "{shared}");
+    // The failed one goes on from what it read, and counts nothing twice.
+    admin.post(&format!("{SCAICORE}/executions/{id}/retry")).answer(202);
+    assert_eq!(has_run(&admin, &id)["output"], json!({"rounds": ROUNDS, "runs": 2}));
+    assert_eq!(state(first + 5).answer(200).data()["variables"]["i"], first + 6);
+    assert_eq!(told(&admin, "invocation.completed").len(), 3);
+    server.stop();
 }
 
 fn what_is_over_is_deleted(place: &Place) {

@@ -120,8 +120,9 @@ impl Engine {
             instance_key: run.execution.instance_key.as_ref().map(ToString::to_string),
             checkpoint_type: TYPE.to_owned(),
             prompt: format!(
-                "{tool} was being called when the server stopped, and nobody knows whether the call was carried out. \
-                 Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; or \"{FAILED}\"{again}."
+                "{tool} was called, and nobody knows whether the call was carried out: the server stopped meanwhile, or no \
+                 answer came that tells. Look there. Then answer \"{COMPLETED}\", with what it gave as response_data; or \
+                 \"{FAILED}\"{again}."
             ),
             options: options.iter().map(ToString::to_string).collect(),
             routing: Routing::of_program(Some("role:tenant_admin"), None),

@@ -6,20 +6,18 @@ use scaigrid_audit::AuditRecord;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
-use scaigrid_persistence::commit::{self, Change, Unit};
-use scaigrid_persistence::cores;
+use scaigrid_persistence::commit::{self, Change, Mark, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::executions::{self, Stored};
-use scaigrid_runtime::journal::{self, BranchError, Entry};
+use scaigrid_runtime::journal::{self, BranchError, Cut};
 use scaigrid_runtime::{ExecutionContext, Program};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use serde_json::json;
 
-use super::{Said, said};
+use super::{Bound, Said, said};
+use crate::drive::chunks;
 use crate::resume::ATTEMPTS;
+use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
-
-/// Entries that are written as one row.
-const ENTRIES_OF_A_ROW: usize = 500;
 
 /// Where an execution is to branch off.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,32 +32,35 @@ impl Engine {
     /// Has a failed execution go on from where it failed. Exactly one of those who ask at the same time does it.
     ///
     /// # Errors
-    /// There is no such execution, it has not failed, or the database.
+    /// There is no such execution, it has not failed, what led to its failure is not kept any more, as many executions wait to
+    /// run as may, or the database.
     pub async fn retry(
         &self,
         scope: TenantScope,
         id: ExecutionId,
         audit: AuditRecord,
     ) -> Result<Standing, Error> {
+        let mut counted = false;
         for _ in 0..ATTEMPTS {
             let stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
             if stored.execution.status != ExecutionStatus::Failed {
                 return Err(Error::NotFailed(stored.execution.status));
             }
-            let (program, entries) = self.whole_journal(scope, &stored).await?;
-            let cut = tokio::task::spawn_blocking(move || journal::retry(&program, &entries))
-                .await
-                .map_err(|_| Error::ShuttingDown)??;
-            let entry = Entry::Retried { from: cut.from, again: cut.again };
-            let now = self.0.clock.now();
             let hosted = self.hosted(scope, stored.execution.core_id).await?;
+            let cut = self.cut(scope, &stored).await?;
+            if !counted {
+                self.may_queue(scope, &hosted).await?;
+                counted = true;
+            }
+            let now = self.0.clock.now();
+            let from = i64::try_from(cut.from).unwrap_or(i64::MAX);
             let code =
                 stored.execution.error.as_ref().and_then(|error| error.get("code")).map(Value::to_json);
             let what = Said {
                 level: Level::Info,
                 block: None,
                 message: "the execution is tried again".to_owned(),
-                fields: json!({ "from": cut.from, "code": code }),
+                fields: json!({ "from": from, "code": code }),
             };
             let mut unit = Unit::new(scope.tenant_id(), now, Change::Keep { id });
             unit.core_id = Some(stored.execution.core_id);
@@ -67,12 +68,14 @@ impl Engine {
             unit.logs.push(said(&stored.execution.flow, now, &hosted.inside.masked, what));
             unit.audit.push(audit.clone());
             let mut transaction = self.0.database.begin().await?;
-            let bytes = journal::encode_chunk(&[entry]);
-            if !executions::revive(&mut transaction, scope, &stored, bytes, now).await? {
+            let entry = (from, journal::encode_chunk(&[cut.into()]));
+            if !executions::revive(&mut transaction, scope, &stored, entry, now).await? {
                 continue;
             }
             commit::apply(&mut transaction, vec![unit]).await?;
             transaction.commit().await?;
+            // It ends once more, and that is counted.
+            note_begun("retry");
             self.work_waits();
             return self.standing(scope, id).await;
         }
@@ -91,77 +94,116 @@ impl Engine {
         forked: Forked,
         audit: impl FnOnce(ExecutionId) -> AuditRecord,
     ) -> Result<Standing, Error> {
-        let stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
+        let mut stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
         let hosted = self.accepting(scope, stored.execution.core_id).await?;
-        let (program, entries) = self.whole_journal(scope, &stored).await?;
         let now = self.0.clock.now();
         let new = ExecutionId::from_ulid(self.0.ids.draw(now));
-        let at = usize::try_from(forked.at).map_err(|_| BranchError::NoEntry { entries: entries.len() })?;
-        let input = forked.input.clone();
-        let shared = tokio::task::spawn_blocking(move || {
-            journal::fork(&program, &entries, at, input, |context| ExecutionContext {
-                execution_id: new.to_string().into(),
-                ..context.clone()
-            })
-        });
-        let shared = shared.await.map_err(|_| Error::ShuttingDown)??;
+        let shared = self.shared(scope, &stored, &forked, new).await?;
+        if forked.input.is_none() {
+            // A large one is null until it is opened.
+            let mut connection = self.0.database.read().await?;
+            executions::open_input(&mut connection, scope, &mut stored).await?;
+        }
         let execution = Execution {
             id: new,
             status: ExecutionStatus::Queued,
             origin: Origin::Fork { execution: id, at: forked.at },
             parent: None,
             depth: 0,
-            input: forked.input.unwrap_or_else(|| stored.execution.input.clone()),
+            input: forked.input.unwrap_or(stored.execution.input),
             output: None,
             error: None,
             started_at: now,
             finished_at: None,
             debugging: None,
+            trace: self.begun_trace(),
             ..stored.execution
         };
-        let chunks: Vec<(i64, Vec<u8>)> = (0..)
-            .step_by(ENTRIES_OF_A_ROW)
-            .zip(shared.chunks(ENTRIES_OF_A_ROW))
-            .map(|(seq, entries)| (seq, journal::encode_chunk(entries)))
-            .collect();
-        let next_seq = i64::try_from(shared.len()).unwrap_or(i64::MAX);
+        let first = shared.base.as_ref().map_or(0, |base| i64::try_from(base.seq).unwrap_or(i64::MAX));
+        let next_seq = first.saturating_add(i64::try_from(shared.entries.len()).unwrap_or(i64::MAX));
         let what = Said {
             level: Level::Info,
             block: None,
             message: "the execution branches off from another one".to_owned(),
             fields: json!({ "execution_id": id, "at": forked.at }),
         };
-        let mut unit = Unit::new(scope.tenant_id(), now, Change::Keep { id: new });
+        let progress = Progress { snapshot: Snapshot::Drop, next_seq, owner: None, epoch: 0 };
+        let change = Change::Begin { execution: Box::new(execution.clone()), progress };
+        let mut unit = Unit::new(scope.tenant_id(), now, change);
+        unit.journal = chunks(first, &shared.entries);
+        // It has no state of its own yet: whoever takes it begins there.
+        unit.mark = shared.base.map(|base| Mark { seq: first, machine: base.machine.encode(), keep_from: 0 });
         unit.core_id = Some(execution.core_id);
-        unit.lane = self.0.lane;
         unit.logs.push(said(&execution.flow, now, &hosted.inside.masked, what));
         unit.audit.push(audit(new));
-        let mut transaction = self.0.database.begin().await?;
-        // What was believed a moment ago is looked at once more, where it counts.
-        let standing = cores::hold_standing(&mut transaction, scope, execution.core_id).await?;
-        let (status, _) = standing.ok_or(Error::NoCore)?;
-        if !status.can_accept_work() {
-            return Err(Error::NotRunning(status));
+        self.may_queue(scope, &hosted).await?;
+        match self.commit_and_tell(unit, None).await? {
+            Verdict::Done | Verdict::Awaited => {}
+            _ => return Err(Error::NotRunning(self.status_now(scope, execution.core_id).await?)),
         }
-        executions::add_with_journal(&mut transaction, scope, &execution, next_seq, chunks).await?;
-        commit::apply(&mut transaction, vec![unit]).await?;
-        transaction.commit().await?;
+        note_begun(kind(&execution.origin));
         self.work_waits();
         Ok(Standing { execution, checkpoints: Vec::new() })
     }
 
-    /// The whole journal of an execution, and its program.
-    pub(super) async fn whole_journal(
+    /// What a new execution shares with another one.
+    async fn shared(
         &self,
         scope: TenantScope,
         stored: &Stored,
-    ) -> Result<(Arc<Program>, Vec<Entry>), Error> {
-        let execution = &stored.execution;
-        let program = self.program(scope, execution.core_id, execution.source_version).await?;
+        forked: &Forked,
+        new: ExecutionId,
+    ) -> Result<journal::Forked, Error> {
+        let program = self.program_of(scope, stored).await?;
+        let id = stored.execution.id;
+        let at = Some(forked.at).filter(|at| (0..stored.next_seq).contains(at));
+        let entries = usize::try_from(stored.next_seq).unwrap_or(usize::MAX);
+        let at = at.ok_or(BranchError::NoEntry { entries })?;
+        let following = self.follow().await?;
+        // Where everything is there, the new one has all of it.
+        let kept = match self.kept(scope, id, 0, at + 1, Bound::SHOWN).await {
+            Err(Error::JournalCut | Error::JournalTooLarge) => {
+                self.kept(scope, id, at + 1, at + 1, Bound::SHOWN).await?
+            }
+            kept => kept?,
+        };
+        let input = forked.input.clone();
+        let share = move || {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            journal::fork(&program, kept.base.as_ref(), &kept.entries, at, input, |context| {
+                ExecutionContext { execution_id: new.to_string().into(), ..context.clone() }
+            })
+        };
+        Ok(following.run(share).await?.0?)
+    }
+
+    /// Where a failed execution goes on. Its journal is followed from the last machine that is kept, or from one before, where the
+    /// failure arose before that.
+    async fn cut(&self, scope: TenantScope, stored: &Stored) -> Result<Cut, Error> {
+        let program = self.program_of(scope, stored).await?;
+        let mut following = self.follow().await?;
+        let mut at_most = stored.next_seq;
+        loop {
+            let id = stored.execution.id;
+            let kept = self.kept(scope, id, at_most, stored.next_seq, Bound::SHOWN).await?;
+            let program = Arc::clone(&program);
+            let retry = move || journal::retry(&program, kept.base.as_ref(), &kept.entries);
+            let (cut, back) = following.run(retry).await?;
+            match cut {
+                Err(BranchError::Before { first }) if first > 0 => {
+                    at_most = i64::try_from(first - 1).unwrap_or(i64::MAX);
+                }
+                cut => return Ok(cut?),
+            }
+            following = back;
+        }
+    }
+
+    /// The program of an execution that has begun.
+    async fn program_of(&self, scope: TenantScope, stored: &Stored) -> Result<Arc<Program>, Error> {
         if stored.next_seq == 0 {
             return Err(Error::NoJournal);
         }
-        let entries = self.journal_of(scope, execution.id, 0, stored.next_seq).await?;
-        Ok((program, entries))
+        self.program(scope, stored.execution.core_id, stored.execution.source_version).await
     }
 }

@@ -6,21 +6,23 @@ use std::str::FromStr;
 
 use scaigrid_cores::execution::Execution;
 use scaigrid_persistence::executions::{self, JournalFilter, JournalRow};
-use scaigrid_runtime::journal::{self, Entry, Told};
+use scaigrid_runtime::journal::{self, Base, Entry, Told};
 use scaigrid_runtime::machine::Traced;
 use scaigrid_runtime::{End, Failure};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
 use serde_json::{Value as Json, json};
 
 use super::logs::is_longer;
+use super::{Bound, Kept};
 use crate::{Engine, Error};
 
 /// What the types of such events begin with.
 pub(super) const PREFIX: &str = "scaicore.runtime.";
 /// Rows of the journal that are looked at for one page; past that a page may be short.
 const ROWS: i64 = 60;
-/// Entries of a journal along which blocks are told of; of what comes after them only beginning and end are.
-const ENTRIES: i64 = 50_000;
+/// How much of a journal blocks are told along, from the machine that is kept before them; where that is more, only beginning and end
+/// are told.
+const TOLD: Bound = Bound { entries: 50_000, ..Bound::SHOWN };
 /// The most bytes of a value that is told.
 const VALUE: usize = 4096;
 
@@ -140,6 +142,10 @@ impl Engine {
             wanted.entry(row.execution).or_default().push(row.seq);
         }
         let mut events = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(events);
+        }
+        let mut following = self.follow().await?;
         for (id, mut seqs) in wanted {
             seqs.sort_unstable();
             let Some(stored) = self.load(scope, id).await? else { continue };
@@ -150,22 +156,35 @@ impl Engine {
             drop(connection);
             let program =
                 self.program(scope, stored.execution.core_id, stored.execution.source_version).await?;
-            // What is gone of a journal cannot be told of.
-            let Ok(entries) = self.journal_of(scope, id, 0, end).await else { continue };
-            let with_blocks = end <= ENTRIES;
             let from = usize::try_from(first).unwrap_or(usize::MAX);
-            let told = tokio::task::spawn_blocking(move || {
-                let blocks =
-                    if with_blocks { journal::tell(&program, &entries, from) } else { Ok(Vec::new()) };
-                (blocks, entries)
-            });
-            let (blocks, entries) = told.await.map_err(|_| Error::ShuttingDown)?;
+            let kept = self.leading_to(scope, id, (first, last), end).await;
+            let (kept, with_blocks) = match kept {
+                Ok(found) => found,
+                // What is gone of a journal cannot be told of.
+                Err(error @ (Error::JournalCut | Error::Journal { .. })) => {
+                    tracing::warn!(%error, execution = %id, "a journal cannot be told of");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let tell = move || {
+                let blocks = if with_blocks {
+                    journal::tell(&program, kept.base.as_ref(), &kept.entries, from)
+                } else {
+                    Ok(Vec::new())
+                };
+                (kept, blocks)
+            };
+            let ((kept, blocks), back) = following.run(tell).await?;
+            following = back;
             let blocks = blocks.unwrap_or_else(|error| {
                 tracing::warn!(%error, execution = %id, "a journal cannot be told along");
                 Vec::new()
             });
             let row_of = |seq: i64| seqs.iter().rev().find(|start| **start <= seq).copied();
-            for (seq, name, payload) in all(&stored.execution, &entries, blocks, from) {
+            for (seq, name, payload) in
+                all(&stored.execution, (kept.first, kept.entries.as_slice()), blocks, from)
+            {
                 if let Some(row) = row_of(seq) {
                     let event = (name, hosted.inside.masked.value(payload));
                     events.entry((id, row)).or_insert_with(Vec::new).push(event);
@@ -174,18 +193,72 @@ impl Engine {
         }
         Ok(events)
     }
+
+    /// The journal that leads through rows, from the first to the last, which ends before the entry `end`; and whether blocks can be
+    /// told along it. Where nothing leads there any more, or it is too much, it is the rows alone, or the last one.
+    async fn leading_to(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+        (first, last): (i64, i64),
+        end: i64,
+    ) -> Result<(Rows, bool), Error> {
+        let whole = |kept: Kept| (Rows { first: kept.first(), base: kept.base, entries: kept.entries }, true);
+        let (mut at_most, mut nearest) = (first - 1, None);
+        loop {
+            match self.kept(scope, id, at_most, end, TOLD).await {
+                Ok(kept) => {
+                    let Some(base) = &kept.base else { return Ok(whole(kept)) };
+                    // A machine that was kept is ahead of what its entries tell of, until they tell of a step.
+                    let seq = i64::try_from(base.seq).unwrap_or(i64::MAX);
+                    let before = usize::try_from(first - seq).unwrap_or_default();
+                    let tells = |entry: &Entry| matches!(entry, Entry::Effect { .. } | Entry::Ended(_));
+                    if kept.entries.iter().take(before).any(tells) {
+                        return Ok(whole(kept));
+                    }
+                    at_most = seq - 1;
+                    nearest = Some(kept);
+                }
+                Err(Error::JournalCut | Error::JournalTooLarge) if nearest.is_some() => {
+                    // Some of what led up to it is not told.
+                    return nearest.map(whole).ok_or(Error::JournalCut);
+                }
+                Err(Error::JournalCut) if at_most < first => at_most = first,
+                Err(Error::JournalCut | Error::JournalTooLarge) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let alone = |from: i64, entries: Vec<Entry>| {
+            (Rows { first: usize::try_from(from).unwrap_or(usize::MAX), base: None, entries }, false)
+        };
+        match self.read_journal(scope, id, (first, end), Bound::SHOWN.bytes).await {
+            // How it ended stands in the last one.
+            Err(Error::JournalTooLarge) => {
+                Ok(alone(last, self.read_journal(scope, id, (last, end), usize::MAX).await?))
+            }
+            entries => Ok(alone(first, entries?)),
+        }
+    }
+}
+
+/// Entries of a journal.
+struct Rows {
+    /// The number of the first one.
+    first: usize,
+    base: Option<Base>,
+    entries: Vec<Entry>,
 }
 
 /// The events of a journal from an entry on, in order, each with its entry.
 fn all(
     execution: &Execution,
-    entries: &[Entry],
+    (first, entries): (usize, &[Entry]),
     blocks: Vec<Told>,
     from: usize,
 ) -> Vec<(i64, &'static str, Json)> {
     let mut blocks = blocks.into_iter().peekable();
     let mut events = Vec::new();
-    for (seq, entry) in entries.iter().enumerate().skip(from) {
+    for (seq, entry) in (first..).zip(entries).skip_while(|(seq, _)| *seq < from) {
         let number = i64::try_from(seq).unwrap_or(i64::MAX);
         let mut tell = |name: &'static str, mut payload: Json| {
             payload["execution_id"] = execution.id.to_string().into();

@@ -18,6 +18,7 @@ use scaigrid_telemetry::Span;
 use serde_json::{Map, Value as Json, json};
 
 use super::logs::is_longer;
+use super::{Bound, Kept};
 use crate::calls::Calls;
 use crate::drive::{Done, Run};
 use crate::{Engine, Error};
@@ -51,7 +52,7 @@ pub struct Inspected {
     pub frames: Vec<Json>,
     /// The flow's variables, parameters among them.
     pub variables: Json,
-    /// What memory holds: now, or, of the past, as far as this execution had seen it by then.
+    /// What memory holds: now, or, of the past, as far as this execution had seen it by then, and that is kept.
     pub memory: Option<Json>,
     /// The value of the expression, or what kept it from having one.
     pub value: Option<Result<Json, Json>>,
@@ -83,7 +84,8 @@ impl Engine {
         let program = self.program(scope, stored.execution.core_id, stored.execution.source_version).await?;
         let hosted = self.hosted(scope, stored.execution.core_id).await?;
         let is_past = inspection.at.is_some_and(|at| at < last);
-        let (machine, entries) = self.machine_at(scope, &stored, &program, inspection.at).await?;
+        let whole = inspection.memory && is_past;
+        let (machine, entries) = self.machine_at(scope, &stored, &program, inspection.at, whole).await?;
         let masked = &hosted.inside.masked;
         let shown = |value: Json| {
             if is_longer(&value, SHOWN) { json!({ "truncated": true }) } else { masked.value(value) }
@@ -116,37 +118,43 @@ impl Engine {
         Ok(Inspected { execution, at, frames, variables, memory, value })
     }
 
-    /// The machine after an entry, gone on to where it stood still; or as it is stored.
+    /// The machine after an entry, gone on to where it stood still; or as it is stored. With the entries that led there: behind a
+    /// machine that is kept, or, where `whole` and possible, from the beginning.
     async fn machine_at(
         &self,
         scope: TenantScope,
         stored: &Stored,
         program: &Arc<Program>,
         at: Option<i64>,
+        whole: bool,
     ) -> Result<(Machine, Vec<Entry>), Error> {
         let id = stored.execution.id;
-        let (snapshot, from) = match at {
-            Some(_) => (None, 0),
-            None => (stored.snapshot.clone(), stored.snapshot_seq),
-        };
         let until = at.map_or(stored.next_seq, |at| at + 1);
-        let from = if snapshot.is_some() { from } else { 0 };
-        let entries = self.journal_of(scope, id, from, until).await?;
-        let entries: Vec<Entry> =
-            entries.into_iter().take(usize::try_from(until - from).unwrap_or(usize::MAX)).collect();
+        let is_past = until < stored.next_seq;
+        let following = self.follow().await?;
+        let nearest = async || {
+            let snapshot = stored.snapshot.as_deref().filter(|_| !is_past);
+            self.as_stored(scope, id, (snapshot, stored.snapshot_seq), until, Bound::SHOWN).await
+        };
+        let kept = if whole {
+            match self.kept(scope, id, 0, until, Bound::SHOWN).await {
+                Err(Error::JournalCut | Error::JournalTooLarge) => nearest().await?,
+                kept => kept?,
+            }
+        } else {
+            nearest().await?
+        };
         let program = Arc::clone(program);
-        let is_past = at.is_some_and(|at| at + 1 < stored.next_seq);
-        let replayed = tokio::task::spawn_blocking(move || {
-            let snapshot = snapshot.as_deref().map(Machine::decode).transpose();
-            let snapshot = snapshot.map_err(|error| Error::state(id, &error))?;
-            let machine = match snapshot {
-                Some(machine) if entries.is_empty() => Ok(machine),
-                snapshot if is_past => journal::standing(&program, snapshot, &entries),
-                snapshot => journal::resume(&program, snapshot, &entries).map(|replayed| replayed.machine),
+        let replay = move || {
+            let Kept { base, entries } = kept;
+            let machine = if is_past {
+                journal::standing(&program, base.as_ref(), &entries)
+            } else {
+                journal::resume(&program, base.as_ref(), &entries).map(|replayed| replayed.machine)
             };
             Ok::<_, Error>((machine.map_err(|error| Error::replay(id, &error))?, entries))
-        });
-        replayed.await.map_err(|_| Error::ShuttingDown)?
+        };
+        following.run(replay).await?.0
     }
 
     /// What memory holds for an execution, as much as can be shown.

@@ -8,6 +8,7 @@ mod debug;
 mod events;
 mod follow;
 mod inspect;
+mod kept;
 mod logs;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use inspect::{Inspected, Inspection};
 pub use logs::LogQuery;
 
 pub(crate) use follow::Watched;
+pub(crate) use kept::{Bound, Kept, followers};
 pub(crate) use logs::{Said, ended, of_program, said};
 
 /// What the inside view knows of a Core.

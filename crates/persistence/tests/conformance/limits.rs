@@ -167,6 +167,36 @@ async fn a_long_journal_is_cut_at_a_machine(home: &Home) {
     assert_eq!(executions::kept_machine(&mut c, of_tenant(2), execution_id(1), 1000).await.unwrap(), None);
     // The other one is as it was.
     assert_eq!(executions::journal(&mut c, of_tenant(1), execution_id(2), 0, 9).await.unwrap().len(), 1);
+    // Whoever has little room reads nothing rather than too much; what comes after the end is not counted.
+    let within = async |c: &mut _, until, most| {
+        let found = executions::journal_within(c, of_tenant(1), execution_id(1), (72, until), 9, most).await;
+        found.unwrap().map(|chunks| chunks.len())
+    };
+    assert_eq!(within(&mut c, 1000, 3).await, Some(3));
+    assert_eq!(within(&mut c, 1000, 2).await, None);
+    assert_eq!(within(&mut c, 92, 2).await, Some(2));
+    // Once it has failed and goes on from an entry, machines behind that one lead nowhere.
+    let change = Change::Proceed {
+        id: execution_id(1),
+        expected_epoch: 1,
+        expected_seq: 102,
+        status: ExecutionStatus::Failed,
+        output: None,
+        error: None,
+        finished_at: Some(at(3)),
+        progress: Progress { snapshot: Snapshot::Drop, next_seq: 102, owner: None, epoch: 1 },
+    };
+    drop(c);
+    assert_eq!(apply(home, vec![Unit::new(tenant_id(1), at(3), change)]).await, [Verdict::Done]);
+    let mut c = home.read().await;
+    let failed = executions::load(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
+    drop(c);
+    let mut tx = home.begin().await;
+    assert!(executions::revive(&mut tx, of_tenant(1), &failed, (85, vec![4]), at(4)).await.unwrap());
+    assert!(!executions::revive(&mut tx, of_tenant(1), &failed, (85, vec![4]), at(4)).await.unwrap());
+    tx.commit().await.unwrap();
+    let mut c = home.read().await;
+    assert_eq!(machine(&mut c, 1000).await, Some((82, 72)));
 }
 
 /// An execution that ended, with a journal and a checkpoint.

@@ -31,7 +31,11 @@ pub struct Chunk {
     pub large: bool,
 }
 
-/// Entries that were appended together, as bytes: in one chunk, but that each entry of more than `large` bytes has one of its own.
+/// How many times as large as a large entry a chunk of small ones may become.
+const SMALL_ONES: usize = 16;
+
+/// Entries that were appended together, as bytes: each entry of more than `large` bytes has a chunk of its own, and the others
+/// stand together in chunks of a bounded size, one where they are few.
 pub fn encode_chunks(entries: &[Entry], large: usize) -> Vec<Chunk> {
     let whole = encode_chunk(entries);
     if whole.len() <= large {
@@ -41,8 +45,9 @@ pub fn encode_chunks(entries: &[Entry], large: usize) -> Vec<Chunk> {
             vec![Chunk { before: 0, bytes: whole, large: false }]
         };
     }
+    drop(whole);
     let mut chunks = Vec::new();
-    let mut begin = 0;
+    let (mut begin, mut bytes_since) = (0, 0);
     let flush = |chunks: &mut Vec<Chunk>, begin: usize, end: usize| {
         if let Some(some) = entries.get(begin..end).filter(|some| !some.is_empty()) {
             chunks.push(Chunk { before: begin, bytes: encode_chunk(some), large: false });
@@ -50,14 +55,17 @@ pub fn encode_chunks(entries: &[Entry], large: usize) -> Vec<Chunk> {
     };
     for (at, entry) in entries.iter().enumerate() {
         let bytes = encode_chunk(std::slice::from_ref(entry));
-        if bytes.len() > large {
+        let is_large = bytes.len() > large;
+        if is_large || bytes_since + bytes.len() > large.saturating_mul(SMALL_ONES) {
             flush(&mut chunks, begin, at);
+            (begin, bytes_since) = (at, 0);
+        }
+        if is_large {
             chunks.push(Chunk { before: at, bytes, large: true });
             begin = at + 1;
+        } else {
+            bytes_since += bytes.len();
         }
-    }
-    if begin == 0 {
-        return vec![Chunk { before: 0, bytes: whole, large: false }];
     }
     flush(&mut chunks, begin, entries.len());
     chunks
@@ -89,8 +97,10 @@ mod tests {
             (vec![500], vec![(0, true)]),
             (vec![1, 500, 2, 3], vec![(0, false), (1, true), (2, false)]),
             (vec![500, 600, 1], vec![(0, true), (1, true), (2, false)]),
-            // Many small ones are not large.
+            // Many small ones are not large, but a chunk does not grow without end.
             (vec![40; 9], vec![(0, false)]),
+            (vec![100; 70], vec![(0, false), (29, false), (58, false)]),
+            (vec![100; 29], vec![(0, false)]),
         ] {
             let entries: Vec<Entry> = lengths.into_iter().map(cancel).collect();
             let chunks = encode_chunks(&entries, 200);

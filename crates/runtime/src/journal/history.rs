@@ -48,7 +48,7 @@ impl Entry {
             Self::Ended(End::Completed(value)) => json!({ "output": value.to_json() }),
             Self::Ended(End::Failed(failure)) => json!({ "error": failure.to_json() }),
             Self::Ended(End::Cancelled) => json!({}),
-            Self::Retried { from, again } => json!({
+            Self::Retried { from, again, .. } => json!({
                 "from": from,
                 "again": again.iter().map(|id| id.0).collect::<Vec<_>>(),
             }),

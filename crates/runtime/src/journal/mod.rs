@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::effect::{Effect, EffectId, Outcome};
 use crate::machine::{End, Start};
 
-pub use branch::{BranchError, Cut, fork, retry, standing};
+pub use branch::{BranchError, Cut, Forked, fork, retry, standing};
 pub use codec::{Chunk, decode_chunk, encode_chunk, encode_chunks};
-pub use replay::{Replayed, replay, resume};
+pub use replay::{Base, Replayed, replay, resume};
 pub use tell::{Told, tell};
 
 /// One thing that happened.
@@ -60,26 +60,26 @@ pub enum Entry {
     Retried {
         /// The number of the first entry that does not count.
         from: u64,
-        /// Effects before it whose intents do not count either.
+        /// Effects that are open there and asked for once more. What else is open is waited for as before.
         again: Vec<EffectId>,
+        /// The number from which on effects are numbered afterwards, those of `again` first: none that has been seen outside,
+        /// in what does not count either, is ever given to another one. Entries from before this was recorded lack it; what
+        /// they ask for again keeps its number, and so it does in the journal of a fork, whose effects have other names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<u32>,
     },
 }
 
-/// The entries that count: without those that a retry took back, and without the retries. Gives their numbers with them.
-pub(crate) fn effective(entries: &[Entry]) -> Vec<(usize, &Entry)> {
+/// The entries that count, of those from the number `first` on: without those that a retry took back, and with the retries
+/// themselves, where they were not taken back by a later one. Gives their numbers with them.
+pub(crate) fn effective(first: usize, entries: &[Entry]) -> Vec<(usize, &Entry)> {
     let mut counting: Vec<(usize, &Entry)> = Vec::with_capacity(entries.len());
-    for (seq, entry) in entries.iter().enumerate() {
-        match entry {
-            Entry::Retried { from, again } => {
-                let from = usize::try_from(*from).unwrap_or(usize::MAX);
-                counting.retain(|(seq, entry)| {
-                    let taken_back =
-                        matches!(entry, Entry::Effect { effect, outcome: None } if again.contains(&effect.id));
-                    *seq < from && !taken_back
-                });
-            }
-            entry => counting.push((seq, entry)),
+    for (seq, entry) in (first..).zip(entries) {
+        if let Entry::Retried { from, .. } = entry {
+            let from = usize::try_from(*from).unwrap_or(usize::MAX);
+            counting.truncate(counting.partition_point(|(seq, _)| *seq < from));
         }
+        counting.push((seq, entry));
     }
     counting
 }

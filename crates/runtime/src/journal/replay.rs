@@ -9,6 +9,24 @@ use crate::failure::ReplayError;
 use crate::machine::{Machine, Status, Step};
 use crate::program::Program;
 
+/// A machine that was kept beside a journal: whoever has it need not follow the journal from its beginning.
+///
+/// It must have been taken when everything that it had handed out was recorded, and no retry behind it may go back to before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Base {
+    /// The machine.
+    pub machine: Machine,
+    /// The number of the entry that comes after it.
+    pub seq: usize,
+}
+
+impl Base {
+    /// The number of the first entry to be followed.
+    pub(super) fn first(base: Option<&Self>) -> usize {
+        base.map_or(0, |base| base.seq)
+    }
+}
+
 /// A machine made again of a journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Replayed {
@@ -28,48 +46,17 @@ pub fn replay(program: &Program, entries: &[Entry]) -> Result<Machine, ReplayErr
     resume(program, None, entries).map(|replayed| replayed.machine)
 }
 
-/// The machine that a journal leads to, from a snapshot taken before its first entry, or from the start.
-///
-/// A snapshot must have been taken when everything that the machine had handed out was recorded.
+/// The machine that a journal leads to, from a machine that was kept before the first of these entries, or from the start.
 ///
 /// # Errors
 /// The journal does not begin where it should, or tells of something that the program does not do.
-pub fn resume(
-    program: &Program,
-    snapshot: Option<Machine>,
-    entries: &[Entry],
-) -> Result<Replayed, ReplayError> {
-    // A snapshot is never older than a retry: one that was taken back to has none until it has gone on.
-    let counting: Vec<(usize, &Entry)> = match snapshot {
-        Some(_) => entries.iter().enumerate().collect(),
-        None => effective(entries),
-    };
-    let (machine, rest) = match (snapshot, counting.as_slice()) {
-        (Some(machine), rest) => (machine, rest),
-        (None, [(_, Entry::Started(start)), rest @ ..]) => {
-            let machine = Machine::start(program, (**start).clone())
-                .map_err(|failure| ReplayError::StartRefused { seq: 0, failure })?;
-            (machine, rest)
-        }
-        (None, _) => return Err(ReplayError::NoStart { seq: 0 }),
-    };
-    let mut replayer = Replayer { program, machine, open: Vec::new() };
-    for (seq, entry) in rest {
-        let seq = *seq;
-        replayer.take(entry).map_err(|wrong| match wrong {
-            Wrong::SecondStart => ReplayError::NoStart { seq },
-            Wrong::Other(found) => ReplayError::Diverged { seq, recorded: told(entry), found },
-        })?;
-    }
+pub fn resume(program: &Program, base: Option<&Base>, entries: &[Entry]) -> Result<Replayed, ReplayError> {
+    let first = Base::first(base);
+    let mut replayer = Replayer::follow(program, base, &effective(first, entries))?;
     // An effect without a record may be one that the machine gave up in the same breath, some steps on.
     while !replayer.open.is_empty() && replayer.machine.status() == Status::Runnable {
-        replayer.one_step().map_err(|wrong| {
-            let found = match wrong {
-                Wrong::SecondStart => String::new(),
-                Wrong::Other(found) => found,
-            };
-            ReplayError::Diverged { seq: entries.len(), recorded: "nothing more".to_owned(), found }
-        })?;
+        let nothing_more = || "nothing more".to_owned();
+        replayer.one_step().map_err(|wrong| wrong.at(first + entries.len(), nothing_more))?;
     }
     // What was given up on the way was closed on the way, or is not in `pending`.
     let Replayer { mut machine, open, .. } = replayer;
@@ -80,9 +67,21 @@ pub fn resume(
     Ok(Replayed { machine, unrecorded })
 }
 
+/// An entry and its number.
+type Numbered<'e> = (usize, &'e Entry);
+
 pub(super) enum Wrong {
     SecondStart,
     Other(String),
+}
+
+impl Wrong {
+    pub(super) fn at(self, seq: usize, recorded: impl FnOnce() -> String) -> ReplayError {
+        match self {
+            Self::SecondStart => ReplayError::NoStart { seq },
+            Self::Other(found) => ReplayError::Diverged { seq, recorded: recorded(), found },
+        }
+    }
 }
 
 pub(super) struct Replayer<'p> {
@@ -92,11 +91,52 @@ pub(super) struct Replayer<'p> {
     pub(super) open: Vec<Effect>,
 }
 
-impl Replayer<'_> {
+impl<'p> Replayer<'p> {
+    /// One that stands before the first of entries that count, or behind it where that is the start; and the rest of them.
+    pub(super) fn begin<'j, 'e>(
+        program: &'p Program,
+        base: Option<&Base>,
+        counting: &'j [Numbered<'e>],
+    ) -> Result<(Self, &'j [Numbered<'e>]), ReplayError> {
+        let (machine, rest) = match (base, counting) {
+            (Some(base), rest) => {
+                let early = |from: u64| usize::try_from(from).is_ok_and(|from| from < base.seq);
+                let too_far = rest
+                    .iter()
+                    .find(|(_, entry)| matches!(entry, Entry::Retried { from, .. } if early(*from)));
+                if let Some((seq, entry)) = too_far {
+                    let found = format!("a state that does not count before entry {}", base.seq);
+                    return Err(Wrong::Other(found).at(*seq, || told(entry)));
+                }
+                (base.machine.clone(), rest)
+            }
+            (None, [(_, Entry::Started(start)), rest @ ..]) => {
+                let machine = Machine::start(program, (**start).clone())
+                    .map_err(|failure| ReplayError::StartRefused { seq: 0, failure })?;
+                (machine, rest)
+            }
+            (None, _) => return Err(ReplayError::NoStart { seq: 0 }),
+        };
+        Ok((Self { program, machine, open: Vec::new() }, rest))
+    }
+
+    /// One that has followed all of these entries, which count.
+    pub(super) fn follow(
+        program: &'p Program,
+        base: Option<&Base>,
+        counting: &[Numbered<'_>],
+    ) -> Result<Self, ReplayError> {
+        let (mut replayer, rest) = Self::begin(program, base, counting)?;
+        for (seq, entry) in rest {
+            replayer.take(entry).map_err(|wrong| wrong.at(*seq, || told(entry)))?;
+        }
+        Ok(replayer)
+    }
+
     pub(super) fn take(&mut self, entry: &Entry) -> Result<(), Wrong> {
         match entry {
             Entry::Started(_) => Err(Wrong::SecondStart),
-            Entry::Retried { .. } => Err(Wrong::Other("a retry behind a stored state".to_owned())),
+            Entry::Retried { again, next, .. } => self.take_up(again, *next),
             Entry::Effect { effect, outcome } => {
                 let asked = self.asked(effect.id)?;
                 if asked != *effect {
@@ -133,6 +173,30 @@ impl Replayer<'_> {
                 }
             }
         }
+    }
+
+    /// Goes on where a retry does: effects are asked for once more.
+    fn take_up(&mut self, again: &[EffectId], next: Option<u32>) -> Result<(), Wrong> {
+        let Some(next) = next else {
+            for id in again {
+                let is_open = self.open.iter().any(|effect| effect.id == *id);
+                self.open.extend(self.machine.asked(*id).filter(|_| !is_open).cloned());
+            }
+            return Ok(());
+        };
+        // Wherever this began: a machine that was kept is ahead of one that takes only the steps that an entry needs, and
+        // what is asked for on the way has its number by then.
+        self.settle()?;
+        self.open = self.machine.renew(again, next);
+        Ok(())
+    }
+
+    /// Goes on to where the machine can do nothing without an outcome.
+    pub(super) fn settle(&mut self) -> Result<(), Wrong> {
+        while self.machine.status() == Status::Runnable {
+            self.one_step()?;
+        }
+        Ok(())
     }
 
     /// The effect of that number, for which the machine runs as far as it must.

@@ -1,9 +1,9 @@
 //! What happened to blocks, told from a journal: the program is run again along it.
 
-use super::replay::{Replayer, Wrong, told};
+use super::replay::{Base, Replayer, told};
 use super::{Entry, effective};
 use crate::failure::ReplayError;
-use crate::machine::{Machine, Traced};
+use crate::machine::Traced;
 use crate::program::Program;
 
 /// Something that happened to a block, and the entry by which it had.
@@ -15,44 +15,44 @@ pub struct Told {
     pub traced: Traced,
 }
 
-/// What happened to blocks between the entry `from` and the end of a whole journal, in order. What happened after the last
-/// entry has left no mark yet, and is told with the next one.
+/// What happened to blocks between the entry `from` and the end of a journal, in order; the journal is followed from a machine
+/// that was kept, or from its start. What happened after the last entry has left no mark yet, and is told with the next one.
 ///
 /// # Errors
 /// The journal has no start, or tells of something that the program does not do.
-pub fn tell(program: &Program, entries: &[Entry], from: usize) -> Result<Vec<Told>, ReplayError> {
+pub fn tell(
+    program: &Program,
+    base: Option<&Base>,
+    entries: &[Entry],
+    from: usize,
+) -> Result<Vec<Told>, ReplayError> {
+    let first = Base::first(base);
     // What a retry took back has happened all the same: each stretch up to a retry is told as it was.
     let ends = entries.iter().enumerate().filter(|(_, entry)| matches!(entry, Entry::Retried { .. }));
-    let ends: Vec<usize> = ends.map(|(seq, _)| seq).chain([entries.len()]).collect();
+    let ends: Vec<usize> = ends.map(|(index, _)| index).chain([entries.len()]).collect();
     let mut told = Vec::new();
-    let mut begin = 0;
+    let mut begin = first;
     for end in ends {
-        if end > from {
-            stretch(program, entries.get(..end).unwrap_or(entries), begin, from, &mut told)?;
+        if first + end > from {
+            let counting = effective(first, entries.get(..end).unwrap_or(entries));
+            stretch(program, base, &counting, begin.max(from), begin, &mut told)?;
         }
-        begin = end + 1;
+        // The steps up to where it goes on have been told of.
+        begin = first + end + 1;
     }
     Ok(told)
 }
 
-/// Tells of the entries from `begin` on; those before it are gone over in silence.
+/// Tells of the entries from `from` on. Listening begins with the entry `begin`; those before are gone over in silence.
 fn stretch(
     program: &Program,
-    entries: &[Entry],
-    begin: usize,
+    base: Option<&Base>,
+    counting: &[(usize, &Entry)],
     from: usize,
+    begin: usize,
     told_of: &mut Vec<Told>,
 ) -> Result<(), ReplayError> {
-    let counting = effective(entries);
-    let (machine, rest) = match counting.as_slice() {
-        [(_, Entry::Started(start)), rest @ ..] => {
-            let machine = Machine::start(program, (**start).clone())
-                .map_err(|failure| ReplayError::StartRefused { seq: 0, failure })?;
-            (machine, rest)
-        }
-        _ => return Err(ReplayError::NoStart { seq: 0 }),
-    };
-    let mut replayer = Replayer { program, machine, open: Vec::new() };
+    let (mut replayer, rest) = Replayer::begin(program, base, counting)?;
     let mut tracing = false;
     for (seq, entry) in rest {
         if !tracing && *seq >= begin {
@@ -60,13 +60,7 @@ fn stretch(
             replayer.machine.trace();
             tracing = true;
         }
-        replayer.take(entry).map_err(|wrong| {
-            let found = match wrong {
-                Wrong::SecondStart => String::new(),
-                Wrong::Other(found) => found,
-            };
-            ReplayError::Diverged { seq: *seq, recorded: told(entry), found }
-        })?;
+        replayer.take(entry).map_err(|wrong| wrong.at(*seq, || told(entry)))?;
         let traces = replayer.machine.take_traces();
         if tracing && *seq >= from {
             told_of.extend(traces.into_iter().map(|traced| Told { seq: *seq, traced }));

@@ -93,3 +93,22 @@ pub(super) fn use_up(state: &mut State, checkpoint: EffectId) {
         grant.used = true;
     }
 }
+
+/// The checkpoint whose answer may still let a call out: nobody has made it, or nobody knows yet what came of it.
+pub(super) fn outstanding(state: &State) -> Option<EffectId> {
+    let unused = state.grants.iter().find(|grant| !grant.used).map(|grant| grant.checkpoint);
+    let asked = || {
+        state.pending().find_map(|effect| match &effect.kind {
+            EffectKind::PluginCall(request) => request.approved_by,
+            _ => None,
+        })
+    };
+    // What has been answered and has not taken effect yet.
+    let answered = || {
+        state.inbox.iter().map(|(id, _)| *id).find(|id| {
+            let kind = state.asked(*id).map(|effect| &effect.kind);
+            matches!(kind, Some(EffectKind::Checkpoint(request)) if request.action.is_some())
+        })
+    };
+    unused.or_else(asked).or_else(answered)
+}

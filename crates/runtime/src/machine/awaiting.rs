@@ -82,15 +82,22 @@ fn handle(state: &State, value: &Value) -> Result<Entry, Failure> {
         Some(Value::Int(id)) => u32::try_from(*id).ok().map(EffectId),
         _ => None,
     };
-    let open = id.filter(|id| find(state, *id).is_some_and(|open| open.role == Role::Handle));
+    let open = id.and_then(|id| called(state, id));
     match open {
-        Some(id) => Ok(Entry::Call(id)),
+        Some(open) => Ok(Entry::Call(open.effect.id)),
         // The cancellation gives up the calls that are open.
         None if state.cancelled.is_some() && id.is_some() => Err(super::fibers::refused()),
         None => {
             Err(Failure::new("HANDLE_UNKNOWN", "this is no handle of an asynchronous call of this execution"))
         }
     }
+}
+
+/// The asynchronous call that a handle means.
+fn called(state: &State, handle: EffectId) -> Option<&Open> {
+    // One that a retry has asked for again has another number than its handle.
+    let renamed = state.open.iter().find(|open| open.handle == Some(handle));
+    renamed.or_else(|| find(state, handle).filter(|open| open.role == Role::Handle && open.handle.is_none()))
 }
 
 fn find(state: &State, id: EffectId) -> Option<&Open> {

@@ -147,7 +147,7 @@ impl Run<'_> {
     ) -> EffectId {
         let effect = self.new_effect(block, pointer, kind);
         let id = effect.id;
-        self.state.open.push(Open { effect, role, outcome: None });
+        self.state.open.push(Open { effect, role, outcome: None, handle: None });
         id
     }
 

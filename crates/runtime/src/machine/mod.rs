@@ -47,6 +47,7 @@ mod generate;
 mod inspect;
 mod judge;
 mod pattern;
+mod renew;
 mod schedule;
 mod scope;
 mod script;
@@ -251,7 +252,45 @@ impl Machine {
 
     /// Whether it waits for the effect's outcome, inside or outside.
     pub(crate) fn waits_for(&self, id: EffectId) -> bool {
-        self.state.is_open(id)
+        self.asked(id).is_some()
+    }
+
+    /// The effect, where its outcome is waited for, inside or outside.
+    pub(crate) fn asked(&self, id: EffectId) -> Option<&Effect> {
+        self.state.asked(id)
+    }
+
+    /// The effects whose outcomes it waits for, inside or outside, in the order of their numbers.
+    pub(crate) fn open(&self) -> Vec<&Effect> {
+        let mut open = self.pending();
+        open.extend(self.state.answering().and_then(|id| self.state.asked(id)));
+        open.sort_by_key(|effect| effect.id);
+        open
+    }
+
+    /// Gives effects that are open numbers that none has had, from `next` on. Gives them as they are afterwards.
+    pub(crate) fn renew(&mut self, again: &[EffectId], next: u32) -> Vec<Effect> {
+        self.state.next_effect = self.state.next_effect.max(next);
+        let mut again = again.to_vec();
+        again.sort_unstable();
+        again.into_iter().filter_map(|id| self.state.renew(id)).collect()
+    }
+
+    /// The checkpoint whose answer may still let a call out, where there is one.
+    pub(crate) fn permits(&self) -> Option<EffectId> {
+        approval::outstanding(&self.state)
+    }
+
+    /// What the program sees as `execution`.
+    pub(crate) fn context(&self) -> &ExecutionContext {
+        &self.state.context
+    }
+
+    /// The same state, of another execution.
+    pub(crate) fn in_context(mut self, context: ExecutionContext) -> Self {
+        self.state.context = context;
+        self.state.execution = state::Execution::default();
+        self
     }
 
     /// The effects that it has asked for and no longer waits for, since this was last called. What they opened

@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
     fn withdraw(&mut self) {
         let Self { state, abandoned, fresh, .. } = self;
         fresh.retain(|effect| {
-            let open = state.is_open(effect.id);
+            let open = state.asked(effect.id).is_some();
             if !open {
                 abandoned.retain(|id| *id != effect.id);
             }

@@ -58,6 +58,9 @@ pub(super) struct Open {
     pub(super) role: Role,
     /// What came of it, where that is kept.
     pub(super) outcome: Option<Outcome>,
+    /// The number that its handle has, where it was asked for once more under another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handle: Option<EffectId>,
 }
 
 /// What an open effect is for.
@@ -383,10 +386,10 @@ impl State {
         self.open.iter().filter(|open| open.outcome.is_none()).map(|open| &open.effect)
     }
 
-    /// Whether the effect was asked for and has not been answered or given up.
-    pub(super) fn is_open(&self, id: EffectId) -> bool {
+    /// The effect, where it was asked for and has not been answered or given up.
+    pub(super) fn asked(&self, id: EffectId) -> Option<&Effect> {
         let mut all = self.fibers.iter().filter_map(Fiber::waits_for).chain(self.beside());
-        all.any(|effect| effect.id == id)
+        all.find(|effect| effect.id == id)
     }
 
     /// The outside effects that have no outcome yet.

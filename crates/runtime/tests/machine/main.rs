@@ -16,5 +16,6 @@ mod loops;
 mod memory;
 mod models;
 mod properties;
+mod retries;
 mod waiting;
 mod world;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::generator::{Event, body, events};
 use crate::world::{World, expired, flow, said, suitable};
 use scaigrid_ir::Value;
-use scaigrid_runtime::journal::{Entry, decode_chunk, encode_chunk, replay, resume};
+use scaigrid_runtime::journal::{Base, Entry, decode_chunk, encode_chunk, replay, resume};
 use scaigrid_runtime::{EffectId, Machine, Outcome, Program, Step};
 use serde_json::json;
 
@@ -143,7 +143,8 @@ proptest! {
             let replayed = replay(&program, &journal[..*length]).unwrap();
             prop_assert_eq!(settled(&program, &replayed), settled(&program, machine), "after {} entries", length);
             // A snapshot at that point and the rest of the journal lead to the same end.
-            let resumed = resume(&program, Some(machine.clone()), &journal[*length..]).unwrap();
+            let base = Base { machine: machine.clone(), seq: *length };
+            let resumed = resume(&program, Some(&base), &journal[*length..]).unwrap();
             prop_assert_eq!(resumed.machine.encode(), twins.world.machine.encode());
             prop_assert_eq!(resumed.unrecorded, vec![]);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use scaigrid_ir::Value;
 use scaigrid_ir::block::MemoryOp;
-use scaigrid_runtime::journal::Entry;
+use scaigrid_runtime::journal::{self, BranchError, Cut, Entry};
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, ExecutionContext, Failure, Machine, MemoryRequest, ModelAnswer, Outcome,
     Program, Start, Step, TimerRequest,
@@ -190,6 +190,15 @@ impl World {
 
     pub(crate) fn decide(&mut self, id: EffectId, decision: &str) {
         self.resolve(id, Outcome::Value(decided(decision)));
+    }
+
+    /// Has a failed execution go on.
+    pub(crate) fn retry(&mut self, program: &Program) -> Result<Cut, BranchError> {
+        let cut = journal::retry(program, None, &self.journal)?;
+        self.journal.push(cut.clone().into());
+        self.machine = journal::replay(program, &self.journal)?;
+        self.ended = false;
+        Ok(cut)
     }
 
     pub(crate) fn cancel(&mut self) {
