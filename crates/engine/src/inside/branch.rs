@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::{Said, said};
 use crate::resume::ATTEMPTS;
+use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
 /// Entries that are written as one row.
@@ -146,6 +147,7 @@ impl Engine {
         executions::add_with_journal(&mut transaction, scope, &execution, next_seq, chunks).await?;
         commit::apply(&mut transaction, vec![unit]).await?;
         transaction.commit().await?;
+        note_begun(kind(&execution.origin));
         self.work_waits();
         Ok(Standing { execution, checkpoints: Vec::new() })
     }
