@@ -56,6 +56,23 @@ impl EventStream {
         }
     }
 
+    /// The next id, whether it comes with an event or alone; none when nothing comes for so long, or the stream has ended. An event
+    /// that it comes with is not told by [`Self::next`] any more.
+    pub fn next_id(&mut self, patience: Duration) -> Option<String> {
+        let until = Instant::now() + patience;
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                if let Some(id) = field(&block, "id") {
+                    return Some(id);
+                }
+            }
+            if !self.read(until) {
+                return None;
+            }
+        }
+    }
+
     /// Events until there are so many.
     pub fn take(&mut self, count: usize, patience: Duration) -> Vec<Event> {
         let mut all = Vec::new();
@@ -92,10 +109,11 @@ impl EventStream {
     }
 }
 
+fn field(block: &str, name: &str) -> Option<String> {
+    block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
+}
+
 fn understood(block: &str) -> Option<Event> {
-    let field = |name: &str| {
-        block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
-    };
-    let data = serde_json::from_str(&field("data")?).unwrap();
-    Some(Event { id: field("id"), event: field("event"), data })
+    let data = serde_json::from_str(&field(block, "data")?).unwrap();
+    Some(Event { id: field(block, "id"), event: field(block, "event"), data })
 }

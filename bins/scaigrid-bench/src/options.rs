@@ -106,6 +106,8 @@ pub(crate) enum Scenario {
     FanOut,
     /// The flow with a checkpoint, with traces and without.
     Traced,
+    /// The same with a breakpoint that never holds and without.
+    Debugged,
     /// Expressions, in the generator's own process.
     Expressions,
 }
@@ -147,6 +149,9 @@ pub(crate) struct Measure {
     /// Seconds per measurement, after the warm-up [default: 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: Option<u16>,
+    /// Runs of each of two that are measured in turns [default: 5]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pairs: Option<u16>,
     /// Suspended executions whose memory is measured [default: 100000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     suspended: Option<u32>,
@@ -192,6 +197,11 @@ impl Measure {
     /// How long clients run before what they do counts.
     pub(crate) fn warm_up(&self) -> Duration {
         (self.window() / 4).clamp(Duration::from_millis(500), Duration::from_secs(3))
+    }
+
+    /// How often each of two runs that are measured in turns.
+    pub(crate) fn pairs(&self) -> u16 {
+        self.pairs.unwrap_or(if self.quick { 2 } else { 5 })
     }
 
     /// How many executions are suspended at once.

@@ -11,16 +11,16 @@ use anyhow::Context as _;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-/// Reads the costs of one process, and of `PostgreSQL` where it is in use.
+/// Reads the costs of a process, or of several, and of `PostgreSQL` where it is in use.
 pub(crate) struct Probe {
-    pid: u32,
+    pids: Vec<u32>,
     postgres: Option<RefCell<AsyncPgConnection>>,
 }
 
 /// The state of all counters at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sample {
-    /// Processor seconds of the process, user and system.
+    /// Processor seconds of the process, or of all of them, user and system.
     pub(crate) process: f64,
     /// Processor seconds of the generator.
     pub(crate) generator: f64,
@@ -47,21 +47,31 @@ struct Position {
 impl Probe {
     /// Looks at this process, and at this `PostgreSQL`.
     pub(crate) fn new(pid: u32, postgres: Option<AsyncPgConnection>) -> Self {
-        Self { pid, postgres: postgres.map(RefCell::new) }
+        Self { pids: vec![pid], postgres: postgres.map(RefCell::new) }
+    }
+
+    /// Looks at another process, too.
+    pub(crate) fn and(mut self, pid: u32) -> Self {
+        self.pids.push(pid);
+        self
     }
 
     /// The counters now.
     pub(crate) async fn sample(&self) -> anyhow::Result<Sample> {
         let ticks = ticks_per_second();
         let (machine, stolen, available) = machine(&read("/proc/stat")?, ticks).context("/proc/stat")?;
+        let (mut process, mut written) = (0.0, 0);
+        for pid in &self.pids {
+            process += used(&read(&format!("/proc/{pid}/stat"))?, ticks).context("the process's times")?;
+            written += line(&read(&format!("/proc/{pid}/io"))?, "write_bytes:").unwrap_or_default();
+        }
         Ok(Sample {
-            process: used(&read(&format!("/proc/{}/stat", self.pid))?, ticks)
-                .context("the process's times")?,
+            process,
             generator: used(&read("/proc/self/stat")?, ticks).context("the generator's times")?,
             machine,
             stolen,
             available,
-            written: line(&read(&format!("/proc/{}/io", self.pid))?, "write_bytes:").unwrap_or_default(),
+            written,
             wal: match &self.postgres {
                 Some(connection) => Some(log_position(connection).await?),
                 None => None,
@@ -70,10 +80,13 @@ impl Probe {
         })
     }
 
-    /// The process's resident memory in bytes.
+    /// The resident memory of the process, or of all of them, in bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
-        let status = read(&format!("/proc/{}/status", self.pid))?;
-        Ok(line(&status, "VmRSS:").context("no resident memory")? * 1024)
+        let of = |pid: &u32| {
+            let status = read(&format!("/proc/{pid}/status"))?;
+            Ok(line(&status, "VmRSS:").context("no resident memory")? * 1024)
+        };
+        self.pids.iter().map(of).sum()
     }
 }
 
@@ -150,5 +163,8 @@ mod tests {
     async fn this_process_can_be_looked_at() {
         let sample = Probe::new(std::process::id(), None).sample().await.unwrap();
         assert!(sample.resident > 100_000 && sample.available > 0.0 && sample.wal.is_none());
+        // Twice the same process is twice as much.
+        let probe = Probe::new(std::process::id(), None).and(std::process::id());
+        assert!(probe.resident().unwrap() > sample.resident * 3 / 2);
     }
 }

@@ -2,6 +2,7 @@
 
 mod computed;
 mod nodes;
+mod pairs;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,6 +16,7 @@ use crate::options::Engine;
 
 pub(crate) use computed::Computed;
 pub(crate) use nodes::{Sleeping, Takeover};
+pub(crate) use pairs::Paired;
 
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
@@ -35,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) computed: Vec<Computed>,
     /// The loads.
     pub(crate) loads: Vec<Load>,
+    /// The loads that were measured in turns.
+    pub(crate) paired: Vec<Paired>,
     /// The starts.
     pub(crate) starts: Vec<Start>,
     /// The memory of suspended executions.
@@ -221,7 +225,8 @@ pub(crate) struct Suspended {
 impl Report {
     /// Operations that failed, in all loads.
     pub(crate) fn errors(&self) -> u64 {
-        self.loads.iter().map(|load| load.errors).sum()
+        let paired: u64 = self.paired.iter().map(Paired::errors).sum();
+        self.loads.iter().map(|load| load.errors).sum::<u64>() + paired
     }
 
     /// Writes the JSON.
@@ -242,6 +247,11 @@ impl Report {
         }
         if !self.loads.is_empty() {
             text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
+        }
+        if !self.paired.is_empty() {
+            let rows: Vec<_> = self.paired.iter().map(Paired::row).collect();
+            text.push('\n');
+            text.push_str(&aligned(&Paired::COLUMNS, &rows));
         }
         if !self.starts.is_empty() {
             let rows: Vec<_> = self.starts.iter().map(start_row).collect();

@@ -16,7 +16,8 @@ use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended, tenants, traced,
+    Bench, debugged, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended,
+    tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -53,6 +54,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         failure: None,
         computed: Vec::new(),
         loads: Vec::new(),
+        paired: Vec::new(),
         starts: Vec::new(),
         suspended: Vec::new(),
         sleeping: Vec::new(),
@@ -114,6 +116,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
         host.child.stop().await?;
     }
     traced::measure(bench, engine).await?;
+    debugged::measure(bench, engine).await?;
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await?;
     sleepers::measure(bench, engine).await?;

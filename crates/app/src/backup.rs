@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::partners::above;
+use crate::retention::Stillness;
 use crate::transaction::ended;
 use crate::{App, Error};
 
@@ -168,7 +169,8 @@ impl App {
     /// been written.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`] for all but super admins at their own level; the file's; the database's.
+    /// [`Error::PermissionDenied`] for all but super admins at their own level; [`Error::Conflict`] where what is over is deleted
+    /// at the same time; the file's; the database's.
     pub async fn back_up<W: Write>(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -180,6 +182,19 @@ impl App {
             return Err(above("platform").into());
         }
         self.record_backup(caller, request).await?;
+        // What the rows refer to is not removed before it is written, too.
+        let mut still = Stillness::begin(self).await?;
+        let carried = self.write_all(&mut still, file, progress).await;
+        still.end().await;
+        carried
+    }
+
+    async fn write_all<W: Write>(
+        &self,
+        still: &mut Stillness,
+        file: W,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Carried, BackupError> {
         let system = &self.0.system;
         let tables = dump::tables();
         let mut snapshot = self.0.database.snapshot().await?;
@@ -210,6 +225,7 @@ impl App {
         for table in &tables {
             let (mut after, mut most, mut count) = (None::<String>, 16, 0_u64);
             loop {
+                still.lasts().await?;
                 let page = dump::read(&mut snapshot, system, table, after.as_deref(), most).await?;
                 let bytes: usize = page.rows.iter().map(String::len).sum();
                 let read = page.rows.len() as u64;
@@ -233,7 +249,7 @@ impl App {
             }
             rows.insert(table.name().to_owned(), count);
         }
-        let objects = self.back_up_objects(&mut lines).await?;
+        let objects = self.back_up_objects(still, &mut lines).await?;
         let Lines { mut out, hash } = lines;
         let end = End { rows, objects, sha256: hex(&hash.finalize()) };
         let text = serde_json::to_string(&json!({"end": end})).map_err(Error::internal)?;
@@ -244,7 +260,11 @@ impl App {
     }
 
     /// Writes all that is in the object store. It is read after the rows, so that what they refer to is there.
-    async fn back_up_objects<W: Write>(&self, lines: &mut Lines<W>) -> Result<u64, BackupError> {
+    async fn back_up_objects<W: Write>(
+        &self,
+        still: &mut Stillness,
+        lines: &mut Lines<W>,
+    ) -> Result<u64, BackupError> {
         let (mut after, mut count) = (None, 0);
         loop {
             let listed =
@@ -252,7 +272,8 @@ impl App {
             let Some(last) = listed.last() else { return Ok(count) };
             after = Some(last.key.clone());
             for object in listed {
-                // What went in between is referred to by nothing.
+                still.lasts().await?;
+                // What went in between, by other hands than retention's, is referred to by nothing.
                 let Some(bytes) = self.0.objects.get(&object.key).await.map_err(|error| away(&error))? else {
                     continue;
                 };

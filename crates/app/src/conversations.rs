@@ -119,7 +119,7 @@ async fn family(
             let message = format!("More than {EXECUTIONS_AT_MOST} executions belong to it");
             return Err(Error::Conflict(message));
         }
-        let Some(execution) = executions::lookup(tx, scope, member).await? else { continue };
+        let Some(execution) = executions::glance(tx, scope, member).await? else { continue };
         if !execution.status.is_final() {
             let status = execution.status;
             return Err(Error::Conflict(format!(

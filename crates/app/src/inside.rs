@@ -417,14 +417,14 @@ impl App {
     /// There is none.
     pub async fn require_known_execution(&self, by: &Principal, id: ExecutionId) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
-        let found = executions::lookup(&mut connection, by.tenant_scope(), id).await?;
+        let found = executions::glance(&mut connection, by.tenant_scope(), id).await?;
         found.map(drop).ok_or(Error::NotFound(Resource::Execution))
     }
 
     /// Finds that an execution is one of a Core.
     async fn require_execution(&self, by: &Principal, core: CoreId, id: ExecutionId) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
-        let found = executions::lookup(&mut connection, by.tenant_scope(), id).await?;
+        let found = executions::glance(&mut connection, by.tenant_scope(), id).await?;
         match found {
             Some(execution) if execution.core_id == core => Ok(()),
             _ => Err(Error::NotFound(Resource::Execution)),

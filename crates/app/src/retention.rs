@@ -9,7 +9,7 @@ use scaigrid_persistence::audit;
 use scaigrid_persistence::objects;
 use scaigrid_persistence::retention;
 use scaigrid_persistence::tenants::{self, TenantFilter};
-use scaigrid_scope::{CoreId, Instant, LevelScope, TenantScope};
+use scaigrid_scope::{CoreId, Instant, LevelScope, NodeId, TenantScope};
 use scaigrid_storage::Key;
 use serde_json::{Value, json};
 
@@ -28,14 +28,20 @@ const UNCLAIMED: Duration = Duration::from_hours(1);
 const DUTY: &str = "retention";
 /// How long a node has it without saying so again.
 const DUTY_HOLDS: Duration = Duration::from_mins(2);
+/// How often whoever keeps others from it says so again.
+const SAY_AGAIN: Duration = Duration::from_secs(20);
+/// How often it is looked whether it is free, and for how long.
+const FREE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
 /// How long at least the records stay of what was used of models: so far back go the statistics.
 const USAGE_KEPT: Duration = Duration::from_hours(400 * 24);
 
 /// What went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Executions, with their journals, checkpoints and all else of theirs.
+    /// Executions, with their journals, checkpoints, what they answered in conversations, and all else of theirs.
     pub executions: u64,
+    /// Rows of logs, whose executions may go on.
+    pub logs: u64,
     /// Events of Cores.
     pub events: u64,
     /// Records of calls of models.
@@ -47,6 +53,61 @@ pub struct Swept {
 impl Swept {
     fn any(self) -> bool {
         self != Self::default()
+    }
+}
+
+/// While there is one nothing is deleted because its time is over, and no object because nothing refers to it.
+pub(crate) struct Stillness {
+    app: App,
+    /// Not the node itself, which may have begun to sweep.
+    holder: NodeId,
+    said_at: Instant,
+}
+
+impl Stillness {
+    /// Waits until nobody sweeps.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where that takes too long; the database's.
+    pub(crate) async fn begin(app: &App) -> Result<Self, Error> {
+        let holder = NodeId::from_ulid(app.0.ids.draw(app.now()));
+        let begun = std::time::Instant::now();
+        loop {
+            let said_at = app.now();
+            if app.take_duty(holder, DUTY_HOLDS).await? {
+                return Ok(Self { app: app.clone(), holder, said_at });
+            }
+            if begun.elapsed() > FREE.1 {
+                return Err(Error::Conflict("What is over is being deleted; try again later".to_owned()));
+            }
+            tokio::time::sleep(FREE.0).await;
+        }
+    }
+
+    /// Says again that it lasts, where that is due.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where it has not lasted; the database's.
+    pub(crate) async fn lasts(&mut self) -> Result<(), Error> {
+        let now = self.app.now();
+        if now < self.said_at.plus(SAY_AGAIN) {
+            return Ok(());
+        }
+        // One that is taken again after its time may have been another's in between.
+        let in_time = now < self.said_at.plus(DUTY_HOLDS);
+        if !in_time || !self.app.take_duty(self.holder, DUTY_HOLDS).await? {
+            let message = "It took so long that what it refers to may have been deleted; try again";
+            return Err(Error::Conflict(message.to_owned()));
+        }
+        self.said_at = now;
+        Ok(())
+    }
+
+    /// Lets others sweep.
+    pub(crate) async fn end(self) {
+        if let Err(error) = self.app.take_duty(self.holder, Duration::ZERO).await {
+            tracing::warn!(%error, "retention was not let go; it is free again by itself");
+        }
     }
 }
 
@@ -82,6 +143,7 @@ impl App {
                 let scope = self.0.system.tenant(tenant.id);
                 let swept = self.sweep_tenant(scope, kept).await?;
                 all.executions += swept.executions;
+                all.logs += swept.logs;
                 all.events += swept.events;
                 all.usage += swept.usage;
             }
@@ -97,9 +159,13 @@ impl App {
 
     /// With no time at all, the next one who looks gets it.
     async fn hold_duty_for(&self, time: Duration) -> Result<bool, Error> {
+        self.take_duty(self.0.engine.node(), time).await
+    }
+
+    async fn take_duty(&self, holder: NodeId, time: Duration) -> Result<bool, Error> {
         let now = self.now();
         let mut tx = self.0.database.begin().await?;
-        let who = (self.0.engine.node(), now, now.plus(time));
+        let who = (holder, now, now.plus(time));
         let held = retention::take_duty(&mut tx, &self.0.system, DUTY, who).await?;
         tx.commit().await?;
         Ok(held)
@@ -111,6 +177,7 @@ impl App {
         loop {
             let (swept, more) = self.sweep_some(scope, before).await?;
             all.executions += swept.executions;
+            all.logs += swept.logs;
             all.usage += swept.usage;
             if swept.any() {
                 tracing::info!(tenant = %scope.tenant_id(), executions = all.executions, "executions whose time is over are deleted");
@@ -137,11 +204,17 @@ impl App {
         let usage_before = before.min(self.now().minus(USAGE_KEPT));
         let mut tx = self.0.database.begin().await?;
         let executions = retention::purge_executions(&mut tx, scope, before, AT_ONCE).await?;
+        let logs = retention::purge_logs(&mut tx, scope, before, AT_ONCE).await?;
         let usage = retention::purge_usage(&mut tx, scope, usage_before, AT_ONCE).await?;
-        let swept = Swept { executions: executions as u64, usage: usage as u64, ..Swept::default() };
+        let swept = Swept {
+            executions: executions as u64,
+            logs: logs as u64,
+            usage: usage as u64,
+            ..Swept::default()
+        };
         let at_once = usize::try_from(AT_ONCE).unwrap_or(usize::MAX);
         self.keep_record(tx, scope, before, swept).await?;
-        Ok((swept, executions == at_once || usage == at_once))
+        Ok((swept, [executions, logs, usage].contains(&at_once)))
     }
 
     async fn sweep_events(&self, scope: TenantScope, core: CoreId, before: Instant) -> Result<u64, Error> {
@@ -168,9 +241,9 @@ impl App {
         if !swept.any() {
             return Ok(tx.rollback().await?);
         }
-        let Swept { executions, events, usage, .. } = swept;
-        let after =
-            json!({"before": before, "executions": executions, "events": events, "usage_records": usage});
+        let Swept { executions, logs, events, usage, .. } = swept;
+        let after = json!({"before": before, "executions": executions, "log_rows": logs, "events": events,
+            "usage_records": usage});
         let (id, at) = self.audit_stamp(self.now());
         let record = AuditRecord {
             id,
@@ -188,6 +261,7 @@ impl App {
         audit::add(&mut tx, &record).await?;
         tx.commit().await?;
         counter!("scaigrid_retention_deleted_total", "what" => "executions").increment(executions);
+        counter!("scaigrid_retention_deleted_total", "what" => "logs").increment(logs);
         counter!("scaigrid_retention_deleted_total", "what" => "events").increment(events);
         counter!("scaigrid_retention_deleted_total", "what" => "usage").increment(usage);
         Ok(())

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::calls::{Caller, Calls, News, tell_caller};
 use crate::effects::effect_of;
+use crate::error::STORAGE;
 use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
@@ -204,7 +205,16 @@ impl Engine {
         self.begin_stretch(run);
         let driven = self.drive_to_rest(run).await;
         end_stretch(run, &driven);
-        driven
+        match driven {
+            // Dropped, it would be done again by somebody who knows nothing of what its calls gave.
+            Err(error) if error.code() == STORAGE && run.is_durable() && !run.supervised => {
+                tracing::warn!(%error, execution = %run.execution.id, "an execution cannot go on");
+                Box::pin(self.give_up(run.scope, run.execution.id, &error)).await;
+                self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id));
+                Ok(Committed::Overtaken)
+            }
+            driven => driven,
+        }
     }
 
     async fn drive_to_rest(&self, run: &mut Run) -> Result<Committed, Error> {

@@ -218,8 +218,8 @@ impl Engine {
                 run.done.abandoned.push(stored.checkpoint.id);
             }
         }
-        let called = executions::children(&mut connection, run.scope, run.execution.id).await?;
-        let orphaned = called.into_iter().filter(|(_, effect, status)| unborn(*effect) && !status.is_final());
+        let called = executions::children_at_work(&mut connection, run.scope, run.execution.id).await?;
+        let orphaned = called.into_iter().filter(|(_, effect, _)| unborn(*effect));
         run.done.orphaned.extend(orphaned.map(|(id, ..)| id));
         let id = run.execution.id;
         let timers = timers::of_execution(&mut connection, run.scope, id).await?;

@@ -12,6 +12,9 @@ use scaigrid_runtime::journal::BranchError;
 use scaigrid_runtime::{Failure, ReplayError, StateError};
 use scaigrid_scope::ExecutionId;
 
+/// What an execution fails with whose large values cannot be kept or read.
+pub(crate) const STORAGE: &str = "STORAGE_ERROR";
+
 /// Why the engine did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -113,7 +116,7 @@ impl Error {
     /// What an execution fails with that cannot go on because of it.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Storage(_) | Self::Database(persistence::Error::Objects(_)) => "STORAGE_ERROR",
+            Self::Storage(_) | Self::Database(persistence::Error::Objects(_)) => STORAGE,
             _ => "EXECUTION_BROKEN",
         }
     }

@@ -8,12 +8,12 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_cores::instances::{IDLE_TIMEOUT, Instances, Place};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::Overflow;
-use scaigrid_persistence::Transaction;
 use scaigrid_persistence::commit::{Change, Progress, Snapshot, Unit, Verdict};
 use scaigrid_persistence::events::{self, CoreEvent};
 use scaigrid_persistence::instances::{self as stored, Room};
 use scaigrid_persistence::leases::Claimed;
 use scaigrid_persistence::timers::{self, Owner, Timer};
+use scaigrid_persistence::{Connection, Transaction};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, EventId, Instant, TenantId, TenantScope};
 use scaigrid_webhooks::{Event, EventType};
@@ -21,6 +21,8 @@ use serde_json::json;
 
 use crate::cores::HostedCore;
 use crate::invoke::begin;
+use crate::traces::{kind, note_begun};
+use crate::turns::Last;
 use crate::{Engine, Error};
 
 /// Cores that are looked at for executions in turn at once.
@@ -43,8 +45,13 @@ pub(crate) fn idle(execution: &Execution, timeout: Duration, now: Instant) -> Ti
     Timer { owner, core_id: execution.core_id, due_at: now.plus(timeout) }
 }
 
-/// Cores in the order in which they get their turns: one of each tenant, then the next of each.
-fn one_from_each(cores: Vec<(TenantId, CoreId)>) -> Vec<(TenantId, CoreId)> {
+/// Cores in the order in which they get their turns: one of each tenant, then the next of each; those behind the tenant, and of a
+/// tenant those behind the Core, that had the last turn come first.
+fn one_from_each(mut cores: Vec<(TenantId, CoreId)>, last: &Last) -> Vec<(TenantId, CoreId)> {
+    cores.sort_unstable_by_key(|(tenant, core)| {
+        let had_it = last.core_of(*tenant).is_some_and(|last| *core <= last);
+        (last.tenant().is_some_and(|last| *tenant <= last), *tenant, had_it, *core)
+    });
     let mut rounds: HashMap<TenantId, usize> = HashMap::new();
     let mut placed: Vec<(usize, (TenantId, CoreId))> = cores
         .into_iter()
@@ -54,7 +61,6 @@ fn one_from_each(cores: Vec<(TenantId, CoreId)>) -> Vec<(TenantId, CoreId)> {
             (*round, one)
         })
         .collect();
-    // Those of a round stay in the order of their oldest executions.
     placed.sort_by_key(|(round, _)| *round);
     placed.into_iter().map(|(_, one)| one).collect()
 }
@@ -106,28 +112,39 @@ impl Engine {
             Verdict::Done | Verdict::Awaited => {}
             _ => return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?)),
         }
+        note_begun(kind(&execution.origin));
         self.work_waits();
         Ok(execution)
     }
 
-    /// Takes executions whose turn it is.
-    pub(crate) async fn take_in_turn(&self, most: i64) -> Result<Vec<Claimed>, Error> {
-        let now = self.0.clock.now();
-        let mut connection = self.0.database.read().await?;
-        let with_work = stored::with_work(&mut connection, &self.0.system, now, CORES).await?;
-        drop(connection);
+    /// Cores with executions whose turn it may be.
+    pub(crate) async fn cores_in_turn(&self, c: &mut Connection) -> Result<Vec<(TenantId, CoreId)>, Error> {
+        Ok(stored::with_work(c, &self.0.system, self.0.clock.now(), CORES).await?)
+    }
+
+    /// Takes executions of these Cores whose turn it is.
+    pub(crate) async fn take_in_turn(
+        &self,
+        cores: &[(TenantId, CoreId)],
+        most: i64,
+    ) -> Result<Vec<Claimed>, Error> {
+        let mut last = self.0.last_in_turn.lock().await;
         // Nobody takes all the room while others wait.
-        let share = most / i64::try_from(with_work.len()).unwrap_or(most).clamp(1, most.max(1));
+        let share = most / i64::try_from(cores.len()).unwrap_or(most).clamp(1, most.max(1));
         let share = share.max(1);
         let mut claimed = Vec::new();
-        for (tenant, core) in one_from_each(with_work) {
+        for (tenant, core) in one_from_each(cores.to_vec(), &last) {
             let left = most - i64::try_from(claimed.len()).unwrap_or(most);
             if left <= 0 {
                 break;
             }
             let scope = self.0.system.tenant(tenant);
             match self.take_of_core(scope, core, left.min(share)).await {
-                Ok(taken) => claimed.extend(taken),
+                Ok(taken) if taken.is_empty() => {}
+                Ok(taken) => {
+                    last.note(tenant, core);
+                    claimed.extend(taken);
+                }
                 // One Core must not hold up the others.
                 Err(error) => tracing::warn!(%error, %core, "executions cannot be taken"),
             }
@@ -245,5 +262,32 @@ impl Engine {
             events::tell(tx, &[told]).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ulid::Ulid;
+
+    use super::*;
+
+    #[test]
+    fn nobody_gets_two_turns_while_another_waits() {
+        let of =
+            |tenant: u128, core: u128| (TenantId::from_ulid(Ulid(tenant)), CoreId::from_ulid(Ulid(core)));
+        // Tenant 1 has many; their oldest executions are older than those of all others.
+        let waiting = vec![of(1, 1), of(1, 2), of(1, 3), of(2, 4), of(3, 5)];
+        let mut last = Last::default();
+        // With room for one at a time, whoever comes first gets it.
+        let turns: Vec<_> = (0..6)
+            .map(|_| {
+                let (tenant, core) = one_from_each(waiting.clone(), &last)[0];
+                last.note(tenant, core);
+                (tenant, core)
+            })
+            .collect();
+        assert_eq!(turns, [of(1, 1), of(2, 4), of(3, 5), of(1, 2), of(2, 4), of(3, 5)]);
+        let round = one_from_each(waiting, &last);
+        assert_eq!(round, [of(1, 3), of(2, 4), of(3, 5), of(1, 1), of(1, 2)]);
     }
 }

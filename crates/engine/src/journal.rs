@@ -41,7 +41,7 @@ impl Engine {
         limit: usize,
     ) -> Result<HistoryPage, Error> {
         let mut connection = self.0.database.read().await?;
-        executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
+        executions::glance(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
         let mut next = executions::chunk_of(&mut connection, scope, id, from).await?.unwrap_or(0);
         let mut entries = Vec::new();
         loop {

@@ -169,6 +169,10 @@ pub(crate) struct Inner {
     background: Places,
     /// Whose queued executions were taken last.
     last_taken: Mutex<turns::Last>,
+    /// The same of those that run in turn within an instance.
+    last_in_turn: Mutex<turns::Last>,
+    /// Whether those that do not are taken first the next time that both kinds wait.
+    any_first: AtomicBool,
     /// How many wait to run.
     depths: Depths,
     /// How many of the last entries of its journal an execution keeps at least.
@@ -250,6 +254,8 @@ impl Engine {
             timers: Notify::new(),
             background: Places::new(BACKGROUND),
             last_taken: Mutex::default(),
+            last_in_turn: Mutex::default(),
+            any_first: AtomicBool::new(false),
             depths: Depths::new(max_queued),
             journal_entries: i64::try_from(journal_entries).unwrap_or(i64::MAX),
             dropped,

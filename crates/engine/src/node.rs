@@ -189,15 +189,31 @@ impl Engine {
         let most = i64::try_from(room).unwrap_or(TAKE).min(TAKE);
         let mut connection = self.0.database.read().await?;
         let waiting = leases::waiting(&mut connection, &self.0.system, self.0.node).await?;
+        let in_turn = self.cores_in_turn(&mut connection).await?;
         drop(connection);
         gauge!("scaigrid_executions_waiting").set(if waiting { 1.0 } else { 0.0 });
-        let mut claimed = if waiting { self.take(most).await? } else { Vec::new() };
-        let left = most - i64::try_from(claimed.len()).unwrap_or(most);
-        if left > 0 {
-            // What was taken is run, whatever becomes of the rest.
-            match self.take_in_turn(left).await {
-                Ok(more) => claimed.extend(more),
-                Err(error) => tracing::warn!(%error, "no work of instances can be taken"),
+        // While both kinds wait, either gets half, and what cannot be halved goes to each in turns: neither waits behind all of
+        // the other.
+        let first = if waiting && !in_turn.is_empty() {
+            (self.0.any_first.fetch_xor(true, Ordering::Relaxed), (most + 1) / 2)
+        } else {
+            (waiting, most)
+        };
+        let mut claimed = Vec::new();
+        for (of_any, most_of_it) in [first, (!first.0, most)] {
+            let left = (most - i64::try_from(claimed.len()).unwrap_or(most)).min(most_of_it);
+            if left <= 0 {
+                continue;
+            }
+            let taken = if of_any {
+                if waiting { self.take(left).await } else { Ok(Vec::new()) }
+            } else {
+                self.take_in_turn(&in_turn, left).await
+            };
+            match taken {
+                Ok(taken) => claimed.extend(taken),
+                // What was taken is run, and the others are, whatever becomes of these.
+                Err(error) => tracing::warn!(%error, "some executions cannot be taken"),
             }
         }
         let taken = claimed.len();

@@ -15,6 +15,7 @@ use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
+use crate::error::STORAGE;
 use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;
 use crate::invoke;
@@ -53,7 +54,7 @@ impl Engine {
                     pause = (pause * 2).min(PAUSES.1);
                 }
                 Err(error) => {
-                    if error.code() == "STORAGE_ERROR" {
+                    if error.code() == STORAGE {
                         // The operator's trouble, which readiness tells; the program is told by its own failure.
                         tracing::warn!(%error, execution = %id, "an execution cannot go on");
                     } else {
@@ -298,7 +299,7 @@ impl Engine {
         let now = self.0.clock.now();
         let mut connection = self.0.database.read().await?;
         let pending = checkpoints::pending_of(&mut connection, scope, execution.id).await?;
-        let called = executions::children(&mut connection, scope, execution.id).await?;
+        let called = executions::children_at_work(&mut connection, scope, execution.id).await?;
         let cleared = timers::of_execution(&mut connection, scope, execution.id).await?;
         let waits = event_waits::of_execution(&mut connection, scope, execution.id).await?;
         drop(connection);
@@ -308,8 +309,7 @@ impl Engine {
             .into_iter()
             .collect();
         let unwaited = waits.into_iter().map(|effect| (execution.id, effect)).collect();
-        let orphaned: Vec<ExecutionId> =
-            called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id).collect();
+        let orphaned: Vec<ExecutionId> = called.into_iter().map(|(id, ..)| id).collect();
         execution.error = Some(describe(failure));
         let mut delivered = cancellations(&orphaned);
         delivered.extend(execution.parent.map(|parent| Delivery {

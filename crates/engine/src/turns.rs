@@ -24,6 +24,27 @@ pub(crate) struct Last {
     cores: BTreeMap<TenantId, CoreId>,
 }
 
+impl Last {
+    /// The tenant whose turn it was.
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    /// The Core of a tenant whose turn it was, where that is remembered.
+    pub(crate) fn core_of(&self, tenant: TenantId) -> Option<CoreId> {
+        self.cores.get(&tenant).copied()
+    }
+
+    /// It was this one's turn.
+    pub(crate) fn note(&mut self, tenant: TenantId, core: CoreId) {
+        self.tenant = Some(tenant);
+        if self.cores.len() >= REMEMBERED && !self.cores.contains_key(&tenant) {
+            self.cores.pop_first();
+        }
+        self.cores.insert(tenant, core);
+    }
+}
+
 impl Engine {
     /// Takes executions that nobody holds: first what dead nodes left behind, then what is queued, in turns.
     pub(crate) async fn take(&self, most: i64) -> Result<Vec<Claimed>, Error> {
@@ -93,7 +114,7 @@ impl Engine {
         room: usize,
     ) -> Result<VecDeque<VecDeque<Claimed>>, Error> {
         let scope = self.0.system.tenant(tenant);
-        let after = last.cores.get(&tenant).copied();
+        let after = last.core_of(tenant);
         let mut cores = leases::queued_cores(c, scope, after, CORES).await?;
         let left = CORES - i64::try_from(cores.len()).unwrap_or(CORES);
         if left > 0 && after.is_some() {
@@ -126,11 +147,7 @@ fn shared_out(
     {
         let Some(mut queued) = cores.pop_front() else { continue };
         if let Some(one) = queued.pop_front() {
-            last.tenant = Some(tenant);
-            if last.cores.len() >= REMEMBERED && !last.cores.contains_key(&tenant) {
-                last.cores.pop_first();
-            }
-            last.cores.insert(tenant, one.core_id);
+            last.note(tenant, one.core_id);
             taken.push(one);
         }
         if !queued.is_empty() {

@@ -29,6 +29,17 @@ impl Engine {
         self.with_checkpoints(scope, execution).await
     }
 
+    /// The same without what is large of the execution, for whoever looks again and again.
+    ///
+    /// # Errors
+    /// There is no such execution, or the database.
+    pub(crate) async fn glance(&self, scope: TenantScope, id: ExecutionId) -> Result<Standing, Error> {
+        let mut connection = self.0.database.read().await?;
+        let execution = executions::glance(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;
+        drop(connection);
+        self.with_checkpoints(scope, execution).await
+    }
+
     async fn with_checkpoints(&self, scope: TenantScope, execution: Execution) -> Result<Standing, Error> {
         let checkpoints = if execution.status == ExecutionStatus::Suspended {
             self.waited_at(scope, execution.id).await?
@@ -46,8 +57,8 @@ impl Engine {
             let Some(member) = family.pop_front() else { break };
             let pending = checkpoints::pending_of(&mut connection, scope, member).await?;
             found.extend(pending.into_iter().map(|stored| stored.checkpoint.id));
-            let called = executions::children(&mut connection, scope, member).await?;
-            family.extend(called.into_iter().filter(|(.., status)| !status.is_final()).map(|(id, ..)| id));
+            let called = executions::children_at_work(&mut connection, scope, member).await?;
+            family.extend(called.into_iter().map(|(id, ..)| id));
         }
         Ok(found)
     }
@@ -78,31 +89,37 @@ impl Engine {
     ) -> Result<Standing, Error> {
         let mut listener = self.0.bus.listen();
         let mut standing = self.with_checkpoints(scope, execution).await?;
-        loop {
-            let execution = &standing.execution;
-            let rests = execution.status == ExecutionStatus::Suspended
-                && (!standing.checkpoints.is_empty() || stands_still(execution));
-            if execution.status.is_final() || rests {
-                return Ok(standing);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(standing);
-            }
-            let moved = async {
-                loop {
-                    match listener.next().await {
-                        Heard::Signal(Signal::ExecutionMoved(_)) | Heard::Missed => break,
-                        Heard::Signal(_) => {}
-                        Heard::Closed => std::future::pending().await,
+        while !has_settled(&standing) && Instant::now() < until {
+            let id = standing.execution.id;
+            loop {
+                let moved = async {
+                    loop {
+                        match listener.next().await {
+                            Heard::Signal(Signal::ExecutionMoved(_)) | Heard::Missed => break,
+                            Heard::Signal(_) => {}
+                            Heard::Closed => std::future::pending().await,
+                        }
                     }
+                };
+                // Whether a signal came or the time is up, one looks.
+                let left = until.saturating_duration_since(Instant::now());
+                let _ = tokio::time::timeout(left.min(LOOK_EVERY), moved).await;
+                if Instant::now() >= until || has_settled(&self.glance(scope, id).await?) {
+                    break;
                 }
-            };
-            // Whether a signal came or the time is up, one looks.
-            let _ = tokio::time::timeout(left.min(LOOK_EVERY), moved).await;
-            standing = self.standing(scope, standing.execution.id).await?;
+            }
+            // What is large is read once, when it is told.
+            standing = self.standing(scope, id).await?;
         }
+        Ok(standing)
     }
+}
+
+/// Whether an execution has ended, or waits for a person.
+fn has_settled(Standing { execution, checkpoints }: &Standing) -> bool {
+    let rests = execution.status == ExecutionStatus::Suspended
+        && (!checkpoints.is_empty() || stands_still(execution));
+    execution.status.is_final() || rests
 }
 
 /// Whether a debugger has an execution stand still.

@@ -2,7 +2,8 @@
 //!
 //! Whoever has something to tell is asked for the next piece only when the one before is on its way: a slow reader makes the
 //! source wait and takes no memory. A stream says something every fifteen seconds at least, ends with an event `end` that says
-//! why, and can be taken up again after the last `id` that was heard.
+//! why, and can be taken up again after the last `id` that was heard. It begins with one: an `id` without data sets what a
+//! reader comes again with and tells it nothing, so that who is cut off before the first event misses none.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -40,8 +41,8 @@ const LONGEST_ID: usize = 2_048;
 pub(crate) struct Message {
     /// Where to go on after it.
     pub(crate) id: String,
-    /// What it tells.
-    pub(crate) data: Value,
+    /// What it tells; none where there is nothing to tell but how far has been looked.
+    pub(crate) data: Option<Value>,
 }
 
 /// Why a stream ends.
@@ -118,9 +119,14 @@ impl Listening {
     }
 }
 
-/// The answer that tells all that comes, for as long as the caller listens and may, and the node lives.
-pub(crate) fn respond(pieces: Pieces, place: TunnelPlace, listening: Listening) -> HttpResponse {
-    let stream = told(pieces, place, listening.still(), HEARTBEAT);
+/// The answer that tells all that comes behind a place, for as long as the caller listens and may, and the node lives.
+pub(crate) fn respond(
+    from: String,
+    pieces: Pieces,
+    place: TunnelPlace,
+    listening: Listening,
+) -> HttpResponse {
+    let stream = told(from, pieces, place, listening.still(), HEARTBEAT);
     HttpResponse::Ok()
         .content_type("text/event-stream; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -132,22 +138,24 @@ struct State {
     pieces: Pieces,
     place: TunnelPlace,
     still: Pin<Box<dyn Future<Output = ()>>>,
-    begun: bool,
+    /// Where it begins, until that was said.
+    from: Option<String>,
 }
 
 fn told(
+    from: String,
     pieces: Pieces,
     place: TunnelPlace,
     still: Pin<Box<dyn Future<Output = ()>>>,
     heartbeat: Duration,
 ) -> impl Stream<Item = Bytes> {
-    let state = Some(State { pieces, place, still, begun: false });
+    let state = Some(State { pieces, place, still, from: Some(from) });
     unfold(state, move |state| async move {
         let mut state = state?;
-        if !state.begun {
-            state.begun = true;
+        if let Some(from) = state.from.take() {
             // Something at once, so that the caller knows that it is heard.
-            return Some((Bytes::from(format!("retry: {COME_AGAIN_MS}\n\n")), Some(state)));
+            let first = format!("retry: {COME_AGAIN_MS}\nid: {from}\n\n");
+            return Some((Bytes::from(first), Some(state)));
         }
         let ending = tokio::select! {
             biased;
@@ -173,5 +181,8 @@ fn told(
 
 fn event(message: &Message) -> String {
     // JSON has no line breaks, and ids are of our own making.
-    format!("id: {}\ndata: {}\n\n", message.id, message.data)
+    match &message.data {
+        Some(data) => format!("id: {}\ndata: {data}\n\n", message.id),
+        None => format!("id: {}\n\n", message.id),
+    }
 }

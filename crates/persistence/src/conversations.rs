@@ -13,10 +13,8 @@ use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
-use crate::schema::{
-    checkpoints, conversation_turns as turns, conversations, core_events, event_waits, execution_inbox,
-    executions, journal, timers,
-};
+use crate::retention::remove_executions;
+use crate::schema::{conversation_turns as turns, conversations, core_events, timers};
 
 const TABLE: &str = "conversations";
 const TURNS: &str = "conversation_turns";
@@ -577,19 +575,16 @@ pub async fn erase(
     let tenant = scope.tenant_id().to_string();
     let all: Vec<String> = run.iter().map(ToString::to_string).collect();
     for ids in all.chunks(500) {
-        macro_rules! remove {
-            ($($table:ident . $column:ident),+) => {$(
-                let rows = $table::table
-                    .filter($table::tenant_id.eq(&tenant))
-                    .filter($table::$column.eq_any(ids.to_vec()));
-                with!(tx, c => diesel::delete(rows).execute(c).await)?;
-            )+};
-        }
-        remove!(journal.execution_id, execution_inbox.execution_id, checkpoints.execution_id);
-        remove!(core_events.execution_id, event_waits.execution_id, executions.id);
+        let rows = core_events::table
+            .filter(core_events::tenant_id.eq(&tenant))
+            .filter(core_events::execution_id.eq_any(ids.to_vec()));
+        with!(tx, c => diesel::delete(rows).execute(c).await)?;
         // Sleeps and waits are kept under the execution that they belong to.
-        remove!(timers.owner);
+        let rows =
+            timers::table.filter(timers::tenant_id.eq(&tenant)).filter(timers::owner.eq_any(ids.to_vec()));
+        with!(tx, c => diesel::delete(rows).execute(c).await)?;
     }
+    remove_executions(tx, scope, &all).await?;
     let all: Vec<String> = held.iter().map(ToString::to_string).collect();
     for ids in all.chunks(500) {
         let rows = turns::table

@@ -126,6 +126,19 @@ impl ShownRow {
         self.error = c.open_maybe(tenant, self.error).await?;
         Ok(self)
     }
+
+    /// The row without what it refers to: what is large shows how large it is.
+    fn closed(mut self) -> Result<Self> {
+        for column in [Some(&mut self.input), self.output.as_mut(), self.error.as_mut()].into_iter().flatten()
+        {
+            if let Some(object) = Object::referred(column) {
+                let bytes = i64::try_from(object.length).unwrap_or(i64::MAX);
+                *column =
+                    encode(&Value::from([("omitted", Value::Bool(true)), ("bytes", Value::Int(bytes))]))?;
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl TryFrom<ShownRow> for Execution {
@@ -181,7 +194,25 @@ pub struct ExecutionFilter {
 }
 
 /// An execution by its id.
+///
+/// # Errors
+/// The database's; the object store's, where it has large values.
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Execution>> {
+    match shown(c, scope, id).await? {
+        Some(row) => row.open(c, scope).await?.try_into().map(Some),
+        None => Ok(None),
+    }
+}
+
+/// An execution by its id, without its large values, as [`list`] shows it: where it stands costs no look into the object store.
+///
+/// # Errors
+/// The database's.
+pub async fn glance(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Execution>> {
+    shown(c, scope, id).await?.map(|row| Execution::try_from(row.closed()?)).transpose()
+}
+
+async fn shown(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<ShownRow>> {
     macro_rules! query {
         () => {
             executions::table
@@ -189,11 +220,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
                 .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
         };
     }
-    let row = with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?;
-    match row {
-        Some(row) => row.open(c, scope).await?.try_into().map(Some),
-        None => Ok(None),
-    }
+    Ok(with!(c, c => query!().select(ShownRow::as_select()).get_result(c).await.optional())?)
 }
 
 /// Keeps executions that are queued, of one tenant.
@@ -206,7 +233,8 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, queued: &[Execution])
     Ok(())
 }
 
-/// The executions that a filter shows, newest first, after the one that the last page ended with.
+/// The executions that a filter shows, newest first, after the one that the last page ended with. In the place of a large value
+/// stands how large it is: a page is no more than the database holds, and no object that is missing hides the others.
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -244,11 +272,7 @@ pub async fn list(
         }};
     }
     let found: Vec<ShownRow> = with!(c, c => query!().load(c).await)?;
-    let mut shown = Vec::with_capacity(found.len());
-    for row in found {
-        shown.push(row.open(c, scope).await?.try_into()?);
-    }
-    Ok(shown)
+    found.into_iter().map(|row| Execution::try_from(row.closed()?)).collect()
 }
 
 /// The executions of a Core that are queued or running, oldest first, a thousand at most.
@@ -452,15 +476,33 @@ pub async fn chunk_of(
     Ok(with!(c, c => query.first(c).await.optional())?)
 }
 
-/// The executions that an execution has called: (id, the effect that each answers, status).
-pub async fn children(
+/// An execution that another one has called: its id, the effect that it answers, its status.
+pub type Child = (ExecutionId, u32, ExecutionStatus);
+
+/// The executions that an execution has called, oldest first, ten thousand at most.
+pub async fn children(c: &mut Connection, scope: TenantScope, parent: ExecutionId) -> Result<Vec<Child>> {
+    children_of(c, scope, parent, "executions.parent_id IS NOT NULL").await
+}
+
+/// Those among them that have not ended: however many have, none of these is left out before ten thousand.
+pub async fn children_at_work(
     c: &mut Connection,
     scope: TenantScope,
     parent: ExecutionId,
-) -> Result<Vec<(ExecutionId, u32, ExecutionStatus)>> {
+) -> Result<Vec<Child>> {
+    children_of(c, scope, parent, "executions.status NOT IN ('completed', 'failed', 'cancelled')").await
+}
+
+async fn children_of(
+    c: &mut Connection,
+    scope: TenantScope,
+    parent: ExecutionId,
+    which: &str,
+) -> Result<Vec<Child>> {
     let query = executions::table
         .filter(executions::parent_id.eq(parent.to_string()))
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(sql::<Bool>(which))
         .order(executions::id)
         .limit(10_000)
         .select((executions::id, executions::parent_effect, executions::status));

@@ -3,7 +3,7 @@
 //! A unit's large pieces are put there before the unit is committed ([`pieces`]); the commit then writes references in their place.
 //! Who reads a column gets what it refers to. A value that nobody has put away before stays in its column, however large it is.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -85,12 +85,13 @@ pub trait Objects: Send + Sync + 'static {
     fn get(&self, key: String) -> BoxFuture<'_, Result<Option<Bytes>, String>>;
 }
 
-/// The parts of a unit that are too large for columns, encoded, by their hashes.
+/// The parts of a unit that are too large for columns, encoded, by their hashes, and in the order of these: of two nodes that put
+/// the same away each waits once.
 ///
 /// # Errors
 /// A value cannot be encoded.
-pub fn pieces(unit: &Unit) -> Result<HashMap<Hash, Vec<u8>>> {
-    let mut pieces = HashMap::new();
+pub fn pieces(unit: &Unit) -> Result<BTreeMap<Hash, Vec<u8>>> {
+    let mut pieces = BTreeMap::new();
     let mut value = |value: &Value| -> Result<()> {
         // The walk ends at the bound, so small values, which are nearly all, cost little.
         if value.extent(LARGE).is_none() {

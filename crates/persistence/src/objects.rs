@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, Instant, SystemScope, TenantId, TenantScope};
 use ulid::Ulid;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::{Moment, Stamp};
 use crate::large::{Hash, Object, hex};
@@ -169,11 +169,17 @@ pub async fn release_memory(
     after: Option<&Seen>,
 ) -> Result<(usize, Option<Seen>)> {
     let (tenant, object, holder, place) = after.cloned().unwrap_or_default();
-    let query = diesel::sql_query(
+    // Who writes an entry that refers to the same object locks the reference, and so does this before it looks at the entry: one
+    // that is being written is left alone, and who comes later waits, and writes the reference anew.
+    let locking = match tx.engine()? {
+        Engine::Postgres(_) => "FOR UPDATE SKIP LOCKED",
+        Engine::Sqlite(_) => "",
+    };
+    let query = diesel::sql_query(format!(
         "SELECT tenant_id, object_id, holder, place FROM object_refs WHERE kind = 'memory' \
          AND (tenant_id, object_id, holder, place) > ($1, $2, $3, $4) \
-         ORDER BY tenant_id, object_id, holder, place LIMIT $5",
-    );
+         ORDER BY tenant_id, object_id, holder, place LIMIT $5 {locking}"
+    ));
     let query = query
         .bind::<Text, _>(tenant)
         .bind::<Text, _>(object)

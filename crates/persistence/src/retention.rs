@@ -1,6 +1,8 @@
 //! What is deleted because its time is over, or because what it belonged to is gone: in bounded pieces, each in a transaction of
 //! whoever asks.
 
+use std::collections::HashSet;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -9,10 +11,10 @@ use ulid::Ulid;
 
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Result, column};
-use crate::instant::Stamp;
+use crate::instant::{Moment, Stamp};
 use crate::schema::{
-    checkpoints, core_logs, cores, duties, event_waits, execution_inbox, execution_snapshots, executions,
-    journal, removed_cores,
+    checkpoints, conversation_turns as turns, conversations, core_logs, cores, duties, event_waits,
+    execution_inbox, execution_snapshots, executions, journal, removed_cores,
 };
 
 /// Executions whose rows are named in one statement.
@@ -38,26 +40,105 @@ pub async fn take_duty(
     Ok(with!(tx, c => taken.execute(c).await)? == 1)
 }
 
-/// Deletes up to `most` executions of a tenant that ended before an instant, with all that belongs to them; how many.
+/// Deletes up to `most` executions of a tenant that ended before an instant, with all that belongs to them, what was said in
+/// conversations that they have answered included; how many. What others are at just now is left to the next time.
 pub async fn purge_executions(
     tx: &mut Transaction,
     scope: TenantScope,
     before: Instant,
     most: i64,
 ) -> Result<usize> {
-    let ended = executions::table
-        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(executions::finished_at.is_not_null())
-        .filter(executions::finished_at.lt(Stamp(before)))
-        .order(executions::finished_at)
-        .limit(most)
-        .select(executions::id);
-    let ids: Vec<String> = with!(tx, c => ended.load(c).await)?;
+    let tenant = scope.tenant_id().to_string();
+    macro_rules! oldest {
+        () => {
+            executions::table
+                .filter(executions::tenant_id.eq(&tenant))
+                .filter(executions::finished_at.is_not_null())
+                .filter(executions::finished_at.lt(Stamp(before)))
+                .order(executions::finished_at)
+                .limit(most)
+                .select(executions::id)
+        };
+    }
+    let mut ids: Vec<String> = match tx.engine()? {
+        // Locked, so that none goes on after all before it is removed. Nothing is waited for.
+        Engine::Postgres(c) => oldest!().for_update().skip_locked().load(c).await?,
+        Engine::Sqlite(c) => oldest!().load(c).await?,
+    };
+    let mut talks = conversations_of(tx, scope, &ids).await?;
+    if let Engine::Postgres(c) = tx.engine()? {
+        // Whoever begins or ends a turn, or erases a conversation, holds it.
+        let named: HashSet<String> = talks.iter().map(|(_, talk)| talk.clone()).collect();
+        let free: Vec<String> = conversations::table
+            .filter(conversations::tenant_id.eq(&tenant))
+            .filter(conversations::id.eq_any(named))
+            .select(conversations::id)
+            .for_update()
+            .skip_locked()
+            .load(c)
+            .await?;
+        let free: HashSet<String> = free.into_iter().collect();
+        let held: HashSet<String> =
+            talks.iter().filter(|(_, talk)| !free.contains(talk)).map(|(id, _)| id.clone()).collect();
+        ids.retain(|id| !held.contains(id));
+        talks.retain(|(id, _)| !held.contains(id));
+    }
+    remove_turns(tx, scope, &talks).await?;
     remove_executions(tx, scope, &ids).await?;
     Ok(ids.len())
 }
 
-async fn remove_executions(tx: &mut Transaction, scope: TenantScope, ids: &[String]) -> Result<()> {
+/// The conversations in which executions have answered, with the execution.
+async fn conversations_of(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    ids: &[String],
+) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(AT_ONCE) {
+        let query = turns::table
+            .filter(turns::tenant_id.eq(scope.tenant_id().to_string()))
+            .filter(turns::execution_id.eq_any(ids.to_vec()))
+            .select((turns::execution_id, turns::conversation_id))
+            .distinct();
+        let some: Vec<(String, String)> = with!(tx, c => query.load(c).await)?;
+        found.extend(some);
+    }
+    Ok(found)
+}
+
+/// Removes what was said in conversations that executions have answered, and conversations in which nothing is left.
+async fn remove_turns(tx: &mut Transaction, scope: TenantScope, talks: &[(String, String)]) -> Result<()> {
+    let tenant = scope.tenant_id().to_string();
+    for some in talks.chunks(AT_ONCE) {
+        let rows = turns::table
+            .filter(turns::tenant_id.eq(&tenant))
+            .filter(turns::execution_id.eq_any(some.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>()));
+        with!(tx, c => diesel::delete(rows).execute(c).await)?;
+    }
+    for some in talks.chunks(AT_ONCE) {
+        let named: Vec<String> = some.iter().map(|(_, talk)| talk.clone()).collect();
+        let left = turns::table
+            .filter(turns::tenant_id.eq(&tenant))
+            .filter(turns::conversation_id.eq_any(named.clone()))
+            .select(turns::conversation_id)
+            .distinct();
+        let left: Vec<String> = with!(tx, c => left.load(c).await)?;
+        let rows = conversations::table
+            .filter(conversations::tenant_id.eq(&tenant))
+            .filter(conversations::id.eq_any(named))
+            .filter(conversations::id.ne_all(left));
+        with!(tx, c => diesel::delete(rows).execute(c).await)?;
+    }
+    Ok(())
+}
+
+/// Removes all that is kept of executions but what they have published, and their timers.
+pub(crate) async fn remove_executions(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    ids: &[String],
+) -> Result<()> {
     let tenant = scope.tenant_id().to_string();
     for ids in ids.chunks(AT_ONCE) {
         macro_rules! remove {
@@ -92,6 +173,23 @@ pub async fn purge_events(
         .bind::<Text, _>(scope.tenant_id().to_string())
         .bind::<Text, _>(core.to_string())
         .bind::<Text, _>(end)
+        .bind::<BigInt, _>(most);
+    Ok(with!(tx, c => query.execute(c).await)?)
+}
+
+/// Deletes up to `most` rows of a tenant's logs that were written before an instant, of executions that go on too; how many.
+pub async fn purge_logs(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    before: Instant,
+    most: i64,
+) -> Result<usize> {
+    let query = "DELETE FROM core_logs WHERE (tenant_id, core_id, lane, last) IN (\
+                 SELECT tenant_id, core_id, lane, last FROM core_logs \
+                 WHERE tenant_id = $1 AND at < $2 ORDER BY at LIMIT $3)";
+    let query = diesel::sql_query(query)
+        .bind::<Text, _>(scope.tenant_id().to_string())
+        .bind::<Moment, _>(Stamp(before))
         .bind::<BigInt, _>(most);
     Ok(with!(tx, c => query.execute(c).await)?)
 }

@@ -26,6 +26,7 @@ on_both_databases!(
     another_core_of_the_tenant_is_called,
     what_calls_gave_survives_conflicts_over_memory,
     rules_that_would_bind_nobody_are_refused,
+    what_a_call_gave_that_cannot_be_stored_leaves_no_doubt,
 );
 
 const SOON: Duration = Duration::from_secs(20);
@@ -511,4 +512,26 @@ fn what_calls_gave_survives_conflicts_over_memory(place: &Place) {
     let document = json!({"source": reader});
     admin.put(&format!("{CORES}/{core}"), &document).answer(200);
     assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], 40);
+}
+
+fn what_a_call_gave_that_cannot_be_stored_leaves_no_doubt(place: &Place) {
+    let (_server, admin, plugin) = settle(place);
+    let core = admin.run("caller", &program(&one_call("shout")));
+    let (objects, aside) = (place.data().join("objects"), place.folder().join("aside"));
+    std::fs::rename(&objects, &aside).unwrap();
+    std::fs::write(&objects, "no folder").unwrap();
+    let large = json!({"text": "x".repeat(100_000)});
+    plugin.then([Behaviour::Value(large.clone()), Behaviour::Value(large)]);
+    // Whether somebody waits for it or not.
+    let began = begin(&admin, &core, "go");
+    let failed = admin.execution_becomes(&began, "failed");
+    assert_eq!(failed["error"]["code"], "STORAGE_ERROR", "{failed}");
+    let failed = admin.invoke(&core, "go", &json!({}));
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("STORAGE_ERROR")));
+    // Nobody is asked what became of a call whose answer was here, and none was made twice.
+    let pending = admin.get(&format!("{SCAICORE}/checkpoints/all?status=pending")).answer(200).data();
+    assert_eq!(pending["items"], json!([]));
+    assert_eq!((plugin.calls().len(), plugin.carried_out()), (2, 2));
+    std::fs::remove_file(&objects).unwrap();
+    std::fs::rename(&aside, &objects).unwrap();
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use scaigrid_tests::{
-    CORES, Client, Place, SCAICORE, ask, events, eventually, on_both_databases, programs, service, told,
+    CORES, Client, Db, Place, SCAICORE, ask, events, eventually, on_both_databases, programs, service, told,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ on_both_databases!(
     conversations_are_found_again_by_name_and_by_entity,
     strangers_hear_that_a_person_is_waited_for_and_no_more,
     what_was_said_is_kept_until_it_is_erased,
+    what_was_said_goes_when_its_time_is_over,
     what_was_asked_survives_the_death_of_the_node,
     the_official_client_goes_on_with_a_conversation,
 );
@@ -235,6 +236,7 @@ fn what_was_said_is_kept_until_it_is_erased(place: &Place) {
     root.get(&path).refused(404, "CONVERSATION_NOT_FOUND");
     root.delete(&path).refused(404, "CONVERSATION_NOT_FOUND");
     root.get(&format!("{SCAICORE}/executions/{execution}")).refused(404, "EXECUTION_NOT_FOUND");
+    assert_eq!(root.pages(&format!("{CORES}/{core}/logs"), "logs"), Vec::<Value>::new());
     root.get(&format!("{SCAICORE}/checkpoints/{checkpoint}")).refused(404, "CHECKPOINT_NOT_FOUND");
     assert!(root.pages(&format!("{CORES}/{core}/conversations"), "items").is_empty());
     // That it was erased is recorded, what was in it is nowhere.
@@ -242,6 +244,44 @@ fn what_was_said_is_kept_until_it_is_erased(place: &Place) {
     let erased = records.iter().find(|record| record["action"] == "conversation.delete").unwrap();
     assert_eq!(erased["resource_id"], json!(id));
     assert!(!serde_json::to_string(&records).unwrap().contains("treasure"), "{records:?}");
+    server.stop();
+}
+
+fn what_was_said_goes_when_its_time_is_over(place: &Place) {
+    let (server, root) = serve(place);
+    let plain = chatting(
+        &json!([{"kind": "rigid", "statements": [{"kind": "return", "value": "{response: message}"}]}]),
+    );
+    let core = published(&root, "Asking", &plain);
+    let (old, mixed) = (json!({"conversation_id": "old"}), json!({"conversation_id": "mixed"}));
+    for about in [&old, &mixed] {
+        assert_eq!(text(&say(&root, &[user("the treasure map")], about)), "the treasure map");
+    }
+    eventually("the turns have ended", SOON, || {
+        let all = root.pages(&format!("{CORES}/{core}/conversations"), "items");
+        all.iter().all(|talk| talk["status"] == "answered").then_some(())
+    });
+    let ages = match place.db() {
+        Db::Sqlite => "UPDATE executions SET finished_at = finished_at - 172800000000",
+        Db::Postgres => "UPDATE executions SET finished_at = finished_at - interval '2 days'",
+    };
+    place.run_sql(&format!("{ages} WHERE finished_at IS NOT NULL"));
+    say(&root, &[user("the weather")], &mixed);
+    server.stop();
+    let server = place.launch().set("SCAIGRID_EXECUTION_RETENTION_DAYS", "1").start();
+    let root = server.admin().in_tenant("default");
+    let left = eventually("the old one is gone", Duration::from_secs(30), || {
+        let left = root.pages(&format!("{CORES}/{core}/conversations"), "items");
+        (left.len() == 1).then(|| left[0].clone())
+    });
+    assert_eq!(left["key"], "mixed");
+    let path = format!("{SCAICORE}/conversations/{}", left["id"].as_str().unwrap());
+    let log = root.get(&path).answer(200).data();
+    let asked: Vec<&Value> =
+        log["messages"].as_array().unwrap().iter().map(|said| &said["content"]).collect();
+    assert_eq!(asked, ["the weather", "the weather"]);
+    // It goes on.
+    assert_eq!(text(&say(&root, &[user("and tomorrow")], &mixed)), "and tomorrow");
     server.stop();
 }
 

@@ -14,6 +14,7 @@ on_both_databases!(
     what_is_over_is_deleted,
     what_is_large_lies_in_the_object_store,
     a_store_that_is_away_fails_what_is_large_and_nothing_else,
+    who_waits_does_not_read_what_is_large_again_and_again,
 );
 
 const PATIENCE: Duration = Duration::from_mins(8);
@@ -71,12 +72,16 @@ fn who_floods_waits_behind_themselves(place: &Place) {
     const FLOOD: usize = 2000;
     let server = place.start();
     let root = server.admin();
-    for slug in ["loud", "quiet"] {
+    for slug in ["loud", "quiet", "keyed"] {
         root.tenant(slug);
     }
-    let (loud, quiet) = (root.in_tenant("loud"), root.in_tenant("quiet"));
+    let (loud, quiet, keyed) = (root.in_tenant("loud"), root.in_tenant("quiet"), root.in_tenant("keyed"));
     let of_loud = loud.run("Loud", &flooding());
     let of_quiet = quiet.run("Quiet", &flooding());
+    let mut by_entity = programs::spinning();
+    by_entity["flows"][0]["params"].as_array_mut().unwrap().push(json!({"name": "who", "type": "string"}));
+    by_entity["instance"] = json!({"mode": "entity", "key": "who"});
+    let of_keyed = keyed.run("Keyed", &by_entity);
     let flood = start(&loud, &of_loud, "flood", &json!({"n": FLOOD}));
     has_run(&loud, &flood);
     let waiting = |client: &Client, core: &str| {
@@ -88,8 +93,11 @@ fn who_floods_waits_behind_themselves(place: &Place) {
     let heard = quiet.post(&format!("{CORES}/{of_quiet}/events")).json(&body).answer(202).data();
     let heard = heard["executions"][0].as_str().unwrap().to_owned();
     let asked = start(&quiet, &of_quiet, "spin", &json!({"rounds": 80}));
-    for id in [&heard, &asked] {
-        has_run(&quiet, id);
+    // What waits for its entity's turn waits behind no others either.
+    let in_turn = start(&keyed, &of_keyed, "spin", &json!({"rounds": 80, "who": "ada"}));
+    let of_others = [(&quiet, &heard), (&quiet, &asked), (&keyed, &in_turn)];
+    for (client, id) in of_others {
+        has_run(client, id);
     }
     assert!(before > 500, "the flood was over before it could hold anybody up: {before}");
     eventually("all have run", PATIENCE, || (waiting(&loud, &of_loud) == 0).then_some(()));
@@ -101,8 +109,8 @@ fn who_floods_waits_behind_themselves(place: &Place) {
     };
     let all = loud.pages(&format!("{CORES}/{of_loud}/executions"), "items");
     assert_eq!(all.len(), FLOOD + 1);
-    for id in [&heard, &asked] {
-        let one = quiet.execution(id);
+    for (client, id) in of_others {
+        let one = client.execution(id);
         let (came, ended) = (instant(&one, "started_at"), instant(&one, "finished_at"));
         let between = |other: &&Value| (came.clone()..ended.clone()).contains(&instant(other, "finished_at"));
         let before_it = all.iter().filter(between).count();
@@ -294,6 +302,13 @@ fn what_is_over_is_deleted(place: &Place) {
         Db::Postgres => "UPDATE executions SET finished_at = finished_at - interval '2 days'",
     };
     place.run_sql(&format!("{ages} WHERE finished_at IS NOT NULL"));
+    // What is said of those that go on is kept for as long, too.
+    place.run_sql(&ages.replace("executions", "core_logs").replace("finished_at", "at"));
+    let said = |client: &Client, id: &str| {
+        let logs = client.pages(&format!("{SCAICORE}/executions/{id}/logs"), "logs");
+        logs.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&brief, &waiting), ["waits at a checkpoint: Shall it be?"]);
     let (young, young_checkpoint) = brief.invoke_to_checkpoint(&theirs, "ask", &json!({}));
     brief.resolve(&young_checkpoint, "yes");
     let bad = json!({"limits": {"execution_retention_days": 0}});
@@ -311,6 +326,9 @@ fn what_is_over_is_deleted(place: &Place) {
         old.iter().all(|id| gone(id)).then_some(())
     });
     assert!(!gone(&young) && !gone(&waiting));
+    assert_eq!(said(&brief, &waiting), Vec::<String>::new());
+    assert_eq!(said(&brief, &young).len(), 3);
+    assert_eq!(said(&root, &of_ours), ["the execution completed"], "another tenant's stays");
     assert_eq!(root.execution(&of_ours)["status"], "completed", "another tenant's stays");
     assert_eq!(brief.checkpoint(&checkpoint)["status"], "pending");
     assert_eq!(brief.pages(&format!("{SCAICORE}/checkpoints/all"), "items").len(), 2);
@@ -515,4 +533,44 @@ fn a_store_that_is_away_fails_what_is_large_and_nothing_else(place: &Place) {
     let grown = start(&admin, &core, "grow", &json!({}));
     let ended = has_run(&admin, &grown);
     assert_eq!(ended["output"].as_str().unwrap().len(), 1 << 17);
+}
+
+fn who_waits_does_not_read_what_is_large_again_and_again(place: &Place) {
+    let folder = place.data().join("objects");
+    let server = place.start();
+    let admin = server.admin();
+    let wait = programs::flow(
+        "wait",
+        &json!([{"name": "value", "type": "string"}]),
+        &json!([{"kind": "rigid", "statements": [
+            {"kind": "wait_event", "name": "go", "timeout": "1h", "result_binding": "heard"},
+            {"kind": "return", "value": "heard.data"}
+        ]}]),
+    );
+    let core = admin.run("Wait", &programs::program("Wait", &[wait]));
+    let executions = || admin.get(&format!("{CORES}/{core}/executions")).answer(200).data();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let input = json!({"value": "v".repeat(LARGE)});
+            let body = json!({"flow": "wait", "input": input, "wait_ms": 60_000});
+            admin.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(200).data()
+        });
+        eventually("it waits", Duration::from_secs(30), || {
+            (executions()["items"][0]["status"] == "suspended").then_some(())
+        });
+        // While the store is away, somebody looks several times; and a list tells how large it is.
+        let aside = place.folder().join("aside");
+        std::fs::rename(&folder, &aside).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        let shown = executions()["items"][0]["input"].clone();
+        assert!(shown["omitted"] == true && shown["bytes"].as_u64().unwrap() > LARGE as u64, "{shown}");
+        std::fs::remove_file(&folder).unwrap();
+        std::fs::rename(&aside, &folder).unwrap();
+        let body = json!({"event_name": "go", "data": 7});
+        admin.post(&format!("{CORES}/{core}/events")).json(&body).answer(202);
+        let ended = asked.join().unwrap();
+        assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!(7)), "{ended}");
+        assert_eq!(ended["input"]["value"].as_str().unwrap().len(), LARGE);
+    });
 }

@@ -40,12 +40,19 @@ fn counters_say_exactly_what_happened(place: &Place) {
     });
     let caller = admin.run("Caller", &program);
     let asker = admin.run("Ask", &programs::expenses_with_ledger());
+    let mut alone = programs::echo(1);
+    alone["instance"] = json!({"mode": "singleton"});
+    let alone = admin.run("Alone", &alone);
     let before = read(&anyone);
     for _ in 0..5 {
         assert_eq!(admin.invoke(&caller, "go", &json!({}))["status"], "completed");
     }
     for _ in 0..2 {
         assert_eq!(admin.invoke(&caller, "fails", &json!({}))["status"], "failed");
+    }
+    // Those that wait for their turn are accepted, too.
+    for _ in 0..2 {
+        assert_eq!(admin.invoke(&alone, "echo", &json!({"value": 1}))["status"], "completed");
     }
     let mut checkpoints = Vec::new();
     for _ in 0..3 {
@@ -57,8 +64,8 @@ fn counters_say_exactly_what_happened(place: &Place) {
     let after = read(&anyone);
     let grew = |series: &str| after.value(series) - before.value(series);
     for (series, by) in [
-        ("scaigrid_executions_started_total{trigger=\"invoke\"}", 10.0),
-        ("scaigrid_executions_ended_total{status=\"completed\"}", 6.0),
+        ("scaigrid_executions_started_total{trigger=\"invoke\"}", 12.0),
+        ("scaigrid_executions_ended_total{status=\"completed\"}", 8.0),
         ("scaigrid_executions_ended_total{status=\"failed\"}", 2.0),
         ("scaigrid_executions_ended_total{status=\"cancelled\"}", 0.0),
         ("scaigrid_executions_suspended_total", 3.0),
@@ -68,12 +75,12 @@ fn counters_say_exactly_what_happened(place: &Place) {
         ("scaigrid_model_call_seconds_count{provider=\"echo\"}", 5.0),
         (
             "http_requests_total{method=\"POST\",route=\"/v1/modules/scaicore/cores/{core_id}/invoke\",status=\"2xx\"}",
-            10.0,
+            12.0,
         ),
         ("http_requests_total{method=\"GET\",route=\"unmatched\",status=\"4xx\"}", 1.0),
         (
             "http_request_duration_seconds_count{method=\"POST\",route=\"/v1/modules/scaicore/cores/{core_id}/invoke\"}",
-            10.0,
+            12.0,
         ),
     ] {
         assert_eq!(grew(series), by, "{series}");

@@ -29,7 +29,8 @@ pub(crate) async fn two(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()>
     let first = Host::start(&bench.server, &place).await?;
     let second = first.join(&bench.server, &place, "second").await?;
     let core = first.host("approval", Program::Approval.document()).await?;
-    let probe = first.probe(&place).await?;
+    // Whoever does it, the cost is of both: the one that is not asked has its own to do, too.
+    let probe = first.probe(&place).await?.and(second.child.pid);
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let clients = flows::flows(&first, Program::Approval, &core, count).await?;

@@ -3,8 +3,9 @@
 
 use anyhow::Context as _;
 
-use super::flows::{self, Program};
+use super::flows::Program;
 use super::host::Host;
+use super::pairs::{self, Side};
 use super::{Bench, bare};
 use crate::options::{Engine, Scenario};
 
@@ -23,15 +24,10 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
         let cores =
             (silent.host("approval_flow", document).await?, telling.host("approval_flow", document).await?);
         let probes = (silent.probe(&off).await?, telling.probe(&on).await?);
-        for &count in &bench.options.clients {
-            let count = usize::from(count);
-            let clients = flows::flows(&silent, Program::Approval, &cores.0, count).await?;
-            let without = bench.measure("approval_flow/untraced", Some(engine), clients, &probes.0).await?;
-            let clients = flows::flows(&telling, Program::Approval, &cores.1, count).await?;
-            let with = bench.measure("approval_flow/traced", Some(engine), clients, &probes.1).await?;
-            bench.keep(with, without);
-        }
-        anyhow::Ok(())
+        let without =
+            Side { name: "approval_flow/untraced", host: &silent, core: &cores.0, probe: &probes.0 };
+        let with = Side { name: "approval_flow/traced", host: &telling, core: &cores.1, probe: &probes.1 };
+        pairs::measure(bench, engine, &with, &without).await
     };
     measured.await.with_context(|| format!("the server's log:\n{}", telling.child.tail()))?;
     telling.child.stop().await?;

@@ -101,7 +101,7 @@ impl Engine {
 
     /// What is known of the execution behind a turn.
     async fn behind(&self, scope: TenantScope, id: ExecutionId) -> Result<Behind, CallError> {
-        match self.standing(scope, id).await {
+        match self.glance(scope, id).await {
             Ok(standing) if standing.execution.status.is_final() => Ok(Behind::Ended),
             Ok(standing) if !standing.checkpoints.is_empty() => Ok(Behind::AtCheckpoint),
             Ok(_) => Ok(Behind::AtWork),
@@ -268,7 +268,7 @@ impl Engine {
         let (mut at, mut depth) = (Some((ask.from, asking)), None);
         for _ in 0..CHAIN_AT_MOST {
             let Some((scope, id)) = at else { break };
-            let Some(above) = executions::lookup(&mut connection, scope, id).await? else { break };
+            let Some(above) = executions::glance(&mut connection, scope, id).await? else { break };
             let depth = *depth.get_or_insert(above.depth);
             if depth >= DEPTH_AT_MOST {
                 return Err(too_deep());

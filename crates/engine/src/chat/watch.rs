@@ -81,7 +81,11 @@ impl Engine {
     ) -> Result<Option<(String, CoreState)>, CallError> {
         let mut listener = self.0.bus.listen();
         loop {
-            let standing = self.standing(ask.scope, begun.execution).await;
+            let mut standing = self.glance(ask.scope, begun.execution).await;
+            if standing.as_ref().is_ok_and(|standing| standing.execution.status.is_final()) {
+                // What is large is read once, when it is told.
+                standing = self.standing(ask.scope, begun.execution).await;
+            }
             // What was said until then is told before the end is.
             self.tell_pieces(ask, begun, tell, pieces).await?;
             match standing {

@@ -210,14 +210,18 @@ fn referred(mut rows: Vec<Reference>) -> [Option<Columns>; 2] {
     rows.dedup();
     let stored = statement!(
         rows.clone(),
-        "UPDATE objects o SET state = 'stored' FROM (SELECT DISTINCT * FROM UNNEST(",
-        ") AS u (tenant_id, object_id)) r WHERE o.tenant_id = r.tenant_id AND o.id = r.object_id",
-        Text tenant_id, Text object_id,
+        // Locked in the order in which their places are taken, so that of two nodes with the same values each waits once.
+        "UPDATE objects SET state = 'stored' WHERE (tenant_id, hash) IN (SELECT o.tenant_id, o.hash FROM objects o \
+         JOIN (SELECT DISTINCT * FROM UNNEST(",
+        ") AS u (tenant_id, hash, object_id)) r ON o.tenant_id = r.tenant_id AND o.hash = r.hash \
+         AND o.id = r.object_id WHERE o.state <> 'stored' ORDER BY o.tenant_id, o.hash FOR UPDATE OF o)",
+        Text tenant_id, Text hash, Text object_id,
     );
     let referred = statement!(
         rows,
         "INSERT INTO object_refs (tenant_id, object_id, kind, holder, place) SELECT * FROM UNNEST(",
-        ") ON CONFLICT DO NOTHING",
+        // A reference that is there already is locked all the same: nobody removes it before this is durable.
+        ") ON CONFLICT (tenant_id, object_id, kind, holder, place) DO UPDATE SET kind = excluded.kind",
         Text tenant_id, Text object_id, Name kind, Text holder, Text place,
     );
     [referred, stored]

@@ -15,7 +15,7 @@ use crate::executions::ExecutionRow;
 use crate::executions::encode;
 use crate::instant::Stamp;
 use crate::json::text_storable;
-use crate::large::{Hash, LARGE, Object, hash};
+use crate::large::{Hash, LARGE, Object, hash, hex};
 use crate::logs::LogRow;
 use crate::objects::memory_place;
 use crate::timers::{Owner, Timer};
@@ -49,6 +49,7 @@ pub(super) struct Rows {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
     pub(super) tenant_id: String,
+    pub(super) hash: String,
     pub(super) object_id: String,
     pub(super) kind: &'static str,
     pub(super) holder: String,
@@ -71,6 +72,7 @@ impl PutAway<'_> {
         let (kind, holder, place) = place();
         self.references.push(Reference {
             tenant_id: self.tenant_id.to_owned(),
+            hash: hex(&object.hash),
             object_id: object.id.to_string(),
             kind,
             holder,

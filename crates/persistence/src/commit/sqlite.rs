@@ -261,6 +261,7 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
 fn refer(c: &mut Sync, row: Reference) -> Result<()> {
     let object = objects::table
         .filter(objects::tenant_id.eq(row.tenant_id.clone()))
+        .filter(objects::hash.eq(row.hash))
         .filter(objects::id.eq(row.object_id.clone()));
     diesel::update(object).set(objects::state.eq("stored")).execute(c)?;
     diesel::insert_or_ignore_into(object_refs::table)

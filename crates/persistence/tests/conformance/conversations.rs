@@ -2,16 +2,19 @@
 
 use rust_decimal::Decimal;
 use scaigrid_cores::conversation::{Caller, Conversation, TurnStatus};
+use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_cores::logs::Level;
 use scaigrid_cores::publication::Publication;
-use scaigrid_persistence::commit;
+use scaigrid_persistence::commit::{self, Change, Mark, Unit};
 use scaigrid_persistence::conversations::{self, Told, Turn};
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{Error, Written, cores, executions};
+use scaigrid_persistence::{Error, Written, cores, executions, logs, retention};
 use scaigrid_scope::{BackendId, ConversationId, ModelId};
 use serde_json::json;
 
-use crate::commit::{begin, core_id, execution_id, hosted};
+use crate::commit::{apply, begin, core_id, execution_id, hosted, proceed};
 use crate::home::Home;
+use crate::logs::entry;
 use crate::values::{at, of_tenant, tenant_id, ulid, user_id};
 
 crate::on_both_databases! {
@@ -19,6 +22,7 @@ crate::on_both_databases! {
     a_conversation_is_kept_and_found_by_its_own_caller,
     an_answer_answers_all_turns_that_waited_for_it,
     an_erased_conversation_leaves_nothing_behind,
+    what_was_said_goes_with_what_answered_it,
 }
 
 fn id(number: u128) -> ConversationId {
@@ -196,7 +200,14 @@ async fn an_erased_conversation_leaves_nothing_behind(home: &Home) {
     hosted(home).await;
     let scope = of_tenant(1);
     let mut tx = home.begin().await;
-    commit::apply(&mut tx, vec![begin(1), begin(2)]).await.unwrap();
+    // Each has run for so long that its state was kept beside the journal, and has said something.
+    let long = |number| Unit {
+        mark: Some(Mark { seq: 2, machine: vec![9], keep_from: 0 }),
+        core_id: Some(core_id()),
+        logs: vec![entry(1, Level::Info)],
+        ..begin(number)
+    };
+    commit::apply(&mut tx, vec![long(1), long(2)]).await.unwrap();
     for number in [1, 2] {
         conversations::add(&mut tx, scope, &conversation(number)).await.unwrap();
         conversations::begin_turn(&mut tx, scope, &turn(number, number)).await.unwrap();
@@ -216,8 +227,60 @@ async fn an_erased_conversation_leaves_nothing_behind(home: &Home) {
     assert!(conversations::turns(c, scope, id(1), 10).await.unwrap().is_empty());
     assert_eq!(executions::lookup(c, scope, execution_id(1)).await.unwrap(), None);
     assert!(executions::journal(c, scope, execution_id(1), 0, 10).await.unwrap().is_empty());
+    let kept = async |c: &mut _, number| {
+        let machine = executions::kept_machine(c, scope, execution_id(number), 9).await.unwrap();
+        let said = logs::of_execution(c, scope, execution_id(number), None, 9).await.unwrap();
+        (machine.is_some(), said.len())
+    };
+    assert_eq!(kept(c, 1).await, (false, 0));
     // The other one is as it was.
+    assert_eq!(kept(c, 2).await, (true, 1));
     assert!(executions::lookup(c, scope, execution_id(2)).await.unwrap().is_some());
     assert_eq!(executions::journal(c, scope, execution_id(2), 0, 10).await.unwrap().len(), 1);
     assert_eq!(conversations::turns(c, scope, id(2), 10).await.unwrap().len(), 1);
+}
+
+async fn what_was_said_goes_with_what_answered_it(home: &Home) {
+    hosted(home).await;
+    let scope = of_tenant(1);
+    let end = |number, seconds| {
+        let mut unit = proceed(number, (1, 2), ExecutionStatus::Completed);
+        if let Change::Proceed { finished_at, .. } = &mut unit.change {
+            *finished_at = Some(at(seconds));
+        }
+        unit
+    };
+    apply(home, vec![begin(1), begin(2), begin(3)]).await;
+    apply(home, vec![end(1, 10), end(2, 10), end(3, 1000)]).await;
+    let mut tx = home.begin().await;
+    // One of old turns, one of an old and a young one, one that has none.
+    for number in [1, 2, 3] {
+        conversations::add(&mut tx, scope, &conversation(number)).await.unwrap();
+    }
+    for (number, execution) in [(1, 1), (1, 2), (2, 2), (2, 3)] {
+        assert!(conversations::begin_turn(&mut tx, scope, &turn(number, execution)).await.unwrap().is_some());
+    }
+    tx.commit().await.unwrap();
+    let purge = async || {
+        let mut tx = home.begin().await;
+        let gone = retention::purge_executions(&mut tx, scope, at(500), 100).await.unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    if home.database.is_shared() {
+        // What somebody is at is left to the next time, and not waited for.
+        let mut held = home.begin().await;
+        assert!(conversations::hold(&mut held, scope, id(1)).await.unwrap());
+        assert_eq!(purge().await, 0, "both have answered in it");
+        held.rollback().await.unwrap();
+    }
+    assert_eq!(purge().await, 2);
+    let mut c = home.read().await;
+    let c = &mut c;
+    assert_eq!(conversations::lookup(c, scope, id(1)).await.unwrap(), None);
+    assert!(conversations::turns(c, scope, id(1), 10).await.unwrap().is_empty());
+    let left = conversations::turns(c, scope, id(2), 10).await.unwrap();
+    assert_eq!(left.iter().map(|turn| turn.execution_id).collect::<Vec<_>>(), [execution_id(3)]);
+    assert!(conversations::lookup(c, scope, id(2)).await.unwrap().is_some());
+    assert!(conversations::lookup(c, scope, id(3)).await.unwrap().is_some());
 }

@@ -56,6 +56,20 @@ async fn gauges_tell_what_waits_and_since_when(home: &Home) {
     tx.commit().await.unwrap();
     let found = look(home, 42).await;
     assert_eq!((found.queued, found.running, found.oldest_queued), (1, 1, Some(at(3))));
+    // What waits for its turn within an instance waits, too; the oldest of all counts.
+    let mut in_turn = queued(4);
+    if let Change::Begin { execution, .. } = &mut in_turn.change {
+        execution.slots = std::num::NonZeroU32::new(1);
+    }
+    assert_eq!(apply(home, vec![in_turn]).await, [Verdict::Done]);
+    let found = look(home, 42).await;
+    assert_eq!((found.queued, found.oldest_queued), (2, Some(at(3))));
+    let mut tx = home.begin().await;
+    let rest = leases::queued(&mut tx, SYSTEM.tenant(tenants[0]), core_id(), 9).await.unwrap();
+    assert_eq!(leases::claim(&mut tx, &SYSTEM, node_id(1), at(42), &rest).await.unwrap().len(), 1);
+    tx.commit().await.unwrap();
+    let found = look(home, 42).await;
+    assert_eq!((found.queued, found.running, found.oldest_queued), (1, 2, Some(at(4))));
     let answered = Unit { decided: Some(decided(1)), ..proceed(1, (1, 2), ExecutionStatus::Completed) };
     assert_eq!(apply(home, vec![answered]).await, [Verdict::Done]);
     let found = look(home, 43).await;

@@ -332,7 +332,7 @@ async fn a_duty_has_one_holder(home: &Home) {
 
 /// A store in memory.
 #[derive(Default)]
-struct Shelf(Mutex<HashMap<String, Bytes>>);
+pub(crate) struct Shelf(Mutex<HashMap<String, Bytes>>);
 
 impl Objects for Shelf {
     fn get(&self, key: String) -> BoxFuture<'_, Result<Option<Bytes>, String>> {
@@ -340,8 +340,8 @@ impl Objects for Shelf {
     }
 }
 
-/// Puts what is large of a unit where it belongs, and commits it.
-async fn put_away(home: &Home, shelf: &Shelf, mut unit: Unit, seconds: i64) {
+/// Puts what is large of a unit where it belongs.
+pub(crate) async fn prepare(home: &Home, shelf: &Shelf, mut unit: Unit, seconds: i64) -> Unit {
     let mut tx = home.begin().await;
     for (hash, bytes) in large::pieces(&unit).unwrap() {
         let id = Ulid(u128::from_be_bytes(*hash.first_chunk::<16>().unwrap()));
@@ -351,11 +351,17 @@ async fn put_away(home: &Home, shelf: &Shelf, mut unit: Unit, seconds: i64) {
         unit.objects.insert(hash, object);
     }
     tx.commit().await.unwrap();
+    unit
+}
+
+/// The same, and commits it.
+pub(crate) async fn put_away(home: &Home, shelf: &Shelf, unit: Unit, seconds: i64) {
+    let unit = prepare(home, shelf, unit, seconds).await;
     assert_eq!(apply(home, vec![unit]).await, [Verdict::Done]);
 }
 
 /// A unit that begins an execution, all of it large.
-fn heavy(number: u128) -> Unit {
+pub(crate) fn heavy(number: u128) -> Unit {
     let text = |letter: &str| Value::from(letter.repeat(100_000).as_str());
     let mut unit = begin(number);
     if let Change::Begin { execution, .. } = &mut unit.change {
@@ -391,6 +397,11 @@ async fn what_is_large_lies_elsewhere_and_comes_back(home: &Home) {
     // Nobody has said yet where it is read; what does not need it goes all the same.
     let unread = executions::lookup(&mut c, of_tenant(1), execution_id(1)).await;
     assert!(matches!(unread, Err(Error::Objects(_))), "{unread:?}");
+    let shown = executions::glance(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
+    let listed = executions::list(&mut c, of_tenant(1), &ExecutionFilter::default(), None, 9).await.unwrap();
+    assert_eq!(listed, [shown]);
+    let input = listed[0].input.to_json();
+    assert!(input["omitted"] == true && input["bytes"].as_i64().unwrap() > 100_000, "{input}");
     let loaded = executions::load(&mut c, of_tenant(1), execution_id(1)).await.unwrap().unwrap();
     assert_eq!(loaded.execution.input, Value::Null);
     drop(c);

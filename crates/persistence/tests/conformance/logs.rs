@@ -6,6 +6,7 @@ use std::time::Duration;
 use scaigrid_cores::logs::{KeptEntry, Level, LogEntry, LogPlace, LogSource};
 use scaigrid_persistence::commit::{self, Change, Unit, Verdict};
 use scaigrid_persistence::logs::{self, LogFilter};
+use scaigrid_persistence::retention;
 use scaigrid_scope::{CoreId, ExecutionId};
 use serde_json::json;
 
@@ -17,9 +18,10 @@ crate::on_both_databases! {
     what_is_written_is_read_again,
     a_reader_misses_nothing_that_commits_late,
     a_refused_step_says_nothing,
+    what_is_old_goes_though_its_execution_goes_on,
 }
 
-fn entry(number: i64, level: Level) -> LogEntry {
+pub(crate) fn entry(number: i64, level: Level) -> LogEntry {
     LogEntry {
         at: at(number),
         level,
@@ -171,4 +173,30 @@ async fn a_reader_misses_nothing_that_commits_late(home: &Home) {
     let each: BTreeSet<_> = heard.iter().collect();
     assert_eq!(i64::try_from(heard.len()).unwrap(), kept * i64::try_from(WRITERS).unwrap());
     assert_eq!(each.len(), heard.len(), "each once");
+}
+
+async fn what_is_old_goes_though_its_execution_goes_on(home: &Home) {
+    hosted(home).await;
+    write(home, vec![begin(1)]).await;
+    let said = |number: i64, seconds: i64| {
+        let mut unit = step(1, 0, vec![entry(number, Level::Info)]);
+        unit.at = at(seconds);
+        unit
+    };
+    for (number, seconds) in [(1, 10), (2, 20), (3, 30), (4, 900)] {
+        write(home, vec![said(number, seconds)]).await;
+    }
+    let purge = async |tenant, most| {
+        let mut tx = home.begin().await;
+        let gone = retention::purge_logs(&mut tx, of_tenant(tenant), at(500), most).await.unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    assert_eq!(purge(2, 9).await, 0);
+    assert_eq!((purge(1, 2).await, purge(1, 2).await, purge(1, 2).await), (2, 1, 0));
+    let left = read_lane(home, 0, 0).await;
+    assert_eq!(left.iter().map(|kept| kept.place.number).collect::<Vec<_>>(), [4]);
+    // Numbers are not given out again.
+    write(home, vec![said(5, 901)]).await;
+    assert_eq!(read_lane(home, 0, 4).await[0].place.number, 5);
 }

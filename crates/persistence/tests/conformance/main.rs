@@ -30,6 +30,7 @@ mod logs;
 mod models;
 mod partners;
 mod plugins;
+mod removal;
 mod rights;
 mod settings;
 mod signing_keys;

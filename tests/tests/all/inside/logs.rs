@@ -13,6 +13,7 @@ use super::{PATIENCE, instant, talking};
 on_both_databases!(
     what_is_said_is_found_again,
     a_log_is_followed_without_a_gap_across_restarts,
+    who_is_cut_off_before_the_first_entry_misses_none,
     a_stream_says_why_it_ends,
 );
 
@@ -162,6 +163,33 @@ fn a_log_is_followed_without_a_gap_across_restarts(place: &Place) {
             None => request,
         };
         assert_eq!(request.refused(422, "VALIDATION_ERROR").fields(), [field]);
+    }
+    server.stop();
+}
+
+fn who_is_cut_off_before_the_first_entry_misses_none(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Talk", &talking());
+    // Of a log without an entry, and of one that has some.
+    for entries in [4, 2] {
+        let mut cut = stream(&admin, &core, "", None);
+        let begun = cut.next_id(PATIENCE).unwrap();
+        drop(cut);
+        admin.invoke(&core, "talk", &json!({"times": entries}));
+        let mut again = stream(&admin, &core, "", Some(&begun));
+        let heard = again.take(usize::try_from(entries).unwrap() + 1, PATIENCE);
+        assert_eq!(numbers(&heard), (1..=entries).collect::<Vec<_>>());
+    }
+    // Whoever waits for what does not come goes on behind what was passed over.
+    let mut errors = stream(&admin, &core, "?level=error", None);
+    let begun = errors.next_id(PATIENCE).unwrap();
+    admin.invoke(&core, "talk", &json!({"times": 3}));
+    let last = stream(&admin, &core, "", Some(&begun)).take(4, PATIENCE).pop().unwrap().id.unwrap();
+    assert_ne!(begun, last);
+    let mut passed = errors.next_id(PATIENCE).unwrap();
+    while passed != last {
+        passed = errors.next_id(PATIENCE).unwrap();
     }
     server.stop();
 }

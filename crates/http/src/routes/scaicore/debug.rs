@@ -311,7 +311,7 @@ pub(super) async fn state(
     filters: Filters<StateQuery>,
     app: web::Data<App>,
 ) -> Result<Reply<InspectedView>, Error> {
-    app.execution(&caller, id.0).await?;
+    app.require_known_execution(&caller, id.0).await?;
     let at = match filters.read()?.at {
         None => None,
         Some(text) => Some(text.parse().map_err(|_| Error::invalid("at", "must be the number of an entry"))?),

@@ -207,7 +207,7 @@ pub(super) async fn history(
         Ok(read) => read,
         // What is not there is told before what is wrong with the question.
         Err(error) => {
-            app.execution(&caller, id.0).await?;
+            app.require_known_execution(&caller, id.0).await?;
             return Err(error);
         }
     };

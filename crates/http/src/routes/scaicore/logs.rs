@@ -1,6 +1,6 @@
 //! Logs: what programs, and the runtime about them, have to say.
 
-use std::time::Duration;
+use std::time::{Duration, Instant as Clock};
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use scaigrid_app::App;
@@ -26,6 +26,8 @@ const TAIL_AT_MOST: usize = 1_000;
 const LONGEST_TEXT: usize = 200;
 /// The wait before another look where one has failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a stream says at most that it has passed over what is not wanted.
+const TELL_PASSED: Duration = Duration::from_secs(5);
 
 /// Which entries are listed.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -187,7 +189,7 @@ pub(super) async fn of_execution(
     filters: Filters<ExecutionLogsQuery>,
     app: web::Data<App>,
 ) -> Result<Reply<LogsView>, Error> {
-    app.execution(&caller, id.0).await?;
+    app.require_known_execution(&caller, id.0).await?;
     let (page, seal) = paging.read("execution-logs", &id.0.to_string(), &Bounds::LIST)?;
     let wanted = filters.read()?;
     let query = LogQuery {
@@ -217,7 +219,8 @@ pub(super) struct StreamQuery {
 /// Follow the log of a Core
 ///
 /// Server-sent events: each entry as `data`, with an `id`. A stream begins now, or after the entry that `Last-Event-ID` names:
-/// then nothing is left out and nothing told twice, on whichever node. It says something every 15 s, and `event: end` with a
+/// then nothing is left out and nothing told twice, on whichever node. At its beginning, and now and then where entries do not
+/// fit, comes an `id` alone. It says something every 15 s, and `event: end` with a
 /// `reason` when it ends: `deleted`, `forbidden` or `shutdown`.
 #[utoipa::path(
     tag = "logs",
@@ -254,10 +257,10 @@ pub(super) async fn stream(
     let from = from.map_err(|error| Error::invalid("Last-Event-ID", error.to_string()))?;
     let listening = Listening::of(&request, &app)?;
     let (follower, place) = app.follow_logs(&caller, id.0, from, tail).await?;
-    let (tell, told) = mpsc::channel(1);
+    let (from, (tell, told)) = (follower.position().to_string(), mpsc::channel(1));
     // In a task of its own: the caller may leave at any moment, a question to SQLite may not be dropped in the middle.
     actix_web::rt::spawn(follow(follower, query, tell));
-    Ok(sse::respond(told, place, listening))
+    Ok(sse::respond(from, told, place, listening))
 }
 
 async fn follow(
@@ -265,11 +268,14 @@ async fn follow(
     query: LogQuery,
     tell: mpsc::Sender<Result<Vec<Message>, Ending>>,
 ) {
+    let mut passed = Passed::default();
     while !tell.is_closed() {
         let piece = match follower.next().await {
             Ok(entries) => {
+                let last = entries.last().map(|followed| followed.position.to_string());
                 let wanted = entries.into_iter().filter(|followed| query.fits(&followed.kept));
-                let messages: Vec<Message> = wanted.map(message).collect();
+                let mut messages: Vec<Message> = wanted.map(message).collect();
+                messages.extend(passed.over(last, messages.last()));
                 if messages.is_empty() {
                     continue;
                 }
@@ -291,7 +297,30 @@ async fn follow(
     }
 }
 
+/// How far a log has been read of which nothing was wanted.
+#[derive(Default)]
+struct Passed {
+    place: Option<String>,
+    told_at: Option<Clock>,
+}
+
+impl Passed {
+    /// Takes note of the last entry that was read and of the last one that is told; now and then there is something to tell of it,
+    /// so that who comes again need not have all of it read once more, or not find it any more.
+    fn over(&mut self, read: Option<String>, told: Option<&Message>) -> Option<Message> {
+        if let Some(read) = read {
+            self.place = Some(read).filter(|read| told.is_none_or(|told| told.id != *read));
+        }
+        if self.told_at.is_some_and(|at| at.elapsed() < TELL_PASSED) {
+            return None;
+        }
+        let id = self.place.take()?;
+        self.told_at = Some(Clock::now());
+        Some(Message { id, data: None })
+    }
+}
+
 fn message(followed: Followed) -> Message {
     let data = serde_json::to_value(LogView::from(followed.kept)).unwrap_or_default();
-    Message { id: followed.position.to_string(), data }
+    Message { id: followed.position.to_string(), data: Some(data) }
 }

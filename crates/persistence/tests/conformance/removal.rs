@@ -1,0 +1,110 @@
+//! What is removed while others write: nothing that they need.
+
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
+use scaigrid_ir::Value;
+use scaigrid_persistence::commit::{self, Change, Unit, Verdict};
+use scaigrid_persistence::{executions, objects, retention};
+
+use crate::commit::{apply, begin, execution, execution_id, hosted, proceed, stored};
+use crate::home::Home;
+use crate::limits::{Shelf, heavy, prepare, put_away};
+use crate::values::{SYSTEM, at, of_tenant};
+
+crate::on_both_databases! {
+    what_goes_on_after_all_stays,
+    what_is_written_again_stays,
+    those_that_have_ended_hide_none_at_work,
+}
+
+async fn what_goes_on_after_all_stays(home: &Home) {
+    hosted(home).await;
+    apply(home, vec![begin(1), begin(2)]).await;
+    let failed = |number| proceed(number, (1, 2), ExecutionStatus::Failed);
+    apply(home, vec![failed(1), failed(2)]).await;
+    let purge = async || {
+        let mut tx = home.begin().await;
+        let gone = retention::purge_executions(&mut tx, of_tenant(1), at(500), 100).await.unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    let before = stored(home, 1).await.unwrap();
+    let mut going_on = home.begin().await;
+    assert!(executions::revive(&mut going_on, of_tenant(1), &before, vec![4], at(600)).await.unwrap());
+    if home.database.is_shared() {
+        // It is not waited for.
+        let gone = tokio::time::timeout(std::time::Duration::from_secs(20), purge()).await;
+        assert_eq!(gone.unwrap(), 1, "the other one");
+    }
+    going_on.commit().await.unwrap();
+    assert_eq!(purge().await, usize::from(!home.database.is_shared()));
+    let after = stored(home, 1).await.unwrap();
+    assert_eq!(after.execution.status, ExecutionStatus::Queued);
+    let entries = executions::journal(&mut home.read().await, of_tenant(1), execution_id(1), 0, 9).await;
+    assert_eq!(entries.unwrap().len(), 3);
+    assert!(stored(home, 2).await.is_none());
+}
+
+/// A unit that writes to memory, and nothing else that is large.
+fn remembering(number: u128, value: Option<Value>) -> Unit {
+    let mut memory = heavy(number).memory;
+    if value.is_some() {
+        memory[0].value = value;
+    }
+    Unit { memory, ..begin(number) }
+}
+
+async fn what_is_written_again_stays(home: &Home) {
+    hosted(home).await;
+    let shelf = Shelf::default();
+    // Something large, which something small, or nothing, has taken the place of.
+    for (number, removed) in [(1, false), (4, true)] {
+        put_away(home, &shelf, remembering(number, None), 0).await;
+        let mut instead = remembering(number + 1, Some(Value::Int(1)));
+        if removed {
+            instead.memory[0].value = None;
+        }
+        assert_eq!(apply(home, vec![instead]).await, [Verdict::Done]);
+        // It comes back while what refers to it is looked through.
+        let again = prepare(home, &shelf, remembering(number + 2, None), 10).await;
+        let mut writing = home.begin().await;
+        assert_eq!(commit::apply(&mut writing, vec![again]).await.unwrap(), [Verdict::Done]);
+        let release = async || {
+            let mut tx = home.begin().await;
+            let (gone, _) = objects::release_memory(&mut tx, &SYSTEM, None).await.unwrap();
+            objects::doom(&mut tx, &SYSTEM, at(1000), 100).await.unwrap();
+            tx.commit().await.unwrap();
+            gone
+        };
+        if home.database.is_shared() {
+            assert_eq!(release().await, 0, "it is left alone");
+        }
+        writing.commit().await.unwrap();
+        assert_eq!(release().await, 0, "the entry refers to it");
+        let marked = objects::marked(&mut home.read().await, &SYSTEM, 100).await.unwrap();
+        assert_eq!(marked, [], "and it stays");
+    }
+}
+
+async fn those_that_have_ended_hide_none_at_work(home: &Home) {
+    const ENDED: u128 = 10_001;
+    hosted(home).await;
+    let called = |number: u128, status: ExecutionStatus| {
+        let parent = Some(Parent { execution: execution_id(1), effect: 7 });
+        let mut unit = begin(number);
+        if let Change::Begin { execution: begun, .. } = &mut unit.change {
+            **begun = Execution { parent, status, ..execution(number) };
+        }
+        unit
+    };
+    apply(home, vec![begin(1)]).await;
+    let numbers: Vec<u128> = (2..2 + ENDED).collect();
+    for some in numbers.chunks(1000) {
+        apply(home, some.iter().map(|number| called(*number, ExecutionStatus::Completed)).collect()).await;
+    }
+    let last = 2 + ENDED;
+    apply(home, vec![called(last, ExecutionStatus::Suspended)]).await;
+    let mut c = home.read().await;
+    let at_work = executions::children_at_work(&mut c, of_tenant(1), execution_id(1)).await.unwrap();
+    assert_eq!(at_work, [(execution_id(last), 7, ExecutionStatus::Suspended)]);
+    assert_eq!(executions::children_at_work(&mut c, of_tenant(2), execution_id(1)).await.unwrap(), []);
+}
