@@ -151,7 +151,7 @@ impl Call {
                 return Ended::NotOurs;
             }
             let called = plugins.call_through(self.gate(), self.scope, core, declared, request, &key).await;
-            let CallError { failure, sent, retry_after, retryable } = match called {
+            let CallError { failure, sent, retry_after, retryable, .. } = match called {
                 Ok(value) => return Ended::With(Outcome::Value(value)),
                 Err(error) => error,
             };
