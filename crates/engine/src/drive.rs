@@ -169,6 +169,8 @@ pub(crate) struct Done {
     pub(crate) audit: Vec<AuditRecord>,
     /// What is said of it.
     pub(crate) logs: Vec<LogEntry>,
+    /// Whether it is known that something has come which is to be heard soon.
+    pub(crate) is_awaited: bool,
 }
 
 impl Done {
@@ -267,6 +269,7 @@ impl Engine {
             let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
             let is_due = run.done.entries.len() >= ENTRIES_AT_MOST
                 || durable_at.elapsed() >= UNSEEN_AT_MOST
+                || run.done.is_awaited
                 || (!waited_for && spent);
             if is_due && !run.done.memory.must_not_be_parted() {
                 let status = self.may_go_on(run).await?;
