@@ -75,12 +75,10 @@ impl ModelCall {
         for (provider, model) in &declared.fallback {
             models.push(named(provider, model)?);
         }
-        let Value::Array(mut messages) = request.messages.to_json() else {
+        // With what the role says before them: the machine has put it there.
+        let Value::Array(messages) = request.messages.to_json() else {
             return Err(CallError::rejected("the messages are no array"));
         };
-        if let Some(context) = &declared.system_context {
-            messages.insert(0, json!({"role": "system", "content": &**context}));
-        }
         let mut params = match request.params.to_json() {
             Value::Object(params) => params,
             _ => Map::new(),
