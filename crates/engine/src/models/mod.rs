@@ -31,6 +31,7 @@ use scaigrid_runtime::ModelAnswer;
 use scaigrid_scope::{BackendId, Clock, Level, NodeId, TenantId, TenantScope};
 use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::ids::Ids;
 
@@ -90,6 +91,8 @@ struct Inner {
     routes: Cache<(TenantId, ModelSlug), (u64, Arc<Routed>)>,
     /// Where accounts are settled when whoever has asked is gone.
     runtime: Handle,
+    /// Room for accounts that cannot be written just now.
+    unwritten: Arc<Semaphore>,
 }
 
 /// The way to a model, and what its tenant may spend.
@@ -132,6 +135,7 @@ impl Models {
             changes: AtomicU64::new(0),
             routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
             runtime: Handle::current(),
+            unwritten: Arc::new(Semaphore::new(settle::UNWRITTEN_AT_MOST)),
         }))
     }
 
