@@ -248,11 +248,16 @@ impl Models {
             let (held, held_of_core) = model_reservations::held(tx, scope, core, month).await?;
             bounds.grant(of_tenant.and(held), of_core.and(held_of_core))?
         };
-        // What is written down is what will have been used, as far as anybody can know, should this node die.
+        // What is written down is what will have been used, as far as anybody can know, should this node die; nothing where the
+        // calls within hold it back, and are counted, themselves.
+        let (input_tokens, output_tokens, cost) = match spend.within {
+            Some(_) => (0, 0, Decimal::ZERO),
+            None => (bounds.need.input_tokens, granted.output_tokens, granted.held.cost),
+        };
         let usage = Usage {
-            input_tokens: bounds.need.input_tokens,
-            output_tokens: granted.output_tokens,
-            cost: granted.held.cost,
+            input_tokens,
+            output_tokens,
+            cost,
             estimated: true,
             status: CallStatus::Unknown,
             ..spend.usage.clone()
