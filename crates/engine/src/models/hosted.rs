@@ -10,7 +10,7 @@ use scaigrid_scope::{CoreId, Level, TenantScope};
 use serde_json::{Value, json};
 
 use super::Models;
-use super::call::{CallError, Completion, ModelCall};
+use super::call::{CallError, Completion, ModelCall, Unanswered};
 use super::spend::Spend;
 use super::streaming::{Piece, Streaming};
 use crate::Engine;
@@ -70,7 +70,7 @@ fn reason(answer: &Answer) -> &'static str {
 pub(super) async fn whole(
     mut spend: Spend,
     mut hearing: Hearing,
-) -> Result<(Spend, Value, CoreState), CallError> {
+) -> Result<(Spend, Value, CoreState), Unanswered> {
     let error = loop {
         match hearing.recv().await {
             Some(Ok(Heard::Text(_))) => {}
@@ -84,8 +84,8 @@ pub(super) async fn whole(
             None => break broken_off(&spend),
         }
     };
-    spend.failed().await;
-    Err(error)
+    let used = spend.failed().await;
+    Err(Unanswered { error, used })
 }
 
 /// The whole of a Core's answer, settled.

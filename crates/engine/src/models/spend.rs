@@ -46,6 +46,8 @@ pub(super) struct Spend {
     question: u64,
     /// What attempts have used that broke off in the middle.
     lost: Tokens,
+    /// What other models have used that were asked before, in vain. It has records of its own.
+    before: Used,
     /// How many answers are asked for at once.
     choices: u64,
     /// Whether a budget bounds the call.
@@ -187,8 +189,9 @@ impl Models {
             begun: std::time::Instant::now(),
             question: bounds.need.input_tokens,
             lost: Tokens { input: 0, output: 0 },
+            before: Used::default(),
             choices: bounds.choices,
-            limited: bounds.are_any(),
+            limited: bounds.are_any() || call.asking.budgeted,
             asked: false,
             provider: "none",
             answered: false,
@@ -304,6 +307,11 @@ impl Spend {
         }
     }
 
+    /// Notes what other models have used that were asked before, in vain: whoever asks pays for that as well.
+    pub(super) fn follows(&mut self, before: Used) {
+        self.before = before;
+    }
+
     /// Notes what the backend says that was used.
     pub(super) fn reported(&mut self, tokens: Tokens) {
         self.answered = true;
@@ -365,10 +373,11 @@ impl Spend {
         answer
     }
 
-    /// Ends the call without one.
-    pub(super) async fn failed(mut self) {
-        self.close(CallStatus::Failed);
+    /// Ends the call without one; what it has used all the same.
+    pub(super) async fn failed(mut self) -> Used {
+        let used = self.close(CallStatus::Failed);
         self.settle(None).await;
+        used
     }
 
     async fn settle(&mut self, answer: Option<Delivery>) {
@@ -410,7 +419,7 @@ impl Spend {
         usage.status = status;
         measure(self.provider, usage);
         trace::end(&mut self.span, &self.usage);
-        used
+        self.before.and(used)
     }
 }
 
