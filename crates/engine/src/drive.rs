@@ -156,6 +156,8 @@ pub(crate) struct Done {
     pub(crate) abandoned: Vec<CheckpointId>,
     /// Executions that were called and are not waited for any more.
     pub(crate) orphaned: Vec<ExecutionId>,
+    /// Executions of other tenants' Cores that were asked and are not waited for any more.
+    pub(crate) left: Vec<(TenantScope, ExecutionId)>,
     pub(crate) started: Vec<Execution>,
     pub(crate) taken: Vec<u32>,
     pub(crate) timers: Vec<Timer>,
@@ -398,6 +400,7 @@ impl Engine {
                 run.mark_due = false;
             }
             run.opened.extend(opened);
+            self.leave(done.left);
             if status != ExecutionStatus::Running
                 && let Some(held) = run.held.take()
             {

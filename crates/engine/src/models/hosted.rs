@@ -14,7 +14,7 @@ use super::call::{CallError, Completion, ModelCall, Unanswered};
 use super::spend::Spend;
 use super::streaming::{Piece, Streaming};
 use crate::Engine;
-use crate::chat::{Answer, Ask, CoreState, Heard, Hearing, PATIENCE};
+use crate::chat::{Answer, Ask, CoreState, Heard, Hearing, PATIENCE, key_of};
 
 /// Why an answer ends that is one.
 const STOP: &str = "stop";
@@ -38,7 +38,7 @@ impl Models {
         let (caller, key) = match (asking.user_id, asking.execution_id, asking.effect) {
             (Some(user), ..) => (Caller::User(user), call.thread.conversation.clone()),
             // Made once more after a crash, it is the same call, and has the same answer.
-            (None, Some(id), Some(effect)) => (Caller::Execution(id), Some(format!("{id}:{}", effect.0))),
+            (None, Some(id), Some(effect)) => (Caller::Execution(id), Some(key_of(id, effect))),
             _ => return Err(CallError::rejected("nobody asks")),
         };
         let ask = Ask {
@@ -50,6 +50,7 @@ impl Models {
             key,
             entity: call.thread.entity.clone(),
             messages: Arc::new(call.messages.clone()),
+            in_doubt: asking.in_doubt,
             streamed,
             until: Instant::now() + call.timeout.unwrap_or(PATIENCE),
         };
