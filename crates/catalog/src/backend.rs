@@ -317,6 +317,11 @@ pub(crate) fn named(text: &str) -> Option<&str> {
 pub type Secrets<'a> = (Option<String>, Vec<(&'a str, String)>);
 
 impl OpenAiConfig {
+    /// Whether anything that it is shown is of the environment of the Core that calls.
+    pub fn is_shown_the_callers_own(&self) -> bool {
+        self.api_key.iter().chain(self.headers.values()).any(|text| named(text).is_some())
+    }
+
     /// The secrets as they go out: each as it is, or from the environment of the Core that calls. The key, then the
     /// headers.
     ///

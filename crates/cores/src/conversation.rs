@@ -174,8 +174,10 @@ pub enum Behind {
     AtWork,
     /// It waits for people.
     AtCheckpoint,
-    /// It has ended.
+    /// It has ended with an answer.
     Ended,
+    /// It has ended without one: it failed, or was cancelled.
+    Failed,
 }
 
 /// Whether a request gets what the execution of an earlier turn has to say, rather than an execution of its own.
@@ -187,6 +189,21 @@ pub const fn joins(found: Found, status: TurnStatus, behind: Behind) -> bool {
         (_, TurnStatus::Answered | TurnStatus::Failed, _) | (_, _, Behind::Nothing) => false,
         (Found::Repeated, ..) | (Found::Before, TurnStatus::Waiting, _) => true,
         (Found::Before, TurnStatus::Running, behind) => matches!(behind, Behind::AtCheckpoint),
+    }
+}
+
+/// Whether a program's call of a Core gets what the execution of an earlier turn has to say, rather than an execution of its
+/// own. Such a call is named by its effect, and has one answer however often it is made.
+///
+/// Whoever takes over from a node that died makes the same call, and gets its answer whatever that is. Made once more for
+/// another reason, since somebody has the calling execution tried again, it is answered anew where it had failed.
+pub const fn has_one(status: TurnStatus, behind: Behind, in_doubt: bool) -> bool {
+    match behind {
+        Behind::Nothing => false,
+        _ if in_doubt => true,
+        Behind::Failed => false,
+        // Nobody waited for it any longer: it is being cancelled.
+        Behind::AtWork | Behind::AtCheckpoint | Behind::Ended => !matches!(status, TurnStatus::Failed),
     }
 }
 
@@ -235,15 +252,29 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_owed_goes_to_who_asks_for_it() {
-        use Behind::{AtCheckpoint, AtWork, Ended, Nothing};
-        let of =
-            |found, status| [Nothing, AtWork, AtCheckpoint, Ended].map(|behind| joins(found, status, behind));
-        assert_eq!(of(Found::Repeated, TurnStatus::Running), [false, true, true, true]);
-        assert_eq!(of(Found::Before, TurnStatus::Waiting), [false, true, true, true]);
-        assert_eq!(of(Found::Before, TurnStatus::Running), [false, false, true, false]);
+        use Behind::{AtCheckpoint, AtWork, Ended, Failed, Nothing};
+        let of = |found, status| {
+            [Nothing, AtWork, AtCheckpoint, Ended, Failed].map(|behind| joins(found, status, behind))
+        };
+        assert_eq!(of(Found::Repeated, TurnStatus::Running), [false, true, true, true, true]);
+        assert_eq!(of(Found::Before, TurnStatus::Waiting), [false, true, true, true, true]);
+        assert_eq!(of(Found::Before, TurnStatus::Running), [false, false, true, false, false]);
         for found in [Found::Repeated, Found::Before] {
-            assert_eq!(of(found, TurnStatus::Answered), [false; 4]);
-            assert_eq!(of(found, TurnStatus::Failed), [false; 4]);
+            assert_eq!(of(found, TurnStatus::Answered), [false; 5]);
+            assert_eq!(of(found, TurnStatus::Failed), [false; 5]);
+        }
+    }
+
+    #[test]
+    fn a_programs_call_has_one_answer_until_it_is_tried_again() {
+        use Behind::{AtCheckpoint, AtWork, Ended, Failed, Nothing};
+        let all = [Nothing, AtWork, AtCheckpoint, Ended, Failed];
+        for status in TurnStatus::ALL {
+            let in_doubt = all.map(|behind| has_one(status, behind, true));
+            assert_eq!(in_doubt, [false, true, true, true, true], "{status}");
+            let again = all.map(|behind| has_one(status, behind, false));
+            let gone_on = status != TurnStatus::Failed;
+            assert_eq!(again, [false, gone_on, gone_on, gone_on, false], "{status}");
         }
     }
 

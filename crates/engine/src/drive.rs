@@ -157,6 +157,8 @@ pub(crate) struct Done {
     pub(crate) abandoned: Vec<CheckpointId>,
     /// Executions that were called and are not waited for any more.
     pub(crate) orphaned: Vec<ExecutionId>,
+    /// Executions of other tenants' Cores that were asked and are not waited for any more.
+    pub(crate) left: Vec<(TenantScope, ExecutionId)>,
     pub(crate) started: Vec<Execution>,
     pub(crate) taken: Vec<u32>,
     pub(crate) timers: Vec<Timer>,
@@ -170,6 +172,8 @@ pub(crate) struct Done {
     pub(crate) audit: Vec<AuditRecord>,
     /// What is said of it.
     pub(crate) logs: Vec<LogEntry>,
+    /// Whether it is known that something has come which is to be heard soon.
+    pub(crate) is_awaited: bool,
 }
 
 impl Done {
@@ -277,6 +281,7 @@ impl Engine {
             let waited_for = run.patience.is_none_or(|until| Instant::now() < until);
             let is_due = run.done.entries.len() >= ENTRIES_AT_MOST
                 || durable_at.elapsed() >= UNSEEN_AT_MOST
+                || run.done.is_awaited
                 || (!waited_for && spent);
             if is_due && !run.done.memory.must_not_be_parted() {
                 let status = self.may_go_on(run).await?;
@@ -405,6 +410,7 @@ impl Engine {
                 run.mark_due = false;
             }
             run.opened.extend(opened);
+            self.leave(done.left);
             if status != ExecutionStatus::Running
                 && let Some(held) = run.held.take()
             {

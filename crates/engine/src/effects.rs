@@ -228,6 +228,12 @@ impl Engine {
         run.done
             .unwaited
             .extend(waits.into_iter().filter(|effect| unborn(*effect)).map(|effect| (id, effect)));
+        drop(connection);
+        let asked = self.asked_by(run.scope, &run.program, id, Some(&given_up)).await?;
+        let (own, others): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|(scope, _)| scope.tenant_id() == run.scope.tenant_id());
+        run.done.orphaned.extend(own.into_iter().map(|(_, id)| id));
+        run.done.left.extend(others);
         Ok(())
     }
 }

@@ -263,9 +263,15 @@ impl Engine {
             finished_at: Some(self.0.clock.now()),
             ..execution.clone()
         };
+        // A program that cannot be read has asked nobody.
+        let asked = match self.program(scope, execution.core_id, execution.source_version).await {
+            Ok(program) => self.asked_by(scope, &program, execution.id, None).await?,
+            Err(_) => Vec::new(),
+        };
         let unit = self.failure_unit(scope, execution, standing, failure).await?;
         if self.commit_and_tell(unit, Some(&ended)).await? == Verdict::Done {
             self.note_end(&ended);
+            self.leave(asked);
         }
         self.work_waits();
         Ok(())

@@ -383,6 +383,36 @@ pub async fn asked_of(
     found.iter().map(|id| column(TURNS, "execution_id", id, id)).collect()
 }
 
+/// The executions that owe an answer to one which asks Cores as its models: to the calls that are named so, or to any.
+pub async fn owing(
+    c: &mut Connection,
+    scope: TenantScope,
+    asking: ExecutionId,
+    keys: Option<&[String]>,
+    rows: i64,
+) -> Result<Vec<ExecutionId>> {
+    macro_rules! query {
+        () => {{
+            let mut query = turns::table
+                .inner_join(conversations::table.on(conversations::id.eq(turns::conversation_id)))
+                .filter(turns::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(turns::caller.eq(Caller::Execution(asking).text()))
+                .filter(turns::status.eq_any([TurnStatus::Running.as_str(), TurnStatus::Waiting.as_str()]))
+                .order(turns::execution_id)
+                .limit(rows)
+                .select(turns::execution_id)
+                .distinct()
+                .into_boxed();
+            if let Some(keys) = keys {
+                query = query.filter(conversations::key.eq_any(keys.to_vec()));
+            }
+            query
+        }};
+    }
+    let found: Vec<String> = with!(c, c => query!().load(c).await)?;
+    found.iter().map(|id| column(TURNS, "execution_id", id, id)).collect()
+}
+
 /// The conversations in which an execution asks Cores as its models.
 pub async fn of_asking(
     c: &mut Connection,

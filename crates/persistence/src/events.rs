@@ -94,12 +94,7 @@ pub async fn list(
         }};
     }
     let found: Vec<Row> = with!(c, c => query!().load(c).await)?;
-    let mut events = Vec::with_capacity(found.len());
-    for (id, core, execution, name, data, at) in found {
-        let data = c.open(scope.tenant_id(), data).await?;
-        events.push(event((id, core, execution, name, data, at))?);
-    }
-    Ok(events)
+    opened(c, scope, found).await
 }
 
 fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {
@@ -146,7 +141,17 @@ pub async fn of_execution(
             core_events::at,
         ));
     let found: Vec<Row> = with!(c, c => query.load(c).await)?;
-    found.into_iter().map(event).collect()
+    opened(c, scope, found).await
+}
+
+/// The events of rows, large ones as the object store has them.
+async fn opened(c: &mut Connection, scope: TenantScope, rows: Vec<Row>) -> Result<Vec<CoreEvent>> {
+    let mut events = Vec::with_capacity(rows.len());
+    for (id, core, execution, name, data, at) in rows {
+        let data = c.open(scope.tenant_id(), data).await?;
+        events.push(event((id, core, execution, name, data, at))?);
+    }
+    Ok(events)
 }
 
 /// Writes what webhooks are told, to be told once the transaction is durable.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rust_decimal::Decimal;
 use scaigrid_ir::Value;
 use scaigrid_ir::types::TypeError;
 use serde::{Deserialize, Serialize};
@@ -24,12 +25,32 @@ pub struct Failure {
     pub pointer: Option<Arc<str>>,
     /// The places in a value that do not fit its type, where that is what went wrong.
     pub details: Vec<TypeError>,
+    /// What a call of a model has used though it failed. It counts against the budgets around the call, and no program
+    /// sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Box<Expense>>,
+}
+
+/// What a call of a model has used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expense {
+    /// Tokens, read and written.
+    pub tokens: u64,
+    /// What they cost, in the currency of the catalogue's prices.
+    pub cost: Decimal,
 }
 
 impl Failure {
     /// A failure that knows no place yet; the machine fills in the block that runs.
     pub fn new(code: impl Into<Arc<str>>, message: impl Into<Arc<str>>) -> Self {
-        Self { code: code.into(), message: message.into(), block: None, pointer: None, details: Vec::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            block: None,
+            pointer: None,
+            details: Vec::new(),
+            spent: None,
+        }
     }
 
     /// A value that does not fit its type; lists at most 20 places.

@@ -8,6 +8,9 @@ use scaigrid_tests::{
 use serde_json::{Value, json};
 
 on_both_databases!(
+    what_a_role_says_goes_out_once,
+    a_programs_budget_counts_what_breaks_off,
+    nobody_closes_a_backend_to_others_by_their_own_doing,
     cancelling_closes_the_connection_to_the_model,
     answers_are_repaired_and_failures_handled,
     an_answer_that_breaks_off_is_asked_for_again_and_counted,
@@ -53,6 +56,84 @@ fn begin(client: &Client, core: &str) -> String {
 
 fn of_status<'a>(usage: &'a [Value], status: &str) -> Vec<&'a Value> {
     usage.iter().filter(|record| record["status"] == *status).collect()
+}
+
+fn what_a_role_says_goes_out_once(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = settle(place, &upstream);
+    let made = json!({"kind": "flexible", "id": "made", "goal": "Name it", "llm_role": "primary",
+        "output_type": "string", "result_binding": "made"});
+    let mut program = program(&json!([call("said"), made, returns("made")]));
+    program["models"][0]["system_context"] = "Mind the house rules.".into();
+    let core = root.run("asking", &program);
+    assert_eq!(root.invoke(&core, "go", &json!({}))["status"], "completed");
+    let asked = upstream.asked();
+    assert_eq!(asked.len(), 2);
+    let expected = json!([{"role": "system", "content": "Mind the house rules."},
+        {"role": "user", "content": "Tell me"}]);
+    assert_eq!(asked[0].body["messages"], expected);
+    let generation = &asked[1].body["messages"];
+    assert_eq!(generation.to_string().matches("Mind the house rules.").count(), 1, "{generation}");
+    server.stop();
+}
+
+fn a_programs_budget_counts_what_breaks_off(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = settle(place, &upstream);
+    // About a hundred and fifty tokens, and then the connection is gone.
+    upstream.always(Told::Cut("word ".repeat(900), 120));
+    let mut call = call("said");
+    call["retry"] = json!({"max": 10, "backoff": {"initial": "10ms", "factor": 1}});
+    let budget = json!({"kind": "budget", "id": "b", "max_tokens": 300, "body": [call],
+        "on_exceeded": [returns("'over'")]});
+    let core = root.run("asking", &program(&json!([budget, returns("'well'")])));
+    let ended = root.invoke(&core, "go", &json!({}));
+    assert_eq!(ended["output"], "over", "{ended}");
+    let bounds: Vec<u64> =
+        upstream.asked().iter().map(|question| question.body["max_tokens"].as_u64().unwrap()).collect();
+    assert_eq!(bounds.len(), 2, "{bounds:?}");
+    assert!(bounds[1] + 150 <= bounds[0], "the second may spend that much less: {bounds:?}");
+    server.stop();
+}
+
+fn nobody_closes_a_backend_to_others_by_their_own_doing(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = settle(place, &upstream);
+    // Less time than the backend says that it takes.
+    upstream.always(Told::Late("all is well".to_owned(), Duration::from_millis(300)));
+    let mut hasty = call("said");
+    hasty["timeout"] = "5ms".into();
+    let core = root.run("hasty", &program(&json!([hasty, returns("said")])));
+    for _ in 0..8 {
+        assert_eq!(root.invoke(&core, "go", &json!({}))["status"], "failed");
+    }
+    let answer = root.post("/v1/inference/chat").json(&scaigrid_tests::ask("m", "x")).answer(200).data();
+    assert_eq!(answer["choices"][0]["message"]["content"], "all is well");
+    // A key of their own that is none.
+    let config = json!({"base_url": upstream.base_url(), "api_key": "${env.KEY}"});
+    let backend = root.backend("openai", &config);
+    root.global_model("keyed", &[json!({"backend_id": backend})]);
+    root.enable_model("keyed");
+    let mut program = program(&json!([call("said"), returns("said")]));
+    program["models"][0]["model"] = "keyed".into();
+    let keyed = |name: &str, key: &str| {
+        let core = json!({"name": name, "source": program,
+            "environment": {"KEY": {"type": "secret", "value": key}}});
+        let core = root.post(CORES).json(&core).answer(201).data()["id"].as_str().unwrap().to_owned();
+        root.act(&core, "start");
+        root.status_becomes(&core, "running");
+        core
+    };
+    let (wrong, right) = (keyed("wrong", "none"), keyed("right", "the-one"));
+    upstream.then((0..6).map(|_| Told::Status(401, String::new(), "who are you?".to_owned())));
+    for _ in 0..6 {
+        let failed = root.invoke(&wrong, "go", &json!({}));
+        assert_eq!(failed["error"]["code"], "MODEL_ERROR", "{failed}");
+    }
+    let ended = root.invoke(&right, "go", &json!({}));
+    assert_eq!(ended["output"], "all is well", "{ended}");
+    assert_eq!(upstream.asked().pop().unwrap().headers["authorization"], "Bearer the-one");
+    server.stop();
 }
 
 fn cancelling_closes_the_connection_to_the_model(place: &Place) {
@@ -158,6 +239,16 @@ fn a_call_whose_server_dies_is_settled_and_made_again(place: &Place) {
         (usage.len() >= 2).then_some(usage)
     });
     assert_eq!((usage.len(), upstream.asked().len()), (2, 2), "{usage:?}");
+    let metrics = server.anyone().get("/metrics").answer(200).text();
+    let counted = |provider: &str, status: &str| {
+        let line = |line: &&str| {
+            line.starts_with("scaigrid_model_calls_total{")
+                && line.contains(&format!("provider=\"{provider}\""))
+                && line.contains(&format!("status=\"{status}\""))
+        };
+        metrics.lines().filter(line).count()
+    };
+    assert_eq!((counted("unknown", "unknown"), counted("openai", "completed")), (1, 1), "{metrics}");
     let (unknown, known) = (of_status(&usage, "unknown")[0], of_status(&usage, "completed")[0]);
     // Nobody knows what the first one cost: as much as it might have.
     assert_eq!(unknown["estimated"], true, "{unknown}");

@@ -1,6 +1,11 @@
 //! Vectors of texts: for people, in OpenAI's shapes, and for programs that search their memory by what it means.
 
-use scaigrid_tests::{Client, ModelServer, Place, SCAICORE, Server, Told, ask, on_both_databases, programs};
+use std::time::Duration;
+
+use scaigrid_tests::{
+    CORES, Client, Collector, ModelServer, Place, SCAICORE, Server, Told, ask, eventually, on_both_databases,
+    programs,
+};
 use serde_json::{Value, json};
 
 on_both_databases!(
@@ -10,6 +15,10 @@ on_both_databases!(
     each_text_is_paid_for_once,
     without_vectors_words_are_compared,
     a_search_that_was_done_is_not_done_again,
+    searches_that_wait_for_a_model_hold_up_nobody,
+    a_search_is_given_up_by_whoever_cancels,
+    who_looks_into_an_execution_pays_for_nothing,
+    a_call_for_vectors_stands_in_the_trace,
 );
 
 const EMBED: &str = "/oai/v1/embeddings";
@@ -283,4 +292,107 @@ fn a_search_that_was_done_is_not_done_again(place: &Place) {
     let history = root.get(&format!("{SCAICORE}/executions/{execution}/history")).answer(200).data();
     assert!(history.to_string().contains("\"k1\""), "the outcome is in the journal: {history}");
     server.stop();
+}
+
+/// A server whose model `meaning` may be silent for a minute.
+fn patient(place: &Place, upstream: &ModelServer) -> (Server, Client) {
+    let server = start(place, upstream);
+    let root = server.admin();
+    let backend = root.backend("openai", &json!({"base_url": upstream.base_url(), "timeout_ms": 60_000}));
+    embedding_model(&root, "meaning", &backend);
+    (server, root)
+}
+
+fn begin(client: &Client, core: &str, flow: &str, input: &Value) -> String {
+    let body = json!({"flow": flow, "input": input});
+    let begun = client.post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202).data();
+    begun["execution_id"].as_str().unwrap().to_owned()
+}
+
+fn searches_that_wait_for_a_model_hold_up_nobody(place: &Place) {
+    // More than run at a time.
+    const SEARCHES: usize = 70;
+    let upstream = ModelServer::start();
+    let (server, root) = patient(place, &upstream);
+    let core = searching(&root, &[]);
+    let quick = root.run("Quick", &programs::echo(1));
+    output(&root, &core, "add", &json!({"key": "k", "text": "the lorry was late"}));
+    upstream.then((0..SEARCHES).map(|_| Told::Silence));
+    let searches: Vec<String> =
+        (0..SEARCHES).map(|_| begin(&root, &core, "search", &json!({"n": "refund "}))).collect();
+    eventually("all ask the model", Duration::from_secs(14), || (upstream.open() == SEARCHES).then_some(()));
+    let other = begin(&root, &quick, "echo", &json!({"value": 1}));
+    root.execution_becomes(&other, "completed");
+    assert!(upstream.open() > SEARCHES / 2, "they wait still: {}", upstream.open());
+    for search in &searches {
+        root.post(&format!("{SCAICORE}/executions/{search}/cancel")).json(&json!({})).exchange();
+    }
+    eventually("all have ended", Duration::from_secs(60), || root.all_ended(&core).then_some(()));
+    server.stop();
+}
+
+fn a_search_is_given_up_by_whoever_cancels(place: &Place) {
+    let upstream = ModelServer::start();
+    let (server, root) = patient(place, &upstream);
+    let core = searching(&root, &[]);
+    output(&root, &core, "add", &json!({"key": "k", "text": "the lorry was late"}));
+    upstream.then([Told::Silence]);
+    let search = begin(&root, &core, "search", &json!({"n": "refund "}));
+    eventually("the model is asked", Duration::from_secs(14), || (upstream.open() == 1).then_some(()));
+    root.post(&format!("{SCAICORE}/executions/{search}/cancel")).json(&json!({})).answer(202);
+    root.execution_becomes(&search, "cancelled");
+    eventually("the connection is closed", Duration::from_secs(10), || (upstream.open() == 0).then_some(()));
+    let metrics = server.anyone().get("/metrics").answer(200).text();
+    assert!(!metrics.contains("scaigrid_searches_by_words_alone_total"), "nobody waited until time was up");
+    server.stop();
+}
+
+fn who_looks_into_an_execution_pays_for_nothing(place: &Place) {
+    let upstream = ModelServer::start();
+    meanings(&upstream);
+    let (server, root) = settle(place, &upstream);
+    let core = searching(
+        &root,
+        &[programs::flow(
+            "waits",
+            &json!([]),
+            &json!([programs::checkpoint(&json!({"options": ["yes"], "assignee": "role:tenant_admin"}))]),
+        )],
+    );
+    filled(&root, &core);
+    let (execution, _) = root.invoke_to_checkpoint(&core, "waits", &json!({}));
+    let look = |query: &str| {
+        let expression = format!("memory.cases.search('{query}').map(f => f.key)");
+        let body = json!({"execution_id": execution, "expression": expression});
+        root.post(&format!("{CORES}/{core}/debug/inspect")).json(&body).answer(200).data()["value"].clone()
+    };
+    assert_eq!(look("refund "), json!(["k4"]), "by words");
+    assert_eq!((upstream.asked().len(), root.usage().len()), (0, 0));
+    // What was paid for already is made use of.
+    output(&root, &core, "search", &json!("refund "));
+    let asked = upstream.asked().len();
+    assert_eq!(look("refund "), json!(["k4", "k1", "k5"]));
+    assert_eq!(look("money "), json!(["k1"]), "a query that has no vector");
+    assert_eq!(upstream.asked().len(), asked);
+    server.stop();
+}
+
+fn a_call_for_vectors_stands_in_the_trace(place: &Place) {
+    let (upstream, collector) = (ModelServer::start(), Collector::start());
+    let launch = collector.told_by(place.launch());
+    let server = launch.set("SCAIGRID_EGRESS_ALLOW", &upstream.address().to_string()).start();
+    let root = server.admin();
+    let backend = root.backend("openai", &json!({"base_url": upstream.base_url()}));
+    embedding_model(&root, "meaning", &backend);
+    let core = searching(&root, &[]);
+    output(&root, &core, "add", &json!({"key": "k", "text": "the lorry was late"}));
+    output(&root, &core, "search", &json!("refund "));
+    server.stop();
+    let spans = collector.spans();
+    let called: Vec<_> = spans.iter().filter(|span| span.name == "embeddings meaning").collect();
+    let [call] = called[..] else { panic!("{spans:#?}") };
+    assert_eq!(call.get("gen_ai.operation.name"), "embeddings");
+    let above = spans.iter().find(|span| span.id == call.parent).unwrap_or_else(|| panic!("{spans:#?}"));
+    assert_eq!((above.name.as_str(), &above.trace), ("run search", &call.trace));
+    assert_eq!(upstream.asked()[0].headers["traceparent"], call.traceparent());
 }

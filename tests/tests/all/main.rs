@@ -10,6 +10,7 @@
     reason = "the configured exceptions reach tests, not what tests share"
 )]
 
+mod asked_cores;
 mod audit;
 mod audit_chain;
 mod audit_export;

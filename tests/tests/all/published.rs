@@ -11,6 +11,7 @@ on_both_databases!(
     a_core_is_put_into_the_catalogue_and_taken_out,
     a_core_is_shown_where_its_publisher_may_show_it,
     a_published_core_answers_whole_and_piece_by_piece,
+    a_long_piece_is_told_as_well,
     entities_are_told_apart_by_who_is_named,
     cores_ask_each_other_and_not_in_circles,
     what_is_used_is_counted_once,
@@ -303,6 +304,22 @@ fn a_published_core_answers_whole_and_piece_by_piece(place: &Place) {
         .unwrap()
         .to_owned();
     assert_eq!(root.pages(&format!("{CORES}/{slow}/executions"), "items").len(), 4);
+    server.stop();
+}
+
+fn a_long_piece_is_told_as_well(place: &Place) {
+    let (server, root) = serve(place);
+    let long = chatting(&json!([{"kind": "rigid", "statements": [
+        {"kind": "emit", "event": "token", "data": "message"},
+        {"kind": "return", "value": "{response: `${message}.`}"}
+    ]}]));
+    published(&root, "Long", &long);
+    // Longer than what the database keeps itself.
+    let said = "long ".repeat(20_000);
+    let mut question = ask("scaicore/default/long", &said);
+    question["stream"] = true.into();
+    let (pieces, done) = events(&root.post(CHAT).json(&question).answer(200).text());
+    assert!(done && told(&pieces) == format!("{said}."), "{} pieces", pieces.len());
     server.stop();
 }
 

@@ -67,6 +67,7 @@ impl Engine {
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
         for Wanted { effect, in_doubt, .. } in std::mem::take(&mut run.calls.wanted) {
             let id = effect.id;
+            let budgeted = run.machine.is_budgeted(&run.program, id);
             let call = Call {
                 engine: self.clone(),
                 scope: run.scope,
@@ -77,6 +78,7 @@ impl Engine {
                 ours_in: run.calls.ours_in,
                 effect,
                 in_doubt,
+                budgeted,
                 said: Arc::clone(&run.calls.said),
                 parent: run.span.context(),
             };

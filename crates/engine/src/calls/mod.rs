@@ -115,6 +115,11 @@ impl Calls {
         self.wanted.iter_mut().for_each(|wanted| wanted.durable = true);
     }
 
+    /// The term of this node's lease in which the execution was last known to be its own.
+    pub(crate) fn ours_in(&self) -> Option<Term> {
+        self.ours_in
+    }
+
     /// Whether there is something that must not be lost when an execution is done again from what is durable, and
     /// whether that is worth another attempt.
     pub(crate) fn may_be_kept(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::Engine;
 use crate::cores::HostedCore;
 use crate::inside::Said;
 use crate::lease::Term;
-use crate::models::{self, Asking, Ear, ModelCall};
+use crate::models::{Asking, Ear, ModelCall};
 use crate::plugins::{Asked, CallError, Leave};
 use crate::traces::note_again;
 
@@ -47,6 +47,8 @@ pub(super) struct Call {
     pub(super) effect: Effect,
     /// Whether it may have been made before.
     pub(super) in_doubt: bool,
+    /// Whether the program has a budget for what it costs.
+    pub(super) budgeted: bool,
     /// Where it says what the log is to tell.
     pub(super) said: Arc<Mutex<Vec<Said>>>,
     /// Where it stands in a trace.
@@ -159,7 +161,7 @@ impl Call {
             };
             let leave = Leave { gate: self.gate(), target };
             let called = plugins.call_through(leave, self.scope, core, declared, request, &key).await;
-            let CallError { failure, sent, retry_after, retryable } = match called {
+            let CallError { failure, sent, retry_after, retryable, .. } = match called {
                 Ok(value) => return Ended::With(Outcome::Value(value)),
                 Err(error) => error,
             };
@@ -241,6 +243,8 @@ impl Call {
             core: Some(Arc::clone(&self.hosted)),
             execution_id: Some(self.execution),
             effect: Some(self.effect.id),
+            in_doubt: self.in_doubt,
+            budgeted: self.budgeted,
         };
         let engine = self.engine.clone();
         let ear = Ear {
@@ -249,23 +253,27 @@ impl Call {
             effect: self.effect.id,
             role: &request.role,
         };
-        let call = match ModelCall::of_core(request, self.program.module(), asking) {
+        let mut call = match ModelCall::of_core(request, self.program.module(), asking) {
             Ok(call) => call,
-            Err(error) => return Ended::With(failed(&error).unwrap_or_else(unavailable)),
+            Err(error) => {
+                return Ended::With(error.to_failure().map_or_else(unavailable, Outcome::Error));
+            }
         };
         let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
         loop {
             if !self.may_go_out().await {
                 return Ended::NotOurs;
             }
-            let error = match engine.0.models.answer(self.scope, call.clone(), &ear).await {
+            let unanswered = match engine.0.models.answer(self.scope, call.clone(), &ear).await {
                 Ok(answer) => return Ended::With(Outcome::Value(answer.to_value())),
-                Err(error) => error,
+                Err(unanswered) => unanswered,
             };
-            if let Some(outcome) = failed(&error) {
-                return Ended::With(outcome);
+            if let Some(failure) = unanswered.to_failure() {
+                return Ended::With(Outcome::Error(failure));
             }
-            tracing::warn!(%error, left, "a model is asked again");
+            // It was the platform that failed: perhaps after a published Core had been asked.
+            call.asking.in_doubt = true;
+            tracing::warn!(error = %unanswered.error, left, "a model is asked again");
             if left == 0 {
                 return Ended::With(unavailable());
             }
@@ -286,11 +294,6 @@ enum Became {
     Nothing,
     /// Nobody can tell.
     Unknown,
-}
-
-/// What a program is told; nothing where it was the platform that failed.
-fn failed(error: &models::CallError) -> Option<Outcome> {
-    error.to_failure().map(Outcome::Error)
 }
 
 fn unavailable() -> Outcome {

@@ -1,6 +1,8 @@
 //! From what is said to the execution that answers it.
 
-use scaigrid_cores::conversation::{Behind, Caller, Conversation, Found, Request, TurnStatus, joins};
+use scaigrid_cores::conversation::{
+    Behind, Caller, Conversation, Found, Request, TurnStatus, has_one, joins,
+};
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::publication::{Chat, chat_flow};
 use scaigrid_persistence::conversations::{self, Told, Turn};
@@ -36,9 +38,12 @@ impl Engine {
             let thread = self.thread(ask, &request).await?;
             if let Some((found, turn)) = &thread.turn {
                 let behind = self.behind(ask.scope, turn.execution_id).await?;
-                // A program's call is named by its effect, and has one answer however often it is made.
-                let has_one = is_program(ask.caller) && behind != Behind::Nothing;
-                if has_one || joins(*found, turn.status, behind) {
+                let joined = if is_program(ask.caller) {
+                    has_one(turn.status, behind, ask.in_doubt)
+                } else {
+                    joins(*found, turn.status, behind)
+                };
+                if joined {
                     return self.join(ask, &request, *found, turn).await;
                 }
             }
@@ -102,7 +107,8 @@ impl Engine {
     /// What is known of the execution behind a turn.
     async fn behind(&self, scope: TenantScope, id: ExecutionId) -> Result<Behind, CallError> {
         match self.glance(scope, id).await {
-            Ok(standing) if standing.execution.status.is_final() => Ok(Behind::Ended),
+            Ok(standing) if standing.execution.status == ExecutionStatus::Completed => Ok(Behind::Ended),
+            Ok(standing) if standing.execution.status.is_final() => Ok(Behind::Failed),
             Ok(standing) if !standing.checkpoints.is_empty() => Ok(Behind::AtCheckpoint),
             Ok(_) => Ok(Behind::AtWork),
             Err(Error::NoExecution) => Ok(Behind::Nothing),
@@ -293,7 +299,7 @@ impl Engine {
 }
 
 /// Whether an execution asks a Core as its model.
-const fn is_program(caller: Caller) -> bool {
+pub(super) const fn is_program(caller: Caller) -> bool {
     matches!(caller, Caller::Execution(_))
 }
 

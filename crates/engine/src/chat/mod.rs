@@ -4,9 +4,11 @@
 //! Everything that is said is written down before it is worked at, and every answer before it is told. So a conversation goes
 //! on where it was, on any node, after whatever happened: who asks the same again gets the answer that is owed, and so does
 //! who goes on talking after having been told that the Core waits for a person. Nobody who leaves tears an execution: it goes
-//! on to its end or to the next person, as it would have.
+//! on to its end or to the next person, as it would have. Only what a program has asked ends where the program waits no
+//! longer, like everything else that it has called.
 
 mod ask;
+mod leave;
 mod turn;
 mod watch;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use rust_decimal::Decimal;
 use scaigrid_cores::conversation::{Caller, TurnStatus};
 use scaigrid_persistence::conversations::Told;
+use scaigrid_runtime::EffectId;
 use scaigrid_scope::{CheckpointId, ConversationId, CoreId, ExecutionId, Instant as Moment, TenantScope};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -28,6 +31,8 @@ use crate::models::CallError;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 /// Pieces of an answer that wait for whoever reads them.
 const WAITING: usize = 64;
+/// When a Core is worth asking again that could not take what was said on the platform's side.
+const SOON: Duration = Duration::from_secs(5);
 
 /// What is said to a published Core.
 #[derive(Debug, Clone)]
@@ -48,6 +53,8 @@ pub(crate) struct Ask {
     pub(crate) entity: Option<String>,
     /// The conversation so far.
     pub(crate) messages: Arc<Vec<Value>>,
+    /// Whether a program may have said it before, on a node that died.
+    pub(crate) in_doubt: bool,
     /// Whether the answer is wanted piece by piece.
     pub(crate) streamed: bool,
     /// Until when is waited.
@@ -163,6 +170,11 @@ impl Engine {
     }
 }
 
+/// What a program's call of a published Core is named by: the same for each attempt, and for none but this call.
+pub(crate) fn key_of(asking: ExecutionId, effect: EffectId) -> String {
+    format!("{asking}:{}", effect.0)
+}
+
 /// What an execution has used, together with those that it has started or asked.
 const fn told_of((input_tokens, output_tokens, cost): (u64, u64, Decimal)) -> Told {
     Told { input_tokens, output_tokens, cost }
@@ -200,6 +212,15 @@ fn refused(model: &str, error: crate::Error) -> CallError {
             CallError::Unavailable { model: name, retry_after: None }
         }
         E::InstancesFull(_) => CallError::Busy { model: name, retry_after: Some(Duration::from_secs(1)) },
+        E::QueueFull { .. } => CallError::Busy { model: name, retry_after: Some(SOON) },
+        E::Storage(reason) => {
+            tracing::warn!(
+                reason,
+                model,
+                "a published Core cannot be asked: the object store does not take it"
+            );
+            CallError::Unavailable { model: name, retry_after: Some(SOON) }
+        }
         E::EntityKey(problem) => CallError::rejected(format!(
             "metadata.entity_id, or user, {problem}: it is the {} of the Core's instances",
             problem.field()

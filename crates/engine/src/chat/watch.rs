@@ -12,6 +12,7 @@ use scaigrid_persistence::{self as persistence, checkpoints, events};
 use scaigrid_scope::{EventId, ExecutionId, Instant as Moment};
 use tokio::sync::mpsc;
 
+use super::ask::is_program;
 use super::{Answer, Ask, Begun, CoreState, Heard, Question, WaitsFor, failed, status_of};
 use crate::models::CallError;
 use crate::{Engine, Error};
@@ -36,6 +37,11 @@ impl Engine {
         let mut pieces = Pieces::default();
         let (status, outcome) = match self.outcome(&ask, &begun, &tell, &mut pieces).await {
             Ok(Some((text, state))) => (status_of(&state), Ok((text, state))),
+            // A program goes on without it, and so it ends. Who has taken the program over waits, or leaves, by themselves.
+            Ok(None) if is_program(ask.caller) && !tell.is_closed() => {
+                self.leave(vec![(ask.scope, begun.execution)]);
+                (TurnStatus::Failed, Err(CallError::Timeout { model: ask.model.to_string() }))
+            }
             // Nobody waits any more, and the execution goes on.
             Ok(None) => (TurnStatus::Running, Err(CallError::Timeout { model: ask.model.to_string() })),
             Err(error @ (CallError::Database(_) | CallError::Unavailable { .. })) => {

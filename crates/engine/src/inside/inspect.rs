@@ -247,7 +247,7 @@ impl Engine {
             }
             let default = program.module().memory.get(&read.target).and_then(|decl| decl.default.clone());
             let scalar = read.key.is_none() && read.op == MemoryOp::Get;
-            match self.remember(&mut run, &request(read), now).await? {
+            match self.recall(&mut run, &request(read), now).await? {
                 Outcome::Value(value) if value.is_null() && scalar => {
                     answers.push(default.unwrap_or_default());
                 }

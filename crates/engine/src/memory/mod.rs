@@ -29,6 +29,8 @@ use crate::{Engine, Error};
 pub(crate) use bounds::Room;
 pub(crate) use pending::Pending;
 
+use meaning::Making;
+
 /// Where the memory of an execution lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -77,14 +79,34 @@ impl Engine {
         request: &MemoryRequest,
         now: Instant,
     ) -> Result<Outcome, Error> {
-        match self.operate(run, request, now).await {
+        self.operated(run, request, now, Making::New).await
+    }
+
+    /// What memory gives to a question that nothing is to change by: a search asks no model, and costs nothing.
+    pub(crate) async fn recall(
+        &self,
+        run: &mut Run,
+        request: &MemoryRequest,
+        now: Instant,
+    ) -> Result<Outcome, Error> {
+        self.operated(run, request, now, Making::KeptOnly).await
+    }
+
+    async fn operated(
+        &self,
+        run: &mut Run,
+        request: &MemoryRequest,
+        now: Instant,
+        making: Making,
+    ) -> Result<Outcome, Error> {
+        match self.operate(run, request, now, making).await {
             Ok(value) => Ok(Outcome::Value(value)),
             Err(Trouble::Program(failure)) => Ok(Outcome::Error(failure)),
             Err(Trouble::Platform(error)) => Err(error),
         }
     }
 
-    async fn operate(&self, run: &mut Run, request: &MemoryRequest, now: Instant) -> Done {
+    async fn operate(&self, run: &mut Run, request: &MemoryRequest, now: Instant, making: Making) -> Done {
         bounds::check(request)?;
         let place = Place::of(run);
         match request.op {
@@ -94,7 +116,7 @@ impl Engine {
             }
             MemoryOp::List | MemoryOp::Last => self.list(run, &place, request).await,
             // Large, for it may ask a model, and rare beside the others.
-            MemoryOp::Search => Box::pin(self.search(run, &place, request)).await,
+            MemoryOp::Search => Box::pin(self.search(run, &place, request, making)).await,
             MemoryOp::Count => self.count(run, &place, request).await,
         }
     }

@@ -7,6 +7,7 @@ use scaigrid_runtime::MemoryRequest;
 
 use super::bounds::{LIST_AT_MOST, SEARCH_AT_MOST, SEARCH_BYTES_AT_MOST};
 use super::form::Form;
+use super::meaning::Making;
 use super::walk::Bound;
 use super::{Done, Place, fields};
 use crate::Engine;
@@ -14,7 +15,13 @@ use crate::drive::Run;
 
 impl Engine {
     /// `{key, value, similarity}` of what fits, the best first; the key of an element is its place.
-    pub(super) async fn search(&self, run: &mut Run, place: &Place, request: &MemoryRequest) -> Done {
+    pub(super) async fn search(
+        &self,
+        run: &mut Run,
+        place: &Place,
+        request: &MemoryRequest,
+        making: Making,
+    ) -> Done {
         let name = &*request.target;
         let limit = usize::try_from(request.limit.unwrap_or(LIST_AT_MOST)).unwrap_or(usize::MAX);
         let form = Form::of(run.program.module(), name);
@@ -30,7 +37,7 @@ impl Engine {
             search.add_value(keyed.then_some(key), value);
         }
         let query = request.query.as_deref().unwrap_or_default();
-        let near = self.closeness(run, query, &entries, keyed).await;
+        let near = self.closeness(run, making, query, &entries, keyed).await;
         let near = |place: usize| near.get(place).copied().flatten();
         let found = search.finish_with(near, limit, request.min_similarity.unwrap_or(0.0));
         let shown = found.into_iter().filter_map(|found| {

@@ -11,8 +11,8 @@ use scaigrid_outbound::models::{Ask, ModelError, Part, Parts, Reply, Tokens, Vec
 use scaigrid_scope::{BackendId, TenantScope};
 use serde_json::{Map, Value, json};
 
-use super::call::{CallError, ModelCall};
-use super::gather::{Ear, gather};
+use super::call::{CallError, ModelCall, Unanswered};
+use super::gather::{Broken, Ear, gather};
 use super::spend::Spend;
 use super::{Models, Routed, embed};
 use crate::chat::Hearing;
@@ -74,6 +74,39 @@ enum Verdict {
     Nothing,
 }
 
+/// What a call gives a backend, beside what that has of its own. All tenants share a breaker: nobody opens it by giving a
+/// backend less time than it says that it takes, or a key that it does not know.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    /// How long it may take to begin its answer, and for each further piece of it, by what it says itself.
+    own_time: Duration,
+    /// How long it may take in this call.
+    time: Duration,
+    /// Whether the key that it is shown is of whoever calls.
+    callers_key: bool,
+}
+
+impl Terms {
+    fn of(call: &ModelCall, config: &ConnectionConfig) -> Self {
+        let ConnectionConfig::OpenAi(config) = config else {
+            return Self { own_time: TIMEOUT, time: TIMEOUT, callers_key: false };
+        };
+        let own_time = config.timeout.unwrap_or(TIMEOUT);
+        let time = call.timeout.unwrap_or(own_time);
+        Self { own_time, time, callers_key: config.is_shown_the_callers_own() }
+    }
+
+    /// What it says of the backend that its time is up.
+    fn verdict_on_time(self) -> Verdict {
+        if self.time < self.own_time { Verdict::Nothing } else { Verdict::Ill }
+    }
+
+    /// What it says of the backend that it answers with a status.
+    const fn verdict_on(self, status: u16) -> Verdict {
+        if self.callers_key && matches!(status, 401..=403) { Verdict::Nothing } else { Verdict::Ill }
+    }
+}
+
 /// A backend that is being asked. Dropped without a word, nothing was found out.
 struct Trying<'a> {
     models: &'a Models,
@@ -125,7 +158,7 @@ impl Models {
         call: &ModelCall,
         routed: &Routed,
         manner: Manner<'_>,
-    ) -> Result<(Spend, Answered), CallError> {
+    ) -> Result<(Spend, Answered), Unanswered> {
         let model = &routed.route.model;
         let mut spend = self.begin(scope, call, routed).await?;
         let mappings = routed.route.backends.iter().map(|(mapping, _)| *mapping).collect();
@@ -138,16 +171,14 @@ impl Models {
                 Err(Left::Alone(rest)) => soonest = Some(soonest.map_or(rest, |soonest| soonest.min(rest))),
                 Err(Left::Failed(error)) if error.is_of_the_model() => last = Some(error),
                 Err(Left::Failed(error)) => {
-                    spend.failed().await;
-                    return Err(error);
+                    let used = spend.failed().await;
+                    return Err(Unanswered { error, used });
                 }
             }
         }
-        spend.failed().await;
-        Err(last.unwrap_or_else(|| CallError::Unavailable {
-            model: model.slug.to_string(),
-            retry_after: soonest,
-        }))
+        let used = spend.failed().await;
+        let alone = || CallError::Unavailable { model: model.slug.to_string(), retry_after: soonest };
+        Err(Unanswered { error: last.unwrap_or_else(alone), used })
     }
 
     async fn ask_backend(
@@ -200,7 +231,8 @@ impl Models {
         spend: &mut Spend,
         manner: Manner<'_>,
     ) -> Result<Answered, Trouble> {
-        let trouble = |error| Trouble::of(error, model);
+        let terms = Terms::of(call, &backend.config);
+        let trouble = |error| Trouble::of(error, model, terms);
         let answered = match &backend.config {
             ConnectionConfig::Echo(script) => {
                 let mut params = model.default_params.as_map().clone();
@@ -230,7 +262,7 @@ impl Models {
                     key: key.as_deref(),
                     headers: &headers,
                     body: &body,
-                    timeout: call.timeout.or(config.timeout).unwrap_or(TIMEOUT),
+                    timeout: terms.time,
                 };
                 if manner.is_of_vectors() {
                     let vectors = self.0.outbound.embed(&ask, call.messages.len()).await;
@@ -250,7 +282,12 @@ impl Models {
         };
         match (answered, manner) {
             (Answered::Parts(first, rest), Manner::Gathered(ear)) => {
-                gather(spend, first, rest, call.timeout, ear).await.map(Answered::Whole).map_err(trouble)
+                let within = (call.timeout, terms.own_time);
+                let gathered = gather(spend, first, rest, within, ear).await;
+                gathered.map(Answered::Whole).map_err(|broken| match broken {
+                    Broken::By(error) => trouble(error),
+                    Broken::Late => Trouble::late(model),
+                })
             }
             (answered, _) => Ok(answered),
         }
@@ -270,12 +307,23 @@ impl Trouble {
         Self { error, passes: false, retry_after: None, verdict: Verdict::Nothing }
     }
 
-    fn of(error: ModelError, model: &Model) -> Self {
+    /// Why an answer is not waited for that still comes.
+    fn late(model: &Model) -> Self {
+        let error = CallError::Timeout { model: model.slug.to_string() };
+        Self { error, passes: false, retry_after: None, verdict: Verdict::Nothing }
+    }
+
+    fn of(error: ModelError, model: &Model, terms: Terms) -> Self {
         let name = model.slug.to_string();
         let failed = |reason: String, status| CallError::Failed { model: name.clone(), reason, status };
         let ill = |error, passes, retry_after| Self { error, passes, retry_after, verdict: Verdict::Ill };
         match error {
-            ModelError::TimedOut => ill(CallError::Timeout { model: name }, false, None),
+            ModelError::TimedOut => Self {
+                error: CallError::Timeout { model: name },
+                passes: false,
+                retry_after: None,
+                verdict: terms.verdict_on_time(),
+            },
             ModelError::Refused(_) | ModelError::Shape(_) => {
                 ill(failed(error.to_string(), None), false, None)
             }
@@ -298,7 +346,8 @@ impl Trouble {
             },
             ModelError::Status { status, message, retry_after } => {
                 let passes = status >= 500 || status == 408 || status == 409;
-                ill(failed(message, Some(status)), passes, retry_after)
+                let verdict = terms.verdict_on(status);
+                Self { error: failed(message, Some(status)), passes, retry_after, verdict }
             }
         }
     }

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use scaigrid_catalog::{InvalidSlug, ModelSlug};
 use scaigrid_ir::Module;
 use scaigrid_persistence as persistence;
-use scaigrid_runtime::{EffectId, Failure, ModelAnswer, ModelCallRequest};
+use scaigrid_runtime::{EffectId, Expense, Failure, ModelAnswer, ModelCallRequest};
 use scaigrid_scope::{BackendId, ExecutionId, UserId};
 use serde_json::{Map, Value, json};
 
@@ -24,6 +24,10 @@ pub struct Asking {
     pub execution_id: Option<ExecutionId>,
     /// Which of the execution's calls it is, by its effect.
     pub effect: Option<EffectId>,
+    /// Whether the call may have been made before, by a node that died, and be answered already.
+    pub in_doubt: bool,
+    /// Whether the program has a budget for it, so that all attempts together keep within the call's bounds.
+    pub budgeted: bool,
 }
 
 /// What a call says of the conversation that it belongs to, for models that are Cores.
@@ -75,12 +79,10 @@ impl ModelCall {
         for (provider, model) in &declared.fallback {
             models.push(named(provider, model)?);
         }
-        let Value::Array(mut messages) = request.messages.to_json() else {
+        // With what the role says before them: the machine has put it there.
+        let Value::Array(messages) = request.messages.to_json() else {
             return Err(CallError::rejected("the messages are no array"));
         };
-        if let Some(context) = &declared.system_context {
-            messages.insert(0, json!({"role": "system", "content": &**context}));
-        }
         let mut params = match request.params.to_json() {
             Value::Object(params) => params,
             _ => Map::new(),
@@ -126,6 +128,57 @@ pub struct Used {
     pub output_tokens: u64,
     /// What it cost, in the currency of the catalogue's prices.
     pub cost: Decimal,
+}
+
+impl Used {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cost: self.cost.saturating_add(other.cost),
+        }
+    }
+
+    /// As the machine counts it against a program's budgets; none where nothing was used.
+    fn to_expense(self) -> Option<Box<Expense>> {
+        let tokens = self.input_tokens.saturating_add(self.output_tokens);
+        (self != Self::default()).then(|| Box::new(Expense { tokens, cost: self.cost }))
+    }
+}
+
+/// Why there is no answer, and what was used all the same: by models that were asked in vain, and answers that broke off.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) error: CallError,
+    pub(crate) used: Used,
+}
+
+impl Unanswered {
+    /// As [`CallError::to_failure`], with what was used.
+    pub(crate) fn to_failure(&self) -> Option<Failure> {
+        let failure = self.error.to_failure()?;
+        Some(Failure { spent: self.used.to_expense(), ..failure })
+    }
+}
+
+impl From<CallError> for Unanswered {
+    fn from(error: CallError) -> Self {
+        Self { error, used: Used::default() }
+    }
+}
+
+impl From<persistence::Error> for Unanswered {
+    fn from(error: persistence::Error) -> Self {
+        CallError::from(error).into()
+    }
+}
+
+impl From<Unanswered> for CallError {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.error
+    }
 }
 
 /// A whole answer.

@@ -54,15 +54,31 @@ impl Ear<'_> {
     }
 }
 
+/// Why an answer is not whole.
+pub(super) enum Broken {
+    /// By what came of the backend.
+    By(ModelError),
+    /// The call has no more time for it, while the backend still writes.
+    Late,
+}
+
+impl From<ModelError> for Broken {
+    fn from(error: ModelError) -> Self {
+        Self::By(error)
+    }
+}
+
 /// The whole of an answer whose first piece is there. What was seen, and what it is said to have used, is noted as it comes.
+/// The call may say how long the answer may take in all; the backend how long it may be silent.
 pub(super) async fn gather(
     spend: &mut Spend,
     first: Part,
     mut rest: Parts,
-    within: Option<Duration>,
+    (within, silent): (Option<Duration>, Duration),
     ear: &Ear<'_>,
-) -> Result<Reply, ModelError> {
-    let until = tokio::time::Instant::now() + within.unwrap_or(LONGEST);
+) -> Result<Reply, Broken> {
+    let mut heard = tokio::time::Instant::now();
+    let until = heard + within.unwrap_or(LONGEST);
     ear.began(spend.model());
     let (mut choices, mut tokens) = (Choices::default(), None);
     let mut waiting = Some(first);
@@ -70,11 +86,13 @@ pub(super) async fn gather(
         let part = match waiting.take() {
             Some(part) => part,
             None => match tokio::time::timeout_at(until, rest.next()).await {
-                Err(_) => return Err(ModelError::TimedOut),
-                Ok(None) => return Err(ModelError::Connection("the answer broke off".to_owned())),
+                Err(_) if heard.elapsed() < silent => return Err(Broken::Late),
+                Err(_) => return Err(ModelError::TimedOut.into()),
+                Ok(None) => return Err(ModelError::Connection("the answer broke off".to_owned()).into()),
                 Ok(Some(part)) => part?,
             },
         };
+        heard = tokio::time::Instant::now();
         match part {
             Part::Choices(pieces) => {
                 spend.saw(&pieces);
@@ -88,7 +106,7 @@ pub(super) async fn gather(
             Part::End => {
                 let choices = choices.into_values();
                 if choices.is_empty() {
-                    return Err(ModelError::Shape("it has no choices".to_owned()));
+                    return Err(ModelError::Shape("it has no choices".to_owned()).into());
                 }
                 ear.ended();
                 return Ok(Reply { choices, tokens });

@@ -10,11 +10,11 @@ use scaigrid_scope::{CoreId, Level, TenantScope};
 use serde_json::{Value, json};
 
 use super::Models;
-use super::call::{CallError, Completion, ModelCall};
+use super::call::{CallError, Completion, ModelCall, Unanswered};
 use super::spend::Spend;
 use super::streaming::{Piece, Streaming};
 use crate::Engine;
-use crate::chat::{Answer, Ask, CoreState, Heard, Hearing, PATIENCE};
+use crate::chat::{Answer, Ask, CoreState, Heard, Hearing, PATIENCE, key_of};
 
 /// Why an answer ends that is one.
 const STOP: &str = "stop";
@@ -38,7 +38,7 @@ impl Models {
         let (caller, key) = match (asking.user_id, asking.execution_id, asking.effect) {
             (Some(user), ..) => (Caller::User(user), call.thread.conversation.clone()),
             // Made once more after a crash, it is the same call, and has the same answer.
-            (None, Some(id), Some(effect)) => (Caller::Execution(id), Some(format!("{id}:{}", effect.0))),
+            (None, Some(id), Some(effect)) => (Caller::Execution(id), Some(key_of(id, effect))),
             _ => return Err(CallError::rejected("nobody asks")),
         };
         let ask = Ask {
@@ -50,6 +50,7 @@ impl Models {
             key,
             entity: call.thread.entity.clone(),
             messages: Arc::new(call.messages.clone()),
+            in_doubt: asking.in_doubt,
             streamed,
             until: Instant::now() + call.timeout.unwrap_or(PATIENCE),
         };
@@ -70,7 +71,7 @@ fn reason(answer: &Answer) -> &'static str {
 pub(super) async fn whole(
     mut spend: Spend,
     mut hearing: Hearing,
-) -> Result<(Spend, Value, CoreState), CallError> {
+) -> Result<(Spend, Value, CoreState), Unanswered> {
     let error = loop {
         match hearing.recv().await {
             Some(Ok(Heard::Text(_))) => {}
@@ -84,8 +85,8 @@ pub(super) async fn whole(
             None => break broken_off(&spend),
         }
     };
-    spend.failed().await;
-    Err(error)
+    let used = spend.failed().await;
+    Err(Unanswered { error, used })
 }
 
 /// The whole of a Core's answer, settled.

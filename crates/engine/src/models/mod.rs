@@ -31,6 +31,7 @@ use scaigrid_runtime::ModelAnswer;
 use scaigrid_scope::{BackendId, Clock, Level, NodeId, TenantId, TenantScope};
 use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::ids::Ids;
 
@@ -41,6 +42,7 @@ pub use streaming::{Piece, Streaming};
 pub(crate) use gather::Ear;
 
 use ask::{Answered, Manner};
+use call::Unanswered;
 use spend::Spend;
 
 /// How long the way to a model is believed without looking again.
@@ -90,6 +92,8 @@ struct Inner {
     routes: Cache<(TenantId, ModelSlug), (u64, Arc<Routed>)>,
     /// Where accounts are settled when whoever has asked is gone.
     runtime: Handle,
+    /// Room for accounts that cannot be written just now.
+    unwritten: Arc<Semaphore>,
 }
 
 /// The way to a model, and what its tenant may spend.
@@ -132,6 +136,7 @@ impl Models {
             changes: AtomicU64::new(0),
             routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
             runtime: Handle::current(),
+            unwritten: Arc::new(Semaphore::new(settle::UNWRITTEN_AT_MOST)),
         }))
     }
 
@@ -167,7 +172,7 @@ impl Models {
         scope: TenantScope,
         call: ModelCall,
         ear: &Ear<'_>,
-    ) -> Result<ModelAnswer, CallError> {
+    ) -> Result<ModelAnswer, Unanswered> {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Gathered(ear)).await?;
         let (mut spend, choices) = match answered {
             Answered::Whole(reply) => (spend, reply.choices),
@@ -176,7 +181,7 @@ impl Models {
                 (spend, vec![choice])
             }
             Answered::Parts(..) | Answered::Vectors(_) => {
-                return Err(CallError::rejected("it was asked for a whole answer"));
+                return Err(CallError::rejected("it was asked for a whole answer").into());
             }
         };
         spend.traced(&choices);
@@ -229,27 +234,51 @@ impl Models {
         scope: TenantScope,
         call: &ModelCall,
         manner: Manner<'_>,
-    ) -> Result<(Spend, Answered), CallError> {
-        let mut last = None;
+    ) -> Result<(Spend, Answered), Unanswered> {
+        let (mut last, mut vain) = (None, Used::default());
         for slug in &call.models {
             let answered = match self.routed(scope, slug).await? {
                 Some(routed) => {
                     let embeds = routed.route.model.modality == Modality::Embedding;
                     if embeds != manner.is_of_vectors() {
                         let what = if embeds { "gives vectors, not answers" } else { "gives no vectors" };
-                        return Err(CallError::rejected(format!("the model {slug} {what}")));
+                        let error = CallError::rejected(format!("the model {slug} {what}"));
+                        return Err(Unanswered { error, used: vain });
                     }
                     self.ask_model(scope, call, &routed, manner).await
                 }
-                None => Err(CallError::NotFound { model: slug.to_string() }),
+                None => Err(CallError::NotFound { model: slug.to_string() }.into()),
             };
             match answered {
-                Ok(answered) => return Ok(answered),
-                Err(error) if error.is_of_the_model() => last = Some(error),
-                Err(error) => return Err(error),
+                Ok((mut spend, answered)) => {
+                    spend.follows(vain);
+                    return Ok((spend, answered));
+                }
+                Err(Unanswered { error, used }) => {
+                    vain = vain.and(used);
+                    if !error.is_of_the_model() {
+                        return Err(Unanswered { error, used: vain });
+                    }
+                    last = Some(error);
+                }
             }
         }
-        Err(last.unwrap_or_else(|| CallError::rejected("it names no model")))
+        let error = last.unwrap_or_else(|| CallError::rejected("it names no model"));
+        Err(Unanswered { error, used: vain })
+    }
+
+    /// The tenants whose published Cores answer for a model.
+    pub(crate) async fn tenants_behind(
+        &self,
+        scope: TenantScope,
+        slug: &ModelSlug,
+    ) -> Result<Vec<TenantId>, CallError> {
+        let Some(routed) = self.routed(scope, slug).await? else { return Ok(Vec::new()) };
+        let of_core = |backend: &Backend| match backend.owner {
+            Level::Tenant(tenant) if matches!(backend.config, ConnectionConfig::ScaiCore(_)) => Some(tenant),
+            _ => None,
+        };
+        Ok(routed.route.backends.iter().filter_map(|(_, backend)| of_core(backend)).collect())
     }
 
     /// The way to a model that a tenant sees, as it stood at most a second ago.

@@ -3,6 +3,7 @@
 //! A call whose node has died may have used all that was held back for it, or nothing. It is settled as if it had used all,
 //! as `unknown`. Should its node live after all, and settle it too, what that knows takes the estimate's place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_catalog::budget::Spent;
@@ -16,14 +17,14 @@ use tokio::task::JoinHandle;
 
 use super::Models;
 
-/// The pauses before an account is settled again that could not be.
-const AGAIN: [Duration; 5] = [
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(15),
-    Duration::from_mins(1),
-];
+/// The first pauses before an account is settled again that could not be.
+const AGAIN: [Duration; 4] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(15)];
+/// The pause after those, for as long as it takes: what is held back for a call counts until it is settled.
+const LONGEST: Duration = Duration::from_mins(1);
+/// Accounts that are kept in memory until they can be written. Those that find no room are settled as unknown when the node
+/// is gone, like all that it has not settled.
+pub(super) const UNWRITTEN_AT_MOST: usize = 10_000;
 /// How often it is looked for calls of nodes that have died.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Calls of the dead that are settled in one go.
@@ -37,6 +38,10 @@ pub(super) struct Account {
     pub(super) reserved: bool,
     /// What was answered, for the execution that waits for it.
     pub(super) answer: Option<Delivery>,
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    AGAIN.into_iter().chain(std::iter::repeat(LONGEST))
 }
 
 fn spent(usage: &Usage) -> Spent {
@@ -87,21 +92,27 @@ impl Models {
         let models = self.clone();
         self.0.runtime.spawn(async move {
             let Err(error) = models.settle(&account).await else { return };
-            tracing::warn!(error = %error, usage = %account.usage.id, "what a model call used could not be written and is tried again");
-            let behind = models.clone();
-            models.0.runtime.spawn(async move {
-                for pause in AGAIN {
-                    tokio::time::sleep(pause).await;
-                    if behind.settle(&account).await.is_ok() {
-                        return;
-                    }
-                }
+            let Ok(room) = Arc::clone(&models.0.unwritten).try_acquire_owned() else {
                 tracing::error!(
+                    %error,
                     usage = %account.usage.id,
                     input_tokens = account.usage.input_tokens,
                     output_tokens = account.usage.output_tokens,
-                    "what a model call used could not be written"
+                    "what a model call used could not be written, and too much waits to be"
                 );
+                return;
+            };
+            tracing::warn!(%error, usage = %account.usage.id, "what a model call used could not be written and is tried again");
+            let behind = models.clone();
+            models.0.runtime.spawn(async move {
+                for pause in pauses() {
+                    tokio::time::sleep(pause).await;
+                    let Err(error) = behind.settle(&account).await else { break };
+                    if pause >= LONGEST {
+                        tracing::warn!(%error, usage = %account.usage.id, "what a model call used still cannot be written");
+                    }
+                }
+                drop(room);
             });
         })
     }
@@ -143,10 +154,24 @@ impl Models {
                     }
                 }
                 tx.commit().await?;
-                metrics::counter!("scaigrid_model_calls_total", "status" => usage.status.as_str())
+                // Which backend was asked has died with the node.
+                let status = usage.status.as_str();
+                metrics::counter!("scaigrid_model_calls_total", "provider" => "unknown", "status" => status)
                     .increment(1);
                 tracing::warn!(usage = %usage.id, %node, "a call of a node that died is settled as if all was used that it held back");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_written_however_long_the_database_is_away() {
+        assert!(pauses().zip(pauses().skip(1)).take(10).all(|(one, next)| one <= next));
+        // Until a month has passed, and every minute of it.
+        assert!(pauses().skip(AGAIN.len()).take(30 * 24 * 60).all(|pause| pause == LONGEST));
     }
 }

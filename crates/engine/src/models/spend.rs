@@ -46,6 +46,8 @@ pub(super) struct Spend {
     question: u64,
     /// What attempts have used that broke off in the middle.
     lost: Tokens,
+    /// What other models have used that were asked before, in vain. It has records of its own.
+    before: Used,
     /// How many answers are asked for at once.
     choices: u64,
     /// Whether a budget bounds the call.
@@ -187,8 +189,9 @@ impl Models {
             begun: std::time::Instant::now(),
             question: bounds.need.input_tokens,
             lost: Tokens { input: 0, output: 0 },
+            before: Used::default(),
             choices: bounds.choices,
-            limited: bounds.are_any(),
+            limited: bounds.are_any() || call.asking.budgeted,
             asked: false,
             provider: "none",
             answered: false,
@@ -248,11 +251,16 @@ impl Models {
             let (held, held_of_core) = model_reservations::held(tx, scope, core, month).await?;
             bounds.grant(of_tenant.and(held), of_core.and(held_of_core))?
         };
-        // What is written down is what will have been used, as far as anybody can know, should this node die.
+        // What is written down is what will have been used, as far as anybody can know, should this node die; nothing where the
+        // calls within hold it back, and are counted, themselves.
+        let (input_tokens, output_tokens, cost) = match spend.within {
+            Some(_) => (0, 0, Decimal::ZERO),
+            None => (bounds.need.input_tokens, granted.output_tokens, granted.held.cost),
+        };
         let usage = Usage {
-            input_tokens: bounds.need.input_tokens,
-            output_tokens: granted.output_tokens,
-            cost: granted.held.cost,
+            input_tokens,
+            output_tokens,
+            cost,
             estimated: true,
             status: CallStatus::Unknown,
             ..spend.usage.clone()
@@ -297,6 +305,11 @@ impl Spend {
             self.seen += said["content"].as_str().map_or(0, str::len);
             self.seen += if said["tool_calls"].is_array() { said["tool_calls"].to_string().len() } else { 0 };
         }
+    }
+
+    /// Notes what other models have used that were asked before, in vain: whoever asks pays for that as well.
+    pub(super) fn follows(&mut self, before: Used) {
+        self.before = before;
     }
 
     /// Notes what the backend says that was used.
@@ -360,10 +373,11 @@ impl Spend {
         answer
     }
 
-    /// Ends the call without one.
-    pub(super) async fn failed(mut self) {
-        self.close(CallStatus::Failed);
+    /// Ends the call without one; what it has used all the same.
+    pub(super) async fn failed(mut self) -> Used {
+        let used = self.close(CallStatus::Failed);
         self.settle(None).await;
+        used
     }
 
     async fn settle(&mut self, answer: Option<Delivery>) {
@@ -405,7 +419,7 @@ impl Spend {
         usage.status = status;
         measure(self.provider, usage);
         trace::end(&mut self.span, &self.usage);
-        used
+        self.before.and(used)
     }
 }
 

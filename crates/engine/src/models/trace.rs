@@ -1,8 +1,8 @@
 //! Calls of models in traces, by OpenTelemetry's conventions for generative AI. What was said stands there only where the
 //! operator wants it.
 
-use scaigrid_catalog::Model;
 use scaigrid_catalog::usage::{CallStatus, Usage};
+use scaigrid_catalog::{Modality, Model};
 use scaigrid_telemetry::{Kind, Span, Tracing, current};
 use serde_json::Value;
 
@@ -10,9 +10,11 @@ use super::call::ModelCall;
 
 /// The span of a call that begins.
 pub(super) fn begin(tracing: &Tracing, call: &ModelCall, model: &Model) -> Span {
-    let mut span = tracing.span(Kind::Client, current(), || format!("chat {}", model.slug).into());
+    let embeds = model.modality == Modality::Embedding;
+    let operation = if embeds { "embeddings" } else { "chat" };
+    let mut span = tracing.span(Kind::Client, current(), || format!("{operation} {}", model.slug).into());
     let Some(live) = span.live() else { return span };
-    live.set("gen_ai.operation.name", "chat").text("gen_ai.request.model", model.slug.as_str());
+    live.set("gen_ai.operation.name", operation).text("gen_ai.request.model", model.slug.as_str());
     let number = |name: &str| call.params.get(name).and_then(Value::as_f64);
     if let Some(temperature) = number("temperature") {
         live.set("gen_ai.request.temperature", temperature);
@@ -23,7 +25,8 @@ pub(super) fn begin(tracing: &Tracing, call: &ModelCall, model: &Model) -> Span 
     if let Some(execution) = call.asking.execution_id {
         live.set("scaigrid.execution.id", execution.to_string());
     }
-    if live.takes_content() {
+    // Texts of which vectors are made are no messages.
+    if live.takes_content() && !embeds {
         live.text("gen_ai.input.messages", Value::Array(call.messages.clone()).to_string());
     }
     span

@@ -20,12 +20,15 @@ pub struct CallError {
     pub retry_after: Option<Duration>,
     /// Whether the same call might succeed later: what broke on the way, was too slow, or was said to pass (429, 5xx).
     pub retryable: bool,
+    /// The status of HTTP with which the plugin answered that it did not do it.
+    pub status: Option<u16>,
 }
 
 impl CallError {
     /// Nothing went out, and nothing will for as long as nobody changes anything.
     pub(super) fn before(code: &'static str, message: String) -> Self {
-        Self { failure: failure(code, message), sent: false, retry_after: None, retryable: false }
+        let failure = failure(code, message);
+        Self { failure, sent: false, retry_after: None, retryable: false, status: None }
     }
 
     /// The method is not what was accepted.
@@ -40,17 +43,14 @@ impl CallError {
     pub(super) fn inside(error: &dyn std::error::Error) -> Self {
         tracing::warn!(%error, "a plugin could not be called");
         let failure = failure("PLUGIN_UNREACHABLE", "the platform could not make the call just now");
-        Self { failure, sent: false, retry_after: Some(Duration::from_secs(1)), retryable: true }
+        let retry_after = Some(Duration::from_secs(1));
+        Self { failure, sent: false, retry_after, retryable: true, status: None }
     }
 
     /// What came back is not what the method gives. The call has been carried out.
     pub(super) fn invalid_result(message: String) -> Self {
-        Self {
-            failure: failure("PLUGIN_RESULT_INVALID", message),
-            sent: true,
-            retry_after: None,
-            retryable: false,
-        }
+        let failure = failure("PLUGIN_RESULT_INVALID", message);
+        Self { failure, sent: true, retry_after: None, retryable: false, status: None }
     }
 
     pub(super) fn of(CallFault { fault, sent }: CallFault, plugin: &str) -> Self {
@@ -65,11 +65,15 @@ impl CallError {
                 ("PLUGIN_ERROR", passes, *retry_after)
             }
         };
+        let status = match &fault {
+            Fault::Told { status, .. } => *status,
+            _ => None,
+        };
         let message = match &fault {
             Fault::Refused(refusal) => format!("the plugin {plugin} may not be called: {refusal}"),
             fault => format!("the plugin {plugin}: {fault}"),
         };
-        Self { failure: failure(code, message), sent, retry_after, retryable }
+        Self { failure: failure(code, message), sent, retry_after, retryable, status }
     }
 
     /// The same without secrets.
@@ -89,3 +93,20 @@ impl std::fmt::Display for CallError {
 }
 
 impl std::error::Error for CallError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_what_the_plugin_answered_with_and_not_what_it_says() {
+        let told = |status, message: &str| {
+            let fault = Fault::Told { status, message: message.to_owned(), retry_after: None };
+            CallError::of(CallFault { fault, sent: true }, "acme/stub")
+        };
+        let of_another = told(Some(502), "upstream said HTTP 404");
+        assert_eq!((of_another.status, of_another.retryable), (Some(502), true));
+        assert_eq!(told(Some(404), "gone").status, Some(404));
+        assert_eq!(told(None, "HTTP 404").status, None);
+    }
+}

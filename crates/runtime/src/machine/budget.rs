@@ -3,11 +3,12 @@
 use rust_decimal::Decimal;
 use scaigrid_ir::Value;
 
+use super::Machine;
 use super::schedule::Run;
-use super::state::{Completion, FiberState, Frame, Spent, State};
-use crate::effect::{EffectKind, ModelAnswer, ModelCallRequest, Outcome};
+use super::state::{Completion, Fiber, FiberState, Frame, Spent, State};
+use crate::effect::{EffectId, EffectKind, ModelAnswer, ModelCallRequest, Outcome};
 use crate::failure::Failure;
-use crate::program::ListNo;
+use crate::program::{ListNo, Program};
 
 /// What a budget says when it is met.
 const EXCEEDED: &str = "BUDGET_EXCEEDED";
@@ -75,6 +76,20 @@ fn spent(state: &mut State, (fiber, level): (usize, usize)) -> Option<&mut Spent
     match state.fibers.get_mut(fiber)?.frames.get_mut(level)? {
         Frame::Budget { spent, .. } => Some(spent),
         _ => None,
+    }
+}
+
+impl Machine {
+    /// Whether a budget around a call of a model that it waits for says how many tokens, or how much money, there are.
+    pub fn is_budgeted(&self, program: &Program, id: EffectId) -> bool {
+        let waits = |fiber: &Fiber| fiber.waits_for().is_some_and(|effect| effect.id == id);
+        let Some(f) = self.state.fibers.iter().position(waits) else { return false };
+        budgets(&self.state, f).into_iter().any(|(fiber, level)| {
+            let frame = self.state.fibers.get(fiber).and_then(|fiber| fiber.frames.get(level));
+            let Some(Frame::Budget { list, at, .. }) = frame else { return false };
+            let limits = program.budget(*list, *at);
+            limits.is_some_and(|(limits, _)| limits.max_tokens.is_some() || limits.max_cost.is_some())
+        })
     }
 }
 
@@ -222,8 +237,9 @@ fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     }
 }
 
-/// Settles a call: what it has spent is known from its answer. A call that failed has spent nothing; of one that was
-/// given up nobody knows, so everything that it held is taken as spent. Calls that wait their turn look again.
+/// Settles a call: what it has spent is known from its answer, or, where it failed, from its failure, which names nothing if
+/// nothing came back; of one that was given up nobody knows, so everything that it held is taken as spent. Calls that wait
+/// their turn look again.
 pub(super) fn settle(state: &mut State, f: usize, kind: &EffectKind, outcome: Option<&Outcome>) {
     let EffectKind::ModelCall(request) = kind else { return };
     let places = budgets(state, f);
@@ -236,7 +252,11 @@ pub(super) fn settle(state: &mut State, f: usize, kind: &EffectKind, outcome: Op
             Some(answer) => (answer.input_tokens.saturating_add(answer.output_tokens), answer.cost, false),
             None => (0, Decimal::ZERO, false),
         },
-        Some(Outcome::Error(failure)) => (0, Decimal::ZERO, &*failure.code == EXCEEDED),
+        Some(Outcome::Error(failure)) => {
+            let (tokens, cost) =
+                failure.spent.as_ref().map_or((0, Decimal::ZERO), |spent| (spent.tokens, spent.cost));
+            (tokens, cost, &*failure.code == EXCEEDED)
+        }
         None => (held.tokens, held.cost, false),
     };
     for place in places {

@@ -5,7 +5,9 @@ use serde_json::{Value as Json, json};
 
 use crate::world::{World, completed, flow, gives, note, replays, said, value};
 use scaigrid_ir::Value;
-use scaigrid_runtime::{EffectKind, Machine, ModelAnswer, ModelCallRequest, Outcome, Program, Step};
+use scaigrid_runtime::{
+    EffectKind, Expense, Failure, Machine, ModelAnswer, ModelCallRequest, Outcome, Program, Step,
+};
 
 fn requests(world: &World) -> Vec<ModelCallRequest> {
     let open = world.open_of("model_call").into_iter();
@@ -207,6 +209,32 @@ fn a_failed_call_has_spent_nothing_and_one_given_up_all_that_it_held() {
 }
 
 #[test]
+fn a_failed_call_has_spent_what_its_failure_says() {
+    let tried = json!({ "kind": "try", "body": [model("hi")], "catch": [{ "body": [] }] });
+    let bounds = json!({ "max_tokens": 1000, "max_cost": "0.10" });
+    let program = budget(&bounds, &json!([tried, model("hi")]), None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    let before = requests(&world)[0].max_output_tokens.unwrap();
+    let spent = Expense { tokens: 300, cost: rust_decimal::Decimal::new(4, 2) };
+    let failure = Failure { spent: Some(Box::new(spent)), ..Failure::new("MODEL_ERROR", "it broke off") };
+    let call = world.pending()[0];
+    assert!(world.machine.is_budgeted(&program, call));
+    world.resolve(call, Outcome::Error(failure));
+    world.machine = Machine::decode(&world.machine.encode()).unwrap();
+    world.run(&program);
+    let request = requests(&world).remove(0);
+    assert_eq!(request.max_output_tokens, Some(before - 300));
+    assert_eq!(request.max_cost, Some(Value::Money(rust_decimal::Decimal::new(6, 2))));
+    replays(&program, &world);
+    // Where only calls are counted, none need keep to what another has left.
+    let program = budget(&json!({ "max_calls": 2 }), &json!([model("hi")]), None);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    assert!(!world.machine.is_budgeted(&program, world.pending()[0]));
+}
+
+#[test]
 fn an_answer_that_came_before_its_call_was_given_up_is_what_it_cost() {
     let body = json!([
         { "kind": "parallel", "fail_fast": true, "branches": [
@@ -294,15 +322,22 @@ proptest! {
             }
             let index = which.index(open.len());
             done += 1;
-            if how == 0 {
-                world.fail(open[index].id, "MODEL_ERROR");
-                continue;
-            }
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss,
                 reason = "small numbers")]
             let spent = (requests[index].max_output_tokens.unwrap() as f64 * part) as u64;
             let paid = if how < 5 { amount(&requests[index]) } else { rust_decimal::Decimal::ZERO };
+            if how == 0 {
+                world.fail(open[index].id, "MODEL_ERROR");
+                continue;
+            }
             (tokens, cost) = (tokens + spent, cost + paid);
+            if how == 1 {
+                // It broke off in the middle.
+                let spent = Some(Box::new(Expense { tokens: spent, cost: paid }));
+                let failure = Failure { spent, ..Failure::new("MODEL_ERROR", "it broke off") };
+                world.resolve(open[index].id, Outcome::Error(failure));
+                continue;
+            }
             let answer = ModelAnswer {
                 content: "done".into(), model: "m".into(), finish_reason: "stop".into(),
                 input_tokens: 0, output_tokens: spent, cost: paid,
