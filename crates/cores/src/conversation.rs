@@ -269,7 +269,7 @@ mod tests {
     fn a_programs_call_has_one_answer_until_it_is_tried_again() {
         use Behind::{AtCheckpoint, AtWork, Ended, Failed, Nothing};
         let all = [Nothing, AtWork, AtCheckpoint, Ended, Failed];
-        for status in TurnStatus::ALL {
+        for status in TurnStatus::ALL.iter().copied() {
             let in_doubt = all.map(|behind| has_one(status, behind, true));
             assert_eq!(in_doubt, [false, true, true, true, true], "{status}");
             let again = all.map(|behind| has_one(status, behind, false));
