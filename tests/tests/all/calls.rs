@@ -349,7 +349,7 @@ fn an_approval_that_is_over_repeats_no_call(place: &Place) {
     let (server, admin, plugin) = settle(place);
     let action = json!({"alias": "stub", "method": "keep", "args": {"amount": "10"}, "expires_in": "10s"});
     let core = admin.run("caller", &program(&asking_first("keep", &action)));
-    plugin.then([Behaviour::Late(Duration::from_secs(60))]);
+    plugin.then([Behaviour::Late(Duration::from_mins(1))]);
     let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "pay", &json!({}));
     let decision = json!({"decision": "approve"});
     admin.post(&format!("{SCAICORE}/checkpoints/{checkpoint}/resolve")).json(&decision).answer(200);

@@ -240,7 +240,7 @@ fn what_is_kept_of_a_long_life_can_be_followed(place: &Place) {
     let (first, last) = (kept[1]["seq"].as_i64().unwrap(), kept.last().unwrap()["seq"].as_i64().unwrap());
     // Where it stood, as far as it is kept: each round is an entry, and the next one has begun by then.
     let state = |at: i64| admin.get(&format!("{SCAICORE}/executions/{id}/state?at={at}"));
-    for at in [first, first + 5, (first + last) / 2] {
+    for at in [first, first + 5, i64::midpoint(first, last)] {
         assert_eq!(state(at).answer(200).data()["variables"]["i"], at + 1, "after {at}");
     }
     let end = admin.get(&format!("{SCAICORE}/executions/{id}/state")).answer(200).data();

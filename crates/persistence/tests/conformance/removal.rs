@@ -29,7 +29,7 @@ async fn what_goes_on_after_all_stays(home: &Home) {
     };
     let before = stored(home, 1).await.unwrap();
     let mut going_on = home.begin().await;
-    assert!(executions::revive(&mut going_on, of_tenant(1), &before, vec![4], at(600)).await.unwrap());
+    assert!(executions::revive(&mut going_on, of_tenant(1), &before, (1, vec![4]), at(600)).await.unwrap());
     if home.database.is_shared() {
         // It is not waited for.
         let gone = tokio::time::timeout(std::time::Duration::from_secs(20), purge()).await;
