@@ -203,12 +203,16 @@ impl Engine {
             let mut connection = self.0.database.read().await?;
             let place = (from, until);
             let chunks = executions::journal_within(&mut connection, scope, id, place, rows, left).await?;
-            drop(connection);
             let chunks = chunks.ok_or(Error::JournalTooLarge)?;
             if chunks.is_empty() {
+                let start = executions::journal_start(&mut connection, scope, id).await?;
+                if start.is_some_and(|start| start > from) {
+                    return Err(Error::JournalCut);
+                }
                 let reason = format!("entries from {from} to {until} are missing");
                 return Err(Error::Journal { id, reason });
             }
+            drop(connection);
             for (seq, bytes) in chunks {
                 if seq > from {
                     return Err(Error::JournalCut);
