@@ -327,7 +327,7 @@ fn searches_that_wait_for_a_model_hold_up_nobody(place: &Place) {
     for search in &searches {
         root.post(&format!("{SCAICORE}/executions/{search}/cancel")).json(&json!({})).exchange();
     }
-    eventually("all have ended", Duration::from_secs(60), || root.all_ended(&core).then_some(()));
+    eventually("all have ended", Duration::from_mins(1), || root.all_ended(&core).then_some(()));
     server.stop();
 }
 
