@@ -270,7 +270,7 @@ mod tests {
             for (at, whose) in asked.iter().enumerate() {
                 ring.entry(*whose).push_back(at);
             }
-            let mut left: Vec<usize> = (0..4).map(|who| asked.iter().map(|one| usize::from(*one == who)).sum()).collect();
+            let mut left: Vec<usize> = (0..4).map(|who| asked.iter().filter(|one| **one == who).count()).collect();
             let (mut given, mut last) = (0, None);
             while let Some(at) = ring.next() {
                 let whose = usize::from(asked[at]);

@@ -261,7 +261,7 @@ pub async fn hold_back(
     tx: &mut Transaction,
     scope: TenantScope,
     timer: &Timer,
-    until: impl Fn(u32) -> Option<Instant> + Send,
+    until: impl FnOnce(u32) -> Option<Instant> + Send,
 ) -> Result<()> {
     let seen = || place!(scope, timer.owner).filter(timers::due_at.eq(Stamp(timer.due_at)));
     let count = diesel::update(seen()).set(timers::failures.eq(timers::failures + 1));

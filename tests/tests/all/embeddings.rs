@@ -318,8 +318,13 @@ fn searches_that_wait_for_a_model_hold_up_nobody(place: &Place) {
     let quick = root.run("Quick", &programs::echo(1));
     output(&root, &core, "add", &json!({"key": "k", "text": "the lorry was late"}));
     upstream.then((0..SEARCHES).map(|_| Told::Silence));
-    let searches: Vec<String> =
-        (0..SEARCHES).map(|_| begin(&root, &core, "search", &json!({"n": "refund "}))).collect();
+    // Begun together: the first is not to have given up its wait before the last has asked.
+    let searches: Vec<String> = std::thread::scope(|scope| {
+        let begun: Vec<_> = (0..SEARCHES)
+            .map(|_| scope.spawn(|| begin(&root, &core, "search", &json!({"n": "refund "}))))
+            .collect();
+        begun.into_iter().map(|search| search.join().unwrap()).collect()
+    });
     eventually("all ask the model", Duration::from_secs(14), || (upstream.open() == SEARCHES).then_some(()));
     let other = begin(&root, &quick, "echo", &json!({"value": 1}));
     root.execution_becomes(&other, "completed");

@@ -6,10 +6,10 @@ use std::time::Duration;
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Outcome};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::apart::tell_caller;
-use super::perform::Call;
+use super::perform::{Call, unavailable};
 use super::{Ended, Wanted};
 use crate::drive::{Committed, Run};
 use crate::{Engine, Error};
@@ -91,16 +91,9 @@ impl Engine {
     /// Waits until a call has ended or something else has come. Others may run in the meantime. False when the execution is in
     /// other hands.
     async fn await_news(&self, run: &mut Run) -> Result<bool, Error> {
-        let room = self.0.calling.try_acquire().ok();
-        // Where very many wait already, this one keeps its place among those that run.
-        let left = room.is_some() && run.place.take().is_some();
+        let aside = self.step_aside(run);
         let came = self.first_news(run).await;
-        if left {
-            let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
-            run.place = Some(self.0.background.take(tenant, Some(core)).await);
-        }
-        // Only now: at the node's farewell, those that wait for calls are waited for first.
-        drop(room);
+        self.step_back(run, aside).await;
         for what in run.calls.take_said() {
             run.say(&*self.masked(run).await?, self.0.clock.now(), what);
         }
@@ -110,7 +103,9 @@ impl Engine {
                 while let Some((id, ended)) = next {
                     match ended {
                         Ended::With(outcome) => answered(run, id, outcome),
-                        Ended::InDoubt => self.ask_a_person(run, id),
+                        // Models are asked once more by programs; what they were asked before costs, and does no more.
+                        Ended::Broken if is_for_a_model(run, id) => answered(run, id, unavailable()),
+                        Ended::InDoubt | Ended::Broken => self.ask_a_person(run, id),
                         Ended::NotOurs => return Ok(false),
                     }
                     next = run.calls.next_ready();
@@ -119,6 +114,24 @@ impl Engine {
             None => self.take_inbox(run).await?,
         }
         Ok(true)
+    }
+
+    /// Gives an execution's place to others while it waits for something that takes long.
+    pub(crate) fn step_aside(&self, run: &mut Run) -> Aside<'_> {
+        let room = self.0.calling.try_acquire().ok();
+        // Where very many wait already, this one keeps its place among those that run.
+        let left = room.is_some() && run.place.take().is_some();
+        Aside { left, _room: room }
+    }
+
+    /// Waits for a place among those that run, where the execution had one before.
+    pub(crate) async fn step_back(&self, run: &mut Run, aside: Aside<'_>) {
+        if aside.left {
+            let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
+            run.place = Some(self.0.background.take(tenant, Some(core)).await);
+        }
+        // Only now does it count no more: at the node's farewell, those that wait for calls are waited for first.
+        drop(aside);
     }
 
     async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Ended)> {
@@ -149,15 +162,26 @@ impl Engine {
     }
 }
 
+/// What an execution has while it waits aside.
+pub(crate) struct Aside<'e> {
+    /// Whether it had a place among those that run.
+    left: bool,
+    _room: Option<SemaphorePermit<'e>>,
+}
+
 /// Notes a call's outcome and gives it to the machine, where it is waited for still.
 fn answered(run: &mut Run, id: EffectId, outcome: Outcome) {
     run.calls.fresh.push((id, outcome.clone()));
     deliver(run, id, outcome);
 }
 
-pub(super) fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) {
+fn is_for_a_model(run: &Run, id: EffectId) -> bool {
     let pending = run.machine.pending();
-    if pending.iter().any(|effect| effect.id == id && matches!(effect.kind, EffectKind::ModelCall(_))) {
+    pending.iter().any(|effect| effect.id == id && matches!(effect.kind, EffectKind::ModelCall(_)))
+}
+
+pub(super) fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) {
+    if is_for_a_model(run, id) {
         // What a model answers lies in the inbox as well, until the journal has it.
         run.done.taken.push(id.0);
     }

@@ -18,7 +18,7 @@ mod redo;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use scaigrid_runtime::{Effect, EffectId, EffectKind, Failure, Outcome};
+use scaigrid_runtime::{Effect, EffectId, EffectKind, Outcome};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use crate::lease::Term;
@@ -62,6 +62,8 @@ pub(crate) enum Ended {
     With(Outcome),
     /// Nobody knows what became of it.
     InDoubt,
+    /// The engine met a fault of its own; it may have gone out.
+    Broken,
     /// It was not made, for the execution is in other hands.
     NotOurs,
 }
@@ -165,8 +167,7 @@ impl Calls {
                     let Some((id, _)) = self.effects.remove(&error.id()) else { continue };
                     if error.is_panic() {
                         tracing::error!(%error, effect = id.0, "a call made the engine panic");
-                        let failure = Failure::new("PLUGIN_ERROR", "the engine met a fault of its own");
-                        return (id, Ended::With(Outcome::Error(failure)));
+                        return (id, Ended::Broken);
                     }
                 }
                 None => std::future::pending().await,

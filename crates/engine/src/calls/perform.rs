@@ -19,7 +19,7 @@ use crate::cores::HostedCore;
 use crate::inside::Said;
 use crate::lease::Term;
 use crate::models::{Asking, Ear, ModelCall};
-use crate::plugins::{Asked, CallError, Leave};
+use crate::plugins::{APPROVAL_MISMATCH, Asked, CallError, Leave};
 use crate::traces::note_again;
 
 /// Attempts after the first, where a repeat costs nothing.
@@ -121,7 +121,7 @@ impl Call {
             match &outcome {
                 Ended::With(Outcome::Value(_)) | Ended::NotOurs => {}
                 Ended::With(Outcome::Error(failure)) => drop(live.fail(&*failure.code)),
-                Ended::InDoubt => drop(live.fail("IN_DOUBT")),
+                Ended::InDoubt | Ended::Broken => drop(live.fail("IN_DOUBT")),
             }
         }
         outcome
@@ -148,26 +148,24 @@ impl Call {
             }
         }
         let harmless = matches!(class, EffectClass::Idempotent | EffectClass::Keyed);
+        let Some(target) = self.allowed_target(request).await else { return Ended::NotOurs };
         let (mut left, mut wait) = (RETRIES, FIRST_WAIT);
         loop {
             if !self.may_go_out().await {
                 return Ended::NotOurs;
             }
-            let target = match self.allowed_target(request).await {
-                Ok(target) => target,
-                // Whether it was carried out while that was allowed is for a person to find out.
-                Err(_) if self.in_doubt && harmless => return Ended::InDoubt,
-                Err(failure) => return Ended::With(Outcome::Error(failure)),
-            };
-            let leave = Leave { gate: self.gate(), target };
+            if let Some(over) = self.approval_is_over(request) {
+                return self.not_allowed(over, harmless);
+            }
+            let leave = Leave { gate: self.gate(), target: target.clone() };
             let called = plugins.call_through(leave, self.scope, core, declared, request, &key).await;
             let CallError { failure, sent, retry_after, retryable, .. } = match called {
                 Ok(value) => return Ended::With(Outcome::Value(value)),
+                Err(error) if &*error.failure.code == APPROVAL_MISMATCH => {
+                    return self.not_allowed(error.failure, harmless);
+                }
                 Err(error) => error,
             };
-            if self.in_doubt && harmless && &*failure.code == "APPROVAL_MISMATCH" {
-                return Ended::InDoubt;
-            }
             if !sent && !self.engine.0.lease.holds_since(self.ours_in) {
                 // It did not go out because it may not be this node's to make.
                 continue;
@@ -185,28 +183,50 @@ impl Call {
         }
     }
 
-    /// The pin of the target that a person allowed, where the call goes out by a person's leave, and that still holds.
-    async fn allowed_target(&self, request: &PluginCallRequest) -> Result<Option<String>, Failure> {
-        let Some(checkpoint) = request.approved_by else { return Ok(None) };
-        let until = request.approved_until.map(Instant::from_micros);
-        if until.is_some_and(|until| self.engine.0.clock.now() > until) {
-            let message = format!("the approval of {}.{} has expired", request.alias, request.method);
-            return Err(Failure::new("APPROVAL_EXPIRED", message));
+    /// The pin of the target that a person allowed, where the call goes out by a person's leave. Where the database is away it is
+    /// waited for; none where the execution is not this node's any more by then.
+    async fn allowed_target(&mut self, request: &PluginCallRequest) -> Option<Option<String>> {
+        let Some(checkpoint) = request.approved_by else { return Some(None) };
+        loop {
+            let asked = async {
+                let mut connection = self.engine.0.database.read().await?;
+                checkpoints::of_effect(&mut connection, self.scope, self.execution, checkpoint.0).await
+            };
+            let asked = match asked.await {
+                Ok(asked) => asked,
+                Err(error) if error.is_passing() => {
+                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
+                    tokio::time::sleep(PAUSES.1).await;
+                    if self.may_go_out().await {
+                        continue;
+                    }
+                    return None;
+                }
+                Err(error) => {
+                    tracing::error!(%error, execution = %self.execution, "a call is not made");
+                    return None;
+                }
+            };
+            // Nobody was asked, so nothing is the target that they allowed.
+            let Some(asked) = asked else { return Some(Some(String::new())) };
+            let action = asked.checkpoint.context.get("action");
+            // Those that were asked by an older version say nothing of a target.
+            let pin = action.and_then(|action| action.get("target_hash"));
+            return Some(pin.map(|pin| pin.as_str().unwrap_or_default().to_owned()));
         }
-        let asked = async {
-            let mut connection = self.engine.0.database.read().await?;
-            checkpoints::of_effect(&mut connection, self.scope, self.execution, checkpoint.0).await
-        };
-        let asked = asked.await.map_err(|error| {
-            tracing::warn!(%error, execution = %self.execution, "what was allowed cannot be read");
-            Failure::new("PLUGIN_UNREACHABLE", "the platform could not make the call just now")
-        })?;
-        // Nobody was asked, so nothing is the target that they allowed.
-        let Some(asked) = asked else { return Ok(Some(String::new())) };
-        let action = asked.checkpoint.question.context.get("action");
-        // Those that were asked by an older version say nothing of a target.
-        let Some(pin) = action.and_then(|action| action.get("target_hash")) else { return Ok(None) };
-        Ok(Some(pin.as_str().unwrap_or_default().to_owned()))
+    }
+
+    /// Why the call may not go out any more, where the time is over for which a person has allowed it.
+    fn approval_is_over(&self, request: &PluginCallRequest) -> Option<Failure> {
+        let until = Instant::from_micros(request.approved_until?);
+        let message = || format!("the approval of {}.{} has expired", request.alias, request.method);
+        (self.engine.0.clock.now() > until).then(|| Failure::new("APPROVAL_EXPIRED", message()))
+    }
+
+    /// What becomes of a call that is not allowed as it stands. Whether one that may have been made was carried out while it
+    /// was, is for a person to find out.
+    fn not_allowed(&self, why: Failure, harmless: bool) -> Ended {
+        if self.in_doubt && harmless { Ended::InDoubt } else { Ended::With(Outcome::Error(why)) }
     }
 
     /// Has the log tell that a call is made once more.
@@ -296,6 +316,7 @@ enum Became {
     Unknown,
 }
 
-fn unavailable() -> Outcome {
+/// What a program is told where the platform could not have a model answer.
+pub(super) fn unavailable() -> Outcome {
     Outcome::Error(Failure::new("MODEL_UNAVAILABLE", "the platform could not make the call just now"))
 }

@@ -209,9 +209,7 @@ impl Engine {
         if run.news.is_none() {
             run.news = Some(self.0.awaited.listen(id));
         }
-        let room = self.0.calling.try_acquire().ok();
-        // Where very many wait already, this one keeps its place among those that run.
-        let left = room.is_some() && run.place.take().is_some();
+        let aside = self.step_aside(run);
         let mut making = std::pin::pin!(tokio::time::timeout(WITHIN, making));
         let mut rung = false;
         let made = loop {
@@ -239,11 +237,7 @@ impl Engine {
             // What has come is for whoever waits next: here nothing was taken.
             self.0.awaited.tell(id);
         }
-        if left {
-            let (tenant, core) = (run.execution.tenant_id, run.execution.core_id);
-            run.place = Some(self.0.background.take(tenant, Some(core)).await);
-        }
-        drop(room);
+        self.step_back(run, aside).await;
         made
     }
 

@@ -45,7 +45,7 @@ pub use required::Lacking;
 use known::Known;
 pub(crate) use known::Shelf;
 pub(crate) use mask::Masked;
-pub(crate) use target::{Leave, Target};
+pub(crate) use target::{APPROVAL_MISMATCH, Leave, Target};
 
 /// How long one attempt of a call may take where it does not say itself.
 const DEFAULT_TIME: Duration = Duration::from_secs(30);
@@ -372,11 +372,12 @@ impl Plugins {
     }
 }
 
-/// The arguments of a call.
+/// What a Core says of a plugin is not enough to call it.
 fn not_configured(alias: &str, why: &dyn std::fmt::Display) -> CallError {
     CallError::before("PLUGIN_ERROR", format!("the plugin {alias}: {why}"))
 }
 
+/// The arguments of a call.
 fn arguments(call: &PluginCallRequest) -> Result<Map<String, Json>, CallError> {
     match call.args.to_json() {
         Json::Object(args) => Ok(args),

@@ -9,6 +9,9 @@ use serde_json::{Value as Json, json};
 
 use super::{CallError, Equipped, Plugins};
 
+/// What a call fails with that would go elsewhere, or say something else, than a person has allowed.
+pub(crate) const APPROVAL_MISMATCH: &str = "APPROVAL_MISMATCH";
+
 /// Where a call goes, as people may see it, and what that is known by.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Target {
@@ -36,8 +39,9 @@ impl Equipped {
             "kind": registration.kind.as_str(),
             "endpoint": registration.endpoint.url().as_str(),
             "definition": registration.accepted.methods()[self.method].pin().to_string(),
-            "config": self.masked.value(Json::Object(self.config.clone())),
+            "config": self.config,
         });
+        let shown = self.masked.value(shown);
         Target { pin: Pin::of(&shown).to_string(), shown }
     }
 
@@ -48,7 +52,7 @@ impl Equipped {
             let message = format!(
                 "{alias} was allowed as it stood then; its endpoint, definition or configuration has changed"
             );
-            CallError::before("APPROVAL_MISMATCH", message)
+            CallError::before(APPROVAL_MISMATCH, message)
         };
         if stands { Ok(()) } else { Err(moved()) }
     }
