@@ -203,6 +203,7 @@ async fn what_is_over_goes_and_nothing_else(home: &Home) {
         name: "heard".to_owned(),
         data: Value::Null,
         at: at(seconds),
+        heard: None,
     };
     let mut tx = home.begin().await;
     for number in 0..50 {
@@ -348,6 +349,7 @@ fn heavy(number: u128) -> Unit {
         name: "heavy".to_owned(),
         data: text("e"),
         at: at(1),
+        heard: None,
     }];
     unit
 }
