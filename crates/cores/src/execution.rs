@@ -114,7 +114,9 @@ impl fmt::Display for Origin {
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name>, schedule:<name>, api:<name>, webhook:<name>, core_call, chat or fork:<execution>@<entry>")]
+#[error(
+    "must be invoke, event:<name>, schedule:<name>, api:<name>, webhook:<name>, core_call, chat or fork:<execution>@<entry>"
+)]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {

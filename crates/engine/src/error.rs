@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use scaigrid_checkpoints::CheckpointError;
-use scaigrid_cores::{FieldProblem, Status};
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_cores::instances::KeyProblem;
+use scaigrid_cores::{FieldProblem, Status};
 use scaigrid_ir::Diagnostic;
 use scaigrid_persistence as persistence;
 use scaigrid_runtime::journal::BranchError;

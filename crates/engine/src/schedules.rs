@@ -40,7 +40,7 @@ impl Declared {
         load::module(program).module.map(Self::of_module).unwrap_or_default()
     }
 
-    fn of_module(module: Module) -> Self {
+    fn of_module(module: Arc<Module>) -> Self {
         let schedules = module.triggers.iter().filter_map(|trigger| match &trigger.kind {
             TriggerKind::Schedule { cron, timezone, catch_up } => Some(StoredSchedule {
                 name: trigger.name.to_string(),
@@ -59,7 +59,7 @@ impl Declared {
             heard.then(|| (Arc::clone(from), Arc::clone(&subscription.event)))
         });
         let (schedules, subscriptions) = (schedules.collect(), subscriptions.collect());
-        Self { schedules, subscriptions, module: Some(Arc::new(module)) }
+        Self { schedules, subscriptions, module: Some(module) }
     }
 
     /// The schedules: those of the program, and those that were registered and are at work beside it.

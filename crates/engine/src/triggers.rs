@@ -303,7 +303,7 @@ impl Engine {
             Ok(execution) => execution,
             Err(error) => {
                 note_message("unfit");
-                self.tell(ready, &message_id, Verdict::Unfit(error.to_string(), None)).await?;
+                self.note_message(ready, &message_id, Verdict::Unfit(error.to_string(), None)).await?;
                 return Err(error.into());
             }
         };
@@ -344,13 +344,13 @@ impl Engine {
         execution: Option<ExecutionId>,
     ) -> Result<Receipt, NotTaken> {
         note_message("duplicate");
-        self.tell(ready, &message_id, Verdict::Duplicate(execution)).await?;
+        self.note_message(ready, &message_id, Verdict::Duplicate(execution)).await?;
         Ok(Receipt { message_id, execution })
     }
 
     async fn not_running(&self, ready: &Ready, message_id: &str, status: Status) -> Result<NotTaken, Error> {
         note_message("not_running");
-        self.tell(ready, message_id, Verdict::CoreNotRunning(status.as_str().to_owned())).await?;
+        self.note_message(ready, message_id, Verdict::CoreNotRunning(status.as_str().to_owned())).await?;
         Ok(NotTaken::NotRunning(status))
     }
 
@@ -405,7 +405,7 @@ impl Engine {
     }
 
     /// Keeps what became of a message that began nothing.
-    async fn tell(&self, ready: &Ready, message_id: &str, verdict: Verdict) -> Result<(), Error> {
+    async fn note_message(&self, ready: &Ready, message_id: &str, verdict: Verdict) -> Result<(), Error> {
         let event = self.received(ready, message_id, verdict, self.0.clock.now());
         let mut transaction = self.0.database.begin().await?;
         // Of a Core that was deleted a moment ago nothing is kept.

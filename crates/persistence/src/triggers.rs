@@ -49,7 +49,8 @@ fn trigger((id, _, name, kind, flow, config, by, at): Row) -> Result<Trigger> {
     let kind: Kind = column(TABLE, "kind", &id, &kind)?;
     let config = config.as_object().ok_or_else(|| bad("config", "it is no object".to_owned()))?;
     let listens = Listens::parse(kind, config).map_err(|problems| {
-        let first = problems.first().map(|problem| format!("{} {}", problem.field, problem.message));
+        let first =
+            problems.as_slice().first().map(|problem| format!("{} {}", problem.field, problem.message));
         bad("config", first.unwrap_or_default())
     })?;
     Ok(Trigger {

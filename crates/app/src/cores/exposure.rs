@@ -1,5 +1,7 @@
 //! What others reach of a Core: its own API, and its webhooks.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -155,7 +157,7 @@ fn not_taken(refused: NotTaken) -> Error {
 }
 
 /// A program of a Core's name that offers nothing.
-fn nothing(core: &Core) -> Option<Module> {
+fn nothing(core: &Core) -> Option<Arc<Module>> {
     let program =
         json!({"schema_version": "0.2", "name": core.name.as_str(), "version": "0.0.0", "flows": []});
     load::module(&program).module

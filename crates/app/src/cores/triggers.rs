@@ -1,5 +1,7 @@
 //! What starts the flows of Cores: showing it, registering and removing it.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
@@ -84,7 +86,7 @@ impl App {
     ) -> Result<Vec<ShownTrigger>, Error> {
         let core = self.find_core(by.tenant_scope(), id).await?.value;
         let module = module_of(&core).await?;
-        Ok(shown(&core, module.as_ref()))
+        Ok(shown(&core, module.as_deref()))
     }
 
     /// One of them.
@@ -128,7 +130,7 @@ impl App {
                 created_at: now,
             };
             let module = module_of(core).await?;
-            check(core, module.as_ref(), &trigger)?;
+            check(core, module.as_deref(), &trigger)?;
             let changes = diff(&json!({}), &described(id, &trigger), &[]);
             let record = self.trigger_record(by, request, AuditAction::TriggerCreate, trigger.id, changes);
             let beside = Beside { found: &found, declared: lifecycle::declared(core).await? };
@@ -141,7 +143,7 @@ impl App {
             }
             self.core_changed(id);
             let after = Core { triggers: added(core, trigger.clone()), ..found.value };
-            let mut all = shown(&after, module.as_ref());
+            let mut all = shown(&after, module.as_deref());
             let Some(at) = all.iter().position(|shown| shown.entry.id == trigger.id) else {
                 return Err(Error::NotFound(Resource::Trigger));
             };
@@ -238,7 +240,7 @@ impl App {
     /// Why a trigger cannot be changed that is not registered.
     async fn not_registered(&self, core: &Core, trigger: TriggerId) -> Result<Error, Error> {
         let module = module_of(core).await?;
-        let declared = shown(core, module.as_ref()).into_iter().any(|shown| shown.entry.id == trigger);
+        let declared = shown(core, module.as_deref()).into_iter().any(|shown| shown.entry.id == trigger);
         Ok(if declared {
             Error::Conflict(
                 "The Core's program declares this trigger; it changes with the program".to_owned(),
@@ -405,7 +407,7 @@ fn added(core: &Core, new: Trigger) -> std::sync::Arc<Vec<Trigger>> {
 }
 
 /// The program of a Core, as far as it can be read.
-pub(super) async fn module_of(core: &Core) -> Result<Option<Module>, Error> {
+pub(super) async fn module_of(core: &Core) -> Result<Option<Arc<Module>>, Error> {
     if core.source.is_empty() {
         return Ok(None);
     }

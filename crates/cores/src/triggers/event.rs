@@ -98,10 +98,11 @@ fn filter(written: &Value) -> Result<Expr, String> {
     if expr::is_nondeterministic(&filter) {
         return Err("must not ask for the time, or for chance".to_owned());
     }
-    match expr::free_names(&filter).into_iter().find(|name| !matches!(*name, "event" | "data")) {
-        Some(name) => Err(format!("names {name}: only event and data are there")),
-        None => Ok(filter),
+    let strange = expr::free_names(&filter).into_iter().find(|name| !matches!(*name, "event" | "data"));
+    if let Some(name) = strange {
+        return Err(format!("names {name}: only event and data are there"));
     }
+    Ok(filter)
 }
 
 #[cfg(test)]

@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    fn module(params: &Json) -> Module {
+    fn module(params: &Json) -> std::sync::Arc<Module> {
         let program = json!({
             "schema_version": "0.2", "name": "T", "version": "1.0.0",
             "types": {"Many": "array[int]", "Either": "int | string", "Row": "{a: int}"},

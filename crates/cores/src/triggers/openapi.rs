@@ -255,7 +255,7 @@ mod tests {
     use super::super::entries;
     use super::*;
 
-    fn module() -> Module {
+    fn module() -> std::sync::Arc<Module> {
         let program = json!({
             "schema_version": "0.2", "name": "Shop", "version": "1.2.0", "description": "Sells",
             "types": {"Order": "{id: int, lines: array[Line]}", "Line": "{sku: string}"},

@@ -2,7 +2,7 @@ use scaigrid_ir::load;
 
 use super::*;
 
-fn module(triggers: &Value) -> Module {
+fn module(triggers: &Value) -> std::sync::Arc<Module> {
     let flow = |name: &str, params: Value| json!({"name": name, "params": params, "body": []});
     let program = json!({
         "schema_version": "0.2", "name": "T", "version": "1.0.0", "triggers": triggers,

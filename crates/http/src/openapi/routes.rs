@@ -69,7 +69,8 @@ const fn method_name(method: &HttpMethod) -> &'static str {
 fn place(path: &str, methods: &[HttpMethod]) -> Option<(String, &'static str, usize)> {
     let [method] = methods else { return None };
     let name = split(path).nth(1)?;
-    let plain = !path.contains([':', '*']) && !OPEN.iter().any(|open| path.ends_with(open)) && !name.contains('{');
+    let plain =
+        !path.contains([':', '*']) && !OPEN.iter().any(|open| path.ends_with(open)) && !name.contains('{');
     plain.then(|| (name.to_owned(), method_name(method), split(path).count()))
 }
 
