@@ -116,6 +116,9 @@ pub enum Error {
     /// The credentials were valid once.
     #[error("The credentials have expired")]
     TokenExpired,
+    /// A message to a webhook is not from whom it says. What is wrong with it is not told.
+    #[error("The message could not be verified")]
+    WebhookSignature,
     /// The caller lacks a permission.
     #[error("The permission {permission} is missing")]
     PermissionDenied {

@@ -154,6 +154,9 @@ impl From<EngineError> for Error {
             EngineError::EntityKey(problem) => {
                 Self::invalid(format!("input.{}", problem.field()), problem.to_string())
             }
+            EngineError::Input(problems) => Self::Invalid(
+                problems.into_iter().map(|problem| FieldError::new(problem.field, problem.message)).collect(),
+            ),
             EngineError::Checkpoint(error) => error.into(),
             error @ (EngineError::HandedOnTooOften
             | EngineError::InstancesFull(_)

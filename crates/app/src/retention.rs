@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::counter;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_persistence::audit;
+use scaigrid_persistence::hook_messages;
 use scaigrid_persistence::objects;
 use scaigrid_persistence::retention;
 use scaigrid_persistence::tenants::{self, TenantFilter};
@@ -24,6 +25,8 @@ const PAGE: i64 = 100;
 const OBJECTS: i64 = 100;
 /// How long an object that nothing refers to may be on its way to being referred to.
 const UNCLAIMED: Duration = Duration::from_hours(1);
+/// How long the ids of messages to webhooks are kept, so that none counts twice.
+const MESSAGES_KEPT: Duration = Duration::from_hours(7 * 24);
 /// The name of the duty.
 const DUTY: &str = "retention";
 /// How long a node has it without saying so again.
@@ -123,6 +126,7 @@ impl App {
             return Ok(all);
         }
         self.remove_leftovers().await?;
+        self.forget_messages().await?;
         let everything = LevelScope::Platform(self.0.system.platform());
         let mut after = None;
         loop {
@@ -151,6 +155,19 @@ impl App {
         all.objects = self.sweep_objects().await?;
         self.hold_duty_for(Duration::ZERO).await?;
         Ok(all)
+    }
+
+    /// Forgets messages to webhooks that have been here so long ago that they do not come again.
+    async fn forget_messages(&self) -> Result<(), Error> {
+        let before = self.now().minus(MESSAGES_KEPT);
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let gone = hook_messages::purge(&mut tx, &self.0.system, before, AT_ONCE).await?;
+            tx.commit().await?;
+            if i64::try_from(gone).is_ok_and(|gone| gone < AT_ONCE) || !self.hold_duty().await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn hold_duty(&self) -> Result<bool, Error> {

@@ -39,7 +39,7 @@ pub struct Rotation {
     pub cores: u64,
     /// Configurations of modules whose secrets were.
     pub module_configs: u64,
-    /// Outgoing webhooks whose secrets were.
+    /// Webhooks, outgoing and incoming, whose secrets were.
     pub webhooks: u64,
     /// Answers kept for idempotency keys that were.
     pub answers: u64,
@@ -98,7 +98,7 @@ impl App {
             match store {
                 Store::Environments => done.cores = resealed,
                 Store::ModuleConfigs => done.module_configs = resealed,
-                Store::Webhooks => done.webhooks = resealed,
+                Store::Webhooks | Store::Triggers => done.webhooks += resealed,
                 Store::Answers => done.answers = resealed,
                 Store::SigningKeys => done.signing_keys = resealed,
                 Store::Plugins => done.plugins = resealed,

@@ -135,6 +135,12 @@ text_enum! {
         BreakpointCreate => "breakpoint.create",
         /// A breakpoint was taken away.
         BreakpointDelete => "breakpoint.delete",
+        /// Something was registered to start a flow.
+        TriggerCreate => "trigger.create",
+        /// It was removed.
+        TriggerDelete => "trigger.delete",
+        /// A webhook that starts a flow got another secret.
+        TriggerRotateSecret => "trigger.rotate_secret",
         /// Executions whose time was over, and what belonged to them, were deleted.
         ExecutionPurge => "execution.purge",
         /// A checkpoint was resolved.

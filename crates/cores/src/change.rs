@@ -14,6 +14,7 @@ use crate::lifecycle::{Action, Outcome, Status};
 use crate::modes::{CheckpointMode, Concurrency, ConcurrencyMode, PrivilegeLevel, RuntimeMode};
 use crate::plugins::InstalledPlugin;
 use crate::publication;
+use crate::triggers::Trigger;
 
 const MAX_PLUGINS: usize = 64;
 const MAX_OBJECT_BYTES: usize = 64 * 1024;
@@ -167,7 +168,22 @@ impl Problems {
         }
     }
 
-    fn environment(&mut self, written: Map<String, Value>, stored: &Environment) -> Option<Environment> {
+    fn environment(
+        &mut self,
+        mut written: Map<String, Value>,
+        stored: &Environment,
+        triggers: &[Trigger],
+    ) -> Option<Environment> {
+        // Triggers are shown there; what is shown can be written back, and is no value of the environment.
+        let shown: Value = triggers.iter().map(Trigger::shown).collect();
+        if written.remove(Core::TRIGGERS).is_some_and(|written| written != shown) {
+            let field = format!("environment.{}", Core::TRIGGERS);
+            self.note(
+                &field,
+                "cannot be written here: triggers are registered and removed at the Core's triggers",
+            );
+            return None;
+        }
         Environment::merge(written, stored).map_err(|problems| self.0.extend(problems)).ok()
     }
 
@@ -196,7 +212,7 @@ impl Core {
         problems.plugins(&new.plugins);
         problems.object("resource_limits", &new.resource_limits);
         problems.object("metadata", &new.metadata);
-        let environment = problems.environment(new.environment, &Environment::default());
+        let environment = problems.environment(new.environment, &Environment::default(), &[]);
         let (Some(name), Some(slug), Some(concurrency), Some(environment), true) =
             (name, slug, concurrency, environment, problems.0.is_empty())
         else {
@@ -222,6 +238,7 @@ impl Core {
             identity: CoreIdentity::ServiceAccount,
             avatar_url: None,
             publication: None,
+            triggers: Arc::default(),
             created_by,
             created_at: now,
             updated_at: now,
@@ -255,7 +272,7 @@ impl Core {
             core.plugins = Arc::new(plugins);
         }
         if let Some(written) = changes.environment
-            && let Some(environment) = problems.environment(written, &self.environment)
+            && let Some(environment) = problems.environment(written, &self.environment, &self.triggers)
         {
             core.environment = environment;
         }

@@ -10,6 +10,7 @@ use crate::environment::Environment;
 use crate::lifecycle::{Action, InvalidTransition, Outcome, Status, Transition};
 use crate::modes::{CheckpointMode, Concurrency, IdentityMode, PrivilegeLevel, RuntimeMode};
 use crate::publication::Publication;
+use crate::triggers::Trigger;
 
 /// Something that is wrong with a field of what a client wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +204,8 @@ pub struct Core {
     pub avatar_url: Option<String>,
     /// What it is in the catalogue, where it is published.
     pub publication: Option<Publication>,
+    /// What was registered to start its flows, oldest first; what its program declares is not among them.
+    pub triggers: Arc<Vec<Trigger>>,
     /// Who made it.
     pub created_by: UserId,
     /// When it was made.
@@ -212,6 +215,18 @@ pub struct Core {
 }
 
 impl Core {
+    /// The name under which what was registered to start flows is shown in the environment.
+    pub const TRIGGERS: &'static str = "triggers";
+
+    /// The environment as it is shown: secrets masked, and with the triggers that were registered, where there are any.
+    pub fn shown_environment(&self) -> Map<String, Value> {
+        let mut shown = self.environment.shown();
+        if !self.triggers.is_empty() {
+            shown.insert(Self::TRIGGERS.to_owned(), self.triggers.iter().map(Trigger::shown).collect());
+        }
+        shown
+    }
+
     /// Moves the Core: its status, and with it `last_error` and `updated_at`, as the lifecycle says.
     ///
     /// The Core comes back unchanged by a deletion; the transition's outcome says that it is to be removed.

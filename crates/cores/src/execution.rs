@@ -82,6 +82,10 @@ pub enum Origin {
     Call,
     /// Something that was said to the published Core.
     Chat,
+    /// A call of the Core's own API, by the name of its trigger.
+    Api(Arc<str>),
+    /// A message of another system, by the name of its trigger.
+    Webhook(Arc<str>),
     /// Another execution, from which it branched off after an entry of its journal.
     Fork {
         /// The other one.
@@ -92,8 +96,8 @@ pub enum Origin {
 }
 
 impl fmt::Display for Origin {
-    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat`,
-    /// `fork:<execution>@<entry>`.
+    /// The stored and shown form: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat`, `api:<name>`,
+    /// `webhook:<name>`, `fork:<execution>@<entry>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invoke => f.write_str("invoke"),
@@ -102,13 +106,17 @@ impl fmt::Display for Origin {
             Self::Call => f.write_str("core_call"),
             Self::Fork { execution, at } => write!(f, "fork:{execution}@{at}"),
             Self::Chat => f.write_str("chat"),
+            Self::Api(name) => write!(f, "api:{name}"),
+            Self::Webhook(name) => write!(f, "webhook:{name}"),
         }
     }
 }
 
 /// A text that names no origin of an execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be invoke, event:<name>, schedule:<name>, core_call, chat or fork:<execution>@<entry>")]
+#[error(
+    "must be invoke, event:<name>, schedule:<name>, api:<name>, webhook:<name>, core_call, chat or fork:<execution>@<entry>"
+)]
 pub struct UnknownOrigin;
 
 impl FromStr for Origin {
@@ -122,6 +130,8 @@ impl FromStr for Origin {
             _ => match text.split_once(':') {
                 Some(("event", name)) => Ok(Self::Event(name.into())),
                 Some(("schedule", name)) => Ok(Self::Schedule(name.into())),
+                Some(("api", name)) => Ok(Self::Api(name.into())),
+                Some(("webhook", name)) => Ok(Self::Webhook(name.into())),
                 Some(("fork", place)) => {
                     let (execution, at) = place.split_once('@').ok_or(UnknownOrigin)?;
                     let execution = execution.parse().map_err(|_| UnknownOrigin)?;
@@ -207,6 +217,8 @@ mod tests {
             Origin::Chat,
             Origin::Event("expense.submitted".into()),
             Origin::Schedule("a:b".into()),
+            Origin::Api("get order".into()),
+            Origin::Webhook("a:b".into()),
             Origin::Fork { execution: "exec_00000000000000000000000001".parse().unwrap(), at: 7 },
         ] {
             assert_eq!(origin.to_string().parse(), Ok(origin));

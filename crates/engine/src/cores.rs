@@ -46,7 +46,7 @@ pub(crate) struct Hosted {
     turns: Cache<CoreId, Arc<Mutex<()>>>,
     /// Whether a Core's programs up to a version can wait for events.
     pub(crate) may_wait: Cache<(CoreId, u32), bool>,
-    /// Who of a tenant's running Cores listens to others.
+    /// Who of a tenant's Cores listens to others.
     subscribers: Cache<TenantId, Arc<[Subscription]>>,
 }
 
@@ -173,6 +173,16 @@ impl Engine {
         Ok(hosted)
     }
 
+    /// The right to work for the tenant of a Core, for what comes in without credentials; none where there is no such Core.
+    pub(crate) async fn scope_of(&self, id: CoreId) -> Result<Option<TenantScope>, Error> {
+        if let Some(hosted) = self.0.hosted.cores.get(&id) {
+            return Ok(Some(self.0.system.tenant(hosted.core.tenant_id)));
+        }
+        let mut connection = self.0.database.read().await?;
+        let tenant = cores::tenant_of(&mut connection, &self.0.system, id).await?;
+        Ok(tenant.map(|tenant| self.0.system.tenant(tenant)))
+    }
+
     /// Whether there is such a Core, as far as was known a second ago.
     ///
     /// # Errors
@@ -190,7 +200,7 @@ impl Engine {
         }
     }
 
-    /// The running Cores that listen to an event of another one, as far as was known a second ago.
+    /// The Cores that listen to an event of another one, as far as was known a second ago; whether they run is not looked at.
     pub(crate) async fn subscribers(
         &self,
         scope: TenantScope,

@@ -93,18 +93,20 @@ impl Engine {
             let message = format!("{DEPTH_AT_MOST} events and calls led here; there may be no more");
             return Ok(Outcome::Error(Failure::new("EVENT_DEPTH_EXCEEDED", message)));
         }
-        let event = CoreEvent {
+        let mut event = CoreEvent {
             id: EventId::from_ulid(self.0.ids.draw(now)),
             core_id: run.execution.core_id,
             execution_id: Some(run.execution.id),
             name: name.to_owned(),
             data: data.clone(),
             at: now,
+            heard: None,
         };
         let key = run.execution.instance_key.clone();
         let mut heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
         heard.started.iter_mut().for_each(|started| started.trace = self.trace_under(run));
         note_event(run, name);
+        event.heard = heard.noted.take();
         run.done.started.extend(heard.started);
         wake_for_event(run, heard.awaited, &event);
         run.done.events.push(event);

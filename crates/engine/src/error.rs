@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use scaigrid_checkpoints::CheckpointError;
-use scaigrid_cores::Status;
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_cores::instances::KeyProblem;
+use scaigrid_cores::{FieldProblem, Status};
 use scaigrid_ir::Diagnostic;
 use scaigrid_persistence as persistence;
 use scaigrid_runtime::journal::BranchError;
@@ -39,6 +39,9 @@ pub enum Error {
     /// The flow cannot be started as asked: there is none of that name, or the input does not fit.
     #[error("{0}")]
     Start(Failure),
+    /// Something is given that the flow does not take. Never empty.
+    #[error("{}", crate::triggers::listed(.0))]
+    Input(Vec<FieldProblem>),
     /// The input names no entity, or none that can be.
     #[error("{problem}: {field}", problem = .0, field = .0.field())]
     EntityKey(KeyProblem),

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::subscription;
-use scaigrid_ir::expr::{self, Expr, Limits, Scope};
+use scaigrid_cores::triggers::listening::{Listening, NOTED_AT_MOST, Verdict, noted};
+use scaigrid_cores::triggers::{self, Listens, event};
+use scaigrid_ir::expr::{self, Expr, Limits, Scope, Stop};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};
-use scaigrid_persistence::commit::Verdict;
+use scaigrid_persistence::commit::Verdict as Judged;
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
@@ -28,6 +30,8 @@ pub(crate) struct Heard {
     pub(crate) started: Vec<Execution>,
     /// The executions that wait for it.
     pub(crate) awaited: Vec<EventWait>,
+    /// What became of it with each who listens, as it is kept with it.
+    pub(crate) noted: Option<serde_json::Value>,
 }
 
 /// An event that was taken, and the executions that it started.
@@ -53,13 +57,14 @@ impl Engine {
     ) -> Result<Delivered, Error> {
         let hosted = self.accepting(scope, core).await?;
         let now = self.0.clock.now();
-        let event = CoreEvent {
+        let mut event = CoreEvent {
             id: EventId::from_ulid(self.0.ids.draw(now)),
             core_id: core,
             execution_id: None,
             name: name.to_owned(),
             data,
             at: now,
+            heard: None,
         };
         let mut heard = self.hear_event(scope, &event, (0, None)).await?;
         for begun in &mut heard.started {
@@ -70,9 +75,10 @@ impl Engine {
         let begun: Vec<_> = heard.started.iter().map(|execution| kind(&execution.origin)).collect();
         let waits = !(heard.started.is_empty() && heard.awaited.is_empty());
         let event_id = event.id;
+        event.heard = heard.noted.take();
         // Events that come at the same time share a transaction, like everything else.
         match self.commit_and_tell(arrival(scope, event, heard), None).await? {
-            Verdict::Done | Verdict::Awaited => {}
+            Judged::Done | Judged::Awaited => {}
             _ => return Err(Error::NotRunning(self.status_now(scope, core).await?)),
         }
         begun.into_iter().for_each(note_begun);
@@ -92,17 +98,29 @@ impl Engine {
     ) -> Result<Heard, Error> {
         let hosted = self.hosted(scope, event.core_id).await?;
         let program = self.program(scope, event.core_id, hosted.core.source.version).await?;
-        let mut started = self.listeners(&program, &hosted, event, &hosted, (depth, emitted_by))?;
+        let mut listened = Vec::new();
+        let depth_and_key = (depth, emitted_by);
+        let mut started = self.listeners(&program, &hosted, event, &hosted, depth_and_key, &mut listened)?;
         for subscriber in self.subscribers(scope, &hosted, &event.name).await? {
-            match self.foreign_listeners(scope, subscriber, event, &hosted, depth).await {
+            match self.foreign_listeners(scope, subscriber, event, &hosted, depth, &mut listened).await {
                 Ok(found) => started.extend(found),
                 Err(error) if error.is_passing() => return Err(error),
                 // What is wrong with one Core must not keep another from publishing.
-                Err(error) => tracing::warn!(%error, core = %subscriber, "a subscriber cannot hear an event"),
+                Err(error) => {
+                    tracing::warn!(%error, core = %subscriber, "a subscriber cannot hear an event");
+                    listened.push(of_subscription(subscriber, None, Verdict::Broken(error.to_string())));
+                }
             }
         }
         let awaited = self.awaiting(scope, &hosted, event).await?;
-        Ok(Heard { started, awaited })
+        listened.extend(awaited.iter().take(NOTED_AT_MOST).map(|wait| Listening {
+            listener: "wait".to_owned(),
+            core_id: wait.core_id,
+            flow: None,
+            verdict: Verdict::Woke(wait.execution_id),
+        }));
+        let noted = noted(&listened, awaited.len().saturating_sub(NOTED_AT_MOST));
+        Ok(Heard { started, awaited, noted })
     }
 
     async fn foreign_listeners(
@@ -112,13 +130,16 @@ impl Engine {
         event: &CoreEvent,
         emitter: &HostedCore,
         depth: u16,
+        listened: &mut Vec<Listening>,
     ) -> Result<Vec<Execution>, Error> {
         let hosted = self.hosted(scope, subscriber).await?;
         if !hosted.core.status.can_accept_work() {
+            let status = hosted.core.status.as_str().to_owned();
+            listened.push(of_subscription(subscriber, None, Verdict::CoreNotRunning(status)));
             return Ok(Vec::new());
         }
         let program = self.program(scope, subscriber, hosted.core.source.version).await?;
-        self.listeners(&program, &hosted, event, emitter, (depth, None))
+        self.listeners(&program, &hosted, event, emitter, (depth, None), listened)
     }
 
     /// The executions that an event of a Core starts in a Core, which may be the same: one for each trigger and
@@ -130,16 +151,34 @@ impl Engine {
         event: &CoreEvent,
         emitter: &HostedCore,
         (depth, emitted_by): (u16, Option<&str>),
+        listened: &mut Vec<Listening>,
     ) -> Result<Vec<Execution>, Error> {
         let module = program.module();
         let instances = instances(hosted, program);
         let own = hosted.core.id == emitter.core.id;
+        let named = |name: &str| format!("trigger:{name}");
         let triggers = module.triggers.iter().filter(|_| own).filter_map(|trigger| match &trigger.kind {
-            TriggerKind::Event { event: name, filter } if **name == *event.name => {
-                Some((&trigger.target_flow, filter.as_ref()))
+            TriggerKind::Event { event: pattern, filter } if event::fits(pattern, &event.name) => {
+                Some((named(&trigger.name), Arc::clone(&trigger.target_flow), filter.as_ref()))
             }
             _ => None,
         });
+        let mut broken = Vec::new();
+        let registered = hosted.core.triggers.iter().filter(|_| own).filter_map(|trigger| {
+            let Listens::Event(heard) = &trigger.listens else { return None };
+            if !heard.pattern.fits(&event.name) {
+                return None;
+            }
+            let (listener, flow) = (named(trigger.name.as_str()), Arc::from(trigger.flow.as_str()));
+            if let Some(problem) = triggers::hindrance(module, trigger) {
+                let (core_id, flow) = (hosted.core.id, Some(trigger.flow.clone()));
+                broken.push(Listening { listener, core_id, flow, verdict: Verdict::Broken(problem) });
+                return None;
+            }
+            Some((listener, flow, heard.filter.as_ref().map(|(_, filter)| filter)))
+        });
+        let registered: Vec<_> = registered.collect();
+        listened.extend(broken);
         let subscriptions = module
             .subscriptions
             .iter()
@@ -148,48 +187,65 @@ impl Engine {
                 None | Some("core://self") => own,
                 Some(from) => subscription::slug(from) == Some(emitter.core.slug.as_str()),
             })
-            .map(|subscription| (&subscription.flow, subscription.filter.as_ref()));
+            .map(|subscription| {
+                (SUBSCRIPTION.to_owned(), Arc::clone(&subscription.flow), subscription.filter.as_ref())
+            });
         let scope = EventScope { event, types: &module.types };
-        triggers
-            .chain(subscriptions)
-            .filter(|(_, filter)| filter.is_none_or(|filter| passes(filter, &scope)))
-            .map(|(flow, _)| {
-                let (place, problem) = match instances.place(None, &event.data) {
-                    Ok(place) => (place, None),
-                    Err(problem) => match emitted_by.filter(|_| own) {
-                        // What an entity publishes is about itself, where it does not say otherwise.
-                        Some(key) => (instances.place(Some(key), &event.data).unwrap_or_default(), None),
-                        None if own && event.execution_id.is_none() => return Err(Error::EntityKey(problem)),
-                        None => (Place::default(), Some(problem)),
-                    },
-                };
-                let status =
-                    if problem.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Queued };
-                Ok(Execution {
-                    id: ExecutionId::from_ulid(self.0.ids.draw(event.at)),
-                    tenant_id: hosted.core.tenant_id,
-                    core_id: hosted.core.id,
-                    flow: Arc::clone(flow),
-                    source_version: hosted.core.source.version,
-                    status,
-                    origin: Origin::Event(event.name.as_str().into()),
-                    instance_key: place.key,
-                    slots: place.slots,
-                    parent: None,
-                    depth,
-                    input: input(program, flow, event),
-                    output: None,
-                    debugging: None,
-                    finished_at: problem.is_some().then_some(event.at),
-                    error: problem.map(|problem| {
-                        let message = format!("data.{} {problem}", problem.field());
-                        describe(&Failure::new("ENTITY_KEY_INVALID", message))
-                    }),
-                    started_at: event.at,
-                    trace: None,
-                })
-            })
-            .collect()
+        let mut started = Vec::new();
+        for (listener, flow, filter) in triggers.chain(registered).chain(subscriptions) {
+            let mut note = |verdict| {
+                let (core_id, flow) = (hosted.core.id, Some(flow.to_string()));
+                listened.push(Listening { listener: listener.clone(), core_id, flow, verdict });
+            };
+            match filter.map_or(Passing::Yes, |filter| passing(filter, &scope)) {
+                Passing::Yes => {}
+                Passing::No => {
+                    note(Verdict::FilterFalse);
+                    continue;
+                }
+                Passing::Unknown(reason) => {
+                    note(Verdict::FilterError(reason));
+                    continue;
+                }
+            }
+            let (place, problem) = match instances.place(None, &event.data) {
+                Ok(place) => (place, None),
+                Err(problem) => match emitted_by.filter(|_| own) {
+                    // What an entity publishes is about itself, where it does not say otherwise.
+                    Some(key) => (instances.place(Some(key), &event.data).unwrap_or_default(), None),
+                    None if own && event.execution_id.is_none() => return Err(Error::EntityKey(problem)),
+                    None => (Place::default(), Some(problem)),
+                },
+            };
+            let status = if problem.is_some() { ExecutionStatus::Failed } else { ExecutionStatus::Queued };
+            let id = ExecutionId::from_ulid(self.0.ids.draw(event.at));
+            let problem = problem.map(|problem| format!("data.{} {problem}", problem.field()));
+            note(match &problem {
+                None => Verdict::Started(id),
+                Some(problem) => Verdict::Unfit(problem.clone(), Some(id)),
+            });
+            started.push(Execution {
+                id,
+                tenant_id: hosted.core.tenant_id,
+                core_id: hosted.core.id,
+                flow: Arc::clone(&flow),
+                source_version: hosted.core.source.version,
+                status,
+                origin: Origin::Event(event.name.as_str().into()),
+                instance_key: place.key,
+                slots: place.slots,
+                parent: None,
+                depth,
+                input: input(program, &flow, event),
+                output: None,
+                debugging: None,
+                finished_at: problem.is_some().then_some(event.at),
+                error: problem.map(|problem| describe(&Failure::new("ENTITY_KEY_INVALID", problem))),
+                started_at: event.at,
+                trace: None,
+            });
+        }
+        Ok(started)
     }
 }
 
@@ -207,9 +263,30 @@ fn input(program: &Program, flow: &str, event: &CoreEvent) -> Value {
     Value::Object(Arc::new(fields.collect::<BTreeMap<_, _>>()))
 }
 
-/// A filter that fails does not fit.
-fn passes(filter: &Expr, scope: &EventScope<'_>) -> bool {
-    matches!(expr::evaluate(filter, scope, &[], &Limits::default()), Ok(Value::Bool(true)))
+/// What a filter says.
+enum Passing {
+    Yes,
+    No,
+    /// It cannot be computed, or is no truth value.
+    Unknown(String),
+}
+
+/// A filter that fails does not fit, but is told apart.
+fn passing(filter: &Expr, scope: &EventScope<'_>) -> Passing {
+    match expr::evaluate(filter, scope, &[], &Limits::default()) {
+        Ok(Value::Bool(true)) => Passing::Yes,
+        Ok(Value::Bool(false)) => Passing::No,
+        Ok(other) => Passing::Unknown(format!("it is {}, not a truth value", other.type_name())),
+        Err(Stop::Error(error)) => Passing::Unknown(error.to_string()),
+        Err(Stop::Asks(_)) => Passing::Unknown("it asks for more than the event".to_owned()),
+    }
+}
+
+/// What a subscription is called among those who listen.
+const SUBSCRIPTION: &str = "subscription";
+
+fn of_subscription(core_id: CoreId, flow: Option<String>, verdict: Verdict) -> Listening {
+    Listening { listener: SUBSCRIPTION.to_owned(), core_id, flow, verdict }
 }
 
 /// What a filter sees: `event` and `data`.

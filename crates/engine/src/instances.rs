@@ -247,6 +247,7 @@ impl Engine {
             name: event_type.as_str().to_owned(),
             data: Value::from_json(&json!({"instance_key": key, "reason": reason})),
             at: now,
+            heard: None,
         };
         events::add(tx, scope, &event, &[]).await?;
         let listeners = self.listening_webhooks_through(tx, scope.tenant_id()).await?;

@@ -63,6 +63,18 @@ impl Engine {
         id: ExecutionId,
         invocation: Invocation,
     ) -> Result<Standing, Error> {
+        self.invoke_from(scope, core, id, Origin::Invoke, invocation).await
+    }
+
+    /// [`Engine::invoke_as`], of something else that starts flows.
+    pub(crate) async fn invoke_from(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        id: ExecutionId,
+        origin: Origin,
+        invocation: Invocation,
+    ) -> Result<Standing, Error> {
         let hosted = self.accepting(scope, core).await?;
         let program = self.program(scope, core, hosted.core.source.version).await?;
         let flow = flow(&program, invocation.flow)?;
@@ -77,7 +89,7 @@ impl Engine {
             flow,
             source_version: hosted.core.source.version,
             status: ExecutionStatus::Running,
-            origin: Origin::Invoke,
+            origin,
             instance_key: place.key,
             slots: place.slots,
             parent: None,

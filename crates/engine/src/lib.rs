@@ -41,6 +41,7 @@ mod schedules;
 mod timers;
 mod told;
 mod traces;
+mod triggers;
 mod turns;
 mod wait;
 
@@ -77,6 +78,7 @@ pub use models::{
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
+pub use triggers::{Endpoint, Meant, NotTaken, RECEIVED, Receipt, Verified, WAIT};
 
 use calls::Awaited;
 use committer::Committer;

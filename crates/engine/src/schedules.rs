@@ -8,9 +8,11 @@ use std::sync::Arc;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::schedule::Schedule;
+use scaigrid_cores::triggers::{self, Listens, Source, Trigger};
 use scaigrid_cores::{Status, subscription};
 use scaigrid_ir::module::{Module, TriggerKind};
 use scaigrid_ir::{Diagnostic, Value, diagnostic::codes, load};
+use scaigrid_persistence as persistence;
 use scaigrid_persistence::schedules::{self, StoredSchedule};
 use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{Transaction, cores, executions, subscriptions, tenants};
@@ -28,15 +30,17 @@ pub struct Declared {
     schedules: Vec<StoredSchedule>,
     /// Events of other Cores: where they come from, and their names.
     subscriptions: Vec<(Arc<str>, Arc<str>)>,
+    /// The module itself, for what was registered beside it.
+    module: Option<Arc<Module>>,
 }
 
 impl Declared {
     /// What a program declares. One that cannot be read declares nothing.
     pub fn of(program: &serde_json::Value) -> Self {
-        load::module(program).module.map(|module| Self::of_module(&module)).unwrap_or_default()
+        load::module(program).module.map(Self::of_module).unwrap_or_default()
     }
 
-    fn of_module(module: &Module) -> Self {
+    fn of_module(module: Arc<Module>) -> Self {
         let schedules = module.triggers.iter().filter_map(|trigger| match &trigger.kind {
             TriggerKind::Schedule { cron, timezone, catch_up } => Some(StoredSchedule {
                 name: trigger.name.to_string(),
@@ -54,7 +58,27 @@ impl Declared {
             let heard = subscription::slug(from).is_some_and(short) && short(&subscription.event);
             heard.then(|| (Arc::clone(from), Arc::clone(&subscription.event)))
         });
-        Self { schedules: schedules.collect(), subscriptions: subscriptions.collect() }
+        let (schedules, subscriptions) = (schedules.collect(), subscriptions.collect());
+        Self { schedules, subscriptions, module: Some(module) }
+    }
+
+    /// The schedules: those of the program, and those that were registered and are at work beside it.
+    fn all_schedules(&self, core: CoreId, registered: &[Trigger]) -> Vec<StoredSchedule> {
+        let Some(module) = &self.module else { return self.schedules.clone() };
+        let beside = triggers::entries(core, module, registered).into_iter().filter_map(|entry| {
+            let Source::Registered { .. } = entry.source else { return None };
+            let (name, flow) = (entry.name.to_string(), entry.flow.to_string());
+            match entry.listens {
+                Ok(Listens::Schedule { cron, timezone, catch_up }) => {
+                    Some(StoredSchedule { name, flow, cron, timezone, catch_up, last_slot: None })
+                }
+                _ => None,
+            }
+        });
+        let mut all: Vec<StoredSchedule> = self.schedules.iter().cloned().chain(beside).collect();
+        // As they are stored.
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 }
 
@@ -85,7 +109,8 @@ impl Engine {
         (core, status): (CoreId, Status),
         declared: Option<&Declared>,
     ) -> Result<(), Error> {
-        if status != Status::Running {
+        let runs = status == Status::Running;
+        if !runs && declared.is_none() {
             return Ok(timers::clear_schedules(tx, scope, core).await?);
         }
         let before = schedules::list(tx, scope, core).await?;
@@ -97,7 +122,8 @@ impl Engine {
                     last_slot: same_name(wanted).and_then(|stored| stored.last_slot),
                     ..wanted.clone()
                 };
-                declared.schedules.iter().map(kept).collect()
+                let registered = persistence::triggers::list(tx, scope, core).await?;
+                declared.all_schedules(core, &registered).iter().map(kept).collect()
             }
         };
         if let Some(declared) = declared {
@@ -106,6 +132,10 @@ impl Engine {
             }
             let heard = self.within_the_tenant(tx, scope, &declared.subscriptions).await?;
             subscriptions::replace(tx, scope, core, &heard).await?;
+        }
+        // What it declares is known when it runs again.
+        if !runs {
+            return Ok(timers::clear_schedules(tx, scope, core).await?);
         }
         for gone in before.iter().filter(|stored| wanted.iter().all(|wanted| wanted.name != stored.name)) {
             timers::clear(tx, scope, &Owner::Schedule { core, name: gone.name.clone() }).await?;

@@ -32,6 +32,8 @@ pub(crate) const fn kind(origin: &Origin) -> &'static str {
         Origin::Call => "core_call",
         Origin::Chat => "chat",
         Origin::Fork { .. } => "fork",
+        Origin::Api(_) => "api",
+        Origin::Webhook(_) => "webhook",
     }
 }
 

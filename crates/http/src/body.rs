@@ -116,7 +116,7 @@ pub(crate) async fn receive(headers: &HeaderMap, mut payload: Payload, limit: us
 
 /// `application/json`, or a type with the `+json` suffix (RFC 6839). JSON is UTF-8 (RFC 8259), so another
 /// charset is another kind of body.
-fn require_json(headers: &HeaderMap) -> Result<(), Error> {
+pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Error> {
     let refused = Error::UnsupportedMediaType { expected: "application/json" };
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
         return Err(refused);

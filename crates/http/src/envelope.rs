@@ -146,6 +146,13 @@ impl<T: Serialize> Reply<T> {
         Self::with_status(StatusCode::ACCEPTED, data)
     }
 
+    /// Says where what was accepted is found.
+    #[must_use]
+    pub fn with_location(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
+        self
+    }
+
     /// Says which revision this is (RFC 9110, 8.8.3). A GET that already has it is answered with 304.
     #[must_use]
     pub fn with_etag(mut self, revision: u64) -> Self {

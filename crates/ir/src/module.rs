@@ -226,7 +226,12 @@ pub enum TriggerKind {
         public: bool,
     },
     /// A signed HTTP message from another system.
-    Webhook,
+    Webhook {
+        /// What it is verified with, as `${env.NAME}`.
+        secret: Option<Arc<str>>,
+        /// What it must carry, as the host reads it.
+        scheme: Option<Arc<serde_json::Value>>,
+    },
     /// Points in time.
     Schedule {
         /// Five fields.

@@ -12,7 +12,7 @@ use scaigrid_cores::{
     SourceVersion, Status,
 };
 use scaigrid_ir::bundle;
-use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantScope, UserId};
+use scaigrid_scope::{CoreId, Instant, Name, Slug, SystemScope, TenantId, TenantScope, UserId};
 use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
@@ -20,9 +20,11 @@ use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
-use crate::schema::{core_instances, core_schedules, core_subscriptions, core_versions, cores};
+use crate::schema::{
+    core_instances, core_schedules, core_subscriptions, core_triggers, core_versions, cores,
+};
 use crate::sealing::Vault;
-use crate::{Revised, Written, retention};
+use crate::{Revised, Written, retention, triggers};
 
 mod environment;
 
@@ -145,6 +147,8 @@ impl CoreRow {
             identity: CoreIdentity::ServiceAccount,
             avatar_url: None,
             publication,
+            // Whoever reads the row reads them beside it.
+            triggers: Arc::default(),
             created_by: column(TABLE, "created_by", id, &self.created_by)?,
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
@@ -200,7 +204,11 @@ pub async fn lookup(
     let program = unpack(&row.id, &bundle)?;
     let revision = row.revision;
     let opener = data_keys::opener(c, scope, vault, sealed(&row.environment)).await?;
-    Ok(Some(Revised { value: row.core(program, &opener)?, revision }))
+    let registered = triggers::list(c, scope, id).await?;
+    Ok(Some(Revised {
+        value: Core { triggers: Arc::new(registered), ..row.core(program, &opener)? },
+        revision,
+    }))
 }
 
 /// A Core's status and the number of its present program, without the rest.
@@ -270,7 +278,13 @@ pub async fn list(
     let empty = Arc::new(Value::Object(Map::new()));
     let texts = found.iter().flat_map(|row| sealed(&row.environment));
     let opener = data_keys::opener(c, scope, vault, texts).await?;
-    found.into_iter().map(|row| row.core(Arc::clone(&empty), &opener)).collect()
+    let ids: Vec<&str> = found.iter().map(|row| row.id.as_str()).collect();
+    let mut registered = triggers::of_cores(c, scope, &ids).await?;
+    let each = found.into_iter().map(|row| {
+        let triggers = Arc::new(registered.remove(&row.id).unwrap_or_default());
+        Ok(Core { triggers, ..row.core(Arc::clone(&empty), &opener)? })
+    });
+    each.collect()
 }
 
 /// The Core of a slug.
@@ -345,6 +359,43 @@ pub async fn save(
     Ok(if there == 0 { Written::Missing } else { Written::Stale })
 }
 
+/// Notes that something has changed that is shown with a Core, which still has a revision.
+///
+/// # Errors
+/// The database's.
+pub async fn touch(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    id: CoreId,
+    expected: i64,
+    at: Instant,
+) -> Result<Written> {
+    macro_rules! target {
+        () => {
+            cores::table
+                .filter(cores::id.eq(id.to_string()))
+                .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+        };
+    }
+    let update = diesel::update(target!().filter(cores::revision.eq(expected)))
+        .set((cores::revision.eq(expected + 1), cores::updated_at.eq(Stamp(at))));
+    if with!(tx, c => update.execute(c).await)? == 1 {
+        return Ok(Written::Done);
+    }
+    let there: i64 = with!(tx, c => target!().count().get_result(c).await)?;
+    Ok(if there == 0 { Written::Missing } else { Written::Stale })
+}
+
+/// The tenant of a Core: for what comes in without credentials.
+///
+/// # Errors
+/// The database's.
+pub async fn tenant_of(c: &mut Connection, _system: &SystemScope, id: CoreId) -> Result<Option<TenantId>> {
+    let query = cores::table.find(id.to_string()).select(cores::tenant_id);
+    let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
+    found.map(|tenant| column(TABLE, "tenant_id", &id.to_string(), &tenant)).transpose()
+}
+
 /// What a Core is in the catalogue; it stays so until the transaction ends.
 pub async fn hold_publication(
     tx: &mut Transaction,
@@ -368,7 +419,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId, most: 
             with!(tx, c => diesel::delete(rows).execute(c).await)?;
         )+};
     }
-    remove!(core_versions, core_schedules, core_subscriptions, core_instances);
+    remove!(core_versions, core_schedules, core_subscriptions, core_instances, core_triggers);
     let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));
     if with!(tx, c => diesel::delete(row).execute(c).await)? == 0 {
         return Ok(None);

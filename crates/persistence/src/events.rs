@@ -5,7 +5,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope};
 
 use crate::database::{Connection, Transaction, with};
-use crate::error::{Result, column};
+use crate::error::{Error, Result, column};
 use crate::executions::{decode, encode};
 use crate::instant::Stamp;
 use crate::json::text_storable;
@@ -33,6 +33,8 @@ pub struct CoreEvent {
     pub data: Value,
     /// When.
     pub at: Instant,
+    /// What became of it with those who listen to its name: an array of objects; none where nobody does.
+    pub heard: Option<serde_json::Value>,
 }
 
 /// Which events a list shows.
@@ -48,7 +50,7 @@ pub struct EventFilter {
     pub until: Option<Instant>,
 }
 
-type Row = (String, String, Option<String>, String, Vec<u8>, Stamp);
+type Row = (String, String, Option<String>, String, Vec<u8>, Stamp, Option<String>);
 
 /// The events of a Core, newest first, after the one that the last page ended with.
 pub async fn list(
@@ -73,6 +75,7 @@ pub async fn list(
                     core_events::name,
                     core_events::data,
                     core_events::at,
+                    core_events::heard,
                 ))
                 .into_boxed();
             if let Some(name) = &filter.name {
@@ -97,8 +100,11 @@ pub async fn list(
     opened(c, scope, found).await
 }
 
-fn event((id, core, execution, name, data, at): Row) -> Result<CoreEvent> {
+fn event((id, core, execution, name, data, at, heard): Row) -> Result<CoreEvent> {
+    let heard = heard.map(|text| serde_json::from_str(&text));
+    let heard = heard.transpose().map_err(|error| Error::inconsistent(TABLE, "heard", &id, error))?;
     Ok(CoreEvent {
+        heard,
         id: column(TABLE, "id", &id, &id)?,
         core_id: column(TABLE, "core_id", &id, &core)?,
         execution_id: execution.map(|text| column(TABLE, "execution_id", &id, &text)).transpose()?,
@@ -139,6 +145,7 @@ pub async fn of_execution(
             core_events::name,
             core_events::data,
             core_events::at,
+            core_events::heard,
         ));
     let found: Vec<Row> = with!(c, c => query.load(c).await)?;
     opened(c, scope, found).await
@@ -147,9 +154,9 @@ pub async fn of_execution(
 /// The events of rows, large ones as the object store has them.
 async fn opened(c: &mut Connection, scope: TenantScope, rows: Vec<Row>) -> Result<Vec<CoreEvent>> {
     let mut events = Vec::with_capacity(rows.len());
-    for (id, core, execution, name, data, at) in rows {
+    for (id, core, execution, name, data, at, heard) in rows {
         let data = c.open(scope.tenant_id(), data).await?;
-        events.push(event((id, core, execution, name, data, at))?);
+        events.push(event((id, core, execution, name, data, at, heard))?);
     }
     Ok(events)
 }
@@ -177,6 +184,7 @@ pub async fn add(
         core_events::name.eq(text_storable(event.name.clone())),
         core_events::data.eq(encode(&event.data)?),
         core_events::at.eq(Stamp(event.at)),
+        core_events::heard.eq(event.heard.as_ref().map(|heard| text_storable(heard.to_string()))),
     );
     with!(tx, c => diesel::insert_into(core_events::table).values(row).execute(c).await)?;
     crate::executions::add(tx, scope, started).await

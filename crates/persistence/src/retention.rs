@@ -236,7 +236,7 @@ pub async fn cores_of(
 /// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.
-    const TABLES: [(&str, &str); 10] = [
+    const TABLES: [(&str, &str); 11] = [
         ("timers", "tenant_id, kind, owner, effect"),
         ("event_waits", "tenant_id, execution_id, effect"),
         ("core_memory", "tenant_id, core_id, partition, name, key"),
@@ -245,6 +245,7 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         ("core_logs", "tenant_id, core_id, lane, last"),
         ("core_log_lanes", "tenant_id, core_id, lane"),
         ("core_breakpoints", "id"),
+        ("hook_messages", "tenant_id, core_id, trigger_id, message"),
         ("conversation_turns", "tenant_id, conversation_id, turn"),
         ("conversations", "id"),
     ];

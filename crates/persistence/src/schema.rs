@@ -636,6 +636,41 @@ diesel::table! {
         name -> Text,
         data -> Binary,
         at -> Moment,
+        heard -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    core_triggers (id) {
+        id -> Text,
+        tenant_id -> Text,
+        core_id -> Text,
+        name -> Text,
+        kind -> Text,
+        flow -> Text,
+        config -> Jsonb,
+        secret -> Nullable<Text>,
+        previous_secret -> Nullable<Text>,
+        previous_until -> Nullable<Moment>,
+        created_by -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    hook_messages (tenant_id, core_id, trigger_id, message) {
+        tenant_id -> Text,
+        core_id -> Text,
+        trigger_id -> Text,
+        message -> Text,
+        execution_id -> Nullable<Text>,
+        at -> Moment,
     }
 }
 

@@ -14,11 +14,13 @@ use crate::data_keys;
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::module_settings::{level_at, place};
-use crate::schema::{backends, cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks};
+use crate::schema::{
+    backends, core_triggers, cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks,
+};
 use crate::sealing::Vault;
 use crate::{
     backends as backend_rows, cores as core_rows, idempotency, module_configs as config_rows,
-    plugins as plugin_rows, signing_keys as signing_rows, webhooks as webhook_rows,
+    plugins as plugin_rows, signing_keys as signing_rows, triggers as trigger_rows, webhooks as webhook_rows,
 };
 
 /// A kind of things with secrets.
@@ -38,11 +40,13 @@ pub enum Store {
     Plugins,
     /// How backends of models are reached.
     Backends,
+    /// The secrets of triggers that are webhooks.
+    Triggers,
 }
 
 impl Store {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Environments,
         Self::ModuleConfigs,
         Self::Webhooks,
@@ -50,6 +54,7 @@ impl Store {
         Self::SigningKeys,
         Self::Plugins,
         Self::Backends,
+        Self::Triggers,
     ];
 
     const fn is_kept_at(self, level: Level) -> bool {
@@ -69,6 +74,7 @@ impl Store {
             Self::SigningKeys => ("signing_keys", "sealed"),
             Self::Plugins => ("plugins", "credentials"),
             Self::Backends => ("backends", "sealed_config"),
+            Self::Triggers => ("core_triggers", "secret"),
         }
     }
 }
@@ -237,6 +243,7 @@ pub async fn page(
         Store::SigningKeys => signing_keys_after(c, first, rows).await,
         Store::Plugins => plugins_after(c, tenant, (first, second), rows).await,
         Store::Backends => backends_after(c, of, first, rows).await,
+        Store::Triggers => triggers_after(c, tenant, first, rows).await,
     }
 }
 
@@ -267,6 +274,34 @@ async fn plugins_after(
     let each = found.into_iter().map(|(tenant, plugin, text)| {
         let level = column("plugins", "tenant_id", &plugin, &tenant).map(Level::Tenant)?;
         Ok(Found::new(level, Position([tenant, plugin, String::new()]), text.as_deref()))
+    });
+    each.collect()
+}
+
+async fn triggers_after(
+    c: &mut Connection,
+    tenant: Option<String>,
+    first: String,
+    rows: i64,
+) -> Result<Vec<Found>> {
+    let query = core_triggers::table
+        .filter(core_triggers::id.gt(first))
+        .filter(core_triggers::secret.is_not_null())
+        .order(core_triggers::id)
+        .limit(rows);
+    let columns =
+        (core_triggers::id, core_triggers::tenant_id, core_triggers::secret, core_triggers::previous_secret);
+    let found: Vec<(String, String, Option<String>, Option<String>)> = match tenant {
+        Some(tenant) => {
+            let query = query.filter(core_triggers::tenant_id.eq(tenant)).select(columns);
+            with!(c, c => query.load(c).await)?
+        }
+        None => with!(c, c => query.select(columns).load(c).await)?,
+    };
+    let each = found.into_iter().map(|(id, tenant, secret, previous)| {
+        let level = column("core_triggers", "tenant_id", &id, &tenant).map(Level::Tenant)?;
+        let texts: Vec<String> = [secret, previous].into_iter().flatten().collect();
+        Ok(Found::new(level, Position::of_id(id), texts.iter().map(String::as_str)))
     });
     each.collect()
 }
@@ -315,6 +350,7 @@ enum Kept {
     SigningKey(String),
     Plugin(String),
     Backend(String),
+    Trigger(String, Option<String>),
 }
 
 /// The place that a sealed text is bound to, and the text.
@@ -372,6 +408,15 @@ impl Kept {
                     .returning(backends::sealed_config);
                 with!(tx, c => held.get_result(c).await.optional())?.map(Self::Backend)
             }
+            Store::Triggers => {
+                let held = diesel::update(core_triggers::table.find(first))
+                    .filter(core_triggers::tenant_id.eq(owner))
+                    .set(core_triggers::kind.eq(core_triggers::kind))
+                    .returning((core_triggers::secret, core_triggers::previous_secret));
+                let held: Option<(Option<String>, Option<String>)> =
+                    with!(tx, c => held.get_result(c).await.optional())?;
+                held.and_then(|(secret, previous)| Some(Self::Trigger(secret?, previous)))
+            }
             Store::SigningKeys if scope.level() != Level::Platform => None,
             Store::SigningKeys => {
                 let held = diesel::update(signing_keys::table.filter(signing_keys::id.eq(first)))
@@ -412,6 +457,11 @@ impl Kept {
                     previous.iter().map(|text| (webhook_rows::previous_place(first), text.clone()));
                 [(webhook_rows::sealing_place(first), secret.clone())].into_iter().chain(previous).collect()
             }
+            Self::Trigger(secret, previous) => {
+                let previous =
+                    previous.iter().map(|text| (trigger_rows::previous_place(first), text.clone()));
+                [(trigger_rows::sealing_place(first), secret.clone())].into_iter().chain(previous).collect()
+            }
             Self::Answer(body) => {
                 vec![(idempotency::sealing_place(second, third), String::from_utf8_lossy(body).into_owned())]
             }
@@ -445,6 +495,10 @@ impl Kept {
                 let secret = texts.next().unwrap_or(secret);
                 Self::Webhook(secret, previous.and_then(|_| texts.next()))
             }
+            Self::Trigger(secret, previous) => {
+                let secret = texts.next().unwrap_or(secret);
+                Self::Trigger(secret, previous.and_then(|_| texts.next()))
+            }
             Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
             Self::SigningKey(text) => Self::SigningKey(texts.next().unwrap_or(text)),
             Self::Plugin(text) => Self::Plugin(texts.next().unwrap_or(text)),
@@ -467,6 +521,13 @@ impl Kept {
             Self::Webhook(secret, previous) => {
                 let set = diesel::update(webhooks::table.find(first))
                     .set((webhooks::secret.eq(secret), webhooks::previous_secret.eq(previous)));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Trigger(secret, previous) => {
+                let set = diesel::update(core_triggers::table.find(first)).set((
+                    core_triggers::secret.eq(Some(secret)),
+                    core_triggers::previous_secret.eq(previous),
+                ));
                 with!(tx, c => set.execute(c).await)?
             }
             Self::Answer(body) => {

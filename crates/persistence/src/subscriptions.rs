@@ -8,7 +8,7 @@ use scaigrid_scope::{CoreId, TenantScope};
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Result, column};
 use crate::json::text_storable;
-use crate::schema::{core_subscriptions, cores};
+use crate::schema::core_subscriptions;
 
 /// A Core listens to an event of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,15 +21,13 @@ pub struct Subscription {
     pub event: String,
 }
 
-/// Those of the tenant's running Cores, by Core.
+/// Those of the tenant's Cores, by Core; of those that do not run as they were when they last did.
 ///
 /// # Errors
 /// The database's.
 pub async fn list(c: &mut Connection, scope: TenantScope) -> Result<Vec<Subscription>> {
     let query = core_subscriptions::table
-        .inner_join(cores::table.on(cores::id.eq(core_subscriptions::core_id)))
         .filter(core_subscriptions::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(cores::status.eq("running"))
         .order((core_subscriptions::core_id, core_subscriptions::from_slug, core_subscriptions::event))
         .limit(100_000)
         .select((core_subscriptions::core_id, core_subscriptions::from_slug, core_subscriptions::event));

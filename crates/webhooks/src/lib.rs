@@ -1,4 +1,5 @@
-//! Outgoing webhooks: who is told what, how it is signed, and when it is tried again.
+//! Outgoing webhooks: who is told what, how it is signed, and when it is tried again; and what an incoming one must
+//! carry to be believed ([`incoming`]).
 //!
 //! An [`Event`] says what has happened in a tenant. Each [`Webhook`] that wants its type gets a [`Delivery`], a letter
 //! that is written in the transaction of what it tells of and posted afterwards, at least once. Nothing is posted here:
@@ -16,6 +17,7 @@
 
 mod delivery;
 mod event;
+pub mod incoming;
 mod secret;
 mod signature;
 mod subscription;

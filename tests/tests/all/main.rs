@@ -54,6 +54,7 @@ mod suspension;
 mod time;
 mod tokens;
 mod traces;
+mod triggers;
 mod webhook_room;
 mod webhook_secrets;
 mod webhooks;

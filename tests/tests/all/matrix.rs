@@ -35,6 +35,8 @@ fn to_nothing(template: &str) -> String {
         ("{slug}", "no-such-model"),
         ("{backend_id}", "be_01J00000000000000000000000"),
         ("{model_group_id}", "mg_01J00000000000000000000000"),
+        ("{trigger_id}", "01900000-0000-0000-0000-000000000000"),
+        ("{path}", "nothing"),
         ("{breakpoint_id}", "bp_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];

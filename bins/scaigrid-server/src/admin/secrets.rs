@@ -80,6 +80,7 @@ fn tell(progress: Progress) {
                 Store::SigningKeys => "signing keys",
                 Store::Plugins => "plugins",
                 Store::Backends => "backends of models",
+                Store::Triggers => "incoming webhooks",
             };
             format!("{count} {what} looked at")
         }

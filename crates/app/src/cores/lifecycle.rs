@@ -293,9 +293,9 @@ impl App {
     }
 }
 
-/// What the program of a Core that runs declares; none of one that does not.
+/// What the program of a Core declares that runs, or will without anybody's start; none of another one.
 pub(super) async fn declared(core: &Core) -> Result<Option<Declared>, Error> {
-    if core.status != Status::Running {
+    if !matches!(core.status, Status::Running | Status::Suspended) {
         return Ok(None);
     }
     let program = std::sync::Arc::clone(&core.source.program);

@@ -1,8 +1,10 @@
 //! Cores: hosting programs. What can be done with one is told by the domain; here it is done, and written down.
 
+mod exposure;
 mod lifecycle;
 mod plugins;
 mod publication;
+mod triggers;
 mod versions;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
@@ -14,7 +16,9 @@ use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
 
+pub use exposure::{Endpoint, Meant, PublicEndpoint, Receipt, Verified, WAIT};
 pub use plugins::{Installed, InstalledChanges};
+pub use triggers::{NewTrigger, RegisteredTrigger, RotatedHookSecret, ShownTrigger};
 
 pub use crate::caches::WrittenCore;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};

@@ -89,6 +89,9 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::TokenMissing => entry(S::UNAUTHORIZED, "AUTH_TOKEN_MISSING", "SW_AUTH_INVALID_TOKEN"),
         E::TokenInvalid => entry(S::UNAUTHORIZED, "AUTH_TOKEN_INVALID", "SW_AUTH_INVALID_TOKEN"),
         E::TokenExpired => entry(S::UNAUTHORIZED, "AUTH_TOKEN_INVALID", "SW_AUTH_EXPIRED_TOKEN"),
+        E::WebhookSignature => {
+            entry(S::UNAUTHORIZED, "WEBHOOK_SIGNATURE_INVALID", "SW_WEBHOOK_SIGNATURE_INVALID")
+        }
         E::PermissionDenied { .. } => {
             entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION")
         }

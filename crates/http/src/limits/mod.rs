@@ -109,6 +109,20 @@ pub(crate) async fn limit(
     Ok(response)
 }
 
+/// Counts a call of somebody unknown against a tenant that it concerns, beside the caller's address.
+///
+/// # Errors
+/// The tenant's calls of this minute are used up.
+pub(crate) async fn count_for(edge: &Edge, tenant: TenantId) -> Result<(), app::Error> {
+    let Some(limits) = edge.limits else { return Ok(()) };
+    let quotas = [Quota { subject: Subject::Tenant(tenant), limit: limits.tenant }];
+    let verdict = edge.limiter.take(&quotas, edge.clock.now()).await;
+    match verdict.and_then(|verdict| verdict.retry_after) {
+        Some(retry_after) => Err(app::Error::RateLimited { retry_after }),
+        None => Ok(()),
+    }
+}
+
 fn quotas_of(principal: &Principal, limits: &RateLimits) -> Vec<Quota> {
     // The caller's own tenant pays, wherever they act.
     let identity = principal.identity();

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_actix_web::OpenApiFactory;
 
-use super::table::{Route, RouteTable, SLUG, split};
+use super::table::{OPEN, Route, RouteTable, split};
 use crate::routes::modules::call::PASSED_ON;
 
 /// The routes of a part of the API, documented where they are declared.
@@ -69,7 +69,8 @@ const fn method_name(method: &HttpMethod) -> &'static str {
 fn place(path: &str, methods: &[HttpMethod]) -> Option<(String, &'static str, usize)> {
     let [method] = methods else { return None };
     let name = split(path).nth(1)?;
-    let plain = !path.contains([':', '*']) && !path.ends_with(SLUG) && !name.contains('{');
+    let plain =
+        !path.contains([':', '*']) && !OPEN.iter().any(|open| path.ends_with(open)) && !name.contains('{');
     plain.then(|| (name.to_owned(), method_name(method), split(path).count()))
 }
 
@@ -207,6 +208,7 @@ mod tests {
         assert_eq!(place("/v1/users/{user_id}"), Some(("users".to_owned(), 3)));
         assert_eq!(place("/v1/modules/{module_id}/{rest:.*}"), None, "it may have any number of segments");
         assert_eq!(place("/v1/models/{slug}"), None, "slugs of models have any number of segments");
+        assert_eq!(place("/v1/a/{id}/invoke/{path}"), None, "so have paths");
         assert_eq!(place("/v1/{anything}/x"), None);
         assert_eq!(place("/health"), None);
         assert_eq!(super::place("/v1/users", &[HttpMethod::Get, HttpMethod::Post]), None);

@@ -140,12 +140,12 @@ pub(super) fn split(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-/// What a path ends with that takes the slug of a model, of any number of segments.
-pub(super) const SLUG: &str = "/{slug}";
+/// What paths end with that take any number of segments: the slug of a model, or a path below.
+pub(super) const OPEN: [&str; 2] = ["/{slug}", "/{path}"];
 
 fn segment(text: &str) -> Segment {
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-        Some(name) if name.ends_with('*') || name == "slug" => Segment::Rest,
+        Some(name) if name.ends_with('*') || name == "slug" || name == "path" => Segment::Rest,
         Some(_) => Segment::Parameter,
         None => Segment::Literal(text.into()),
     }

@@ -10,6 +10,7 @@ mod deliveries;
 mod embeddings;
 mod given;
 mod groups;
+mod hooks;
 mod inference;
 mod keys;
 mod me;
@@ -33,6 +34,7 @@ pub(crate) use given::Problems;
 /// Adds every route of the product. A request is matched against one after the other, so the busiest come first.
 pub fn all(config: &mut ServiceConfig<'_>) {
     scaicore::routes(config);
+    hooks::routes(config);
     platform(config);
 }
 

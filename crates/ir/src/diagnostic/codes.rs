@@ -76,5 +76,5 @@ codes! {
     UNREACHABLE_HANDLER = "W401" "A handler or arm is never reached, since an earlier one takes everything.";
     NO_VALUE = "W402" "A flow declares what it returns, but can end without a value.";
     FIELD_NOT_RUN = "E492" "The field has a meaning that this version does not act on.";
-    TRIGGER_NOT_FIRED = "W490" "The trigger kind is not fired by this version.";
+    TRIGGER_NOT_FIRED = "W490" "The trigger cannot be fired as it stands.";
 }

@@ -330,7 +330,13 @@ fn trigger(node: &Node<'_>, findings: &mut Findings) -> Option<Trigger> {
     node.only(&[keys::TRIGGER, further], findings);
     let kind = match &*kind {
         "api" => api_trigger(node, findings),
-        "webhook" => TriggerKind::Webhook,
+        "webhook" => TriggerKind::Webhook {
+            secret: node.text("secret", findings),
+            scheme: node
+                .get("scheme")
+                .filter(|scheme| !scheme.is_null())
+                .map(|scheme| Arc::new(scheme.clone())),
+        },
         "schedule" => {
             let cron = node.required_text("cron", findings);
             if node.get("cron").is_some() && cron.split_whitespace().count() != 5 {

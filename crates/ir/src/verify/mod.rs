@@ -177,11 +177,18 @@ impl Verifier<'_> {
                 TriggerKind::Event { filter: Some(filter), .. } => {
                     self.filter(filter, &child(&trigger.pointer, "filter"));
                 }
-                TriggerKind::Webhook => {
-                    let message = "triggers of this kind are not fired by this version";
-                    self.warning(codes::TRIGGER_NOT_FIRED, &child(&trigger.pointer, "kind"), message);
+                // A secret in a program could be read by whoever may see it.
+                TriggerKind::Webhook { secret, .. }
+                    if !secret.as_ref().is_some_and(|secret| secret.starts_with("${env.")) =>
+                {
+                    let message =
+                        "no message can be verified without a secret of the environment: \"${env.NAME}\"";
+                    self.warning(codes::TRIGGER_NOT_FIRED, &child(&trigger.pointer, "secret"), message);
                 }
-                TriggerKind::Api { .. } | TriggerKind::Schedule { .. } | TriggerKind::Event { .. } => {}
+                TriggerKind::Api { .. }
+                | TriggerKind::Webhook { .. }
+                | TriggerKind::Schedule { .. }
+                | TriggerKind::Event { .. } => {}
             }
         }
         for subscription in &module.subscriptions {

@@ -268,9 +268,10 @@ fn abandoned(rows: Vec<Abandoned>) -> Option<Columns> {
 fn events(rows: Vec<Event>) -> Option<Columns> {
     statement!(
         rows,
-        "INSERT INTO core_events (id, tenant_id, core_id, execution_id, name, data, at) SELECT * FROM UNNEST(",
+        "INSERT INTO core_events (id, tenant_id, core_id, execution_id, name, data, at, heard) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, TextOrNull execution_id, Text name, Bytes data, At at,
+        TextOrNull heard,
     )
 }
 

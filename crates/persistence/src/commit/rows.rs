@@ -149,6 +149,7 @@ pub(super) struct Event {
     pub(super) name: String,
     pub(super) data: Vec<u8>,
     pub(super) at: Stamp,
+    pub(super) heard: Option<String>,
 }
 
 #[derive(Debug)]
@@ -248,6 +249,7 @@ impl Rows {
                 name: text_storable(event.name),
                 data,
                 at: event.at.into(),
+                heard: event.heard.map(|heard| text_storable(heard.to_string())),
             });
         }
         for execution in &unit.started {

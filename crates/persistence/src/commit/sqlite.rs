@@ -157,6 +157,7 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
                 core_events::name.eq(row.name),
                 core_events::data.eq(row.data),
                 core_events::at.eq(row.at),
+                core_events::heard.eq(row.heard),
             ))
             .execute(c)?;
     }

@@ -101,6 +101,8 @@ pub fn tables() -> Vec<Table> {
         core_breakpoints["id"],
         timers["tenant_id", "kind", "owner", "effect"],
         event_waits["tenant_id", "execution_id", "effect"],
+        core_triggers["id"],
+        hook_messages["tenant_id", "core_id", "trigger_id", "message"],
         core_schedules["tenant_id", "core_id", "name"],
         core_subscriptions["tenant_id", "core_id", "from_slug", "event"],
         core_instances["tenant_id", "core_id", "key"],

@@ -185,6 +185,7 @@ async fn a_unit_is_written_whole(home: &Home) {
         name: "done".into(),
         data: Value::from("x"),
         at: at(1),
+        heard: Some(serde_json::json!([{"listener": "trigger:a", "result": "started"}])),
     };
     unit.events = vec![event.clone()];
     unit.started = vec![Execution { status: ExecutionStatus::Queued, ..execution(2) }];

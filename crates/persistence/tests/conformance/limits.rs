@@ -233,6 +233,7 @@ async fn what_is_over_goes_and_nothing_else(home: &Home) {
         name: "heard".to_owned(),
         data: Value::Null,
         at: at(seconds),
+        heard: None,
     };
     let mut tx = home.begin().await;
     for number in 0..50 {
@@ -384,6 +385,7 @@ pub(crate) fn heavy(number: u128) -> Unit {
         name: "heavy".to_owned(),
         data: text("e"),
         at: at(1),
+        heard: None,
     }];
     unit
 }

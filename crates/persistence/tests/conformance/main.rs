@@ -37,6 +37,7 @@ mod signing_keys;
 mod tenants;
 mod timers;
 mod transactions;
+mod triggers;
 mod users;
 mod values;
 mod webhooks;

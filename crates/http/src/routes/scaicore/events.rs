@@ -99,6 +99,13 @@ pub(super) struct EventView {
     /// What it carried, and which execution published it.
     #[schema(value_type = Object)]
     payload: Json,
+    /// What became of it with each who listens to its name: `listener` (`trigger:<name>`, `subscription`, `wait`), `core_id`, `flow`, and
+    /// `result`: `started` or `woke` with `execution_id`, `filter_false`, `filter_error` with `reason`, `core_not_running` with
+    /// `status`, `unfit` or `broken` with `reason`, `duplicate`. At most 100 of them, then how many `more`. Left out of what the
+    /// runtime tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    listeners: Option<Json>,
 }
 
 impl From<Happened> for EventView {
@@ -111,6 +118,7 @@ impl From<Happened> for EventView {
                 core_id: String::new(),
                 timestamp: event.at.to_string(),
                 payload: event.payload,
+                listeners: None,
             },
         }
     }
@@ -125,6 +133,7 @@ impl From<CoreEvent> for EventView {
             core_id: event.core_id.to_string(),
             timestamp: event.at.to_string(),
             payload: serde_json::json!({"execution_id": execution, "data": event.data.to_json()}),
+            listeners: Some(event.heard.unwrap_or_else(|| Json::Array(Vec::new()))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The routes of the module `scaicore`: Cores, their executions, their checkpoints.
 
+mod api;
 mod checkpoints;
 mod conversations;
 mod cores;
@@ -11,8 +12,11 @@ mod lifecycle;
 mod logs;
 mod plugins;
 mod publication;
+mod triggers;
 mod versions;
 mod wire;
+
+pub(super) use api::texts;
 
 use crate::openapi::ServiceConfig;
 
@@ -78,5 +82,18 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(installed::list)
         .service(installed::install)
         .service(installed::update)
-        .service(installed::uninstall);
+        .service(installed::uninstall)
+        .service(triggers::register)
+        .service(triggers::list)
+        .service(triggers::get)
+        .service(triggers::remove)
+        .service(triggers::rotate_secret)
+        .service(api::spec)
+        .service(api::document)
+        // Paths of any number of segments stand behind all others.
+        .service(api::call_get)
+        .service(api::call_post)
+        .service(api::call_put)
+        .service(api::call_patch)
+        .service(api::call_delete);
 }

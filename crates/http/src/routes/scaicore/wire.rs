@@ -152,7 +152,7 @@ impl From<Core> for CoreView {
             source: None,
             source_version: core.source.version,
             plugins: core.plugins.to_vec(),
-            environment: core.environment.shown(),
+            environment: core.shown_environment(),
             resource_limits: (*core.resource_limits).clone(),
             checkpoint_mode: core.checkpoint_mode.to_string(),
             privilege_level: core.privilege_level.to_string(),
@@ -241,7 +241,7 @@ pub(super) struct ExecutionView {
     /// Why it failed: `code`, `message`, and where.
     #[schema(required = true, value_type = Option<Object>)]
     pub(super) error: Option<Value>,
-    /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `core_call`, `chat` or
+    /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `api:<name>`, `webhook:<name>`, `core_call`, `chat` or
     /// `fork:<execution>@<entry>`.
     pub(super) trigger: String,
     /// The instance that it belongs to.
