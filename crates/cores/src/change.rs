@@ -220,7 +220,7 @@ impl Core {
             privilege_level: new.privilege_level,
             metadata: Arc::new(own_metadata(new.metadata)),
             identity: CoreIdentity::ServiceAccount,
-            avatar_url: None,
+            avatar: None,
             publication: None,
             created_by,
             created_at: now,

@@ -12,7 +12,7 @@ use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
-use scaigrid_scope::{CheckpointId, EventId, Instant};
+use scaigrid_scope::{CheckpointId, EventId, Instant, UserId};
 use scaigrid_telemetry::KeyValue;
 use serde_json::json;
 use ulid::Ulid;
@@ -49,7 +49,7 @@ impl Engine {
                 self.remember(run, request, now).await?
             }
             EffectKind::Checkpoint(request) => {
-                let checkpoint = self.open(run, &effect, request, now);
+                let checkpoint = self.open(run, &effect, request, (self.acts_for(run).await?, now));
                 run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -110,8 +110,14 @@ impl Engine {
     }
 
     /// The checkpoint that a request means.
-    fn open(&self, run: &Run, effect: &Effect, request: &CheckpointRequest, now: Instant) -> Checkpoint {
-        let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), None);
+    fn open(
+        &self,
+        run: &Run,
+        effect: &Effect,
+        request: &CheckpointRequest,
+        (acts_for, now): (Option<UserId>, Instant),
+    ) -> Checkpoint {
+        let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), acts_for);
         let expiry = request.timeout.map(|timeout| Expiry {
             at: now.plus(timeout),
             action: match &request.on_timeout {

@@ -15,6 +15,7 @@ use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
 
+use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::drive::describe;
 use crate::event_waits::arrival;
@@ -187,6 +188,7 @@ impl Engine {
                     }),
                     started_at: event.at,
                     trace: None,
+                    delegation: begun_under(&hosted.core),
                 })
             })
             .collect()

@@ -13,12 +13,14 @@
 mod audit;
 mod audit_chain;
 mod audit_export;
+mod avatars;
 mod backup;
 mod calls;
 mod checkpoints;
 mod conversations;
 mod core_models;
 mod crash;
+mod delegation;
 mod desired;
 mod disturbed;
 mod edge;

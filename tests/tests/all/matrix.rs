@@ -36,6 +36,7 @@ fn to_nothing(template: &str) -> String {
         ("{backend_id}", "be_01J00000000000000000000000"),
         ("{model_group_id}", "mg_01J00000000000000000000000"),
         ("{breakpoint_id}", "bp_01J00000000000000000000000"),
+        ("{delegation_id}", "dlg_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use scaigrid_catalog::ModelSlug;
 use scaigrid_ir::{Value, search};
 use scaigrid_persistence::vectors;
+use scaigrid_runtime::Failure;
+use scaigrid_scope::Permission;
 
 use crate::drive::Run;
 use crate::models::{Asking, CallError, EmbedCall};
@@ -35,6 +37,8 @@ enum Lack {
     Platform(Error),
     /// The tenant does not see the model.
     NoModel,
+    /// The execution may not ask it for the user that it acts for.
+    Authority(Failure),
 }
 
 impl From<CallError> for Lack {
@@ -61,6 +65,7 @@ impl std::fmt::Display for Lack {
             Self::Model(error) => error.fmt(f),
             Self::Platform(error) => error.fmt(f),
             Self::NoModel => f.write_str("there is no such model"),
+            Self::Authority(failure) => failure.fmt(f),
         }
     }
 }
@@ -164,6 +169,13 @@ impl Engine {
                 "a search has had vectors made of some texts only: too many are new"
             );
         }
+        let user_id = if new.is_empty() {
+            None
+        } else {
+            let needed = Some(Permission::ModelsUse);
+            let authority = self.authority(scope, core, run.execution.delegation, needed).await?;
+            authority.map_err(Lack::Authority)?.map(|delegation| delegation.user_id)
+        };
         let mut rest = new.get(..new.len().min(NEW_AT_MOST)).unwrap_or_default();
         while !rest.is_empty() {
             let (batch, others) = rest.split_at(batch(rest));
@@ -173,6 +185,7 @@ impl Engine {
                 texts: batch.iter().map(|text| text.text.clone()).collect(),
                 dimensions: None,
                 asking: Asking {
+                    user_id,
                     core: Some(self.hosted(scope, core).await?),
                     execution_id: Some(run.execution.id),
                     ..Asking::default()
