@@ -60,10 +60,14 @@ impl DelegationRow {
 
 /// The delegation of a Core, if it has one.
 pub async fn lookup(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Option<Delegation>> {
-    let query = delegations::table
-        .find((scope.tenant_id().to_string(), core.to_string()))
-        .select(DelegationRow::as_select());
-    let row: Option<DelegationRow> = with!(c, c => query.get_result(c).await.optional())?;
+    macro_rules! query {
+        () => {
+            delegations::table
+                .find((scope.tenant_id().to_string(), core.to_string()))
+                .select(DelegationRow::as_select())
+        };
+    }
+    let row: Option<DelegationRow> = with!(c, c => query!().get_result(c).await.optional())?;
     row.map(DelegationRow::delegation).transpose()
 }
 
