@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use scaigrid_cores::Lapse;
 use scaigrid_persistence as persistence;
 use scaigrid_scope::{Denied, Lacking};
 
@@ -43,6 +44,10 @@ pub enum Resource {
     Event,
     /// A place at which executions of a Core stop.
     Breakpoint,
+    /// A user's identity, lent to a Core.
+    Delegation,
+    /// The picture of a Core.
+    Avatar,
     /// A trigger of a Core.
     Trigger,
     /// An outgoing webhook.
@@ -77,6 +82,8 @@ impl fmt::Display for Resource {
             Self::Conversation => "conversation",
             Self::Event => "event",
             Self::Breakpoint => "breakpoint",
+            Self::Delegation => "delegation",
+            Self::Avatar => "avatar",
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",
@@ -225,6 +232,18 @@ pub enum Error {
         /// The most bytes that are taken.
         limit: usize,
     },
+    /// A file is not of a kind that is taken here.
+    #[error("The file {reason}")]
+    InvalidFileType {
+        /// What is wrong, to be read after the word for it.
+        reason: String,
+    },
+    /// What is said of a delegation breaks rules, field by field.
+    #[error("The delegation is not valid")]
+    DelegationInvalid(Vec<FieldError>),
+    /// A Core may not act for a user.
+    #[error("{}", .0.message())]
+    Delegation(Lapse),
     /// The guard of the way out does not let a call go there. The text says nothing of what is inside.
     #[error("The target may not be called: {reason}")]
     EgressDenied {

@@ -152,7 +152,7 @@ impl App {
                 all.usage += swept.usage;
             }
         }
-        all.objects = self.sweep_objects().await?;
+        all.objects = self.sweep_objects().await? + self.sweep_avatars(UNCLAIMED).await?;
         self.hold_duty_for(Duration::ZERO).await?;
         Ok(all)
     }

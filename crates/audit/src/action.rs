@@ -121,6 +121,12 @@ text_enum! {
         CoreSync => "core.sync",
         /// A Core was taken out of the catalogue.
         CoreUnpublish => "core.unpublish",
+        /// A Core was lent a user's identity.
+        CoreDelegate => "core.delegate",
+        /// What a Core may do for a user, or until when, was changed.
+        CoreDelegationUpdate => "core.delegation_update",
+        /// A user's identity was taken back from a Core.
+        CoreDelegationRevoke => "core.delegation_revoke",
         /// A conversation with a published Core was erased.
         ConversationDelete => "conversation.delete",
         /// An execution was cancelled.

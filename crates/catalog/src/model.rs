@@ -168,6 +168,8 @@ pub struct Model {
     pub default_params: Parameters,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Where its picture is, if it has one.
+    pub avatar_url: Option<String>,
     /// Whether it is to be used.
     pub status: ModelStatus,
     /// Whether every tenant may enable it.

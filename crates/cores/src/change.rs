@@ -236,7 +236,7 @@ impl Core {
             privilege_level: new.privilege_level,
             metadata: Arc::new(own_metadata(new.metadata)),
             identity: CoreIdentity::ServiceAccount,
-            avatar_url: None,
+            avatar: None,
             publication: None,
             triggers: Arc::default(),
             created_by,

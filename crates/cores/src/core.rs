@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use scaigrid_scope::{CoreId, Instant, Name, Permissions, Slug, TenantId, UserId};
+use scaigrid_scope::{CoreId, Instant, Name, Slug, TenantId, UserId};
 use serde_json::{Map, Value};
 
+use crate::avatar::Avatar;
+use crate::delegation::Delegation;
 use crate::environment::Environment;
 use crate::lifecycle::{Action, InvalidTransition, Outcome, Status, Transition};
 use crate::modes::{CheckpointMode, Concurrency, IdentityMode, PrivilegeLevel, RuntimeMode};
@@ -114,19 +116,6 @@ pub struct SourceVersion {
     pub created_at: Instant,
 }
 
-/// A user's identity, lent to a Core.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delegation {
-    /// Whose identity.
-    pub user_id: UserId,
-    /// Within what.
-    pub scopes: Permissions,
-    /// Until when.
-    pub expires_at: Option<Instant>,
-    /// Who arranged it.
-    pub granted_by: UserId,
-}
-
 /// Whose identity a Core acts under.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CoreIdentity {
@@ -200,8 +189,8 @@ pub struct Core {
     pub metadata: Arc<Map<String, Value>>,
     /// Whose identity it acts under.
     pub identity: CoreIdentity,
-    /// Where its picture is, if it has one.
-    pub avatar_url: Option<String>,
+    /// Its picture, if it has one.
+    pub avatar: Option<Avatar>,
     /// What it is in the catalogue, where it is published.
     pub publication: Option<Publication>,
     /// What was registered to start its flows, oldest first; what its program declares is not among them.
@@ -240,6 +229,21 @@ impl Core {
             }
         }
         Ok((self, transition))
+    }
+
+    /// Where anybody gets its picture, if it has one.
+    pub fn avatar_url(&self) -> Option<String> {
+        self.avatar.is_some().then(|| Avatar::url(self.id))
+    }
+
+    /// The Core as it acts in one moment: for this user, or else for its tenant.
+    #[must_use]
+    pub fn acting_for(self: &Arc<Self>, delegation: Option<Delegation>) -> Arc<Self> {
+        let identity = delegation.map_or(CoreIdentity::ServiceAccount, CoreIdentity::UserDelegated);
+        if self.identity == identity {
+            return Arc::clone(self);
+        }
+        Arc::new(Self { identity, ..(**self).clone() })
     }
 
     /// Records that the checks of a start have failed, or that the Core cannot go on.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId, TracedSpan};
+use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId, TracedSpan};
 
 use crate::debugging::Debugging;
 
@@ -191,6 +191,8 @@ pub struct Execution {
     pub debugging: Option<Debugging>,
     /// Its span in the trace that it is a part of, where it was begun while traces were recorded.
     pub trace: Option<TracedSpan>,
+    /// The delegation under which it was begun, and stays; none where its Core acted for its tenant.
+    pub delegation: Option<DelegationId>,
 }
 
 /// What an execution stands at after a call has waited for it.

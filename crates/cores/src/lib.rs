@@ -23,10 +23,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod avatar;
 mod change;
 pub mod conversation;
 mod core;
 pub mod debugging;
+pub mod delegation;
 mod environment;
 pub mod execution;
 pub mod instances;
@@ -38,10 +40,12 @@ pub mod publication;
 pub mod subscription;
 pub mod triggers;
 
+pub use avatar::{Avatar, AvatarProblem, AvatarType};
 pub use change::{CoreChanges, NewCore};
 pub use core::{
-    Core, CoreError, CoreIdentity, Delegation, EntityKeyField, FieldProblem, LastError, Source, SourceVersion,
+    Core, CoreError, CoreIdentity, EntityKeyField, FieldProblem, LastError, Source, SourceVersion,
 };
+pub use delegation::{Delegation, Lapse};
 pub use environment::{EnvValue, Environment, SecretText};
 pub use lifecycle::{Action, FollowUp, InvalidTransition, Outcome, Status, Transition};
 pub use modes::{CheckpointMode, Concurrency, ConcurrencyMode, IdentityMode, PrivilegeLevel, RuntimeMode};

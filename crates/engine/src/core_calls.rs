@@ -6,8 +6,9 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::instances::Place;
 use scaigrid_persistence::{cores, tenants};
 use scaigrid_runtime::{CoreCallRequest, Effect, Failure};
-use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, Permission, TenantScope};
 
+use crate::authority::begun_under;
 use crate::drive::Run;
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
@@ -38,6 +39,13 @@ impl Engine {
         if !own && !hosted.core.status.can_accept_work() {
             let message = format!("{} is {} and takes no work", request.target, hosted.core.status);
             return Ok(Err(Failure::new("CORE_NOT_RUNNING", message)));
+        }
+        // Another Core is outside: whoever acts for a user invokes it as they may.
+        let needed = (!own).then_some(Permission::ScaicoreInvoke);
+        let caller = run.execution.core_id;
+        let authority = self.authority(run.scope, caller, run.execution.delegation, needed);
+        if let Err(failure) = authority.await? {
+            return Ok(Err(failure));
         }
         let newest = if own { run.execution.source_version } else { hosted.core.source.version };
         let version = request.version.unwrap_or(newest);
@@ -83,6 +91,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.trace_under(run),
+            delegation: if own { run.execution.delegation } else { begun_under(&hosted.core) },
             ..run.execution.clone()
         }))
     }

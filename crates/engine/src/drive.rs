@@ -316,6 +316,10 @@ impl Engine {
     }
 
     async fn end(&self, run: &mut Run, end: End, status: ExecutionStatus) -> Result<Committed, Error> {
+        let failure = match &end {
+            End::Failed(failure) => Some(failure.clone()),
+            End::Completed(_) | End::Cancelled => None,
+        };
         run.done.entries.push(Entry::Ended(end));
         let now = self.0.clock.now();
         run.execution.finished_at = Some(now);
@@ -326,6 +330,9 @@ impl Engine {
         let committed = self.commit(run, status).await?;
         if matches!(committed, Committed::Yes | Committed::AndAwaited) {
             self.note_end(&run.execution);
+            if let Some(failure) = failure {
+                Box::pin(self.hold_lapsed(run, &failure)).await;
+            }
         }
         Ok(committed)
     }

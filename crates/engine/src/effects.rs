@@ -12,7 +12,7 @@ use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{self as persistence, event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
-use scaigrid_scope::{CheckpointId, EventId, Instant};
+use scaigrid_scope::{CheckpointId, EventId, Instant, UserId};
 use scaigrid_telemetry::KeyValue;
 use serde_json::json;
 use ulid::Ulid;
@@ -51,7 +51,8 @@ impl Engine {
             }
             EffectKind::Checkpoint(request) => {
                 let target = self.target_of(run, request).await?;
-                let checkpoint = self.open(run, &effect, (request, target), now);
+                let acts_for = self.acts_for(run).await?;
+                let checkpoint = self.open(run, &effect, (request, target), (acts_for, now));
                 run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -134,9 +135,9 @@ impl Engine {
         run: &Run,
         effect: &Effect,
         (request, target): (&CheckpointRequest, Option<Target>),
-        now: Instant,
+        (acts_for, now): (Option<UserId>, Instant),
     ) -> Checkpoint {
-        let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), None);
+        let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), acts_for);
         let expiry = request.timeout.map(|timeout| Expiry {
             at: now.plus(timeout),
             action: match &request.on_timeout {

@@ -17,6 +17,7 @@ use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
 
+use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::drive::describe;
 use crate::event_waits::arrival;
@@ -243,6 +244,7 @@ impl Engine {
                 error: problem.map(|problem| describe(&Failure::new("ENTITY_KEY_INVALID", problem))),
                 started_at: event.at,
                 trace: None,
+                delegation: begun_under(&hosted.core),
             });
         }
         Ok(started)

@@ -12,6 +12,7 @@ use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
 use scaigrid_telemetry::Span;
 
+use crate::authority::begun_under;
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
 use crate::drive::{Committed, Done, Run};
@@ -101,6 +102,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
+            delegation: begun_under(&hosted.core),
         };
         self.admit(scope, program, &hosted, execution, invocation.wait).await
     }

@@ -9,6 +9,7 @@
 //! permissions.
 
 mod agreed_clock;
+mod authority;
 mod caller_tokens;
 mod calls;
 mod chat;

@@ -18,6 +18,7 @@ use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{Transaction, cores, executions, subscriptions, tenants};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
 
+use crate::authority::begun_under;
 use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
@@ -197,6 +198,12 @@ impl Engine {
             return self.drop_timer(scope, timer).await;
         };
         let place = self.place_of_all(scope, core).await?;
+        let lent = match self.hosted(scope, core).await {
+            Ok(hosted) => begun_under(&hosted.core),
+            // It is told of below.
+            Err(Error::NoCore) => None,
+            Err(error) => return Err(error),
+        };
         let slots = schedule.slots((timer.due_at, now), stored.last_slot);
         let next = schedule.next_after(now);
         let mut transaction = self.0.database.begin().await?;
@@ -214,7 +221,10 @@ impl Engine {
         let due: Vec<Execution> = slots
             .due
             .iter()
-            .map(|slot| self.of_slot((scope, core, version), &place, &stored, (*slot, now)))
+            .map(|slot| Execution {
+                delegation: lent,
+                ..self.of_slot((scope, core, version), &place, &stored, (*slot, now))
+            })
             .collect();
         executions::add(&mut transaction, scope, &due).await?;
         if let Some(last) = slots.due.last() {
@@ -266,6 +276,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.0.tracing.reserve(None),
+            delegation: None,
         }
     }
 }

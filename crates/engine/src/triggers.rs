@@ -399,6 +399,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
+            delegation: begun_under(&hosted.core),
         };
         begin(ready.scope, Arc::clone(program), hosted, execution.clone()).map_err(Error::Start)?;
         Ok(execution)

@@ -43,6 +43,7 @@ in_path! {
     CheckpointId Checkpoint "checkpoint_id",
     ConversationId Conversation "conversation_id",
     BreakpointId Breakpoint "breakpoint_id",
+    DelegationId Delegation "delegation_id",
     TriggerId Trigger "trigger_id",
     EventId Event "event_id",
     WebhookId Webhook "webhook_id",

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::publication::Publication;
 use scaigrid_cores::{
-    Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, IdentityMode, LastError, Source,
+    Avatar, Concurrency, ConcurrencyMode, Core, CoreIdentity, EntityKeyField, LastError, Source,
     SourceVersion, Status,
 };
 use scaigrid_ir::bundle;
@@ -17,11 +17,13 @@ use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
 use crate::database::{Connection, Engine, Transaction, with};
+use crate::delegations::{self, DelegationRow};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::storable;
 use crate::schema::{
     core_instances, core_schedules, core_subscriptions, core_triggers, core_versions, cores,
+    delegations as lent,
 };
 use crate::sealing::Vault;
 use crate::{Revised, Written, retention, triggers};
@@ -62,6 +64,8 @@ struct CoreRow {
     published_model_id: Option<String>,
     published_backend_id: Option<String>,
     published_slug: Option<String>,
+    avatar_type: Option<String>,
+    avatar_hash: Option<String>,
 }
 
 impl CoreRow {
@@ -95,6 +99,8 @@ impl CoreRow {
             published_model_id: core.publication.as_ref().map(|of| of.model_id.to_string()),
             published_backend_id: core.publication.as_ref().map(|of| of.backend_id.to_string()),
             published_slug: core.publication.as_ref().map(|of| of.slug.clone()),
+            avatar_type: core.avatar.as_ref().map(|avatar| avatar.media_type.to_string()),
+            avatar_hash: core.avatar.as_ref().map(|avatar| avatar.hash.to_string()),
         }
     }
 
@@ -111,7 +117,13 @@ impl CoreRow {
         }))
     }
 
-    fn core(self, program: Arc<Value>, opener: &Opener<'_>) -> Result<Core> {
+    fn avatar(&self) -> Result<Option<Avatar>> {
+        let (Some(media_type), Some(hash)) = (&self.avatar_type, &self.avatar_hash) else { return Ok(None) };
+        let media_type = column(TABLE, "avatar_type", &self.id, media_type)?;
+        Ok(Some(Avatar { media_type, hash: hash.as_str().into() }))
+    }
+
+    fn core(self, program: Arc<Value>, lent: Option<DelegationRow>, opener: &Opener<'_>) -> Result<Core> {
         let id = self.id.as_str();
         let bad = |name, reason: &dyn std::fmt::Display| Error::inconsistent(TABLE, name, id, reason);
         let tenant_id = column(TABLE, "tenant_id", id, &self.tenant_id)?;
@@ -119,9 +131,13 @@ impl CoreRow {
         let mode: ConcurrencyMode = column(TABLE, "concurrency_mode", id, &self.concurrency_mode)?;
         let key_field = self.entity_key_field.as_deref().and_then(EntityKeyField::parse);
         let publication = self.publication()?;
-        let identity: IdentityMode = column(TABLE, "identity_mode", id, &self.identity_mode)?;
-        if identity != IdentityMode::ServiceAccount {
-            return Err(bad("identity_mode", &"delegations are not stored yet"));
+        let avatar = self.avatar()?;
+        let identity = match lent {
+            Some(lent) => CoreIdentity::UserDelegated(lent.delegation()?),
+            None => CoreIdentity::ServiceAccount,
+        };
+        if identity.mode().as_str() != self.identity_mode {
+            return Err(bad("identity_mode", &"does not fit the delegation"));
         }
         Ok(Core {
             id: core_id,
@@ -144,8 +160,8 @@ impl CoreRow {
             checkpoint_mode: column(TABLE, "checkpoint_mode", id, &self.checkpoint_mode)?,
             privilege_level: column(TABLE, "privilege_level", id, &self.privilege_level)?,
             metadata: Arc::new(object(self.metadata)),
-            identity: CoreIdentity::ServiceAccount,
-            avatar_url: None,
+            identity,
+            avatar,
             publication,
             // Whoever reads the row reads them beside it.
             triggers: Arc::default(),
@@ -194,19 +210,23 @@ pub async fn lookup(
                         .and(core_versions::core_id.eq(cores::id))
                         .and(core_versions::version.eq(cores::source_version))),
                 )
+                .left_join(
+                    lent::table.on(lent::tenant_id.eq(cores::tenant_id).and(lent::core_id.eq(cores::id))),
+                )
                 .filter(cores::id.eq(id.to_string()))
                 .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
-                .select((CoreRow::as_select(), core_versions::bundle))
+                .select((CoreRow::as_select(), core_versions::bundle, Option::<DelegationRow>::as_select()))
         };
     }
-    let row: Option<(CoreRow, Vec<u8>)> = with!(c, c => query!().get_result(c).await.optional())?;
-    let Some((row, bundle)) = row else { return Ok(None) };
+    type Row = (CoreRow, Vec<u8>, Option<DelegationRow>);
+    let row: Option<Row> = with!(c, c => query!().get_result(c).await.optional())?;
+    let Some((row, bundle, lent)) = row else { return Ok(None) };
     let program = unpack(&row.id, &bundle)?;
     let revision = row.revision;
     let opener = data_keys::opener(c, scope, vault, sealed(&row.environment)).await?;
     let registered = triggers::list(c, scope, id).await?;
     Ok(Some(Revised {
-        value: Core { triggers: Arc::new(registered), ..row.core(program, &opener)? },
+        value: Core { triggers: Arc::new(registered), ..row.core(program, lent, &opener)? },
         revision,
     }))
 }
@@ -254,10 +274,13 @@ pub async fn list(
     macro_rules! query {
         () => {{
             let mut query = cores::table
+                .left_join(
+                    lent::table.on(lent::tenant_id.eq(cores::tenant_id).and(lent::core_id.eq(cores::id))),
+                )
                 .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
                 .order(cores::id.desc())
                 .limit(rows)
-                .select(CoreRow::as_select())
+                .select((CoreRow::as_select(), Option::<DelegationRow>::as_select()))
                 .into_boxed();
             if let Some(status) = filter.status {
                 query = query.filter(cores::status.eq(status.as_str()));
@@ -274,15 +297,15 @@ pub async fn list(
             query
         }};
     }
-    let found: Vec<CoreRow> = with!(c, c => query!().load(c).await)?;
+    let found: Vec<(CoreRow, Option<DelegationRow>)> = with!(c, c => query!().load(c).await)?;
     let empty = Arc::new(Value::Object(Map::new()));
-    let texts = found.iter().flat_map(|row| sealed(&row.environment));
+    let texts = found.iter().flat_map(|(row, _)| sealed(&row.environment));
     let opener = data_keys::opener(c, scope, vault, texts).await?;
-    let ids: Vec<&str> = found.iter().map(|row| row.id.as_str()).collect();
+    let ids: Vec<&str> = found.iter().map(|(row, _)| row.id.as_str()).collect();
     let mut registered = triggers::of_cores(c, scope, &ids).await?;
-    let each = found.into_iter().map(|row| {
+    let each = found.into_iter().map(|(row, lent)| {
         let triggers = Arc::new(registered.remove(&row.id).unwrap_or_default());
-        Ok(Core { triggers, ..row.core(Arc::clone(&empty), &opener)? })
+        Ok(Core { triggers, ..row.core(Arc::clone(&empty), lent, &opener)? })
     });
     each.collect()
 }
@@ -316,6 +339,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, core: &Core, vault: &
     check(scope, core)?;
     let row = CoreRow::of(core, 1, seal(tx, scope, core, vault).await?);
     with!(tx, c => diesel::insert_into(cores::table).values(&row).execute(c).await)?;
+    delegations::put(tx, scope, core.id, core.identity.delegation()).await?;
     add_version(tx, scope, core, core.created_by).await
 }
 
@@ -353,6 +377,7 @@ pub async fn save(
     }
     let update = diesel::update(target!().filter(cores::revision.eq(expected))).set(&row);
     if with!(tx, c => update.execute(c).await)? == 1 {
+        delegations::put(tx, scope, core.id, core.identity.delegation()).await?;
         return Ok(Written::Done);
     }
     let there: i64 = with!(tx, c => target!().count().get_result(c).await)?;
@@ -419,7 +444,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId, most: 
             with!(tx, c => diesel::delete(rows).execute(c).await)?;
         )+};
     }
-    remove!(core_versions, core_schedules, core_subscriptions, core_instances, core_triggers);
+    remove!(core_versions, core_schedules, core_subscriptions, core_instances, core_triggers, lent);
     let row = cores::table.filter(cores::id.eq(&core)).filter(cores::tenant_id.eq(&tenant));
     if with!(tx, c => diesel::delete(row).execute(c).await)? == 0 {
         return Ok(None);

@@ -55,6 +55,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) slots: Option<i32>,
     pub(crate) debugging: Option<String>,
     pub(crate) trace: Option<String>,
+    pub(crate) delegation_id: Option<String>,
 }
 
 /// A row without its machine.
@@ -80,6 +81,7 @@ pub(crate) struct ShownRow {
     slots: Option<i32>,
     debugging: Option<String>,
     trace: Option<String>,
+    delegation_id: Option<String>,
 }
 
 /// A value as a column holds it.
@@ -120,6 +122,7 @@ impl ExecutionRow {
             slots: execution.slots.map(|slots| i32::try_from(slots.get()).unwrap_or(i32::MAX)),
             debugging: execution.debugging.as_ref().map(ToString::to_string),
             trace: execution.trace.map(|trace| trace.to_string()),
+            delegation_id: execution.delegation.map(|id| id.to_string()),
         })
     }
 }
@@ -179,6 +182,10 @@ impl TryFrom<ShownRow> for Execution {
             debugging: row.debugging.map(|text| column(TABLE, "debugging", id, &text)).transpose()?,
             // What is damaged here costs a trace, and no execution.
             trace: row.trace.and_then(|trace| trace.parse().ok()),
+            delegation: row
+                .delegation_id
+                .map(|text| column(TABLE, "delegation_id", id, &text))
+                .transpose()?,
         })
     }
 }
@@ -301,6 +308,18 @@ pub async fn count_active(c: &mut Connection, scope: TenantScope, core: CoreId) 
         .filter(sql::<Bool>("executions.status IN ('queued', 'running')"))
         .count();
     Ok(with!(c, c => query.get_result(c).await)?)
+}
+
+/// Whether executions of a Core have not ended.
+pub async fn any_unfinished(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<bool> {
+    let query = executions::table
+        .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(executions::core_id.eq(core.to_string()))
+        .filter(executions::finished_at.is_null())
+        .limit(1)
+        .select(executions::id);
+    let found: Vec<String> = with!(c, c => query.load(c).await)?;
+    Ok(!found.is_empty())
 }
 
 /// An execution with all that is needed to go on with it.

@@ -94,6 +94,31 @@ pub async fn hold(
     Ok(held)
 }
 
+/// Suspends one Core, if the platform may hold it; what it was before.
+pub async fn hold_core(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    core: CoreId,
+    why: &LastError,
+) -> Result<Option<Status>> {
+    let reason = json!({"code": why.code, "message": why.message, "at": why.at.micros()});
+    for status in Status::ALL.iter().copied().filter(|status| status.allows(Action::PlatformSuspend)) {
+        let update = diesel::update(cores::table.find(core.to_string()))
+            .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
+            .filter(cores::status.eq(status.as_str()))
+            .set((
+                cores::status.eq(Status::Suspended.as_str()),
+                cores::last_error.eq(Some(reason.clone())),
+                cores::revision.eq(cores::revision + 1),
+                cores::updated_at.eq(Stamp(why.at)),
+            ));
+        if with!(tx, c => update.execute(c).await)? == 1 {
+            return Ok(Some(status));
+        }
+    }
+    Ok(None)
+}
+
 /// Lets the Cores of a tenant run again that were held for one of these reasons, and says which.
 pub async fn release(
     tx: &mut Transaction,

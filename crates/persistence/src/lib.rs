@@ -10,6 +10,7 @@
 pub mod api_keys;
 mod aside;
 pub mod audit;
+pub mod avatars;
 pub mod backends;
 pub mod breakpoints;
 pub mod checkpoints;
@@ -19,6 +20,7 @@ pub mod cores;
 pub mod custom_roles;
 pub mod data_keys;
 mod database;
+pub mod delegations;
 pub mod dump;
 mod error;
 pub mod event_waits;

@@ -54,6 +54,7 @@ struct ModelRow {
     revision: i64,
     created_at: Stamp,
     updated_at: Stamp,
+    avatar_url: Option<String>,
 }
 
 fn state(enabled: bool) -> &'static str {
@@ -91,6 +92,7 @@ impl ModelRow {
             revision: model.revision,
             created_at: model.created_at.into(),
             updated_at: model.updated_at.into(),
+            avatar_url: model.avatar_url.clone(),
         }
     }
 }
@@ -139,6 +141,7 @@ impl TryFrom<ModelRow> for Model {
             revision: row.revision,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
+            avatar_url: row.avatar_url,
         })
     }
 }

@@ -355,6 +355,35 @@ diesel::table! {
         published_model_id -> Nullable<Text>,
         published_backend_id -> Nullable<Text>,
         published_slug -> Nullable<Text>,
+        avatar_type -> Nullable<Text>,
+        avatar_hash -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    delegations (tenant_id, core_id) {
+        tenant_id -> Text,
+        core_id -> Text,
+        id -> Text,
+        user_id -> Text,
+        scopes -> Jsonb,
+        expires_at -> Nullable<Moment>,
+        granted_by -> Text,
+        granted_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    avatar_objects (tenant_id, core_id) {
+        tenant_id -> Text,
+        core_id -> Text,
+        touched_at -> Moment,
     }
 }
 
@@ -444,6 +473,7 @@ diesel::table! {
         slots -> Nullable<Integer>,
         debugging -> Nullable<Text>,
         trace -> Nullable<Text>,
+        delegation_id -> Nullable<Text>,
     }
 }
 
@@ -850,6 +880,7 @@ diesel::table! {
         revision -> BigInt,
         created_at -> Moment,
         updated_at -> Moment,
+        avatar_url -> Nullable<Text>,
     }
 }
 
@@ -976,6 +1007,9 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
+diesel::allow_tables_to_appear_in_same_query!(delegations, cores);
+diesel::allow_tables_to_appear_in_same_query!(delegations, core_versions);
+diesel::allow_tables_to_appear_in_same_query!(avatar_objects, cores);
 diesel::allow_tables_to_appear_in_same_query!(conversations, conversation_turns);
 diesel::allow_tables_to_appear_in_same_query!(core_subscriptions, cores);
 diesel::allow_tables_to_appear_in_same_query!(core_instances, executions, timers);

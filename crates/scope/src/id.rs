@@ -157,6 +157,10 @@ prefixed_id!(
     BreakpointId, "bp_"
 );
 prefixed_id!(
+    /// A user's identity, lent to a Core.
+    DelegationId, "dlg_"
+);
+prefixed_id!(
     /// A model of the catalogue.
     ModelId, "mdl_"
 );

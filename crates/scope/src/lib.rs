@@ -48,8 +48,8 @@ pub use custom_role::{CustomRole, CustomRoleChanges};
 pub use group::{Group, GroupChanges, Membership};
 pub use id::{
     ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, ConversationId, CoreId, CustomRoleId,
-    DeliveryId, EventId, ExecutionId, GroupId, InvalidId, ModelGroupId, ModelId, NodeId, PartnerId,
-    RequestId, TenantId, TriggerId, UsageId, UserId, WebhookId,
+    DelegationId, DeliveryId, EventId, ExecutionId, GroupId, InvalidId, ModelGroupId, ModelId, NodeId,
+    PartnerId, RequestId, TenantId, TriggerId, UsageId, UserId, WebhookId,
 };
 pub use names::{Description, Email, InvalidName, Name, Slug};
 pub use partner::{Partner, PartnerChanges, PartnerLimits};

@@ -13,6 +13,7 @@ on_both_databases!(
     a_person_may_have_it_made_again,
     errors_can_be_caught_and_passing_ones_pass,
     cancelling_closes_the_connection_and_nothing_follows,
+    what_is_deleted_tears_its_calls,
     who_goes_away_tears_no_call,
     a_held_core_ends_its_call_and_begins_no_other,
     many_calls_go_out_side_by_side,
@@ -214,6 +215,18 @@ fn cancelling_closes_the_connection_and_nothing_follows(place: &Place) {
     admin.execution_becomes(&execution, "cancelled");
     eventually("the connection is closed", SOON, || (plugin.hung_up() == 1).then_some(()));
     std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(plugin.calls().len(), 1);
+}
+
+fn what_is_deleted_tears_its_calls(place: &Place) {
+    let (_server, admin, plugin) = settle(place);
+    let core = admin.run("caller", &five_calls());
+    plugin.then([Behaviour::Hang]);
+    begin(&admin, &core, "go");
+    called(&plugin, 1);
+    admin.delete(&format!("{CORES}/{core}")).refused(409, "CONFLICT");
+    admin.delete(&format!("{CORES}/{core}?force=true")).answer(204);
+    eventually("the connection is closed", SOON, || (plugin.hung_up() == 1).then_some(()));
     assert_eq!(plugin.calls().len(), 1);
 }
 

@@ -105,7 +105,7 @@ fn every_action_is_legal_where_the_table_says(place: &Place) {
                 };
                 admin.status_becomes(&core, becomes);
             }
-            admin.delete(&format!("{CORES}/{core}")).answer(204);
+            admin.delete(&format!("{CORES}/{core}?force=true")).answer(204);
         }
     }
     server.stop();
@@ -364,7 +364,13 @@ fn what_is_deleted_leaves_nothing_but_its_record(place: &Place) {
     let core = admin.run("Gone", &programs::asking(&json!({})));
     admin.post(CORES).json(&json!({"name": "Gone"})).refused(409, "SLUG_CONFLICT");
     let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
-    admin.delete(&format!("{CORES}/{core}")).answer(204);
+    // Not by the way: somebody waits for an answer.
+    let refused = admin.delete(&format!("{CORES}/{core}")).refused(409, "CONFLICT");
+    assert!(refused.text().contains("force=true"), "{refused}");
+    let odd = admin.delete(&format!("{CORES}/{core}?force=maybe")).refused(422, "VALIDATION_ERROR");
+    assert_eq!(odd.fields(), ["force"]);
+    assert_eq!(admin.checkpoint(&checkpoint)["status"], "pending");
+    admin.delete(&format!("{CORES}/{core}?force=true")).answer(204);
     for rest in ["", "/versions", "/versions/1", "/state", "/executions", "/events/history"] {
         admin.get(&format!("{CORES}/{core}{rest}")).refused(404, "CORE_NOT_FOUND");
     }
@@ -384,7 +390,7 @@ fn what_is_deleted_leaves_nothing_but_its_record(place: &Place) {
     // A Core that is at work can be deleted too.
     let busy = admin.run("Busy", &programs::spinning());
     let running = spin(&admin, &busy, 40_000);
-    admin.delete(&format!("{CORES}/{busy}")).answer(204);
+    admin.delete(&format!("{CORES}/{busy}?force=true")).answer(204);
     admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");
     std::thread::sleep(Duration::from_millis(300));
     admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");

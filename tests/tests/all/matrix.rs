@@ -38,6 +38,7 @@ fn to_nothing(template: &str) -> String {
         ("{trigger_id}", "01900000-0000-0000-0000-000000000000"),
         ("{path}", "nothing"),
         ("{breakpoint_id}", "bp_01J00000000000000000000000"),
+        ("{delegation_id}", "dlg_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.

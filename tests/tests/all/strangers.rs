@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use scaigrid_tests::{Client, Place, Request, on_both_databases, programs, run};
+use scaigrid_tests::{CORES, Client, Place, Request, on_both_databases, programs, run};
 use serde_json::{Value, json};
 
 on_both_databases!(no_route_opens_for_strangers);
@@ -13,7 +13,8 @@ on_both_databases!(no_route_opens_for_strangers);
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Operations that belong to the caller alone or to everybody, so that no permission can be lacking.
-const WITHOUT_PERMISSION: [&str; 2] = ["get_me", "get_auth_me"];
+const WITHOUT_PERMISSION: [&str; 4] =
+    ["get_me", "get_auth_me", "list_my_delegations", "revoke_my_delegation"];
 
 /// What is passed on to remote modules: the body is theirs to judge, and there is no wrong method.
 pub(crate) const PASSED_ON: &str = "/v1/modules/{module_id}/{path}";
@@ -99,6 +100,11 @@ impl Existing {
             root.post("/v1/admin/partners").json(&json!({"slug": "walked", "name": "W"})).answer(201).data();
         // A conversation that waits, as the execution above does.
         admin.post(&format!("/v1/modules/scaicore/cores/{core}/publish")).answer(200);
+        admin.post(&format!("{CORES}/{core}/avatar")).form(b"GIF89a", &[]).answer(200);
+        let lent = json!({"user_id": me["user"]["id"], "scopes": ["models:use"]});
+        admin.post(&format!("{CORES}/{core}/delegate")).json(&lent).answer(200);
+        let mine = admin.get("/v1/me/delegations").answer(200).data();
+        let delegation = text(&mine["items"][0]["id"]);
         let tenant = text(&me["tenant"]["slug"]);
         let question = scaigrid_tests::ask(&format!("scaicore/{tenant}/walked"), "Hello");
         let answer = admin.post("/v1/inference/chat").json(&question).answer(200).data();
@@ -125,6 +131,7 @@ impl Existing {
             ("slug", "walked-model".to_owned()),
             ("backend_id", backend),
             ("model_group_id", text(&models["id"])),
+            ("delegation_id", delegation),
             ("breakpoint_id", text(&breakpoint["id"])),
             ("trigger_id", text(&trigger["id"])),
         ]))

@@ -67,6 +67,7 @@ impl App {
             output_price: Some(Price::default()),
             default_params: Parameters::default(),
             capabilities: Capabilities::new(able).map_err(|error| setup(&error))?,
+            avatar_url: None,
             status: ModelStatus::Active,
             global: true,
             default_enabled: true,

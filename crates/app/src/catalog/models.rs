@@ -303,6 +303,7 @@ impl App {
             output_price: new.output_price,
             default_params: new.default_params,
             capabilities: new.capabilities,
+            avatar_url: None,
             status: new.status,
             global: new.global,
             default_enabled: false,

@@ -248,7 +248,10 @@ impl App {
         let checked =
             tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
         let refusal = match checked {
-            Ok(declared) => self.check_plugins(scope, &core, &declared).await?,
+            Ok(declared) => match self.0.engine.check_identity(scope, &core).await? {
+                Ok(()) => self.check_plugins(scope, &core, &declared).await?,
+                Err(lapse) => Some((lapse.as_str(), lapse.message().to_owned(), Error::Delegation(lapse))),
+            },
             Err(Refusal(findings)) => {
                 let first = findings.first().map(ToString::to_string).unwrap_or_default();
                 let empty = core.source.is_empty();

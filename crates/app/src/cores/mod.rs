@@ -1,5 +1,7 @@
 //! Cores: hosting programs. What can be done with one is told by the domain; here it is done, and written down.
 
+mod avatar;
+mod delegation;
 mod exposure;
 mod lifecycle;
 mod plugins;
@@ -10,12 +12,13 @@ mod versions;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_ir::{Diagnostic, bundle, load};
-use scaigrid_persistence::cores;
 pub use scaigrid_persistence::cores::CoreFilter;
-use scaigrid_persistence::{Error as DatabaseError, Revised, Written, tenants};
+use scaigrid_persistence::{Error as DatabaseError, Revised, Written, cores, executions, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
 
+pub use avatar::{GivenAvatar, ShownAvatar};
+pub use delegation::{DelegationChanges, MyDelegation, NewDelegation};
 pub use exposure::{Endpoint, Meant, PublicEndpoint, Receipt, Verified, WAIT};
 pub use plugins::{Installed, InstalledChanges};
 pub use triggers::{NewTrigger, RegisteredTrigger, RotatedHookSecret, ShownTrigger};
@@ -72,18 +75,37 @@ impl App {
     /// Hosts a program.
     ///
     /// # Errors
-    /// A field is not as it must be, or the slug is taken.
+    /// As [`App::create_core_with_avatar`].
     pub async fn create_core(
         &self,
         by: &Authorized<perm::CoresManage>,
         request: &RequestContext,
         new: NewCore,
     ) -> Result<ShownCore, Error> {
+        self.create_core_with_avatar(by, request, new, None).await
+    }
+
+    /// Hosts a program, with a picture or without; without one the Core has the picture that its program brings, if that is one.
+    ///
+    /// # Errors
+    /// A field is not as it must be, the picture is none, the slug is taken, or the object store does not do its work.
+    pub async fn create_core_with_avatar(
+        &self,
+        by: &Authorized<perm::CoresManage>,
+        request: &RequestContext,
+        new: NewCore,
+        avatar: Option<GivenAvatar>,
+    ) -> Result<ShownCore, Error> {
         let now = self.now();
         let id = CoreId::from_ulid(self.0.ids.draw(now));
         let scope = by.tenant_scope();
-        let core = Core::create(id, scope.tenant_id(), by.user_id(), now, new)?;
+        let mut core = Core::create(id, scope.tenant_id(), by.user_id(), now, new)?;
+        let picture = avatar::of_new(&core, avatar)?;
         let diagnostics = findings(&core).await?;
+        if let Some((avatar, bytes)) = picture {
+            self.put_avatar(scope, id, bytes).await?;
+            core.avatar = Some(avatar);
+        }
         let changes = diff(&json!({}), &described(&core), &[]);
         let record = self.core_record(by, request, AuditAction::CoreCreate, id, changes);
         let mut transaction = self.0.database.begin().await?;
@@ -94,6 +116,9 @@ impl App {
             && cores::count(&mut transaction, scope).await? >= i64::from(limit)
         {
             return Err(Error::Capacity { what: "Cores".into(), limit: limit.into() });
+        }
+        if core.avatar.is_some() {
+            self.keep_note_of_avatar(&mut transaction, scope, id).await?;
         }
         match cores::add(&mut transaction, scope, &core, &self.0.vault).await {
             Err(DatabaseError::Duplicate(_)) => {
@@ -230,16 +255,18 @@ impl App {
         Ok(ShownCore { core: after, revision: before.revision + 1, diagnostics })
     }
 
-    /// Removes a Core and everything that belongs to it.
+    /// Removes a Core and everything that belongs to it. What has not ended is lost with it, and only where that is asked for
+    /// by `force`.
     ///
     /// # Errors
-    /// There is no such Core, or it changed since `expected`.
+    /// There is no such Core, it changed since `expected`, or executions of it have not ended.
     pub async fn delete_core(
         &self,
         by: &Authorized<perm::CoresManage>,
         request: &RequestContext,
         id: CoreId,
         expected: Option<&[u64]>,
+        force: bool,
     ) -> Result<(), Error> {
         let found = self.find_core(by.tenant_scope(), id).await?;
         check_revision(found.revision, expected)?;
@@ -249,6 +276,11 @@ impl App {
         let mut transaction = self.0.database.begin().await?;
         // As it stands now: it may have been published a moment ago.
         let published = cores::hold_publication(&mut transaction, by.tenant_scope(), id).await?;
+        if !force && executions::any_unfinished(&mut transaction, by.tenant_scope(), id).await? {
+            transaction.rollback().await?;
+            let message = "Executions of the Core have not ended and would be lost; force=true deletes them too";
+            return Err(Error::Conflict(message.to_owned()));
+        }
         if let Some(publication) = &published {
             publication::withdraw(&mut transaction, by.tenant_scope(), publication).await?;
         }
@@ -262,6 +294,9 @@ impl App {
         }
         if !all {
             self.remove_the_rest(by.tenant_scope(), id).await?;
+        }
+        if found.value.avatar.is_some() {
+            self.drop_avatar(by.tenant_scope(), id).await;
         }
         Ok(())
     }

@@ -30,6 +30,7 @@ struct Said {
     display_name: scaigrid_scope::Name,
     description: Option<Description>,
     capabilities: Capabilities,
+    avatar_url: Option<String>,
 }
 
 impl Said {
@@ -47,6 +48,7 @@ impl Said {
             display_name: core.name.clone(),
             description: text.and_then(|text| Description::parse(&text).ok()),
             capabilities,
+            avatar_url: core.avatar_url(),
         }
     }
 
@@ -54,6 +56,7 @@ impl Said {
         model.display_name.clone_from(&self.display_name);
         model.description.clone_from(&self.description);
         model.capabilities.clone_from(&self.capabilities);
+        model.avatar_url.clone_from(&self.avatar_url);
     }
 }
 
@@ -62,6 +65,7 @@ fn told(model: &Model) -> Value {
         "display_name": model.display_name.as_str(),
         "description": model.description.as_ref().map(Description::as_str),
         "capabilities": model.capabilities.as_map(),
+        "avatar_url": model.avatar_url,
     })
 }
 
@@ -167,6 +171,7 @@ impl App {
             output_price: None,
             default_params: Parameters::default(),
             capabilities: Capabilities::default(),
+            avatar_url: None,
             status: ModelStatus::Active,
             global: false,
             default_enabled: false,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_persistence::leases;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{Effect, EffectId, EffectKind, Outcome};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -74,6 +75,7 @@ impl Engine {
                 hosted: Arc::clone(&hosted),
                 program: Arc::clone(&run.program),
                 execution: run.execution.id,
+                delegation: run.execution.delegation,
                 epoch: run.epoch,
                 ours_in: run.calls.ours_in,
                 effect,
@@ -111,6 +113,8 @@ impl Engine {
                     next = run.calls.next_ready();
                 }
             }
+            // It may have been deleted, with its Core: what is under way is torn then.
+            None if !self.is_there(run).await? => return Ok(false),
             None => self.take_inbox(run).await?,
         }
         Ok(true)
@@ -132,6 +136,13 @@ impl Engine {
         }
         // Only now does it count no more: at the node's farewell, those that wait for calls are waited for first.
         drop(aside);
+    }
+
+    /// Whether an execution that waits for calls is this node's still, as the database says.
+    async fn is_there(&self, run: &Run) -> Result<bool, Error> {
+        let mut connection = self.0.database.read().await?;
+        let (scope, id) = (run.scope, run.execution.id);
+        Ok(leases::holds(&mut connection, scope, self.node(), id, run.epoch).await?)
     }
 
     async fn first_news(&self, run: &mut Run) -> Option<(EffectId, Ended)> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use scaigrid_cores::logs::Level;
 use scaigrid_cores::plugins::EffectClass;
+use scaigrid_cores::{Core, Delegation};
 use scaigrid_outbound::Gate;
 use scaigrid_persistence::checkpoints;
 use scaigrid_runtime::{
     Effect, EffectId, EffectKind, Failure, ModelCallRequest, Outcome, PluginCallRequest, Program,
 };
-use scaigrid_scope::{ExecutionId, Instant, TenantScope, TraceContext};
+use scaigrid_scope::{DelegationId, ExecutionId, Instant, Permission, TenantScope, TraceContext};
 use scaigrid_telemetry::{Kind, under};
 
 use super::Ended;
@@ -40,6 +41,8 @@ pub(super) struct Call {
     pub(super) hosted: Arc<HostedCore>,
     pub(super) program: Arc<Program>,
     pub(super) execution: ExecutionId,
+    /// The delegation that it was begun under.
+    pub(super) delegation: Option<DelegationId>,
     /// The epoch in which this node took it.
     pub(super) epoch: i64,
     /// The term of the node's lease in which it was last known to be its own.
@@ -96,6 +99,28 @@ impl Call {
         }
     }
 
+    /// For whom the call may go out now, where it goes out for a user; what comes of it instead, where it may not. A database
+    /// that is away is waited for.
+    async fn authority(&self, needed: Option<Permission>) -> Result<Option<Delegation>, Ended> {
+        let core = self.hosted.core.id;
+        let mut pause = PAUSES.0;
+        loop {
+            match self.engine.authority(self.scope, core, self.delegation, needed).await {
+                Ok(Ok(authority)) => return Ok(authority),
+                Ok(Err(failure)) => return Err(Ended::With(Outcome::Error(failure))),
+                Err(error) if error.is_passing() && !self.engine.0.lease.has_ended() => {
+                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+                Err(error) => {
+                    tracing::error!(%error, execution = %self.execution, "a call is not made");
+                    return Err(Ended::NotOurs);
+                }
+            }
+        }
+    }
+
     /// What is asked once more when the first byte is about to leave.
     fn gate(&self) -> Gate {
         let (lease, term) = (Arc::clone(&self.engine.0.lease), self.ours_in);
@@ -134,14 +159,20 @@ impl Call {
         let engine = self.engine.clone();
         let (plugins, hosted, program) =
             (&engine.0.plugins, Arc::clone(&self.hosted), Arc::clone(&self.program));
-        let (core, declared) = (&*hosted.core, &program.module().plugins);
+        let declared = &program.module().plugins;
         let key = call_key(self.execution, self.effect.id);
-        let class = match plugins.effect_class(self.scope, core, declared, request).await {
+        let class = match plugins.effect_class(self.scope, &hosted.core, declared, request).await {
             Ok(class) => class,
             Err(error) => return Ended::With(Outcome::Error(error.failure)),
         };
         if self.in_doubt && class == EffectClass::Queryable {
-            match self.became(request, &key).await {
+            let authority = match self.authority(None).await {
+                Ok(authority) => authority,
+                // Nobody may ask the plugin for the user any more what became of it.
+                Err(Ended::With(_)) => return Ended::InDoubt,
+                Err(other) => return other,
+            };
+            match self.became(&hosted.core.acting_for(authority), request, &key).await {
                 Became::Over(outcome) => return Ended::With(outcome),
                 Became::Unknown => return Ended::InDoubt,
                 Became::Nothing => {}
@@ -157,8 +188,13 @@ impl Call {
             if let Some(over) = self.approval_is_over(request) {
                 return self.not_allowed(over, harmless);
             }
+            let core = match self.authority(None).await {
+                Ok(authority) => hosted.core.acting_for(authority),
+                Err(Ended::With(Outcome::Error(refused))) => return self.not_allowed(refused, harmless),
+                Err(ended) => return ended,
+            };
             let leave = Leave { gate: self.gate(), target: target.clone() };
-            let called = plugins.call_through(leave, self.scope, core, declared, request, &key).await;
+            let called = plugins.call_through(leave, self.scope, &core, declared, request, &key).await;
             let CallError { failure, sent, retry_after, retryable, .. } = match called {
                 Ok(value) => return Ended::With(Outcome::Value(value)),
                 Err(error) if &*error.failure.code == APPROVAL_MISMATCH => {
@@ -238,8 +274,8 @@ impl Call {
     }
 
     /// What became of a call that was made before, as the plugin says; one that is under way is waited for.
-    async fn became(&self, request: &PluginCallRequest, key: &str) -> Became {
-        let (plugins, core) = (&self.engine.0.plugins, &*self.hosted.core);
+    async fn became(&self, core: &Core, request: &PluginCallRequest, key: &str) -> Became {
+        let plugins = &self.engine.0.plugins;
         let declared = &self.program.module().plugins;
         let mut wait = FIRST_WAIT;
         for _ in 0..QUESTIONS {
@@ -283,6 +319,10 @@ impl Call {
         loop {
             if !self.may_go_out().await {
                 return Ended::NotOurs;
+            }
+            match self.authority(Some(Permission::ModelsUse)).await {
+                Ok(authority) => call.asking.user_id = authority.map(|delegation| delegation.user_id),
+                Err(ended) => return ended,
             }
             let unanswered = match engine.0.models.answer(self.scope, call.clone(), &ear).await {
                 Ok(answer) => return Ended::With(Outcome::Value(answer.to_value())),

@@ -12,6 +12,7 @@ use scaigrid_scope::{ConversationId, ExecutionId, TenantScope};
 use std::sync::Arc;
 
 use super::{Ask, Begun, refused};
+use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
@@ -188,6 +189,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
+            delegation: begun_under(&hosted.core),
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };
         // What does not fit is told before anything is written.

@@ -11,7 +11,8 @@ use std::time::Duration;
 use scaigrid_catalog::ModelSlug;
 use scaigrid_ir::{Value, search};
 use scaigrid_persistence::{executions, vectors};
-use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
+use scaigrid_runtime::Failure;
+use scaigrid_scope::{CoreId, DelegationId, ExecutionId, Permission, TenantScope};
 use scaigrid_telemetry::under;
 
 use crate::drive::Run;
@@ -44,6 +45,8 @@ enum Lack {
     NoModel,
     /// The execution is to be cancelled, or in other hands.
     Unwanted,
+    /// The execution may not ask it for the user that it acts for.
+    Authority(Failure),
 }
 
 impl From<CallError> for Lack {
@@ -71,6 +74,7 @@ impl std::fmt::Display for Lack {
             Self::Platform(error) => error.fmt(f),
             Self::NoModel => f.write_str("there is no such model"),
             Self::Unwanted => f.write_str("nobody waits for them"),
+            Self::Authority(failure) => failure.fmt(f),
         }
     }
 }
@@ -109,6 +113,8 @@ struct Seeker {
     scope: TenantScope,
     core: CoreId,
     execution: ExecutionId,
+    /// What it began under, where it acts for a user.
+    delegation: Option<DelegationId>,
     /// The epoch in which it is this node's, and the term of the node's lease in which it was last known to be; none where
     /// nothing says so yet.
     held: Option<(i64, Option<Term>)>,
@@ -120,6 +126,7 @@ impl Seeker {
             scope: run.scope,
             core: run.execution.core_id,
             execution: run.execution.id,
+            delegation: run.execution.delegation,
             held: run.is_durable().then(|| (run.epoch, run.calls.ours_in())),
         }
     }
@@ -289,7 +296,7 @@ impl Engine {
         model: &ModelSlug,
         known: Known<'_>,
     ) -> Result<HashMap<String, Vec<f32>>, Lack> {
-        let Seeker { scope, core, execution, held } = seeker;
+        let Seeker { scope, core, execution, delegation, held } = seeker;
         let Known { space, mut vectors, new } = known;
         if new.len() > NEW_AT_MOST {
             tracing::warn!(
@@ -299,6 +306,13 @@ impl Engine {
                 "a search has had vectors made of some texts only: too many are new"
             );
         }
+        let user_id = if new.is_empty() {
+            None
+        } else {
+            let needed = Some(Permission::ModelsUse);
+            let authority = self.authority(scope, core, delegation, needed).await?;
+            authority.map_err(Lack::Authority)?.map(|delegation| delegation.user_id)
+        };
         let mut rest = new.get(..new.len().min(NEW_AT_MOST)).unwrap_or_default();
         while !rest.is_empty() {
             let (batch, others) = rest.split_at(batch(rest));
@@ -314,6 +328,7 @@ impl Engine {
                 texts: batch.iter().map(|text| text.text.clone()).collect(),
                 dimensions: None,
                 asking: Asking {
+                    user_id,
                     core: Some(self.hosted(scope, core).await?),
                     execution_id: Some(execution),
                     ..Asking::default()

@@ -35,10 +35,11 @@ impl Models {
         let Level::Tenant(tenant) = backend.owner else { return Err(unavailable()) };
         let engine = Engine(self.0.engine.upgrade().ok_or_else(unavailable)?);
         let asking = &call.asking;
-        let (caller, key) = match (asking.user_id, asking.execution_id, asking.effect) {
-            (Some(user), ..) => (Caller::User(user), call.thread.conversation.clone()),
-            // Made once more after a crash, it is the same call, and has the same answer.
-            (None, Some(id), Some(effect)) => (Caller::Execution(id), Some(key_of(id, effect))),
+        let (caller, key) = match (asking.execution_id, asking.effect, asking.user_id) {
+            // Made once more after a crash, it is the same call, and has the same answer. It is the execution that asks, also
+            // where that acts for a user.
+            (Some(id), Some(effect), _) => (Caller::Execution(id), Some(key_of(id, effect))),
+            (_, _, Some(user)) => (Caller::User(user), call.thread.conversation.clone()),
             _ => return Err(CallError::rejected("nobody asks")),
         };
         let ask = Ask {

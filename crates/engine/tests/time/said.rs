@@ -47,6 +47,7 @@ async fn add_echo(home: &Home) {
         default_params: Parameters::default(),
         capabilities: Capabilities::default(),
         status: ModelStatus::Active,
+        avatar_url: None,
         global: true,
         default_enabled: true,
         revision: 1,

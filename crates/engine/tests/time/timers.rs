@@ -47,6 +47,7 @@ pub(crate) async fn waiting(
         finished_at: None,
         debugging: None,
         trace: None,
+        delegation: None,
     };
     let progress = Progress { snapshot: Snapshot::Store(vec![0]), next_seq: 1, owner: None, epoch: 1 };
     let change = Change::Begin { execution: Box::new(execution), progress };

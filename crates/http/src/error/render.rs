@@ -112,7 +112,9 @@ fn seconds(duration: Duration) -> u64 {
 fn details(error: &Error) -> Vec<Value> {
     let Error::App(error) = error else { return Vec::new() };
     match error {
-        app::Error::Invalid(fields) | app::Error::PluginsMissing(fields) => fields
+        app::Error::Invalid(fields)
+        | app::Error::PluginsMissing(fields)
+        | app::Error::DelegationInvalid(fields) => fields
             .iter()
             .take(MAX_DETAILS)
             .map(|field| json!({ "field": field.field, "message": field.message }))

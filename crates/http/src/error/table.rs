@@ -123,6 +123,11 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::ModuleTimeout { .. } => entry(S::GATEWAY_TIMEOUT, "MODULE_TIMEOUT", "SW_MODULE_TIMEOUT"),
         E::ModuleNotInstalled => entry(S::CONFLICT, "MODULE_NOT_INSTALLED", "SW_CONFLICT"),
         E::FileTooLarge { .. } => entry(S::BAD_REQUEST, "FILE_TOO_LARGE", "SW_CONTENT_TOO_LARGE"),
+        E::InvalidFileType { .. } => entry(S::BAD_REQUEST, "INVALID_FILE_TYPE", "SW_VALIDATION_ERROR"),
+        E::DelegationInvalid(_) => {
+            entry(S::BAD_REQUEST, "DELEGATION_VALIDATION_ERROR", "SW_VALIDATION_ERROR")
+        }
+        E::Delegation(lapse) => entry(S::FORBIDDEN, lapse.as_str(), "SW_CONFLICT"),
         E::EgressDenied { calling, .. } => {
             let status = if *calling { S::BAD_GATEWAY } else { S::UNPROCESSABLE_ENTITY };
             entry(status, "EGRESS_DENIED", "SW_EGRESS_DENIED")
@@ -170,6 +175,8 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Conversation => ("CONVERSATION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
         Resource::Breakpoint => ("BREAKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Delegation => ("DELEGATION_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Avatar => ("NO_AVATAR", "SW_NOT_FOUND"),
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),

@@ -19,6 +19,25 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
     let app_error = Error::App;
     let later = Duration::from_secs(15);
     vec![
+        (
+            "InvalidFileType",
+            "The file is of no kind that is taken here, or too large",
+            app_error(app::Error::InvalidFileType { reason: "is no PNG, JPEG, GIF, WebP or SVG".to_owned() }),
+        ),
+        (
+            "NoAvatar",
+            "There is no such Core, or it has no picture",
+            app_error(app::Error::NotFound(app::Resource::Avatar)),
+        ),
+        ("StorageError", "The object store does not do its work", app_error(app::Error::Storage)),
+        (
+            "DelegationInvalid",
+            "What is said of the delegation is not valid; the details name the fields",
+            app_error(app::Error::DelegationInvalid(vec![app::FieldError::new(
+                "scopes",
+                "must name at least one permission",
+            )])),
+        ),
         ("Unauthorized", "The credentials are missing or not valid", app_error(app::Error::TokenMissing)),
         (
             "Forbidden",
@@ -173,6 +192,9 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     let passed_on = path == PASSED_ON;
     let asks_a_model = matches!(path, "/v1/inference/chat" | "/oai/v1/chat/completions");
     let posts = method == "post" && !public && !passed_on;
+    let (of_avatar, of_core) = (path.ends_with("/avatar"), path.ends_with("/cores/{core_id}"));
+    let takes_avatar = posts && (of_avatar || path.ends_with("/scaicore/cores"));
+    let delegates = has_body && (path.ends_with("/delegate") || path.ends_with("/delegation"));
     if posts {
         add_header(
             operation,
@@ -189,9 +211,13 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         add_header(operation, "If-Match", "The entity tag that the resource must still have");
     }
     let answers = |name: &str| match name {
+        "InvalidFileType" => takes_avatar,
+        "NoAvatar" => of_avatar && public,
+        "StorageError" => takes_avatar || of_avatar,
+        "DelegationInvalid" => delegates,
         "Unauthorized" | "Forbidden" => !public,
         "NotFound" => path.contains('{') || asks_a_model,
-        "Conflict" => posts,
+        "Conflict" => posts || (of_core && method == "delete"),
         "PreconditionFailed" => conditional,
         "PayloadTooLarge" => has_body,
         "UnsupportedMediaType" => has_body && !passed_on,

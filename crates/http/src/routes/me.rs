@@ -1,15 +1,19 @@
 //! Who the caller is.
 
 use crate::openapi::ServiceConfig;
-use actix_web::{get, web};
+use actix_web::{delete, get, web};
+use scaigrid_app::cores::MyDelegation;
 use scaigrid_app::{App, me};
-use scaigrid_scope::{Credential, Level};
+use scaigrid_scope::{Credential, DelegationId, Instant, Level, Permissions};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::auth::Caller;
-use crate::envelope::{DataOf, Reply};
+use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::error::Error;
+use crate::paging::{Bounds, PageParams, Paging};
+use crate::path::PathId;
+use crate::request::Origin;
 
 /// The caller, where they act, and what they may do there.
 #[derive(Debug, Serialize, ToSchema)]
@@ -134,6 +138,94 @@ async fn get_auth_me(caller: Caller, app: web::Data<App>) -> Result<Reply<Me>, E
     Ok(Reply::ok(app.me(&caller).await?.into()))
 }
 
+/// Something that acts for the caller.
+#[derive(Debug, Serialize, ToSchema)]
+struct DelegationOfMine {
+    /// Which delegation.
+    #[schema(example = "dlg_01JZ8QZ5T0000000000000000A")]
+    id: String,
+    /// The Core that acts.
+    core_id: String,
+    /// What it is called.
+    core_name: String,
+    /// Its slug.
+    core_slug: String,
+    /// Its status.
+    core_status: &'static str,
+    /// `active`, or `expired`.
+    status: &'static str,
+    /// Within what it was lent.
+    scopes: Vec<String>,
+    /// What of that the caller holds, so that the Core may do it in this moment.
+    effective_scopes: Vec<String>,
+    /// From when on it counts no more.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    expires_at: Option<Instant>,
+    /// Who arranged it.
+    granted_by: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    granted_at: Instant,
+}
+
+impl From<MyDelegation> for DelegationOfMine {
+    fn from(MyDelegation { lent, effective, is_over }: MyDelegation) -> Self {
+        let texts = |scopes: &Permissions| scopes.iter().map(|key| key.to_string()).collect();
+        Self {
+            id: lent.delegation.id.to_string(),
+            core_id: lent.core_id.to_string(),
+            core_name: lent.core_name.into_string(),
+            core_slug: lent.core_slug.into_string(),
+            core_status: lent.core_status.as_str(),
+            status: if is_over { "expired" } else { "active" },
+            scopes: texts(&lent.delegation.scopes),
+            effective_scopes: texts(&effective),
+            expires_at: lent.delegation.expires_at,
+            granted_by: lent.delegation.granted_by.to_string(),
+            granted_at: lent.delegation.granted_at,
+        }
+    }
+}
+
+/// What acts for me
+///
+/// The Cores that were lent the caller's identity, newest first.
+#[utoipa::path(
+    tag = "identity",
+    operation_id = "list_my_delegations",
+    params(PageParams),
+    responses((status = 200, description = "A page of delegations", body = PageOf<DelegationOfMine>))
+)]
+#[get("/v1/me/delegations")]
+async fn list_my_delegations(
+    caller: Caller,
+    paging: Paging,
+    app: web::Data<App>,
+) -> Result<Listed<DelegationOfMine>, Error> {
+    let (page, seal) = paging.read("my_delegations", &caller.user_id().to_string(), &Bounds::LIST)?;
+    Ok(Listed::new(app.my_delegations(&caller, &page).await?, &seal))
+}
+
+/// Take my identity back from a Core
+///
+/// It needs no right to the Core, which acts for its tenant from then on.
+#[utoipa::path(
+    tag = "identity",
+    operation_id = "revoke_my_delegation",
+    params(("delegation_id" = String, Path, description = "The delegation")),
+    responses((status = 204, description = "It is taken back"))
+)]
+#[delete("/v1/me/delegations/{delegation_id}")]
+async fn revoke_my_delegation(
+    caller: Caller,
+    id: PathId<DelegationId>,
+    origin: Origin,
+    app: web::Data<App>,
+) -> Result<NoContent, Error> {
+    app.revoke_my_delegation(&caller, &origin.context(), id.0).await?;
+    Ok(NoContent)
+}
+
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(get_me).service(get_auth_me);
+    config.service(get_me).service(get_auth_me).service(list_my_delegations).service(revoke_my_delegation);
 }

@@ -135,6 +135,9 @@ struct Model {
     default_params: Map<String, Value>,
     #[schema(value_type = Object)]
     capabilities: Map<String, Value>,
+    /// Its picture: of a published Core, that of the Core.
+    #[schema(required = true)]
+    avatar_url: Option<String>,
     /// `active`, or `deprecated`.
     status: &'static str,
     /// Whether every tenant may enable it.
@@ -206,6 +209,7 @@ impl Model {
             output_price_per_mtok: price(model.output_price),
             default_params: model.default_params.as_map().clone(),
             capabilities: model.capabilities.as_map().clone(),
+            avatar_url: model.avatar_url.clone(),
             status: model.status.as_str(),
             global: model.global,
             owner: match model.owner {

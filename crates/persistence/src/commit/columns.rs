@@ -127,14 +127,14 @@ fn begun(rows: Vec<ExecutionRow>) -> Option<Columns> {
         rows,
         "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, instance_key, \
          parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, snapshot_seq, owner, epoch, \
-         started_at, finished_at, slots, debugging, trace) SELECT * FROM UNNEST(",
+         started_at, finished_at, slots, debugging, trace, delegation_id) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status, Text origin,
         TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth, Bytes input,
         BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq, Big snapshot_seq,
         TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at, IntOrNull slots,
         TextOrNull debugging,
-        TextOrNull trace,
+        TextOrNull trace, TextOrNull delegation_id,
     )
 }
 

@@ -85,6 +85,8 @@ pub fn tables() -> Vec<Table> {
         idempotency_keys["tenant_id", "endpoint", "key"],
         cores["id"],
         core_versions["tenant_id", "core_id", "version"],
+        delegations["tenant_id", "core_id"],
+        avatar_objects["tenant_id", "core_id"],
         executions["id"],
         journal["tenant_id", "execution_id", "seq"],
         execution_snapshots["tenant_id", "execution_id", "seq"],

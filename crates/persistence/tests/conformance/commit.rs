@@ -84,6 +84,7 @@ pub(crate) fn execution(number: u128) -> Execution {
         finished_at: None,
         debugging: None,
         trace: None,
+        delegation: None,
     }
 }
 

@@ -18,6 +18,7 @@ mod commit;
 mod configs;
 mod conversations;
 mod data_keys;
+mod delegations;
 mod dump;
 mod external_identities;
 mod gauges;

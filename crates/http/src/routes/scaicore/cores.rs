@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
-use scaigrid_app::cores::CoreFilter;
+use scaigrid_app::cores::{CoreFilter, GivenAvatar};
 use scaigrid_cores::{
     CheckpointMode, ConcurrencyMode, CoreChanges, NewCore, PrivilegeLevel, RuntimeMode, Status,
 };
@@ -152,6 +152,22 @@ pub(super) struct NewCoreBody {
     /// Whatever is to be kept there.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
+    /// A picture, in base64: PNG, JPEG, GIF, WebP or SVG. Without one the Core has the picture that its program brings.
+    avatar_b64: Option<String>,
+    /// The media type of the picture.
+    #[schema(example = "image/png")]
+    avatar_content_type: Option<String>,
+}
+
+impl NewCoreBody {
+    /// The picture among the fields.
+    fn take_avatar(&mut self) -> Result<Option<GivenAvatar>, Error> {
+        match (self.avatar_b64.take(), self.avatar_content_type.take()) {
+            (Some(text), content_type) => Ok(Some(GivenAvatar::in_base64(&text, content_type)?)),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Error::invalid("avatar_content_type", "is allowed only with avatar_b64")),
+        }
+    }
 }
 
 /// Reads one of the texts of an enumeration of the domain.
@@ -203,17 +219,23 @@ pub(super) async fn create(
     body: JsonOrForm<NewCoreBody>,
     app: web::Data<App>,
 ) -> Result<Reply<CoreView>, Error> {
-    let new: NewCore = match body {
-        JsonOrForm::Json(body) => body.read().await?.into(),
+    let (new, avatar): (NewCore, _) = match body {
+        JsonOrForm::Json(body) => {
+            let mut body = body.read().await?;
+            let avatar = body.take_avatar()?;
+            (body.into(), avatar)
+        }
         JsonOrForm::Form(upload) => {
             let form = upload.read(bundle::MAX_RECEIVED).await?;
-            let mut new: NewCore = form.fields::<NewCoreBody>()?.into();
+            let mut fields = form.fields::<NewCoreBody>()?;
+            let avatar = fields.take_avatar()?;
+            let mut new: NewCore = fields.into();
             let file = form.require_file()?;
             new.source = app.parse_bundle(&caller, file.content.to_vec()).await?.source;
-            new
+            (new, avatar)
         }
     };
-    let shown = app.create_core(&caller, &origin.context(), new).await?;
+    let shown = app.create_core_with_avatar(&caller, &origin.context(), new, avatar).await?;
     let revision = shown.revision.cast_unsigned();
     let view = CoreView::with_diagnostics(shown);
     let location = format!("/v1/modules/scaicore/cores/{}", view.id);
@@ -356,15 +378,26 @@ pub(super) async fn replace(
     Ok(Reply::ok(CoreView::with_diagnostics(shown)).with_etag(revision))
 }
 
+/// How a Core is deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeletionQuery {
+    /// `true` deletes executions that have not ended with it, instead of refusing.
+    #[param(value_type = Option<bool>)]
+    force: Option<String>,
+}
+
 /// Delete a Core
 ///
-/// With everything that belongs to it: versions, executions, checkpoints, memory, events.
+/// With everything that belongs to it: versions, executions, checkpoints, memory, events, what it is in the catalogue, its
+/// picture. While executions have not ended, those that wait included, it is refused without `force`.
 #[utoipa::path(
     tag = "cores",
     operation_id = "delete_core",
     params(
         ("core_id" = String, Path, description = "The Core"),
         ("If-Match" = Option<String>, Header),
+        DeletionQuery,
     ),
     responses((status = 204, description = "It is gone"))
 )]
@@ -373,9 +406,16 @@ pub(super) async fn delete(
     caller: Allowed<perm::CoresManage>,
     id: PathId<CoreId>,
     condition: IfMatch,
+    filters: Filters<DeletionQuery>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
-    app.delete_core(&caller, &origin.context(), id.0, condition.revisions()).await?;
+    app.require_core(caller.tenant_scope(), id.0).await?;
+    let force = match filters.read()?.force.as_deref() {
+        None | Some("false") => false,
+        Some("true" | "") => true,
+        Some(_) => return Err(Error::invalid("force", "must be true or false")),
+    };
+    app.delete_core(&caller, &origin.context(), id.0, condition.revisions(), force).await?;
     Ok(NoContent)
 }

@@ -1,10 +1,12 @@
 //! The routes of the module `scaicore`: Cores, their executions, their checkpoints.
 
 mod api;
+mod avatar;
 mod checkpoints;
 mod conversations;
 mod cores;
 mod debug;
+mod delegation;
 mod events;
 mod executions;
 mod installed;
@@ -40,6 +42,12 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(lifecycle::pause)
         .service(lifecycle::resume)
         .service(lifecycle::state)
+        .service(avatar::set)
+        .service(avatar::get)
+        .service(delegation::delegate)
+        .service(delegation::get)
+        .service(delegation::replace)
+        .service(delegation::revoke)
         .service(publication::publish)
         .service(publication::unpublish)
         .service(publication::sync)

@@ -166,7 +166,7 @@ impl From<Core> for CoreView {
                 .and_then(|delegation| delegation.expires_at)
                 .map(|at| at.to_string()),
             delegation_granted_by: delegation.map(|delegation| delegation.granted_by.to_string()),
-            avatar_url: core.avatar_url.clone(),
+            avatar_url: core.avatar_url(),
             published: core.publication.is_some(),
             created_by: core.created_by.to_string(),
             created_at: core.created_at.to_string(),

@@ -1,0 +1,149 @@
+//! For whom an execution acts: asked of the database before each call that goes out, and never remembered, so that what is taken
+//! back counts at once and on every node.
+//!
+//! An execution stays under the delegation that it was begun under. When that is over, its calls fail: it goes on neither for
+//! its tenant nor for somebody else to whom the Core was lent meanwhile.
+
+use scaigrid_audit::{AuditAction, AuditRecord, diff};
+use scaigrid_cores::{Core, CoreIdentity, Delegation, Lapse, LastError, Status};
+use scaigrid_persistence::{Connection, audit, cores, delegations, grants, holds, tenants, users};
+use scaigrid_runtime::Failure;
+use scaigrid_scope::{
+    AuditId, CoreId, DelegationId, Permission, Permissions, TenantScope, UserId, UserStatus,
+};
+use serde_json::json;
+
+use crate::drive::Run;
+use crate::{Engine, Error};
+
+/// The module that Cores are the affairs of.
+const MODULE: &str = "scaicore";
+
+/// The delegation that an execution is begun under, which begins now.
+pub(crate) fn begun_under(core: &Core) -> Option<DelegationId> {
+    core.identity.delegation().map(|delegation| delegation.id)
+}
+
+/// What a program is told when its Core may not act for the user.
+pub(crate) fn lapsed(lapse: Lapse) -> Failure {
+    Failure::new(lapse.as_str(), lapse.message())
+}
+
+fn not_covered(needed: Permission) -> Failure {
+    let message = format!("the delegated user does not hold {needed}, or has not lent it to the Core");
+    Failure::new("AUTHZ_PERMISSION_DENIED", message)
+}
+
+/// What a user may do in their tenant; none when they are gone or not active.
+async fn held(
+    c: &mut Connection,
+    scope: TenantScope,
+    user: UserId,
+) -> Result<Option<Permissions>, scaigrid_persistence::Error> {
+    let Some(user) = users::lookup(c, scope, user).await? else { return Ok(None) };
+    if user.status != UserStatus::Active {
+        return Ok(None);
+    }
+    let granted = grants::held(c, scope, user.id).await?;
+    Ok(Some(user.roles.permissions().union(&granted)))
+}
+
+impl Engine {
+    /// For whom an execution that was begun under a delegation may act now, with what scopes; none where it was begun under
+    /// none, and acts for its tenant. `needed` is the permission without which the call may not go out.
+    ///
+    /// What the program is told instead stands in the inner result.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn authority(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+        begun_under: Option<DelegationId>,
+        needed: Option<Permission>,
+    ) -> Result<Result<Option<Delegation>, Failure>, Error> {
+        let Some(id) = begun_under else { return Ok(Ok(None)) };
+        let mut connection = self.0.database.read().await?;
+        let found = delegations::lookup(&mut connection, scope, core).await?;
+        let Some(delegation) = found.filter(|delegation| delegation.id == id) else {
+            return Ok(Err(lapsed(Lapse::NotActive)));
+        };
+        let held = held(&mut connection, scope, delegation.user_id).await?;
+        drop(connection);
+        let narrowed = match delegation.narrowed(held.as_ref(), self.0.clock.now()) {
+            Ok(narrowed) => narrowed,
+            Err(lapse) => return Ok(Err(lapsed(lapse))),
+        };
+        match needed {
+            Some(needed) if !narrowed.covers(needed) => Ok(Err(not_covered(needed))),
+            _ => Ok(Ok(Some(narrowed))),
+        }
+    }
+
+    /// Whether a Core can act as its identity says.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn check_identity(&self, scope: TenantScope, core: &Core) -> Result<Result<(), Lapse>, Error> {
+        let CoreIdentity::UserDelegated(delegation) = &core.identity else { return Ok(Ok(())) };
+        let mut connection = self.0.database.read().await?;
+        let held = held(&mut connection, scope, delegation.user_id).await?;
+        Ok(delegation.effective(held.as_ref(), self.0.clock.now()).map(drop))
+    }
+
+    /// The user for whom a run acts, as far as was known a second ago; none where it acts for its tenant.
+    pub(crate) async fn acts_for(&self, run: &Run) -> Result<Option<UserId>, Error> {
+        let Some(id) = run.execution.delegation else { return Ok(None) };
+        let hosted = self.hosted(run.scope, run.execution.core_id).await?;
+        let delegation = hosted.core.identity.delegation().filter(|delegation| delegation.id == id);
+        Ok(delegation.map(|delegation| delegation.user_id))
+    }
+
+    /// Holds the Core of a run that has ended because its delegation is over. Where it cannot be held just now, it goes on: the
+    /// next execution under that delegation ends in the same way.
+    pub(crate) async fn hold_lapsed(&self, run: &Run, failure: &Failure) {
+        let lapse = Lapse::ALL.iter().find(|lapse| lapse.as_str() == &*failure.code);
+        let (Some(lapse), Some(_)) = (lapse, run.execution.delegation) else { return };
+        if let Err(error) = self.hold_core(run, *lapse).await {
+            let core = run.execution.core_id;
+            tracing::warn!(%error, %core, "a Core whose delegation is over could not be held");
+        }
+    }
+
+    async fn hold_core(&self, run: &Run, lapse: Lapse) -> Result<(), Error> {
+        let (scope, core, now) = (run.scope, run.execution.core_id, self.0.clock.now());
+        // A program may fail with such a code of its own, or with that of a Core that it has called.
+        if self.authority(scope, core, run.execution.delegation, None).await?.is_ok() {
+            return Ok(());
+        }
+        if lapse == Lapse::NotActive {
+            // What a node has begun that did not know yet what had changed was never under way when it did.
+            let mut connection = self.0.database.read().await?;
+            let found = cores::lookup(&mut connection, scope, core, &self.0.vault).await?;
+            if found.is_none_or(|found| run.execution.started_at >= found.value.updated_at) {
+                return Ok(());
+            }
+        }
+        let why = LastError { code: lapse.as_str().into(), message: lapse.message().into(), at: now };
+        let mut tx = self.0.database.begin().await?;
+        let Some(before) = holds::hold_core(&mut tx, scope, core, &why).await? else {
+            return Ok(tx.rollback().await?);
+        };
+        self.arrange(&mut tx, scope, (core, Status::Suspended), None).await?;
+        let tenant = tenants::reference(&mut tx, &self.0.system, scope.tenant_id()).await?;
+        let place = (scope.tenant_id(), tenant.map(|tenant| tenant.partner_id));
+        let changes = diff(
+            &json!({"status": before.as_str()}),
+            &json!({"status": Status::Suspended.as_str(), "reason": lapse.as_str()}),
+            &[],
+        );
+        let stamp = (AuditId::from_ulid(self.0.ids.draw(now)), now);
+        let record =
+            AuditRecord::by_the_system(stamp, place, AuditAction::CoreSuspend, core.to_string(), changes);
+        audit::add(&mut tx, &record.of_module(MODULE)).await?;
+        tx.commit().await?;
+        self.core_changed(core);
+        Ok(())
+    }
+}
