@@ -44,7 +44,7 @@ pub use provider::Provider;
 pub use proxy::Proxy;
 pub use receiver::{Reaction, Received, Receiver};
 pub use scaicore::{CORES, SCAICORE};
-pub use sealing::seal_as_before;
+pub use sealing::{seal_as_before, sha256_hex};
 pub use server::{Launch, Server, run, server_binary, spawn};
 
 pub use upstream::{Seen, Upstream};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId, TracedSpan};
+use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId, TracedSpan, UserId};
 
 use crate::debugging::Debugging;
 
@@ -181,6 +181,9 @@ pub struct Execution {
     pub debugging: Option<Debugging>,
     /// Its span in the trace that it is a part of, where it was begun while traces were recorded.
     pub trace: Option<TracedSpan>,
+    /// The users who asked for it: who invoked it, sent the event or chatted, also where that was of the execution that led to
+    /// this one; and who branched it off. None where a schedule did.
+    pub requested_by: Vec<UserId>,
 }
 
 /// What an execution stands at after a call has waited for it.

@@ -13,7 +13,7 @@ use scaigrid_persistence::commit::Verdict;
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
-use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
+use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope, UserId};
 
 use crate::cores::HostedCore;
 use crate::drive::describe;
@@ -40,7 +40,7 @@ pub struct Delivered {
 }
 
 impl Engine {
-    /// Sends an event to a Core from outside: it is kept, and each flow that listens gets an execution.
+    /// Sends an event to a Core from outside, at a user's wish: it is kept, and each flow that listens gets an execution.
     ///
     /// # Errors
     /// The Core takes no work, or the database.
@@ -50,6 +50,7 @@ impl Engine {
         core: CoreId,
         name: &str,
         data: Value,
+        by: Option<UserId>,
     ) -> Result<Delivered, Error> {
         let hosted = self.accepting(scope, core).await?;
         let now = self.0.clock.now();
@@ -65,6 +66,7 @@ impl Engine {
         for begun in &mut heard.started {
             self.may_queue(scope, &hosted).await?;
             begun.trace = self.begun_trace();
+            begun.requested_by = by.into_iter().collect();
         }
         let executions = heard.started.iter().map(|execution| execution.id).collect();
         let begun: Vec<_> = heard.started.iter().map(|execution| kind(&execution.origin)).collect();
@@ -187,6 +189,7 @@ impl Engine {
                     }),
                     started_at: event.at,
                     trace: None,
+                    requested_by: Vec::new(),
                 })
             })
             .collect()

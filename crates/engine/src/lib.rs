@@ -9,6 +9,7 @@
 //! permissions.
 
 mod agreed_clock;
+mod asking;
 mod caller_tokens;
 mod calls;
 mod chat;
@@ -23,6 +24,7 @@ mod effects;
 mod error;
 mod event_waits;
 mod events;
+pub mod forms;
 mod ids;
 mod inside;
 mod instances;
@@ -35,6 +37,7 @@ mod models;
 mod node;
 mod places;
 pub mod plugins;
+mod reminders;
 mod resume;
 mod said;
 mod schedules;
@@ -58,6 +61,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use agreed_clock::AgreedClock;
+pub use asking::shown_content;
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
 pub use chat::{CoreState, Question, WaitsFor};
 pub use cores::{HostedCore, Refusal};

@@ -236,6 +236,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.0.tracing.reserve(None),
+            requested_by: Vec::new(),
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::database::{Connection, Transaction, with};
 use crate::error::{Result, column};
 use crate::instant::Stamp;
 use crate::schema::{
-    checkpoints, core_logs, cores, duties, event_waits, execution_inbox, execution_snapshots, executions,
-    journal, removed_cores,
+    checkpoint_links, checkpoint_votes, checkpoints, core_logs, cores, duties, event_waits, execution_inbox,
+    execution_snapshots, executions, journal, removed_cores,
 };
 
 /// Executions whose rows are named in one statement.
@@ -69,6 +69,7 @@ async fn remove_executions(tx: &mut Transaction, scope: TenantScope, ids: &[Stri
             )+};
         }
         remove!(journal, execution_snapshots, execution_inbox, event_waits, checkpoints, core_logs);
+        remove!(checkpoint_votes, checkpoint_links);
         let rows = executions::table
             .filter(executions::id.eq_any(ids.to_vec()))
             .filter(executions::tenant_id.eq(&tenant));
@@ -138,7 +139,7 @@ pub async fn cores_of(
 /// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.
-    const TABLES: [(&str, &str); 10] = [
+    const TABLES: [(&str, &str); 12] = [
         ("timers", "tenant_id, kind, owner, effect"),
         ("event_waits", "tenant_id, execution_id, effect"),
         ("core_memory", "tenant_id, core_id, partition, name, key"),
@@ -147,6 +148,8 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         ("core_logs", "tenant_id, core_id, lane, last"),
         ("core_log_lanes", "tenant_id, core_id, lane"),
         ("core_breakpoints", "id"),
+        ("checkpoint_votes", "tenant_id, checkpoint_id, user_id"),
+        ("checkpoint_links", "id"),
         ("conversation_turns", "tenant_id, conversation_id, turn"),
         ("conversations", "id"),
     ];

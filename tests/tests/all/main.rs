@@ -10,6 +10,7 @@
     reason = "the configured exceptions reach tests, not what tests share"
 )]
 
+mod approvals;
 mod audit;
 mod audit_chain;
 mod audit_export;
@@ -24,6 +25,7 @@ mod disturbed;
 mod edge;
 mod embeddings;
 mod identity;
+mod inbox;
 mod inside;
 mod lifecycle;
 mod limits;
@@ -44,6 +46,7 @@ mod published;
 mod readme;
 mod remote;
 mod remote_life;
+mod requesters;
 mod running;
 mod secrets;
 mod storm;

@@ -11,7 +11,7 @@ use scaigrid_persistence::cores;
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_runtime::journal::{self, BranchError, Entry};
 use scaigrid_runtime::{ExecutionContext, Program};
-use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_scope::{ExecutionId, TenantScope, UserId};
 use serde_json::json;
 
 use super::{Said, said};
@@ -28,6 +28,8 @@ pub struct Forked {
     pub at: i64,
     /// What the new one is given; where absent, the same.
     pub input: Option<Value>,
+    /// Who branches it off.
+    pub by: UserId,
 }
 
 impl Engine {
@@ -105,6 +107,11 @@ impl Engine {
             })
         });
         let shared = shared.await.map_err(|_| Error::ShuttingDown)??;
+        // Whoever had asked for the other one has asked for what it shares.
+        let mut requested_by = stored.execution.requested_by.clone();
+        if !requested_by.contains(&forked.by) {
+            requested_by.push(forked.by);
+        }
         let execution = Execution {
             id: new,
             status: ExecutionStatus::Queued,
@@ -117,6 +124,7 @@ impl Engine {
             started_at: now,
             finished_at: None,
             debugging: None,
+            requested_by,
             ..stored.execution
         };
         let chunks: Vec<(i64, Vec<u8>)> = (0..)

@@ -93,6 +93,8 @@ pub fn tables() -> Vec<Table> {
         object_refs["tenant_id", "object_id", "kind", "holder", "place"],
         execution_inbox["tenant_id", "execution_id", "effect"],
         checkpoints["id"],
+        checkpoint_votes["tenant_id", "checkpoint_id", "user_id"],
+        checkpoint_links["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],
         core_vectors["tenant_id", "core_id", "space", "hash"],
         core_events["id"],

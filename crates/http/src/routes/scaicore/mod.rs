@@ -1,13 +1,16 @@
 //! The routes of the module `scaicore`: Cores, their executions, their checkpoints.
 
+mod checkpoint_views;
 mod checkpoints;
 mod conversations;
 mod cores;
 mod debug;
 mod events;
 mod executions;
+mod handling;
 mod installed;
 mod lifecycle;
+mod links;
 mod logs;
 mod plugins;
 mod publication;
@@ -62,6 +65,14 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(events::send)
         .service(events::history)
         .service(checkpoints::all)
+        .service(handling::stream)
+        .service(handling::bulk)
+        .service(handling::claim)
+        .service(handling::release)
+        .service(handling::decision)
+        .service(links::make)
+        .service(links::show)
+        .service(links::resolve)
         .service(checkpoints::inbox)
         .service(checkpoints::get)
         .service(checkpoints::cancel)
