@@ -4,7 +4,7 @@
 //! that has passed; so what has changed within the last half minute is looked at again, and a position remembers what of that
 //! was told. It goes with every event, and whoever comes back with it misses nothing and hears nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub struct InboxPosition {
     /// What was changed before this instant was told.
     until: Instant,
     /// What was changed since, and was told: when, in microseconds after it, and which.
-    told: BTreeMap<(i64, u32), ()>,
+    told: BTreeSet<(i64, u32)>,
 }
 
 /// A text that is no position.
@@ -45,7 +45,7 @@ pub struct UnknownPosition;
 impl fmt::Display for InboxPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.until.micros())?;
-        for (after, print) in self.told.keys() {
+        for (after, print) in &self.told {
             write!(f, ".{after:x}-{print:x}")?;
         }
         Ok(())
@@ -57,14 +57,14 @@ impl FromStr for InboxPosition {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('.');
-        let until = parts.next().and_then(|until| until.parse().ok()).filter(|until| *until >= 0);
+        let until = parts.next().and_then(|until| until.parse::<i64>().ok()).filter(|until| *until >= 0);
         let told = parts.map(|part| {
             let (after, print) = part.split_once('-').ok_or(UnknownPosition)?;
             let after = i64::from_str_radix(after, 16).ok().filter(|after| *after >= 0);
             let print = u32::from_str_radix(print, 16).ok();
-            Ok(((after.ok_or(UnknownPosition)?, print.ok_or(UnknownPosition)?), ()))
+            Ok((after.ok_or(UnknownPosition)?, print.ok_or(UnknownPosition)?))
         });
-        let told = told.collect::<Result<BTreeMap<_, _>, UnknownPosition>>()?;
+        let told = told.collect::<Result<BTreeSet<_>, UnknownPosition>>()?;
         if told.len() > REMEMBERED {
             return Err(UnknownPosition);
         }
@@ -74,7 +74,7 @@ impl FromStr for InboxPosition {
 
 impl InboxPosition {
     fn at(until: Instant) -> Self {
-        Self { until, told: BTreeMap::new() }
+        Self { until, told: BTreeSet::new() }
     }
 
     fn place(&self, id: CheckpointId, at: Instant) -> (i64, u32) {
@@ -82,15 +82,15 @@ impl InboxPosition {
     }
 
     fn has(&self, id: CheckpointId, at: Instant) -> bool {
-        at < self.until || self.told.contains_key(&self.place(id, at))
+        at < self.until || self.told.contains(&self.place(id, at))
     }
 
     fn remember(&mut self, id: CheckpointId, at: Instant) {
         if at >= self.until {
-            self.told.insert(self.place(id, at), ());
+            self.told.insert(self.place(id, at));
         }
         while self.told.len() > REMEMBERED {
-            let Some(((after, _), ())) = self.told.pop_first() else { break };
+            let Some((after, _)) = self.told.pop_first() else { break };
             self.move_to(Instant::from_micros(self.until.micros().saturating_add(after).saturating_add(1)));
         }
     }
@@ -102,9 +102,9 @@ impl InboxPosition {
             return;
         }
         self.until = until;
-        let told = std::mem::take(&mut self.told).into_keys();
+        let told = std::mem::take(&mut self.told).into_iter();
         self.told =
-            told.filter(|(after, _)| *after >= by).map(|(after, print)| ((after - by, print), ())).collect();
+            told.filter(|(after, _)| *after >= by).map(|(after, print)| (after - by, print)).collect();
     }
 }
 
