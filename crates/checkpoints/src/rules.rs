@@ -42,6 +42,8 @@ pub struct Rules {
     pub reminder: Option<Duration>,
     /// Whether people may decide by a link, without logging in.
     pub links: bool,
+    /// Whether whoever is asked is told by mail.
+    pub notify: bool,
     /// The SHA-256 of what is shown, in lower-case hexadecimal; none of a checkpoint from before that was kept.
     pub shown: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Default for Rules {
             allows: None,
             reminder: None,
             links: false,
+            notify: false,
             shown: None,
         }
     }

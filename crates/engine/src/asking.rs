@@ -55,7 +55,10 @@ impl Engine {
             context: Arc::new(shown(request)),
             priority: priority(request.priority),
             expiry,
-            rules: rules(run, effect, request, &hosted),
+            rules: Rules {
+                notify: self.0.tells_people.load(std::sync::atomic::Ordering::Relaxed),
+                ..rules(run, effect, request, &hosted)
+            },
         };
         let mut checkpoint = Checkpoint::open(question, now).checkpoint;
         checkpoint.question.rules.shown = Some(print_of(&checkpoint));
@@ -104,6 +107,7 @@ fn rules(run: &Run, effect: &Effect, request: &CheckpointRequest, hosted: &Hoste
         links: of_core.and_then(|of_core| of_core.get("links")).and_then(serde_json::Value::as_bool)
             == Some(true),
         shown: None,
+        notify: false,
     }
 }
 

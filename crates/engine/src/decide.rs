@@ -140,6 +140,9 @@ impl Engine {
         if let Some(timer) = checkpoints::reminder(&stored.checkpoint, now).filter(|_| asks) {
             timers::set(&mut transaction, scope, &timer).await?;
         }
+        if let Some(timer) = checkpoints::notice(&stored.checkpoint, now).filter(|_| asks) {
+            timers::set(&mut transaction, scope, &timer).await?;
+        }
         if let Some(record) = audit {
             scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         }

@@ -205,7 +205,11 @@ fn note_event(run: &mut Run, name: &str) {
 pub(crate) fn effect_of(owner: &Owner) -> Option<u32> {
     match owner {
         Owner::Sleep { effect, .. } | Owner::EventWait { effect, .. } => Some(*effect),
-        Owner::Checkpoint(_) | Owner::Reminder(_) | Owner::Schedule { .. } | Owner::Instance { .. } => None,
+        Owner::Checkpoint(_)
+        | Owner::Reminder(_)
+        | Owner::Notice(_)
+        | Owner::Schedule { .. }
+        | Owner::Instance { .. } => None,
     }
 }
 

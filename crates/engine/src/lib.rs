@@ -35,6 +35,7 @@ mod lease;
 mod memory;
 mod models;
 mod node;
+mod notices;
 mod places;
 pub mod plugins;
 mod reminders;
@@ -153,6 +154,8 @@ pub(crate) struct Inner {
     calling: Semaphore,
     /// Whether the process is to end.
     stopping: AtomicBool,
+    /// Whether people are told of checkpoints by mail.
+    tells_people: AtomicBool,
     /// Where executions run that outlive the request that began them: requests are served on threads that end first.
     runtime: Handle,
     plugins: Plugins,
@@ -234,6 +237,7 @@ impl Engine {
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
+            tells_people: AtomicBool::new(false),
             voices: said::Voices::default(),
             runtime: Handle::current(),
             models: Models::new(models::Parts {

@@ -38,6 +38,9 @@ impl Engine {
             if let Some(next) = checkpoints::reminder(&stored.checkpoint, now) {
                 timers::set(&mut transaction, scope, &next).await?;
             }
+            if let Some(notice) = checkpoints::notice(&stored.checkpoint, now) {
+                timers::set(&mut transaction, scope, &notice).await?;
+            }
             let stamp = (AuditId::from_ulid(self.0.ids.draw(now)), now);
             let changes = diff(&json!({"reminder_count": count.0}), &json!({"reminder_count": count.1}), &[]);
             let tenant = (scope.tenant_id(), partner);

@@ -219,6 +219,12 @@ pub async fn save_moved(tx: &mut Transaction, scope: TenantScope, stored: &Store
     }
 }
 
+/// The timer by which whoever a checkpoint asks is told of it by mail, where people are told so.
+pub fn notice(checkpoint: &Checkpoint, due_at: Instant) -> Option<Timer> {
+    let owner = Owner::Notice(checkpoint.id);
+    checkpoint.rules.notify.then_some(Timer { owner, core_id: checkpoint.core_id, due_at })
+}
+
 /// The timer that reminds whoever a checkpoint asks, if they were told at an instant.
 pub fn reminder(checkpoint: &Checkpoint, told: Instant) -> Option<Timer> {
     checkpoint.next_reminder(told).map(|due_at| Timer {

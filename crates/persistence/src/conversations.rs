@@ -15,7 +15,7 @@ use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
 use crate::schema::{
     checkpoint_links, checkpoint_votes, checkpoints, conversation_turns as turns, conversations, core_events,
-    event_waits, execution_inbox, executions, journal, timers,
+    event_waits, execution_inbox, executions, journal, mails, timers,
 };
 
 const TABLE: &str = "conversations";
@@ -586,7 +586,7 @@ pub async fn erase(
             )+};
         }
         remove!(journal.execution_id, execution_inbox.execution_id, checkpoints.execution_id);
-        remove!(checkpoint_votes.execution_id, checkpoint_links.execution_id);
+        remove!(checkpoint_votes.execution_id, checkpoint_links.execution_id, mails.execution_id);
         remove!(core_events.execution_id, event_waits.execution_id, executions.id);
         // Sleeps and waits are kept under the execution that they belong to.
         remove!(timers.owner);

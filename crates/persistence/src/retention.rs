@@ -12,7 +12,7 @@ use crate::error::{Result, column};
 use crate::instant::Stamp;
 use crate::schema::{
     checkpoint_links, checkpoint_votes, checkpoints, core_logs, cores, duties, event_waits, execution_inbox,
-    execution_snapshots, executions, journal, removed_cores,
+    execution_snapshots, executions, journal, mails, removed_cores,
 };
 
 /// Executions whose rows are named in one statement.
@@ -69,7 +69,7 @@ async fn remove_executions(tx: &mut Transaction, scope: TenantScope, ids: &[Stri
             )+};
         }
         remove!(journal, execution_snapshots, execution_inbox, event_waits, checkpoints, core_logs);
-        remove!(checkpoint_votes, checkpoint_links);
+        remove!(checkpoint_votes, checkpoint_links, mails);
         let rows = executions::table
             .filter(executions::id.eq_any(ids.to_vec()))
             .filter(executions::tenant_id.eq(&tenant));
@@ -139,7 +139,7 @@ pub async fn cores_of(
 /// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.
-    const TABLES: [(&str, &str); 12] = [
+    const TABLES: [(&str, &str); 13] = [
         ("timers", "tenant_id, kind, owner, effect"),
         ("event_waits", "tenant_id, execution_id, effect"),
         ("core_memory", "tenant_id, core_id, partition, name, key"),
@@ -150,6 +150,7 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         ("core_breakpoints", "id"),
         ("checkpoint_votes", "tenant_id, checkpoint_id, user_id"),
         ("checkpoint_links", "id"),
+        ("mails", "id"),
         ("conversation_turns", "tenant_id, conversation_id, turn"),
         ("conversations", "id"),
     ];

@@ -653,6 +653,26 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::instant::Moment;
 
+    mails (id) {
+        id -> Text,
+        tenant_id -> Text,
+        checkpoint_id -> Text,
+        core_id -> Text,
+        execution_id -> Text,
+        user_id -> Text,
+        reason -> Text,
+        status -> Text,
+        attempts -> Integer,
+        next_at -> Moment,
+        last_error -> Nullable<Text>,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
     core_memory (tenant_id, core_id, partition, name, key) {
         tenant_id -> Text,
         core_id -> Text,

@@ -37,6 +37,8 @@ pub enum Owner {
     Checkpoint(CheckpointId),
     /// Somebody who is asked at a checkpoint is told once more.
     Reminder(CheckpointId),
+    /// Whoever is asked at a checkpoint is told by mail.
+    Notice(CheckpointId),
     /// A schedule of a Core.
     Schedule {
         /// The Core.
@@ -57,10 +59,11 @@ const SLEEP: &str = "sleep";
 const EVENT_WAIT: &str = "event_wait";
 const CHECKPOINT: &str = "checkpoint";
 const REMINDER: &str = "reminder";
+const NOTICE: &str = "notice";
 const SCHEDULE: &str = "schedule";
 const INSTANCE: &str = "instance";
 /// What this version can fire. Others are left to a newer one beside it.
-const KINDS: [&str; 6] = [SLEEP, EVENT_WAIT, CHECKPOINT, REMINDER, SCHEDULE, INSTANCE];
+const KINDS: [&str; 7] = [SLEEP, EVENT_WAIT, CHECKPOINT, REMINDER, NOTICE, SCHEDULE, INSTANCE];
 
 impl Owner {
     /// The columns that name it: kind, owner, effect.
@@ -73,6 +76,7 @@ impl Owner {
             }
             Self::Checkpoint(id) => (CHECKPOINT, id.to_string(), 0),
             Self::Reminder(id) => (REMINDER, id.to_string(), 0),
+            Self::Notice(id) => (NOTICE, id.to_string(), 0),
             Self::Schedule { core, name } => (SCHEDULE, of_core(core, name), 0),
             Self::Instance { core, key } => (INSTANCE, of_core(core, key), 0),
         }
@@ -92,6 +96,7 @@ impl Owner {
             EVENT_WAIT => Self::EventWait { execution: execution()?, effect },
             CHECKPOINT => Self::Checkpoint(column(TABLE, "owner", owner, owner)?),
             REMINDER => Self::Reminder(column(TABLE, "owner", owner, owner)?),
+            NOTICE => Self::Notice(column(TABLE, "owner", owner, owner)?),
             SCHEDULE => {
                 let (core, name) = of_core()?;
                 Self::Schedule { core, name }

@@ -40,3 +40,21 @@ CREATE TABLE checkpoint_links (
 );
 CREATE UNIQUE INDEX checkpoint_links_by_hash ON checkpoint_links (hash);
 CREATE INDEX checkpoint_links_by_execution ON checkpoint_links (tenant_id, execution_id);
+
+-- Mails to people about checkpoints, which are put together when they are sent.
+CREATE TABLE mails (
+    id TEXT PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,
+    core_id TEXT NOT NULL,
+    execution_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_at TIMESTAMPTZ NOT NULL,
+    last_error TEXT,
+    created_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX mails_due ON mails (next_at) WHERE status = 'pending';
+CREATE INDEX mails_by_execution ON mails (tenant_id, execution_id);

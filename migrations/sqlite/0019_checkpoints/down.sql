@@ -1,3 +1,4 @@
+DROP TABLE mails;
 DROP TABLE checkpoint_links;
 DROP TABLE checkpoint_votes;
 DROP INDEX checkpoints_by_change;

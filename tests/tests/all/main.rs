@@ -29,6 +29,7 @@ mod inbox;
 mod inside;
 mod lifecycle;
 mod limits;
+mod mail;
 mod matrix;
 mod mcp;
 mod memory;

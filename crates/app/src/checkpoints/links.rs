@@ -151,6 +151,31 @@ impl App {
         format!("{}/v1/checkpoint-link?token={token}", base.unwrap_or_default())
     }
 
+    /// The address of the link in a mail, which is the same however often the mail is sent.
+    pub(crate) async fn link_in_mail(
+        &self,
+        scope: TenantScope,
+        stored: &StoredCheckpoint,
+        mail: &scaigrid_persistence::mails::Pending,
+    ) -> Result<String, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let known = links::lookup(&mut tx, scope, mail.id).await?;
+        let token = match known {
+            Some(link) => self.token_of(scope.tenant_id(), &link)?,
+            None => {
+                let now = self.now();
+                let (_, link) = self.new_link(scope.tenant_id(), &stored.checkpoint, mail.user, now)?;
+                let mut link = Link { id: mail.id, ..link };
+                let token = self.token_of(scope.tenant_id(), &link)?;
+                link.hash = hash_of(&token);
+                links::add(&mut tx, scope, &stored.checkpoint, &link).await?;
+                token
+            }
+        };
+        tx.commit().await?;
+        Ok(self.link_url(&token))
+    }
+
     /// What a link leads to. Nothing changes.
     ///
     /// # Errors
@@ -210,7 +235,11 @@ impl App {
 
     /// A user of a tenant as they are now, who may do no more than look at checkpoints and decide them; none where they may do
     /// nothing.
-    async fn person_of(&self, scope: TenantScope, id: UserId) -> Result<Option<Arc<Principal>>, Error> {
+    pub(crate) async fn person_of(
+        &self,
+        scope: TenantScope,
+        id: UserId,
+    ) -> Result<Option<Arc<Principal>>, Error> {
         let mut connection = self.0.database.read().await?;
         let c = &mut connection;
         let Some(home) = tenants::reference(c, &self.0.system, scope.tenant_id()).await? else {

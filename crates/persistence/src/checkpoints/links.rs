@@ -58,30 +58,26 @@ pub async fn add(
     Ok(())
 }
 
-/// The link with a hash, and whose tenant's it is: whoever shows its token is not known otherwise.
-///
-/// # Errors
-/// The database's.
-pub async fn find_by_hash(
-    c: &mut Connection,
-    _system: &SystemScope,
-    hash: &str,
-) -> Result<Option<(TenantId, Link)>> {
-    type Row = (String, String, String, String, String, Stamp, Stamp, Option<Stamp>);
-    let query = checkpoint_links::table.filter(checkpoint_links::hash.eq(hash.to_owned())).select((
-        checkpoint_links::id,
-        checkpoint_links::tenant_id,
-        checkpoint_links::hash,
-        checkpoint_links::checkpoint_id,
-        checkpoint_links::user_id,
-        checkpoint_links::created_at,
-        checkpoint_links::expires_at,
-        checkpoint_links::used_at,
-    ));
-    let row: Option<Row> = with!(c, c => query.get_result(c).await.optional())?;
-    let Some((id, tenant, hash, checkpoint, user, created_at, expires_at, used_at)) = row else {
-        return Ok(None);
+type Row = (String, String, String, String, String, Stamp, Stamp, Option<Stamp>);
+
+macro_rules! columns {
+    () => {
+        (
+            checkpoint_links::id,
+            checkpoint_links::tenant_id,
+            checkpoint_links::hash,
+            checkpoint_links::checkpoint_id,
+            checkpoint_links::user_id,
+            checkpoint_links::created_at,
+            checkpoint_links::expires_at,
+            checkpoint_links::used_at,
+        )
     };
+}
+
+fn read(
+    (id, tenant, hash, checkpoint, user, created_at, expires_at, used_at): Row,
+) -> Result<(TenantId, Link)> {
     let link = Link {
         id: column(TABLE, "id", &id, &id)?,
         hash,
@@ -91,7 +87,34 @@ pub async fn find_by_hash(
         expires_at: expires_at.into(),
         used_at: used_at.map(Instant::from),
     };
-    Ok(Some((column(TABLE, "tenant_id", &id, &tenant)?, link)))
+    Ok((column(TABLE, "tenant_id", &id, &tenant)?, link))
+}
+
+/// A link by its id.
+///
+/// # Errors
+/// The database's.
+pub async fn lookup(c: &mut Connection, scope: TenantScope, id: Ulid) -> Result<Option<Link>> {
+    let query = checkpoint_links::table
+        .filter(checkpoint_links::id.eq(id.to_string()))
+        .filter(checkpoint_links::tenant_id.eq(scope.tenant_id().to_string()))
+        .select(columns!());
+    let row: Option<Row> = with!(c, c => query.get_result(c).await.optional())?;
+    Ok(row.map(read).transpose()?.map(|(_, link)| link))
+}
+
+/// The link with a hash, and whose tenant's it is: whoever shows its token is not known otherwise.
+///
+/// # Errors
+/// The database's.
+pub async fn find_by_hash(
+    c: &mut Connection,
+    _system: &SystemScope,
+    hash: &str,
+) -> Result<Option<(TenantId, Link)>> {
+    let query = checkpoint_links::table.filter(checkpoint_links::hash.eq(hash.to_owned())).select(columns!());
+    let row: Option<Row> = with!(c, c => query.get_result(c).await.optional())?;
+    row.map(read).transpose()
 }
 
 /// Notes that somebody has decided by a link; false where that was noted before.

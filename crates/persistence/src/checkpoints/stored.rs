@@ -249,6 +249,9 @@ fn rules_json(rules: &Rules) -> Value {
     if rules.links {
         fields.insert("links".to_owned(), json!(true));
     }
+    if rules.notify {
+        fields.insert("notify".to_owned(), json!(true));
+    }
     if let Some(shown) = &rules.shown {
         fields.insert("shown".to_owned(), json!(shown));
     }
@@ -286,6 +289,7 @@ fn rules_of(row: &CheckpointRow) -> Result<Rules> {
         allows,
         reminder: stored["reminder_s"].as_u64().filter(|seconds| *seconds > 0).map(Duration::from_secs),
         links: stored["links"] == true,
+        notify: stored["notify"] == true,
         shown: stored["shown"].as_str().map(str::to_owned),
     })
 }

@@ -9,7 +9,7 @@ use scaigrid_scope::{ExecutionId, Instant, TenantId};
 use super::judge::{MemoryKey, memory_key};
 use super::{Change, JournalChunk, Snapshot, Unit};
 use crate::audit::AuditRow;
-use crate::checkpoints::{CheckpointRow, VoteRow, deadline, reminder};
+use crate::checkpoints::{CheckpointRow, VoteRow, deadline, notice, reminder};
 use crate::error::Result;
 use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
@@ -210,16 +210,19 @@ impl Rows {
             self.opened.push(CheckpointRow::of(checkpoint, *effect));
             self.set_timers(&tenant, deadline(checkpoint));
             self.set_timers(&tenant, reminder(checkpoint, checkpoint.created_at));
+            self.set_timers(&tenant, notice(checkpoint, checkpoint.created_at));
         }
         if let Some(checkpoint) = &unit.decided {
             self.decided.push(CheckpointRow::of(checkpoint, 0));
             self.clear_timers(&tenant, deadline(checkpoint).map(|timer| timer.owner));
             self.clear_timers(&tenant, checkpoint.rules.reminder.map(|_| Owner::Reminder(checkpoint.id)));
+            self.clear_timers(&tenant, checkpoint.rules.notify.then_some(Owner::Notice(checkpoint.id)));
             self.votes.extend(last_vote(checkpoint).map(|vote| VoteRow::of(checkpoint, vote)));
         }
         let at = Stamp(unit.at);
         self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Checkpoint));
         self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Reminder));
+        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Notice));
         self.clear_timers(&tenant, unit.fired.map(|timer| timer.owner));
         self.clear_timers(&tenant, unit.cleared);
         self.set_timers(&tenant, unit.timers);

@@ -95,6 +95,7 @@ pub fn tables() -> Vec<Table> {
         checkpoints["id"],
         checkpoint_votes["tenant_id", "checkpoint_id", "user_id"],
         checkpoint_links["id"],
+        mails["id"],
         core_memory["tenant_id", "core_id", "partition", "name", "key"],
         core_vectors["tenant_id", "core_id", "space", "hash"],
         core_events["id"],

@@ -90,6 +90,7 @@ async fn rules_are_read_as_they_were_written(home: &Home) {
         }),
         reminder: Some(Duration::from_mins(5)),
         links: true,
+        notify: true,
         shown: Some("cd".into()),
     };
     let all = [with_rules(1, rules), checkpoint(2)];
