@@ -31,6 +31,12 @@ impl Client {
         Self { patience, ..self }
     }
 
+    /// The same client, of a server at another address.
+    #[must_use]
+    pub(crate) fn moved(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     /// The same client, with a header on every request.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> Self {

@@ -7,6 +7,11 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
 
+/// SHA-256, in lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 /// A secret as it was sealed under a key of the tenant's that is derived from the master key.
 pub fn seal_as_before(master: &str, tenant: &str, place: &str, secret: &str) -> String {
     let master = STANDARD.decode(master.trim()).unwrap();

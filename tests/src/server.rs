@@ -191,6 +191,11 @@ impl Server {
         Client::new(self.address, Some(key))
     }
 
+    /// Whoever a client is, as a client of this server.
+    pub fn of(&self, client: &Client) -> Client {
+        client.moved(self.address)
+    }
+
     /// A client that presents nothing.
     pub fn anyone(&self) -> Client {
         Client::new(self.address, None)

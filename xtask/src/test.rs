@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::check::{self, run_cargo};
 use crate::docs;
 use crate::process::{self, Signals};
-use crate::services::{Durability, Services, mcp, openai_clients, provider, s3};
+use crate::services::{Durability, Services, mail, mcp, openai_clients, provider, s3};
 use crate::steps::{Account, Verdict};
 use crate::workspace::{self, Metadata};
 
@@ -61,6 +61,10 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     match mcp::provide(&metadata.target_directory) {
         Ok(folder) => environment.push((mcp::VARIABLE.to_owned(), folder.display().to_string())),
         Err(reason) => account.skipped("tests with an MCP server", &reason),
+    }
+    match mail::provide(&metadata.target_directory) {
+        Ok(folder) => environment.push((mail::VARIABLE.to_owned(), folder.display().to_string())),
+        Err(reason) => account.skipped("tests with a mail server", &reason),
     }
     match s3::provide(&metadata.target_directory) {
         Ok(program) => environment.push((s3::VARIABLE.to_owned(), program.display().to_string())),

@@ -12,6 +12,7 @@ use scaigrid_http::health::RenderMetrics;
 use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
 use scaigrid_http::server::{Parts, Router};
+use scaigrid_outbound::mail::Mailer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -80,12 +81,33 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let every = settings.module_probe_interval;
     let probing = tokio::spawn(async move { probing.probe_modules(every).await });
     let tracing = app.engine().tracing().clone();
+    let mailing = mail(settings, &app)?;
     let ended = run_until_told(server, app, (settings.audit_retention, settings.execution_retention)).await;
+    if let Some((stop, mailing)) = mailing {
+        let _ = stop.send(());
+        mailing.await?;
+    }
     probing.abort();
     measuring.abort();
     // It waits for its own thread, which needs the runtime's.
     tokio::task::spawn_blocking(move || tracing.finish()).await?;
     ended
+}
+
+/// Sends mail about checkpoints, where there is a server for it, until told to stop.
+fn mail(
+    settings: &Settings,
+    app: &App,
+) -> anyhow::Result<Option<(oneshot::Sender<()>, tokio::task::JoinHandle<()>)>> {
+    let Some((url, from)) = &settings.mail else { return Ok(None) };
+    let mailer =
+        Mailer::new(url.reveal(), from).map_err(|reason| Unusable(format!("SCAIGRID_SMTP_URL: {reason}")))?;
+    app.engine().tell_people();
+    let (stop, stopped) = oneshot::channel();
+    let postman = app.clone();
+    let mailing =
+        tokio::spawn(async move { postman.deliver_mails(mailer, async move { drop(stopped.await) }).await });
+    Ok(Some((stop, mailing)))
 }
 
 /// Tells where the server listens; with port 0 nobody else knows.

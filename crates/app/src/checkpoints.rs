@@ -1,25 +1,35 @@
-//! Checkpoints: seeing what waits for a person, deciding it, handing it on.
+//! Checkpoints: seeing what waits for a person, reserving it, deciding it, handing it on.
+
+mod bulk;
+mod follow;
+mod links;
+mod record;
 
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_checkpoints::{
-    Access, Change, Checkpoint, CheckpointError, CheckpointStatus, Decision, HistoryEvent, Routing, State,
-    assignees_of,
+    Access, Change, Checkpoint, CheckpointError, CheckpointStatus, Decision, FormFinding, HistoryEvent,
+    Routing, State, assignees_of,
 };
 pub use scaigrid_engine::Decided;
-use scaigrid_engine::Decider;
+use scaigrid_engine::{Decider, Error as EngineError, forms};
 use scaigrid_persistence::checkpoints;
 pub use scaigrid_persistence::checkpoints::{CheckpointFilter, StoredCheckpoint};
 use scaigrid_scope::{Authorized, CheckpointId, Instant, PermissionMarker, Principal, perm};
 use serde_json::json;
 
 use crate::cores::after;
-use crate::{App, Cursor, Error, Page, PageRequest, Resource};
+use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
+
+pub use bulk::BulkAction;
+pub use follow::{InboxEvent, InboxFollower, InboxPosition};
+pub use links::{MadeLink, OpenedLink};
+pub use record::{Approval, DecisionRecord};
 
 impl App {
-    /// What waits for the caller: pending checkpoints that ask them, their groups or their roles; for those who run the tenant
-    /// also what asks nobody.
+    /// What waits for the caller: pending checkpoints that ask them, their groups or their roles and that they may decide; for
+    /// those who run the tenant also what asks nobody.
     ///
     /// # Errors
     /// The database's.
@@ -32,6 +42,7 @@ impl App {
         let filter = CheckpointFilter {
             status: Some(CheckpointStatus::Pending),
             assignees: Some(assignees_of(by.principal())),
+            open_to: Some(by.user_id()),
             ..filter
         };
         self.list_checkpoints(by, &filter, page).await
@@ -101,10 +112,12 @@ impl App {
         Ok(HistoryEvent::whole(&stored.checkpoint, stored.between))
     }
 
-    /// Decides a checkpoint; its execution goes on. With a wait the answer comes when that has ended, or waits again.
+    /// Decides a checkpoint; its execution goes on. Where several must decide alike it may have to wait for others. With a wait
+    /// the answer comes when that has ended, or waits again.
     ///
     /// # Errors
-    /// There is none that the caller may see; it does not ask them; it is decided already; the decision is no option.
+    /// There is none that the caller may see; it does not ask them, or excludes them; somebody else has claimed it; it is decided
+    /// already, or was by them; the decision is no option; its data does not fit the form.
     pub async fn resolve_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -113,8 +126,19 @@ impl App {
         decision: Decision,
         wait: Option<Duration>,
     ) -> Result<Decided, Error> {
-        self.decide(by, request, id, AuditAction::CheckpointResolve, wait, |checkpoint, now| {
-            checkpoint.resolve(decision.clone(), by.principal(), now)
+        let way = Way { by, request, id, link: false };
+        Ok(self.resolve_by(way, decision, wait).await?)
+    }
+
+    async fn resolve_by(
+        &self,
+        way: Way<'_>,
+        decision: Decision,
+        wait: Option<Duration>,
+    ) -> Result<Decided, EngineError> {
+        let by = way.by.principal();
+        self.decide(way, AuditAction::CheckpointResolve, wait, |checkpoint, now| {
+            checkpoint.resolve(decision.clone(), by, now, &forms::check)
         })
         .await
     }
@@ -129,10 +153,11 @@ impl App {
         request: &RequestContext,
         id: CheckpointId,
     ) -> Result<Decided, Error> {
-        self.decide(by, request, id, AuditAction::CheckpointCancel, None, |checkpoint, now| {
+        let way = Way { by, request, id, link: false };
+        let cancelled = self.decide(way, AuditAction::CheckpointCancel, None, |checkpoint, now| {
             checkpoint.cancel(by.principal(), now)
-        })
-        .await
+        });
+        Ok(cancelled.await?)
     }
 
     /// Asks somebody else.
@@ -149,35 +174,93 @@ impl App {
     ) -> Result<Decided, Error> {
         let routing =
             Routing::parse(assignee, None).map_err(|error| Error::invalid("assignee", error.to_string()))?;
-        self.decide(by, request, id, AuditAction::CheckpointReassign, None, |checkpoint, now| {
+        let way = Way { by, request, id, link: false };
+        let moved = self.decide(way, AuditAction::CheckpointReassign, None, |checkpoint, now| {
             checkpoint.reassign(routing.clone(), comment, by.principal(), now)
-        })
-        .await
+        });
+        Ok(moved.await?)
     }
 
-    async fn decide<F>(
+    /// Reserves a checkpoint for the caller: until they let go nobody else may act on it. Who holds it already holds it still.
+    ///
+    /// # Errors
+    /// As for [`App::resolve_checkpoint`].
+    pub async fn claim_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
         request: &RequestContext,
         id: CheckpointId,
+    ) -> Result<StoredCheckpoint, Error> {
+        let way = Way { by, request, id, link: false };
+        let claimed = self.decide(way, AuditAction::CheckpointClaim, None, |checkpoint, now| {
+            checkpoint.claim(by.principal(), now)
+        });
+        self.or_as_it_was(by, id, claimed.await).await
+    }
+
+    /// Lets a checkpoint go that was reserved. Those who run the tenant may do so for whoever holds it.
+    ///
+    /// # Errors
+    /// As for [`App::resolve_checkpoint`].
+    pub async fn release_checkpoint(
+        &self,
+        by: &Authorized<perm::CheckpointsResolve>,
+        request: &RequestContext,
+        id: CheckpointId,
+    ) -> Result<StoredCheckpoint, Error> {
+        let way = Way { by, request, id, link: false };
+        let released = self.decide(way, AuditAction::CheckpointRelease, None, |checkpoint, now| {
+            checkpoint.release(by.principal(), now)
+        });
+        self.or_as_it_was(by, id, released.await).await
+    }
+
+    /// A checkpoint after a change, or as it stands where nothing had to change.
+    async fn or_as_it_was(
+        &self,
+        by: &Authorized<perm::CheckpointsResolve>,
+        id: CheckpointId,
+        decided: Result<Decided, EngineError>,
+    ) -> Result<StoredCheckpoint, Error> {
+        match decided {
+            Ok(decided) => Ok(decided.checkpoint),
+            Err(EngineError::Checkpoint(CheckpointError::Unchanged)) => self.checkpoint(by, id).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn decide<F>(
+        &self,
+        way: Way<'_>,
         action: AuditAction,
         wait: Option<Duration>,
         change: F,
-    ) -> Result<Decided, Error>
+    ) -> Result<Decided, EngineError>
     where
         F: Fn(Checkpoint, Instant) -> Result<Change, CheckpointError> + Send + Sync,
     {
-        let decider = ByAPerson { app: self, by: by.principal(), request, action, change };
+        let scope = way.by.tenant_scope();
+        let id = way.id;
+        let decider = ByAPerson { app: self, way, action, change };
         // In a box, for an execution in motion is large and stands in many futures.
-        Ok(Box::pin(self.0.engine.decide(by.tenant_scope(), id, &decider, wait)).await?)
+        Box::pin(self.0.engine.decide(scope, id, &decider, wait)).await
     }
+}
+
+/// Who acts on which checkpoint, and how they came to.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    by: &'a Authorized<perm::CheckpointsResolve>,
+    request: &'a RequestContext,
+    id: CheckpointId,
+    /// Whether by a link, without logging in.
+    link: bool,
 }
 
 /// A person's change to a checkpoint, and the record of it.
 struct ByAPerson<'a, F> {
     app: &'a App,
-    by: &'a Principal,
-    request: &'a RequestContext,
+    way: Way<'a>,
     action: AuditAction,
     change: F,
 }
@@ -191,24 +274,49 @@ where
     }
 
     fn audit(&self, before: &Checkpoint, after: &Checkpoint, now: Instant) -> Option<AuditRecord> {
-        let changes = diff(&described(before), &described(after), &[]);
+        let mut shown = described(after);
+        if let Some(fields) = shown.as_object_mut().filter(|_| self.way.link) {
+            fields.insert("by_link".to_owned(), true.into());
+        }
+        let changes = diff(&described(before), &shown, &[]);
         let stamp = self.app.audit_stamp(now);
-        let record =
-            AuditRecord::in_tenant(stamp, self.by, self.request, self.action, after.id.to_string(), changes);
+        // One of several who must decide alike has decided nothing yet.
+        let action = match (self.action, after.status()) {
+            (AuditAction::CheckpointResolve, CheckpointStatus::Pending) => AuditAction::CheckpointVote,
+            (action, _) => action,
+        };
+        let (by, request) = (self.way.by.principal(), self.way.request);
+        let record = AuditRecord::in_tenant(stamp, by, request, action, after.id.to_string(), changes);
         Some(record.of_module("scaicore"))
     }
 }
 
-/// What the audit sees of a checkpoint.
+/// What the audit sees of a checkpoint: of a decision also what was shown, and what it authorised, by their hashes.
 fn described(checkpoint: &Checkpoint) -> serde_json::Value {
-    let decision = match &checkpoint.state {
-        State::Resolved(resolution) => Some(&resolution.decision),
-        _ => None,
-    };
-    json!({
+    let mut fields = json!({
         "status": checkpoint.status().as_str(),
         "assignee": checkpoint.routing.assignee.to_string(),
-        "decision": decision,
+        "claimed_by": checkpoint.claim.map(|claim| claim.by),
+    });
+    if checkpoint.rules.takes_several() {
+        let vote = |vote: &scaigrid_checkpoints::Vote| json!({"user_id": vote.by, "decision": vote.decision});
+        fields["approvals"] = checkpoint.votes.iter().map(vote).collect();
+    }
+    if let State::Resolved(resolution) = &checkpoint.state {
+        fields["decision"] = json!(resolution.decision);
+        fields["shown_sha256"] = json!(checkpoint.rules.shown);
+        let allowed = checkpoint.rules.allowed_by(&resolution.decision);
+        fields["authorised_sha256"] = json!(allowed.map(|call| &call.hash));
+    }
+    fields
+}
+
+/// The field of a request that a place in the data of an answer is: `response_data.lines[0].amount`.
+fn field_of(finding: &FormFinding) -> String {
+    let parts = finding.pointer.split('/').skip(1);
+    parts.fold("response_data".to_owned(), |path, part| {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        if part.parse::<usize>().is_ok() { format!("{path}[{part}]") } else { format!("{path}.{part}") }
     })
 }
 
@@ -219,8 +327,17 @@ impl From<CheckpointError> for Error {
                 Self::CheckpointAlreadyResolved { status: status.as_str().into() }
             }
             CheckpointError::TimeIsUp { .. } => Self::CheckpointAlreadyResolved { status: "expired".into() },
-            CheckpointError::NotDue => Self::Conflict(error.to_string()),
+            CheckpointError::NotDue | CheckpointError::Unchanged => Self::Conflict(error.to_string()),
             CheckpointError::NotAsked => Self::NotAssignee,
+            CheckpointError::Excluded => Self::RequesterExcluded,
+            CheckpointError::Claimed { .. } => Self::CheckpointClaimed,
+            CheckpointError::AlreadyVoted => Self::CheckpointAlreadyVoted,
+            CheckpointError::FormInvalid { findings } => Self::Invalid(
+                findings
+                    .iter()
+                    .map(|found| FieldError::new(field_of(found), found.message.clone()))
+                    .collect(),
+            ),
             CheckpointError::Hidden => Self::NotFound(Resource::Checkpoint),
             CheckpointError::NotAnOption { .. } | CheckpointError::EmptyDecision => {
                 Self::invalid("decision", error.to_string())

@@ -38,6 +38,8 @@ pub enum Resource {
     Execution,
     /// A wait for a person's decision.
     Checkpoint,
+    /// A link by which a person decides one.
+    CheckpointLink,
     /// A conversation with a published Core.
     Conversation,
     /// An event that a Core received or emitted.
@@ -79,6 +81,7 @@ impl fmt::Display for Resource {
             Self::CoreVersion => "version of the Core",
             Self::Execution => "execution",
             Self::Checkpoint => "checkpoint",
+            Self::CheckpointLink => "link, or not any more",
             Self::Conversation => "conversation",
             Self::Event => "event",
             Self::Breakpoint => "breakpoint",
@@ -181,6 +184,15 @@ pub enum Error {
     /// The caller may see the checkpoint but is not who is asked.
     #[error("The checkpoint is assigned to somebody else")]
     NotAssignee,
+    /// Whoever started the execution may not decide what it asks.
+    #[error("Whoever started the execution may not act on its checkpoint")]
+    RequesterExcluded,
+    /// Somebody else has reserved the checkpoint.
+    #[error("Somebody else has claimed the checkpoint")]
+    CheckpointClaimed,
+    /// Several people must decide alike, and the caller has decided.
+    #[error("You have decided already; other people are asked now")]
+    CheckpointAlreadyVoted,
     /// The present state does not allow it; the text says why.
     #[error("{0}")]
     Conflict(String),

@@ -34,6 +34,7 @@ impl App {
         core: CoreId,
         invocation: Invocation,
     ) -> Result<Standing, Error> {
+        let invocation = Invocation { by: Some(by.user_id()), ..invocation };
         Ok(self.0.engine.invoke(by.tenant_scope(), core, invocation).await?)
     }
 
@@ -48,7 +49,7 @@ impl App {
         name: &str,
         data: Value,
     ) -> Result<Delivered, Error> {
-        let sent = self.0.engine.send_event(by.tenant_scope(), core, name, data).await;
+        let sent = self.0.engine.send_event(by.tenant_scope(), core, name, data, Some(by.user_id())).await;
         sent.map_err(|error| match error {
             EngineError::EntityKey(problem) => {
                 Error::invalid(format!("data.{}", problem.field()), problem.to_string())

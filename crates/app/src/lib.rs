@@ -24,6 +24,7 @@ pub mod executions;
 pub mod groups;
 pub mod idempotency;
 pub mod inside;
+mod mails;
 pub mod me;
 mod measure;
 pub mod modules;

@@ -155,6 +155,16 @@ text_enum! {
         CheckpointCancel => "checkpoint.cancel",
         /// A checkpoint was given to someone else.
         CheckpointReassign => "checkpoint.reassign",
+        /// A checkpoint was reserved.
+        CheckpointClaim => "checkpoint.claim",
+        /// A checkpoint that was reserved was let go.
+        CheckpointRelease => "checkpoint.release",
+        /// One of several who must decide a checkpoint alike has decided.
+        CheckpointVote => "checkpoint.vote",
+        /// Whoever a checkpoint asks was told once more.
+        CheckpointRemind => "checkpoint.remind",
+        /// A link was made by which a person decides a checkpoint.
+        CheckpointLink => "checkpoint.link",
         /// A checkpoint's time was up, and it asks someone else now.
         CheckpointEscalate => "checkpoint.escalate",
         /// A checkpoint's time was up.

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use crate::assignee::Routing;
 use crate::decide::{Access, access};
+use crate::error::CheckpointError;
 use crate::expiry::{Expiry, ExpiryAction};
 use crate::history::{Change, EventKind, HistoryEvent};
+use crate::rules::{Claim, FormCheck, Rules, Vote};
 
 text_enum! {
     /// How urgent a checkpoint is.
@@ -129,50 +131,6 @@ impl State {
     }
 }
 
-/// Why something cannot be done with a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// Someone, or time, was faster.
-    #[error("the checkpoint is {status} already")]
-    NotPending {
-        /// What it is.
-        status: CheckpointStatus,
-    },
-    /// Time is up, though what follows from that has not been carried out yet. [`Checkpoint::expire`] does that;
-    /// after an escalation the attempt may be repeated.
-    #[error("the checkpoint's time is up")]
-    TimeIsUp {
-        /// Since when.
-        since: Instant,
-    },
-    /// Time is not up yet, or there is no limit.
-    #[error("the checkpoint's time is not up")]
-    NotDue,
-    /// The principal can see the checkpoint, but it does not ask them.
-    #[error("the checkpoint asks someone else")]
-    NotAsked,
-    /// The principal cannot know of the checkpoint.
-    #[error("no such checkpoint")]
-    Hidden,
-    /// The decision is none of the options.
-    #[error("expected one of {}", options.join(", "))]
-    NotAnOption {
-        /// What is allowed.
-        options: Vec<String>,
-    },
-    /// The decision is empty.
-    #[error("the decision must not be empty")]
-    EmptyDecision,
-    /// A text is too long.
-    #[error("{field} must have at most {max} characters")]
-    TooLong {
-        /// `decision` or `comment`.
-        field: &'static str,
-        /// The greatest number of characters.
-        max: usize,
-    },
-}
-
 /// What a program asks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewCheckpoint {
@@ -204,6 +162,8 @@ pub struct NewCheckpoint {
     pub priority: Priority,
     /// Until when it waits; for ever where `None`.
     pub expiry: Option<Expiry>,
+    /// What an answer must be, and whose.
+    pub rules: Rules,
 }
 
 /// A durable wait for a person's decision.
@@ -214,6 +174,14 @@ pub struct Checkpoint {
     pub question: NewCheckpoint,
     /// Where it is in its life.
     pub state: State,
+    /// Who looks after it.
+    pub claim: Option<Claim>,
+    /// What people have said so far, where several must decide alike; the vote that decides included.
+    pub votes: Vec<Vote>,
+    /// How often whoever is asked was reminded.
+    pub reminders: u32,
+    /// How often it was changed while it waits. A write must find it as it was read.
+    pub revision: i64,
     /// When it was opened.
     pub created_at: Instant,
     /// When it last changed.
@@ -239,7 +207,16 @@ impl Checkpoint {
             question.prompt.push('…');
         }
         let event = HistoryEvent::created(&question.routing, now);
-        let checkpoint = Self { question, state: State::Pending, created_at: now, updated_at: now };
+        let checkpoint = Self {
+            question,
+            state: State::Pending,
+            claim: None,
+            votes: Vec::new(),
+            reminders: 0,
+            revision: 0,
+            created_at: now,
+            updated_at: now,
+        };
         Change { checkpoint, event }
     }
 
@@ -248,35 +225,111 @@ impl Checkpoint {
         self.state.status()
     }
 
-    /// What a principal may do with the checkpoint, if it is of the tenant that they act in.
+    /// What a principal may do with the checkpoint, if it is of the tenant that they act in. Whichever way they come, by the
+    /// API, by many at once, by a link or by a stream, this is what is asked.
     pub fn access(&self, principal: &Principal) -> Access {
-        if principal.tenant().id == self.tenant_id {
-            access(principal, &self.routing.assignee)
-        } else {
-            Access::Hidden
+        if principal.tenant().id != self.tenant_id {
+            return Access::Hidden;
         }
+        let access = access(principal, &self.routing.assignee);
+        if self.excludes(principal) { access.min(Access::See) } else { access }
     }
 
-    /// Takes a decision.
+    /// Whether a principal may decide the checkpoint now, whatever they decide.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_act(&self, by: &Principal, at: Instant) -> Result<(), CheckpointError> {
+        self.check_act(by, at)?;
+        let voted = self.votes.iter().any(|vote| vote.by == by.user_id());
+        if voted { Err(CheckpointError::AlreadyVoted) } else { Ok(()) }
+    }
+
+    fn excludes(&self, principal: &Principal) -> bool {
+        self.rules.excluded.contains(&principal.user_id())
+    }
+
+    /// Takes a decision. Where several must decide alike and this is not the last of them, it is kept and the wait goes on.
     ///
     /// Only while the checkpoint is pending and its time is not up, whether or not the expiry has been carried out:
     /// what counts is the clock, not how busy the platform is.
-    pub fn resolve(self, decision: Decision, by: &Principal, at: Instant) -> Result<Change, CheckpointError> {
-        self.check_act(by, at)?;
-        self.check_decision(&decision)?;
-        Ok(self.resolved(Resolution {
-            decision: decision.decision,
-            response_data: decision.response_data.map(Arc::new),
-            comment: decision.comment,
-            by: By::User(by.user_id()),
-            at,
-        }))
+    pub fn resolve(
+        mut self,
+        decision: Decision,
+        by: &Principal,
+        at: Instant,
+        fits: FormCheck<'_>,
+    ) -> Result<Change, CheckpointError> {
+        self.may_act(by, at)?;
+        let user = by.user_id();
+        self.check_decision(&decision, fits)?;
+        let Decision { decision, response_data, comment } = decision;
+        let response_data = response_data.map(Arc::new);
+        let resolution = Resolution { decision, response_data, comment, by: By::User(user), at };
+        if !self.rules.takes_several() {
+            return Ok(self.resolved(resolution));
+        }
+        let needed = self.rules.needed(&resolution.decision);
+        let vote = Vote::of(user, &resolution);
+        let event = HistoryEvent::voted(&vote, needed);
+        let alike = self.votes.iter().filter(|other| other.decision == vote.decision).count() + 1;
+        self.votes.push(vote);
+        if alike >= usize::try_from(needed).unwrap_or(usize::MAX) {
+            return Ok(self.resolved(resolution));
+        }
+        // They have done their part.
+        self.claim = None;
+        self.updated_at = at;
+        Ok(Change { checkpoint: self, event })
     }
 
     /// Gives the checkpoint up at someone's wish.
     pub fn cancel(self, by: &Principal, at: Instant) -> Result<Change, CheckpointError> {
         self.check_act(by, at)?;
         Ok(self.ended_by(By::User(by.user_id()), at))
+    }
+
+    /// Reserves the checkpoint: until it is let go, handed on or escalated nobody else may act on it.
+    pub fn claim(mut self, by: &Principal, at: Instant) -> Result<Change, CheckpointError> {
+        self.check_act(by, at)?;
+        if self.claim.is_some() {
+            return Err(CheckpointError::Unchanged);
+        }
+        self.claim = Some(Claim { by: by.user_id(), at });
+        self.updated_at = at;
+        let event = HistoryEvent::claimed(EventKind::Claimed, (By::User(by.user_id()), at));
+        Ok(Change { checkpoint: self, event })
+    }
+
+    /// Lets the checkpoint go. Those who run the tenant may do so for whoever holds it.
+    pub fn release(mut self, by: &Principal, at: Instant) -> Result<Change, CheckpointError> {
+        self.check_asked(by, at)?;
+        let Some(claim) = self.claim else { return Err(CheckpointError::Unchanged) };
+        if claim.by != by.user_id() && !by.administers_tenant() {
+            return Err(CheckpointError::Claimed { by: claim.by });
+        }
+        self.claim = None;
+        self.updated_at = at;
+        let event = HistoryEvent::claimed(EventKind::Released, (By::User(by.user_id()), at));
+        Ok(Change { checkpoint: self, event })
+    }
+
+    /// Tells whoever is asked once more. Not past the time that it may wait, and not for ever.
+    pub fn remind(mut self, now: Instant) -> Result<Change, CheckpointError> {
+        self.check_in_time(now)?;
+        if self.reminders >= Rules::MAX_REMINDERS || self.rules.reminder.is_none() {
+            return Err(CheckpointError::Unchanged);
+        }
+        self.reminders += 1;
+        self.updated_at = now;
+        let event = HistoryEvent::reminded(&self.routing, self.reminders, now);
+        Ok(Change { checkpoint: self, event })
+    }
+
+    /// When whoever is asked is to be reminded next, if they were told at an instant.
+    pub fn next_reminder(&self, told: Instant) -> Option<Instant> {
+        let left = self.reminders < Rules::MAX_REMINDERS && self.status() == CheckpointStatus::Pending;
+        self.rules.reminder.filter(|_| left).map(|interval| told.plus(interval))
     }
 
     /// Gives the checkpoint up because what it belongs to has ended, or because the Core's mode wants no question
@@ -299,6 +352,7 @@ impl Checkpoint {
         let who = (By::User(by.user_id()), at);
         let event = HistoryEvent::moved(EventKind::Reassigned, (&self.routing, &to), comment, who);
         self.question.routing = to;
+        self.claim = None;
         self.updated_at = at;
         Ok(Change { checkpoint: self, event })
     }
@@ -312,6 +366,7 @@ impl Checkpoint {
         match action {
             ExpiryAction::Expire => {
                 self.state = State::Expired { at: now };
+                self.claim = None;
                 self.updated_at = now;
                 let event = HistoryEvent::ended(EventKind::Expired, By::System, now);
                 Ok(Change { checkpoint: self, event })
@@ -321,6 +376,7 @@ impl Checkpoint {
                 let event = HistoryEvent::moved(EventKind::Escalated, (&self.routing, &to), None, who);
                 self.question.routing = to;
                 self.question.expiry = None;
+                self.claim = None;
                 self.updated_at = now;
                 Ok(Change { checkpoint: self, event })
             }
@@ -336,6 +392,7 @@ impl Checkpoint {
 
     fn resolved(mut self, resolution: Resolution) -> Change {
         let event = HistoryEvent::resolved(&resolution);
+        self.claim = None;
         self.updated_at = resolution.at;
         self.state = State::Resolved(resolution);
         Change { checkpoint: self, event }
@@ -343,17 +400,32 @@ impl Checkpoint {
 
     fn ended_by(mut self, by: By, at: Instant) -> Change {
         self.state = State::Cancelled { by, at };
+        self.claim = None;
         self.updated_at = at;
         Change { checkpoint: self, event: HistoryEvent::ended(EventKind::Cancelled, by, at) }
     }
 
-    /// Who cannot know of the checkpoint learns nothing of its state, so access is asked first.
+    /// Whether somebody may act now, and nobody else has reserved it.
     fn check_act(&self, by: &Principal, at: Instant) -> Result<(), CheckpointError> {
+        self.check_asked(by, at)?;
+        match self.claim {
+            Some(claim) if claim.by != by.user_id() => Err(CheckpointError::Claimed { by: claim.by }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who cannot know of the checkpoint learns nothing of its state, so access is asked first.
+    fn check_asked(&self, by: &Principal, at: Instant) -> Result<(), CheckpointError> {
         match self.access(by) {
             Access::Hidden => return Err(CheckpointError::Hidden),
+            Access::See if self.excludes(by) => return Err(CheckpointError::Excluded),
             Access::See => return Err(CheckpointError::NotAsked),
             Access::Act => {}
         }
+        self.check_in_time(at)
+    }
+
+    fn check_in_time(&self, at: Instant) -> Result<(), CheckpointError> {
         self.check_pending()?;
         match &self.expiry {
             Some(expiry) if expiry.is_due(at) => Err(CheckpointError::TimeIsUp { since: expiry.at }),
@@ -368,7 +440,7 @@ impl Checkpoint {
         }
     }
 
-    fn check_decision(&self, decision: &Decision) -> Result<(), CheckpointError> {
+    fn check_decision(&self, decision: &Decision, fits: FormCheck<'_>) -> Result<(), CheckpointError> {
         if decision.decision.is_empty() {
             return Err(CheckpointError::EmptyDecision);
         }
@@ -376,7 +448,10 @@ impl Checkpoint {
             return Err(CheckpointError::NotAnOption { options: self.options.clone() });
         }
         check_length("decision", Some(&decision.decision), Decision::MAX_CHARS)?;
-        check_length("comment", decision.comment.as_deref(), Decision::MAX_COMMENT_CHARS)
+        check_length("comment", decision.comment.as_deref(), Decision::MAX_COMMENT_CHARS)?;
+        let Some(form) = &self.rules.form else { return Ok(()) };
+        let findings = fits(form, decision.response_data.as_ref().unwrap_or(&Value::Null));
+        if findings.is_empty() { Ok(()) } else { Err(CheckpointError::FormInvalid { findings }) }
     }
 }
 

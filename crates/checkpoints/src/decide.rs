@@ -45,7 +45,7 @@ pub fn assignees_of(principal: &Principal) -> Vec<Assignee> {
 ///
 /// To act, one must be asked, or run the tenant, and hold `scaicore:checkpoint_resolve`. To see it, one must be
 /// asked, or hold that permission or `scaicore:view`.
-pub fn access(principal: &Principal, assignee: &Assignee) -> Access {
+pub(crate) fn access(principal: &Principal, assignee: &Assignee) -> Access {
     let asked = principal.administers_tenant() || assignees_of(principal).contains(assignee);
     let holds = |permission| principal.permissions().contains(permission);
     if asked && holds(Permission::ScaicoreCheckpointResolve) {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::assignee::Routing;
 use crate::checkpoint::{By, Checkpoint, Resolution, State};
+use crate::rules::Vote;
 
 text_enum! {
     /// What happened to a checkpoint.
@@ -17,6 +18,14 @@ text_enum! {
         Reassigned => "reassigned",
         /// Someone else is asked, because time was up.
         Escalated => "escalated",
+        /// Whoever is asked was told once more.
+        Reminded => "reminded",
+        /// Somebody looks after it, and nobody else may.
+        Claimed => "claimed",
+        /// They let go.
+        Released => "released",
+        /// One of several who must decide alike has decided.
+        Voted => "voted",
         /// A decision was made.
         Resolved => "resolved",
         /// Time was up.
@@ -35,7 +44,7 @@ pub struct HistoryEvent {
     pub at: Instant,
     /// Who did it.
     pub by: By,
-    /// Particulars of the kind: `assignee`, `from`, `to`, `decision`, `comment`.
+    /// Particulars of the kind: `assignee`, `from`, `to`, `decision`, `comment`, `needed`, `count`.
     pub details: Map<String, Value>,
 }
 
@@ -80,6 +89,27 @@ impl HistoryEvent {
             details.insert("comment".to_owned(), json!(comment));
         }
         Self { kind, at, by, details }
+    }
+
+    pub(crate) fn claimed(kind: EventKind, (by, at): (By, Instant)) -> Self {
+        Self { kind, at, by, details: Map::new() }
+    }
+
+    pub(crate) fn reminded(to: &Routing, count: u32, at: Instant) -> Self {
+        let mut details = Map::new();
+        details.insert("assignee".to_owned(), json!(to.assignee.to_string()));
+        details.insert("count".to_owned(), json!(count));
+        Self { kind: EventKind::Reminded, at, by: By::System, details }
+    }
+
+    pub(crate) fn voted(vote: &Vote, needed: u32) -> Self {
+        let mut details = Map::new();
+        details.insert("decision".to_owned(), json!(vote.decision));
+        details.insert("needed".to_owned(), json!(needed));
+        if let Some(comment) = &vote.comment {
+            details.insert("comment".to_owned(), json!(comment));
+        }
+        Self { kind: EventKind::Voted, at: vote.at, by: By::User(vote.by), details }
     }
 
     pub(crate) fn resolved(resolution: &Resolution) -> Self {

@@ -5,7 +5,7 @@
 //! answers race, the one whose write finds the checkpoint still pending has won.
 //!
 //! ```
-//! use scaigrid_checkpoints::{Assignee, Checkpoint, CheckpointStatus, NewCheckpoint, Priority, Routing};
+//! use scaigrid_checkpoints::{Assignee, Checkpoint, CheckpointStatus, NewCheckpoint, Priority, Routing, Rules};
 //! use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 //! use std::sync::Arc;
 //! use ulid::Ulid;
@@ -27,6 +27,7 @@
 //!     context: Arc::new(serde_json::Value::Null),
 //!     priority: Priority::High,
 //!     expiry: None,
+//!     rules: Rules::default(),
 //! };
 //! let now = Instant::from_micros(1_700_000_000_000_000);
 //! let opened = Checkpoint::open(question, now).checkpoint;
@@ -41,13 +42,17 @@
 mod assignee;
 mod checkpoint;
 mod decide;
+mod error;
 mod expiry;
 mod history;
+mod rules;
 
 pub use assignee::{Assignee, AssigneeKind, GroupRef, InvalidAssignee, Routing, UserRef};
 pub use checkpoint::{
-    By, Checkpoint, CheckpointError, CheckpointStatus, Decision, NewCheckpoint, Priority, Resolution, State,
+    By, Checkpoint, CheckpointStatus, Decision, NewCheckpoint, Priority, Resolution, State,
 };
-pub use decide::{Access, access, assignees_of};
+pub use decide::{Access, assignees_of};
+pub use error::CheckpointError;
 pub use expiry::{Expiry, ExpiryAction, ExpiryKind};
 pub use history::{Change, EventKind, HistoryEvent};
+pub use rules::{AllowedCall, Claim, FormCheck, FormFinding, Rules, Vote};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId, TracedSpan};
+use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId, TracedSpan, UserId};
 
 use crate::debugging::Debugging;
 
@@ -193,6 +193,9 @@ pub struct Execution {
     pub trace: Option<TracedSpan>,
     /// The delegation under which it was begun, and stays; none where its Core acted for its tenant.
     pub delegation: Option<DelegationId>,
+    /// The users who asked for it: who invoked it, sent the event or chatted, also where that was of the execution that led to
+    /// this one; and who branched it off. None where a schedule did.
+    pub requested_by: Vec<UserId>,
 }
 
 /// What an execution stands at after a call has waited for it.

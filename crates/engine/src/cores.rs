@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Status};
 use scaigrid_ir::block::Checkpoint;
 use scaigrid_ir::diagnostic::codes;
@@ -17,7 +18,7 @@ use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::inside::Inside;
-use crate::{Engine, Error, schedules};
+use crate::{Engine, Error, forms, schedules};
 
 /// How long a Core's standing is believed without looking again, when no signal says that it changed.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -95,21 +96,19 @@ pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
         return Err(Refusal(findings));
     }
     let program = Program::new(module);
-    let not_kept: Vec<Diagnostic> = program.checkpoints().flat_map(not_kept).collect();
-    if not_kept.is_empty() { Ok(program) } else { Err(Refusal(not_kept)) }
+    let impossible: Vec<Diagnostic> = program.checkpoints().flat_map(impossible).collect();
+    if impossible.is_empty() { Ok(program) } else { Err(Refusal(impossible)) }
 }
 
-/// What a checkpoint asks for that the platform would not hold it to. Better no start than a rule that binds nobody.
-fn not_kept((pointer, checkpoint): (&str, &Checkpoint)) -> Vec<Diagnostic> {
-    let asked = [
-        ("form", checkpoint.form.is_some()),
-        ("required_approvals", checkpoint.required_approvals.is_some_and(|count| count > 1)),
-        ("exclude_requester", checkpoint.exclude_requester),
-    ];
-    let asked = asked.into_iter().filter(|(_, asked)| *asked);
-    let told = asked.map(|(field, _)| {
-        let message = format!("{field} of a checkpoint is not enforced by this version");
-        Diagnostic::error(codes::FIELD_NOT_RUN, format!("{pointer}/{field}"), message)
+/// What a checkpoint asks for that no answer could ever fulfil.
+fn impossible((pointer, checkpoint): (&str, &Checkpoint)) -> Vec<Diagnostic> {
+    let form = checkpoint.form.as_ref().and_then(|form| forms::validator(&form.to_json()).err());
+    let many = checkpoint.required_approvals.filter(|count| *count > Rules::MAX_APPROVALS);
+    let many = many.map(|_| format!("must be an integer from 1 to {}", Rules::MAX_APPROVALS));
+    let found = [("form", form), ("required_approvals", many)].into_iter();
+    let found = found.filter_map(|(field, problem)| problem.map(|problem| (field, problem)));
+    let told = found.map(|(field, problem)| {
+        Diagnostic::error(codes::INVALID_VALUE, format!("{pointer}/{field}"), problem)
     });
     told.collect()
 }

@@ -11,6 +11,7 @@ use scaigrid_ir::Value;
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
 use scaigrid_persistence::commit::{self, Delivery, Unit, Verdict};
 use scaigrid_persistence::executions::Stored;
+use scaigrid_persistence::timers;
 use scaigrid_runtime::{Failure, Outcome};
 use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 
@@ -21,7 +22,7 @@ use crate::inside::{Said, said};
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
 use crate::{Engine, Error};
 
-/// How often a checkpoint may be handed on: its history is kept whole.
+/// How often a checkpoint may be handed on, reserved and let go: its history is kept whole.
 const MOVES_AT_MOST: usize = 200;
 
 /// What somebody, or time, does to a checkpoint: asked again for every attempt, with the checkpoint as it then stands.
@@ -103,7 +104,7 @@ impl Engine {
         Err(Error::Contended)
     }
 
-    /// Writes whom a checkpoint asks now; the execution goes on waiting.
+    /// Writes whom a checkpoint asks now, who looks after it, or what one of several has said; the execution goes on waiting.
     async fn move_on(
         &self,
         scope: TenantScope,
@@ -122,14 +123,26 @@ impl Engine {
         if change.ends_the_wait() {
             return Ok(None);
         }
-        // What the program itself demands when time is up is never refused: there are only so many of it.
-        if stored.between.len() >= MOVES_AT_MOST && change.event.kind != EventKind::Escalated {
+        // Votes, reminders and escalations have bounds of their own: what the program itself demands is never refused.
+        let moves = |kind| matches!(kind, EventKind::Reassigned | EventKind::Claimed | EventKind::Released);
+        let moved = stored.between.iter().filter(|event| moves(event.kind)).count();
+        if moves(change.event.kind) && moved >= MOVES_AT_MOST {
             return Err(Error::HandedOnTooOften);
         }
         let audit = decider.audit(&before, &change.checkpoint, now);
+        let (asks, voted) = (change.asks_someone_new(), change.event.kind == EventKind::Voted);
         stored.checkpoint = change.checkpoint;
         stored.between.push(change.event);
         checkpoints::save_moved(&mut transaction, scope, &stored).await?;
+        if let Some(vote) = stored.checkpoint.votes.last().filter(|_| voted) {
+            checkpoints::add_vote(&mut transaction, &stored.checkpoint, vote).await?;
+        }
+        if let Some(timer) = checkpoints::reminder(&stored.checkpoint, now).filter(|_| asks) {
+            timers::set(&mut transaction, scope, &timer).await?;
+        }
+        if let Some(timer) = checkpoints::notice(&stored.checkpoint, now).filter(|_| asks) {
+            timers::set(&mut transaction, scope, &timer).await?;
+        }
         if let Some(record) = audit {
             scaigrid_persistence::audit::add(&mut transaction, &record).await?;
         }

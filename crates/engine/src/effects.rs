@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use scaigrid_checkpoints::{Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing};
+use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
-use scaigrid_ir::block::{MemoryOp, OnTimeout, Priority};
+use scaigrid_ir::block::MemoryOp;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{self, Owner, Timer};
 use scaigrid_persistence::{self as persistence, event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
-use scaigrid_scope::{CheckpointId, EventId, Instant, UserId};
+use scaigrid_scope::{EventId, Instant};
 use scaigrid_telemetry::KeyValue;
 use serde_json::json;
 use ulid::Ulid;
@@ -52,7 +52,7 @@ impl Engine {
             EffectKind::Checkpoint(request) => {
                 let target = self.target_of(run, request).await?;
                 let acts_for = self.acts_for(run).await?;
-                let checkpoint = self.open(run, &effect, (request, target), (acts_for, now));
+                let checkpoint = self.open(run, &effect, (request, target), (acts_for, now)).await?;
                 run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -105,7 +105,10 @@ impl Engine {
         };
         let key = run.execution.instance_key.clone();
         let mut heard = self.hear_event(run.scope, &event, (run.execution.depth + 1, key.as_deref())).await?;
-        heard.started.iter_mut().for_each(|started| started.trace = self.trace_under(run));
+        for started in &mut heard.started {
+            started.trace = self.trace_under(run);
+            started.requested_by.clone_from(&run.execution.requested_by);
+        }
         note_event(run, name);
         event.heard = heard.noted.take();
         run.done.started.extend(heard.started);
@@ -127,44 +130,6 @@ impl Engine {
             }
             Err(_) => Ok(None),
         }
-    }
-
-    /// The checkpoint that a request means.
-    fn open(
-        &self,
-        run: &Run,
-        effect: &Effect,
-        (request, target): (&CheckpointRequest, Option<Target>),
-        (acts_for, now): (Option<UserId>, Instant),
-    ) -> Checkpoint {
-        let routing = |raw: Option<&Arc<str>>| Routing::of_program(raw.map(|raw| &**raw), acts_for);
-        let expiry = request.timeout.map(|timeout| Expiry {
-            at: now.plus(timeout),
-            action: match &request.on_timeout {
-                OnTimeout::Expire => ExpiryAction::Expire,
-                OnTimeout::Escalate => {
-                    ExpiryAction::Escalate { to: routing(request.escalation_target.as_ref()) }
-                }
-                OnTimeout::Resolve(option) => ExpiryAction::Resolve { option: option.to_string() },
-            },
-        });
-        let question = NewCheckpoint {
-            id: CheckpointId::from_ulid(self.0.ids.draw(now)),
-            tenant_id: run.execution.tenant_id,
-            core_id: run.execution.core_id,
-            execution_id: run.execution.id,
-            flow_name: effect.flow.to_string(),
-            block_id: effect.block.to_string(),
-            instance_key: run.execution.instance_key.as_ref().map(ToString::to_string),
-            checkpoint_type: request.checkpoint_type.to_string(),
-            prompt: request.prompt.to_string(),
-            options: request.options.iter().map(ToString::to_string).collect(),
-            routing: routing(request.assignee.as_ref()),
-            context: Arc::new(shown(request, target)),
-            priority: priority(request.priority),
-            expiry,
-        };
-        Checkpoint::open(question, now).checkpoint
     }
 
     /// Closes what the machine has given up: checkpoints, calls, timers and waits that it opened and waits for no more.
@@ -262,30 +227,15 @@ fn note_event(run: &mut Run, name: &str) {
     }
 }
 
-/// What a person is shown: the payload, and beside it the call that the answer allows.
-fn shown(request: &CheckpointRequest, target: Option<Target>) -> serde_json::Value {
-    let payload = request.payload.to_json();
-    let Some(action) = &request.action else { return payload };
-    let (target, pin) = target.map(|target| (target.shown, target.pin)).unzip();
-    let action = json!({
-        "alias": &*action.alias, "method": &*action.method, "args": action.args.to_json(), "hash": &*action.hash,
-        "target": target, "target_hash": pin,
-    });
-    match payload {
-        serde_json::Value::Object(mut fields) => {
-            fields.insert("action".to_owned(), action);
-            fields.into()
-        }
-        serde_json::Value::Null => json!({ "action": action }),
-        other => json!({ "payload": other, "action": action }),
-    }
-}
-
 /// The effect that a timer belongs to, where it belongs to one.
 pub(crate) fn effect_of(owner: &Owner) -> Option<u32> {
     match owner {
         Owner::Sleep { effect, .. } | Owner::EventWait { effect, .. } => Some(*effect),
-        Owner::Checkpoint(_) | Owner::Schedule { .. } | Owner::Instance { .. } => None,
+        Owner::Checkpoint(_)
+        | Owner::Reminder(_)
+        | Owner::Notice(_)
+        | Owner::Schedule { .. }
+        | Owner::Instance { .. } => None,
     }
 }
 
@@ -313,15 +263,6 @@ fn deliver(run: &mut Run, id: EffectId, outcome: Outcome) -> Result<(), Error> {
     run.machine
         .deliver(id, outcome)
         .map_err(|error| Error::Journal { id: run.execution.id, reason: error.to_string() })
-}
-
-fn priority(priority: Priority) -> scaigrid_checkpoints::Priority {
-    match priority {
-        Priority::Low => scaigrid_checkpoints::Priority::Low,
-        Priority::Normal => scaigrid_checkpoints::Priority::Normal,
-        Priority::High => scaigrid_checkpoints::Priority::High,
-        Priority::Critical => scaigrid_checkpoints::Priority::Critical,
-    }
 }
 
 /// A ULID in the form of a UUID: unique, and in the order of time like a version 7 UUID (RFC 9562), of which it bears the

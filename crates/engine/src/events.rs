@@ -15,7 +15,7 @@ use scaigrid_persistence::commit::Verdict as Judged;
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
-use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope};
+use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope, UserId};
 
 use crate::authority::begun_under;
 use crate::cores::HostedCore;
@@ -45,7 +45,7 @@ pub struct Delivered {
 }
 
 impl Engine {
-    /// Sends an event to a Core from outside: it is kept, and each flow that listens gets an execution.
+    /// Sends an event to a Core from outside, at a user's wish: it is kept, and each flow that listens gets an execution.
     ///
     /// # Errors
     /// The Core takes no work, or the database.
@@ -55,6 +55,7 @@ impl Engine {
         core: CoreId,
         name: &str,
         data: Value,
+        by: Option<UserId>,
     ) -> Result<Delivered, Error> {
         let hosted = self.accepting(scope, core).await?;
         let now = self.0.clock.now();
@@ -71,6 +72,7 @@ impl Engine {
         for begun in &mut heard.started {
             self.may_queue(scope, &hosted).await?;
             begun.trace = self.begun_trace();
+            begun.requested_by = by.into_iter().collect();
         }
         let executions = heard.started.iter().map(|execution| execution.id).collect();
         let begun: Vec<_> = heard.started.iter().map(|execution| kind(&execution.origin)).collect();
@@ -245,6 +247,7 @@ impl Engine {
                 started_at: event.at,
                 trace: None,
                 delegation: begun_under(&hosted.core),
+                requested_by: Vec::new(),
             });
         }
         Ok(started)

@@ -9,7 +9,7 @@ use scaigrid_ir::Value;
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
-use scaigrid_scope::{CoreId, ExecutionId, TenantScope};
+use scaigrid_scope::{CoreId, ExecutionId, TenantScope, UserId};
 use scaigrid_telemetry::Span;
 
 use crate::authority::begun_under;
@@ -31,6 +31,8 @@ pub struct Invocation {
     pub instance_key: Option<String>,
     /// How long to wait for the end, or for the first wait, of the execution.
     pub wait: Option<Duration>,
+    /// The user who asks; none where nobody in particular does.
+    pub by: Option<UserId>,
 }
 
 impl Engine {
@@ -103,6 +105,7 @@ impl Engine {
             debugging: None,
             trace: self.begun_trace(),
             delegation: begun_under(&hosted.core),
+            requested_by: invocation.by.into_iter().collect(),
         };
         self.admit(scope, program, &hosted, execution, invocation.wait).await
     }

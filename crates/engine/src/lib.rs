@@ -9,6 +9,7 @@
 //! permissions.
 
 mod agreed_clock;
+mod asking;
 mod authority;
 mod caller_tokens;
 mod calls;
@@ -24,6 +25,7 @@ mod effects;
 mod error;
 mod event_waits;
 mod events;
+pub mod forms;
 mod ids;
 mod inside;
 mod instances;
@@ -34,8 +36,10 @@ mod lease;
 mod memory;
 mod models;
 mod node;
+mod notices;
 mod places;
 pub mod plugins;
+mod reminders;
 mod resume;
 mod said;
 mod schedules;
@@ -60,6 +64,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use agreed_clock::AgreedClock;
+pub use asking::shown_content;
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
 pub use chat::{CoreState, Question, WaitsFor};
 pub use cores::{HostedCore, Refusal};
@@ -154,6 +159,8 @@ pub(crate) struct Inner {
     calling: Semaphore,
     /// Whether the process is to end.
     stopping: AtomicBool,
+    /// Whether people are told of checkpoints by mail.
+    tells_people: AtomicBool,
     /// Where executions run that outlive the request that began them: requests are served on threads that end first.
     runtime: Handle,
     plugins: Plugins,
@@ -240,6 +247,7 @@ impl Engine {
             awaited: Awaited::default(),
             calling: calls::calling(),
             stopping: AtomicBool::new(false),
+            tells_people: AtomicBool::new(false),
             voices: said::Voices::default(),
             runtime: Handle::current(),
             models: Models::new(models::Parts {

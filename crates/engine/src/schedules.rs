@@ -277,6 +277,7 @@ impl Engine {
             debugging: None,
             trace: self.0.tracing.reserve(None),
             delegation: None,
+            requested_by: Vec::new(),
         }
     }
 }

@@ -115,6 +115,8 @@ impl Engine {
                 self.expire(scope, *id).await?;
                 self.drop_if_spent(scope, timer).await
             }
+            Owner::Reminder(id) => self.remind(scope, timer, *id).await,
+            Owner::Notice(id) => self.announce(scope, timer, *id).await,
             Owner::Schedule { core, name } => self.serve(scope, timer, (*core, name)).await,
             Owner::Instance { core, key } => self.let_rest(scope, timer, (*core, key)).await,
         }

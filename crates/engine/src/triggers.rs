@@ -20,6 +20,7 @@ use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope, Trigger
 use scaigrid_webhooks::Secret;
 use sha2::{Digest as _, Sha256};
 
+use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::instances::instances;
 use crate::invoke::{Invocation, begin};

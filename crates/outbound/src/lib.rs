@@ -5,7 +5,7 @@
 //! its mind between the look and the call (DNS rebinding) gains nothing. No proxy of the environment is used, no
 //! cookie is kept and no redirect is followed.
 //!
-//! What the operator names (databases, Redis, object stores) does not pass here.
+//! What the operator names (databases, Redis, object stores) does not pass here; nor does [`mail`], whose server is the operator's too.
 
 mod address;
 mod allow;
@@ -15,6 +15,7 @@ mod forward;
 mod gate;
 mod guard;
 mod headers;
+pub mod mail;
 pub mod models;
 pub mod plugins;
 mod resolve;

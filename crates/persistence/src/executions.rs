@@ -10,7 +10,7 @@ use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
-use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope};
+use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope, UserId};
 
 use crate::database::{Connection, Transaction, with};
 use crate::error::{Error, Result, column};
@@ -56,6 +56,7 @@ pub(crate) struct ExecutionRow {
     pub(crate) debugging: Option<String>,
     pub(crate) trace: Option<String>,
     pub(crate) delegation_id: Option<String>,
+    pub(crate) requested_by: Option<String>,
 }
 
 /// A row without its machine.
@@ -82,6 +83,7 @@ pub(crate) struct ShownRow {
     debugging: Option<String>,
     trace: Option<String>,
     delegation_id: Option<String>,
+    requested_by: Option<String>,
 }
 
 /// A value as a column holds it.
@@ -92,6 +94,22 @@ pub(crate) fn encode(value: &Value) -> Result<Vec<u8>> {
 /// Reads a column's bytes as a value.
 pub(crate) fn decode(table: &'static str, name: &'static str, id: &str, bytes: &[u8]) -> Result<Value> {
     rmp_serde::from_slice(bytes).map_err(|error| Error::inconsistent(table, name, id, error))
+}
+
+/// Users as a column holds them: their ids with a space between, or null.
+pub(crate) fn users_text(users: &[UserId]) -> Option<String> {
+    let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+    (!ids.is_empty()).then(|| ids.join(" "))
+}
+
+/// Reads users from a column.
+pub(crate) fn users_of(
+    table: &'static str,
+    name: &'static str,
+    id: &str,
+    text: Option<&str>,
+) -> Result<Vec<UserId>> {
+    text.unwrap_or_default().split_whitespace().map(|user| column(table, name, id, user)).collect()
 }
 
 impl ExecutionRow {
@@ -123,6 +141,7 @@ impl ExecutionRow {
             debugging: execution.debugging.as_ref().map(ToString::to_string),
             trace: execution.trace.map(|trace| trace.to_string()),
             delegation_id: execution.delegation.map(|id| id.to_string()),
+            requested_by: users_text(&execution.requested_by),
         })
     }
 }
@@ -186,6 +205,7 @@ impl TryFrom<ShownRow> for Execution {
                 .delegation_id
                 .map(|text| column(TABLE, "delegation_id", id, &text))
                 .transpose()?,
+            requested_by: users_of(TABLE, "requested_by", id, row.requested_by.as_deref())?,
         })
     }
 }

@@ -39,6 +39,7 @@ mod json;
 pub mod large;
 pub mod leases;
 pub mod logs;
+pub mod mails;
 pub mod memory;
 mod migrations;
 pub mod model_groups;

@@ -13,8 +13,8 @@ use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Result, column};
 use crate::instant::{Moment, Stamp};
 use crate::schema::{
-    checkpoints, conversation_turns as turns, conversations, core_logs, cores, duties, event_waits,
-    execution_inbox, execution_snapshots, executions, journal, removed_cores,
+    checkpoint_links, checkpoint_votes, checkpoints, conversation_turns as turns, conversations, core_logs, cores,
+    duties, event_waits, execution_inbox, execution_snapshots, executions, journal, mails, removed_cores,
 };
 
 /// Executions whose rows are named in one statement.
@@ -150,6 +150,7 @@ pub(crate) async fn remove_executions(
             )+};
         }
         remove!(journal, execution_snapshots, execution_inbox, event_waits, checkpoints, core_logs);
+        remove!(checkpoint_votes, checkpoint_links, mails);
         let rows = executions::table
             .filter(executions::id.eq_any(ids.to_vec()))
             .filter(executions::tenant_id.eq(&tenant));
@@ -236,7 +237,7 @@ pub async fn cores_of(
 /// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.
-    const TABLES: [(&str, &str); 11] = [
+    const TABLES: [(&str, &str); 14] = [
         ("timers", "tenant_id, kind, owner, effect"),
         ("event_waits", "tenant_id, execution_id, effect"),
         ("core_memory", "tenant_id, core_id, partition, name, key"),
@@ -246,6 +247,9 @@ pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId,
         ("core_log_lanes", "tenant_id, core_id, lane"),
         ("core_breakpoints", "id"),
         ("hook_messages", "tenant_id, core_id, trigger_id, message"),
+        ("checkpoint_votes", "tenant_id, checkpoint_id, user_id"),
+        ("checkpoint_links", "id"),
+        ("mails", "id"),
         ("conversation_turns", "tenant_id, conversation_id, turn"),
         ("conversations", "id"),
     ];

@@ -474,6 +474,7 @@ diesel::table! {
         debugging -> Nullable<Text>,
         trace -> Nullable<Text>,
         delegation_id -> Nullable<Text>,
+        requested_by -> Nullable<Text>,
     }
 }
 
@@ -636,6 +637,65 @@ diesel::table! {
         history -> Jsonb,
         created_at -> Moment,
         updated_at -> Moment,
+        rules -> Nullable<Jsonb>,
+        standing -> Nullable<Jsonb>,
+        excluded -> Nullable<Text>,
+        revision -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    checkpoint_votes (tenant_id, checkpoint_id, user_id) {
+        tenant_id -> Text,
+        checkpoint_id -> Text,
+        user_id -> Text,
+        core_id -> Text,
+        execution_id -> Text,
+        decision -> Text,
+        response_data -> Nullable<Jsonb>,
+        comment -> Nullable<Text>,
+        at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    checkpoint_links (id) {
+        id -> Text,
+        tenant_id -> Text,
+        hash -> Text,
+        checkpoint_id -> Text,
+        user_id -> Text,
+        core_id -> Text,
+        execution_id -> Text,
+        created_at -> Moment,
+        expires_at -> Moment,
+        used_at -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    mails (id) {
+        id -> Text,
+        tenant_id -> Text,
+        checkpoint_id -> Text,
+        core_id -> Text,
+        execution_id -> Text,
+        user_id -> Text,
+        reason -> Text,
+        status -> Text,
+        attempts -> Integer,
+        next_at -> Moment,
+        last_error -> Nullable<Text>,
+        created_at -> Moment,
     }
 }
 

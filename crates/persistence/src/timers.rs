@@ -35,6 +35,10 @@ pub enum Owner {
     },
     /// A checkpoint with a deadline.
     Checkpoint(CheckpointId),
+    /// Somebody who is asked at a checkpoint is told once more.
+    Reminder(CheckpointId),
+    /// Whoever is asked at a checkpoint is told by mail.
+    Notice(CheckpointId),
     /// A schedule of a Core.
     Schedule {
         /// The Core.
@@ -54,10 +58,12 @@ pub enum Owner {
 const SLEEP: &str = "sleep";
 const EVENT_WAIT: &str = "event_wait";
 const CHECKPOINT: &str = "checkpoint";
+const REMINDER: &str = "reminder";
+const NOTICE: &str = "notice";
 const SCHEDULE: &str = "schedule";
 const INSTANCE: &str = "instance";
 /// What this version can fire. Others are left to a newer one beside it.
-const KINDS: [&str; 5] = [SLEEP, EVENT_WAIT, CHECKPOINT, SCHEDULE, INSTANCE];
+const KINDS: [&str; 7] = [SLEEP, EVENT_WAIT, CHECKPOINT, REMINDER, NOTICE, SCHEDULE, INSTANCE];
 
 impl Owner {
     /// The columns that name it: kind, owner, effect.
@@ -69,6 +75,8 @@ impl Owner {
                 (EVENT_WAIT, execution.to_string(), effect.cast_signed())
             }
             Self::Checkpoint(id) => (CHECKPOINT, id.to_string(), 0),
+            Self::Reminder(id) => (REMINDER, id.to_string(), 0),
+            Self::Notice(id) => (NOTICE, id.to_string(), 0),
             Self::Schedule { core, name } => (SCHEDULE, of_core(core, name), 0),
             Self::Instance { core, key } => (INSTANCE, of_core(core, key), 0),
         }
@@ -87,6 +95,8 @@ impl Owner {
             SLEEP => Self::Sleep { execution: execution()?, effect },
             EVENT_WAIT => Self::EventWait { execution: execution()?, effect },
             CHECKPOINT => Self::Checkpoint(column(TABLE, "owner", owner, owner)?),
+            REMINDER => Self::Reminder(column(TABLE, "owner", owner, owner)?),
+            NOTICE => Self::Notice(column(TABLE, "owner", owner, owner)?),
             SCHEDULE => {
                 let (core, name) = of_core()?;
                 Self::Schedule { core, name }

@@ -75,6 +75,14 @@ text_enum! {
         CheckpointCancelled => "scaicore.checkpoint_cancelled",
         /// A checkpoint was given to someone else.
         CheckpointReassigned => "scaicore.checkpoint_reassigned",
+        /// A checkpoint was reserved.
+        CheckpointClaimed => "scaicore.checkpoint_claimed",
+        /// A checkpoint that was reserved was let go.
+        CheckpointReleased => "scaicore.checkpoint_released",
+        /// One of several who must decide a checkpoint alike has decided.
+        CheckpointVoted => "scaicore.checkpoint_voted",
+        /// Whoever a checkpoint asks is to be told once more.
+        CheckpointReminder => "scaicore.checkpoint_reminder",
         /// A checkpoint's time was up, and it asks someone else now.
         CheckpointEscalated => "scaicore.checkpoint_escalated",
         /// A checkpoint's time was up.
@@ -117,6 +125,10 @@ impl EventType {
             A::CheckpointResolve => Self::CheckpointResolved,
             A::CheckpointCancel => Self::CheckpointCancelled,
             A::CheckpointReassign => Self::CheckpointReassigned,
+            A::CheckpointClaim => Self::CheckpointClaimed,
+            A::CheckpointRelease => Self::CheckpointReleased,
+            A::CheckpointVote => Self::CheckpointVoted,
+            A::CheckpointRemind => Self::CheckpointReminder,
             A::CheckpointEscalate => Self::CheckpointEscalated,
             A::CheckpointExpire => Self::CheckpointExpired,
             _ => return None,

@@ -10,6 +10,7 @@
     reason = "the configured exceptions reach tests, not what tests share"
 )]
 
+mod approvals;
 mod asked_cores;
 mod audit;
 mod audit_chain;
@@ -27,9 +28,11 @@ mod disturbed;
 mod edge;
 mod embeddings;
 mod identity;
+mod inbox;
 mod inside;
 mod lifecycle;
 mod limits;
+mod mail;
 mod matrix;
 mod mcp;
 mod memory;
@@ -47,6 +50,7 @@ mod published;
 mod readme;
 mod remote;
 mod remote_life;
+mod requesters;
 mod running;
 mod secrets;
 mod storm;

@@ -206,8 +206,12 @@ fn no_route_opens_for_strangers(place: &Place) {
         let path = existing.path(&operation.path);
         let names_something = path.contains("_01") || operation.path.contains("{checkpoint_id}");
         if operation.public {
-            // A message that nobody has signed.
-            let allowed = if operation.id == "receive_message" { 401 } else { 200 };
+            // A message that nobody has signed; a link, which is there for whoever has its token, and for nobody else.
+            let allowed = match (operation.id, &*path) {
+                ("receive_message", _) => 401,
+                (_, "/v1/checkpoint-link") => 404,
+                _ => 200,
+            };
             said(operation, "anyone", &anyone.request(operation.method, &path), &[allowed]);
             continue;
         }

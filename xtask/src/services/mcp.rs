@@ -23,12 +23,16 @@ pub(crate) fn provide(target: &Path) -> Result<PathBuf, String> {
     if let Some(given) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
         return Ok(given.into());
     }
+    install(&list(), target.join("mcp-sdk"), "mcp")
+}
+
+/// The environment in a folder with exactly what a list names, which is made where it is missing and Python is there.
+pub(super) fn install(list: &Path, folder: PathBuf, package: &str) -> Result<PathBuf, String> {
     let python = find_program("python3").ok_or("python3 is not installed")?;
-    let (list, folder) = (list(), target.join("mcp-sdk"));
-    if is_there(&list, &folder) {
+    if is_there(list, &folder) {
         return Ok(folder);
     }
-    eprintln!("installing mcp from the Python Package Index");
+    eprintln!("installing {package} from the Python Package Index");
     run(
         Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder),
         "python3 cannot make an environment",
@@ -37,9 +41,9 @@ pub(crate) fn provide(target: &Path) -> Result<PathBuf, String> {
     let mut pip = Command::new(folder.join("bin").join("python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"])
         .args(["--only-binary", ":all:", "--requirement"])
-        .arg(&list);
-    run(&mut pip, "pip cannot install mcp")?;
-    std::fs::copy(&list, folder.join(LIST)).map_err(|error| format!("{}: {error}", folder.display()))?;
+        .arg(list);
+    run(&mut pip, &format!("pip cannot install {package}"))?;
+    std::fs::copy(list, folder.join(LIST)).map_err(|error| format!("{}: {error}", folder.display()))?;
     Ok(folder)
 }
 

@@ -137,6 +137,18 @@ pub(super) const PUBLIC_URL: Setting = derived(
     "none: tokens are signed as scaigrid",
     "Address at which people and modules find the platform: https://…",
 );
+pub(super) const SMTP_URL: Setting = derived(
+    "smtp_url",
+    "smtp-url",
+    "none: no mail is sent",
+    "Server that mail about checkpoints goes through: smtp://[USER:PASSWORD@]HOST[:PORT][?tls=required] or smtps://…",
+);
+pub(super) const SMTP_FROM: Setting = derived(
+    "smtp_from",
+    "smtp-from",
+    "none; goes with smtp-url",
+    "Sender of mail: ADDRESS or NAME <ADDRESS>",
+);
 pub(super) const OIDC_ISSUERS: Setting = derived(
     "oidc_issuers",
     "oidc-issuers",
@@ -196,7 +208,7 @@ pub(super) const LOG_FORMAT: Setting =
     plain("log_format", "log-format", "pretty", "How it is logged: pretty or json");
 
 /// The settings of this version.
-pub(super) const SETTINGS: [&Setting; 27] = [
+pub(super) const SETTINGS: [&Setting; 29] = [
     &BIND,
     &METRICS_BIND,
     &DATA_DIR,
@@ -213,6 +225,8 @@ pub(super) const SETTINGS: [&Setting; 27] = [
     &MODULE_PROBE_INTERVAL,
     &MODULE_TIMEOUT,
     &PUBLIC_URL,
+    &SMTP_URL,
+    &SMTP_FROM,
     &OIDC_ISSUERS,
     &RATE_LIMITS,
     &EGRESS_ALLOW,

@@ -26,6 +26,7 @@ use scaigrid_app::modules::RemoteSettings;
 use scaigrid_http::limits::RateLimits;
 use scaigrid_oidc::IssuerSettings;
 use scaigrid_outbound::AllowList;
+use scaigrid_outbound::mail::Mailer;
 use scaigrid_persistence::DatabaseUrl;
 use scaigrid_storage::StoreSettings;
 use scaigrid_telemetry::Config as TraceConfig;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub module_probe_interval: Duration,
     /// How remote modules are called.
     pub remote: RemoteSettings,
+    /// The server that mail goes through and its sender, as `Mailer::new` takes them; none sends no mail.
+    pub mail: Option<(Secret, String)>,
     /// The issuers whose tokens are believed.
     pub oidc_issuers: Vec<IssuerSettings>,
     /// Requests per minute; none switches the limits off.
@@ -192,6 +195,7 @@ impl Settings {
                 patience: sources.required(&catalog::MODULE_TIMEOUT, values::seconds)?,
                 public_url: sources.optional(&catalog::PUBLIC_URL, values::public_url)?,
             },
+            mail: mail(sources)?,
             oidc_issuers: sources.optional(&catalog::OIDC_ISSUERS, values::issuers)?.unwrap_or_default(),
             rate_limits: match sources.optional(&catalog::RATE_LIMITS, |text| {
                 RateLimits::parse(text).map_err(|error| error.to_string())
@@ -215,6 +219,20 @@ impl Settings {
             log_format: sources.required(&catalog::LOG_FORMAT, LogFormat::parse)?,
         })
     }
+}
+
+/// Mail, where both of what it takes are given.
+fn mail(sources: &Sources) -> Result<Option<(Secret, String)>, Refusal> {
+    let from = sources.optional(&catalog::SMTP_FROM, |text| {
+        Mailer::new("smtp://localhost", text).map(|_| text.to_owned())
+    })?;
+    let url = sources.optional(&catalog::SMTP_URL, |text| {
+        if from.is_none() {
+            return Err("SCAIGRID_SMTP_FROM must be given too".to_owned());
+        }
+        Mailer::new(text, "scaigrid@localhost.localdomain").map(|_| Secret::new(text))
+    })?;
+    Ok(url.zip(from))
 }
 
 #[cfg(test)]

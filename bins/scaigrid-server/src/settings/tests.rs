@@ -49,6 +49,7 @@ fn a_bare_start_serves_on_the_defaults() {
             modules_dir: None,
             module_probe_interval: Duration::from_secs(5),
             remote: RemoteSettings::default(),
+            mail: None,
             oidc_issuers: Vec::new(),
             rate_limits: Some(RateLimits::default()),
             egress_allow: AllowList::default(),
@@ -156,6 +157,8 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
             "https://id.example audience=a roles=king",
             "roles= must be some of super_admin",
         ),
+        ("SCAIGRID_SMTP_URL", "smtp://h", "SCAIGRID_SMTP_FROM must be given too"),
+        ("SCAIGRID_SMTP_FROM", "nobody", "the sender is no address"),
         ("SCAIGRID_RATE_LIMITS", "60", "expected `off`, or `key="),
         ("SCAIGRID_RATE_LIMITS", "key=0", "with whole numbers from 1, not `key=0`"),
         ("SCAIGRID_RATE_LIMITS", "key=1,key=2", "not `key=2`"),
@@ -233,6 +236,8 @@ fn no_secret_is_printed() {
         ("SCAIGRID_BOOTSTRAP_KEY", key.as_str()),
         ("SCAIGRID_DATABASE_URL", "postgres://u:hush@h/db"),
         ("SCAIGRID_REDIS_URL", "redis://:hush@h:6379/0"),
+        ("SCAIGRID_SMTP_URL", "smtp://u:hush@h"),
+        ("SCAIGRID_SMTP_FROM", "grid@example.org"),
     ];
     let all = settings(&[], &variables, &[]);
     assert_eq!(all.master_key.as_ref().map(Secret::reveal), Some(masters.as_str()));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use scaigrid_checkpoints::{Checkpoint, NewCheckpoint, Priority, Routing};
+use scaigrid_checkpoints::{Checkpoint, NewCheckpoint, Priority, Routing, Rules};
 use scaigrid_cores::plugins::EffectClass;
 use scaigrid_ir::Value;
 use scaigrid_persistence::{self as persistence, checkpoints};
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::is_call;
 use super::perform::call_key;
+use crate::asking::print_of;
 use crate::drive::Run;
 use crate::{Engine, Error};
 
@@ -134,8 +135,11 @@ impl Engine {
             })),
             priority: Priority::High,
             expiry: None,
+            rules: Rules::default(),
         };
-        Checkpoint::open(question, now).checkpoint
+        let mut checkpoint = Checkpoint::open(question, now).checkpoint;
+        checkpoint.question.rules.shown = Some(print_of(&checkpoint));
+        checkpoint
     }
 }
 

@@ -7,7 +7,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::publication::{Chat, chat_flow};
 use scaigrid_persistence::conversations::{self, Told, Turn};
 use scaigrid_persistence::{self as persistence, executions};
-use scaigrid_scope::{ConversationId, ExecutionId, TenantScope};
+use scaigrid_scope::{ConversationId, ExecutionId, TenantScope, UserId};
 
 use std::sync::Arc;
 
@@ -190,6 +190,7 @@ impl Engine {
             debugging: None,
             trace: self.begun_trace(),
             delegation: begun_under(&hosted.core),
+            requested_by: self.requesters(ask).await?,
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };
         // What does not fit is told before anything is written.
@@ -263,6 +264,17 @@ impl Engine {
             waited: false,
             before: Told::default(),
         }))
+    }
+
+    /// Whose wish it is: the user's who chats, or theirs who asked for the execution that does.
+    async fn requesters(&self, ask: &Ask) -> Result<Vec<UserId>, CallError> {
+        let asking = match ask.caller {
+            Caller::User(user) => return Ok(vec![user]),
+            Caller::Execution(asking) => asking,
+        };
+        let mut connection = self.0.database.read().await?;
+        let asking = executions::lookup(&mut connection, ask.from, asking).await?;
+        Ok(asking.map(|asking| asking.requested_by).unwrap_or_default())
     }
 
     /// How deep the execution lies: one below that of the Core that asks, if one does.

@@ -10,7 +10,7 @@ use scaigrid_persistence::commit::{self, Change, Mark, Progress, Snapshot, Unit,
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_runtime::journal::{self, BranchError, Cut};
 use scaigrid_runtime::{ExecutionContext, Program};
-use scaigrid_scope::{ExecutionId, TenantScope};
+use scaigrid_scope::{ExecutionId, TenantScope, UserId};
 use serde_json::json;
 
 use super::{Bound, Said, said};
@@ -26,6 +26,8 @@ pub struct Forked {
     pub at: i64,
     /// What the new one is given; where absent, the same.
     pub input: Option<Value>,
+    /// Who branches it off.
+    pub by: UserId,
 }
 
 impl Engine {
@@ -99,6 +101,11 @@ impl Engine {
         let now = self.0.clock.now();
         let new = ExecutionId::from_ulid(self.0.ids.draw(now));
         let shared = self.shared(scope, &stored, &forked, new).await?;
+        // Whoever had asked for the other one has asked for what it shares.
+        let mut requested_by = stored.execution.requested_by.clone();
+        if !requested_by.contains(&forked.by) {
+            requested_by.push(forked.by);
+        }
         if forked.input.is_none() {
             // A large one is null until it is opened.
             let mut connection = self.0.database.read().await?;
@@ -117,6 +124,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
+            requested_by,
             ..stored.execution
         };
         let first = shared.base.as_ref().map_or(0, |base| i64::try_from(base.seq).unwrap_or(i64::MAX));

@@ -50,7 +50,7 @@ fn busy(rounds: u32) -> serde_json::Value {
 
 async fn begin(home: &Home, node: &Engine, name: &str, rounds: u32) -> ExecutionId {
     let id = home.host(node, core(name, busy(rounds))).await;
-    let call = Invocation { flow: None, input: Value::Null, instance_key: None, wait: None };
+    let call = Invocation { flow: None, input: Value::Null, instance_key: None, wait: None, by: None };
     node.invoke(scope(), id, call).await.unwrap().execution.id
 }
 

@@ -64,8 +64,13 @@ impl Hosted {
     async fn begin(&mut self, engine: &Engine) {
         let core = if self.begun.is_multiple_of(4) { self.singleton } else { self.entity };
         let who = Value::from(format!("entity {}", self.begun % ENTITIES).as_str());
-        let call =
-            Invocation { flow: None, input: Value::from([("who", who)]), instance_key: None, wait: None };
+        let call = Invocation {
+            flow: None,
+            input: Value::from([("who", who)]),
+            instance_key: None,
+            wait: None,
+            by: None,
+        };
         engine.invoke(scope(), core, call).await.unwrap();
         self.begun += 1;
     }

@@ -38,11 +38,11 @@ async fn an_event_wakes_who_waits_for_it_once(home: &Home) {
         .await;
         waiters.push(id);
     }
-    node.send_event(scope(), other, "paid", Value::Null).await.unwrap();
+    node.send_event(scope(), other, "paid", Value::Null, None).await.unwrap();
     assert!(home.inbox(waiters[0]).await.is_empty(), "another Core's event is none of theirs");
     let data = Value::from([("amount", Value::Int(5))]);
-    node.send_event(scope(), core_id, "paid", data).await.unwrap();
-    node.send_event(scope(), core_id, "paid", Value::Null).await.unwrap();
+    node.send_event(scope(), core_id, "paid", data, None).await.unwrap();
+    node.send_event(scope(), core_id, "paid", Value::Null, None).await.unwrap();
     for id in &waiters[..2] {
         let inbox = home.inbox(*id).await;
         assert_eq!(inbox.len(), 1);
@@ -77,7 +77,7 @@ async fn other_cores_of_the_tenant_can_listen(home: &Home) {
     let own = home.host(&node, core("Own", listening("core://self", "true"))).await;
     let started = async |core, amount| {
         let data = Value::from([("amount", Value::Int(amount))]);
-        node.send_event(scope(), core, "paid", data).await.unwrap().executions.len()
+        node.send_event(scope(), core, "paid", data, None).await.unwrap().executions.len()
     };
     assert_eq!(started(invoices, 6).await, 2);
     assert_eq!(started(invoices, 5).await, 1, "the filter of one of them");

@@ -72,6 +72,7 @@ fn call(customer: &str, wait: u64) -> Invocation {
         input: Value::from([("customer", Value::from(customer))]),
         instance_key: None,
         wait: Some(Duration::from_millis(wait)),
+        by: None,
     }
 }
 
@@ -211,10 +212,10 @@ async fn entities_are_named(home: &Home) {
     let named = Invocation { instance_key: Some("eve".into()), ..unnamed };
     let standing = node.0.invoke(scope(), id, named).await.unwrap();
     assert_eq!(standing.execution.instance_key.as_deref(), Some("eve"));
-    let refused = node.0.send_event(scope(), id, "paid", Value::Null).await;
+    let refused = node.0.send_event(scope(), id, "paid", Value::Null, None).await;
     assert!(matches!(refused, Err(Error::EntityKey(_))), "{refused:?}");
     let data = Value::from([("customer", Value::Int(7))]);
-    let sent = node.0.send_event(scope(), id, "paid", data).await.unwrap();
+    let sent = node.0.send_event(scope(), id, "paid", data, None).await.unwrap();
     let started = node.0.standing(scope(), sent.executions[0]).await.unwrap();
     assert_eq!(started.execution.instance_key.as_deref(), Some("7"));
 }

@@ -7,6 +7,7 @@ mod deaths;
 mod events;
 mod home;
 mod instances;
+mod reminders;
 mod said;
 mod schedules;
 mod timers;

@@ -83,6 +83,7 @@ async fn a_model_is_heard_while_it_answers(home: &Home) {
         input: Value::object(std::collections::BTreeMap::default()),
         instance_key: None,
         wait: Some(Duration::from_secs(30)),
+        by: None,
     };
     let ended = node.invoke_as(scope(), core_id, id, invocation).await.unwrap();
     assert_eq!((ended.execution.id, ended.execution.status), (id, ExecutionStatus::Completed));
@@ -115,6 +116,7 @@ async fn what_is_answered_waits_for_those_who_run(home: &Home) {
         input: Value::object(std::collections::BTreeMap::default()),
         instance_key: None,
         wait: Some(Duration::from_secs(30)),
+        by: None,
     };
     let ended = node.invoke(scope(), core_id, invocation).await.unwrap().execution;
     // Nobody waits for the answer of a call whose execution has ended, nor in another tenant.

@@ -48,6 +48,7 @@ pub(crate) async fn waiting(
         debugging: None,
         trace: None,
         delegation: None,
+        requested_by: Vec::new(),
     };
     let progress = Progress { snapshot: Snapshot::Store(vec![0]), next_seq: 1, owner: None, epoch: 1 };
     let change = Change::Begin { execution: Box::new(execution), progress };
@@ -154,6 +155,6 @@ async fn what_is_waited_for_too_long_times_out(home: &Home) {
     let inbox = home.inbox(id).await;
     assert!(String::from_utf8_lossy(&inbox[0].1).contains("WAIT_TIMEOUT"));
     // What comes too late finds nobody.
-    node.send_event(scope(), core_id, "paid", Value::Null).await.unwrap();
+    node.send_event(scope(), core_id, "paid", Value::Null, None).await.unwrap();
     assert_eq!(home.inbox(id).await, inbox);
 }

@@ -36,6 +36,7 @@ async fn both_halves_of_an_update_are_in_one_commit(home: &Home) {
             input: Value::Null,
             instance_key: None,
             wait: Some(Duration::from_secs(30)),
+            by: None,
         };
         let standing = node.invoke(scope(), id, call).await.unwrap();
         let mut connection = home.database.read().await.unwrap();

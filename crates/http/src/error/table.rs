@@ -99,6 +99,11 @@ const fn row_of_app(error: &app::Error) -> Row {
             entry(S::FORBIDDEN, "AUTH_INSUFFICIENT_SCOPE", "SW_AUTH_INSUFFICIENT_PERMISSION")
         }
         E::NotAssignee => entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION"),
+        E::RequesterExcluded => {
+            entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION")
+        }
+        E::CheckpointClaimed => entry(S::CONFLICT, "CHECKPOINT_CLAIMED", "SW_CONFLICT"),
+        E::CheckpointAlreadyVoted => entry(S::CONFLICT, "CHECKPOINT_ALREADY_VOTED", "SW_CONFLICT"),
         E::TenantSuspended => entry(S::FORBIDDEN, "TENANT_SUSPENDED", "SW_TENANT_SUSPENDED"),
         E::NotFound(resource) => row_of_missing(*resource),
         E::Invalid(_) => entry(S::UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", "SW_VALIDATION_ERROR"),
@@ -172,6 +177,7 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::CoreVersion => ("CORE_VERSION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Execution => ("EXECUTION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Checkpoint => ("CHECKPOINT_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::CheckpointLink => ("CHECKPOINT_LINK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Conversation => ("CONVERSATION_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Event => ("EVENT_NOT_FOUND", "SW_EVENT_NOT_FOUND"),
         Resource::Breakpoint => ("BREAKPOINT_NOT_FOUND", "SW_NOT_FOUND"),

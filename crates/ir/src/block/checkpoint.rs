@@ -36,6 +36,8 @@ pub struct Checkpoint {
     pub required_approvals: Option<u32>,
     /// Whether whoever started the execution may not answer.
     pub exclude_requester: bool,
+    /// How often whoever is asked is reminded, in minutes; as the Core says where absent.
+    pub reminder_interval_m: Option<u32>,
     /// The plugin call that the answer allows.
     pub action: Option<Action>,
 }

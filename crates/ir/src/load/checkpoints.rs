@@ -53,6 +53,7 @@ impl FlowReader<'_> {
             form: self.form(node),
             required_approvals: node.count("required_approvals", self.findings),
             exclude_requester: node.flag("exclude_requester", self.findings).unwrap_or(false),
+            reminder_interval_m: node.count("reminder_interval_m", self.findings),
             action: self.action(node),
         }
     }

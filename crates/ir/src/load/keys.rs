@@ -84,6 +84,7 @@ pub(crate) const BLOCKS: &[(&str, &[&str])] = &[
             "form",
             "required_approvals",
             "exclude_requester",
+            "reminder_interval_m",
             "action",
             "hitl_target",
         ],

@@ -13,7 +13,7 @@ use super::rows::{
     Abandoned, Event, Inbox, Journal, Marked, Memory, Proceeded, Reference, Rows, Taken, Unwaited,
 };
 use crate::audit::AuditRow;
-use crate::checkpoints::CheckpointRow;
+use crate::checkpoints::{CheckpointRow, VoteRow};
 use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
 use crate::instant::{Moment, Stamp};
@@ -30,6 +30,7 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     let [cut, forgotten] = cut(&rows.marks);
     made.extend(marked(rows.marks));
     made.extend(opened(rows.opened));
+    made.extend(votes(rows.votes));
     made.extend(memory(rows.memory));
     made.extend(events(rows.events));
     made.extend(taken(rows.taken));
@@ -127,14 +128,13 @@ fn begun(rows: Vec<ExecutionRow>) -> Option<Columns> {
         rows,
         "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, instance_key, \
          parent_id, parent_effect, depth, input, output, error, snapshot, next_seq, snapshot_seq, owner, epoch, \
-         started_at, finished_at, slots, debugging, trace, delegation_id) SELECT * FROM UNNEST(",
+          started_at, finished_at, slots, debugging, trace, delegation_id, requested_by) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, Text flow, Int source_version, Text status, Text origin,
         TextOrNull instance_key, TextOrNull parent_id, IntOrNull parent_effect, Int depth, Bytes input,
         BytesOrNull output, BytesOrNull error, BytesOrNull snapshot, Big next_seq, Big snapshot_seq,
         TextOrNull owner, Big epoch, At started_at, AtOrNull finished_at, IntOrNull slots,
-        TextOrNull debugging,
-        TextOrNull trace, TextOrNull delegation_id,
+        TextOrNull debugging, TextOrNull trace, TextOrNull delegation_id, TextOrNull requested_by,
     )
 }
 
@@ -232,14 +232,14 @@ fn opened(rows: Vec<CheckpointRow>) -> Option<Columns> {
         rows,
         "INSERT INTO checkpoints (id, tenant_id, core_id, execution_id, effect, flow_name, block_id, \
          instance_key, checkpoint_type, prompt, options, context, assignee_raw, assignee_type, assignee_value, \
-         priority, status, expires_at, expiry_action, escalation_target, history, created_at, updated_at) \
-         SELECT * FROM UNNEST(",
+         priority, status, expires_at, expiry_action, escalation_target, history, created_at, updated_at, rules, \
+         standing, excluded, revision) SELECT * FROM UNNEST(",
         ")",
         Text id, Text tenant_id, Text core_id, Text execution_id, Int effect, Text flow_name, Text block_id,
         TextOrNull instance_key, Text checkpoint_type, Text prompt, Json options, Json context,
         TextOrNull assignee_raw, Text assignee_type, TextOrNull assignee_value, Text priority, Text status,
         AtOrNull expires_at, Text expiry_action, TextOrNull escalation_target, Json history, At created_at,
-        At updated_at,
+        At updated_at, JsonOrNull rules, JsonOrNull standing, TextOrNull excluded, Big revision,
     )
 }
 
@@ -253,6 +253,17 @@ fn decided(rows: Vec<CheckpointRow>) -> Option<Columns> {
          WHERE c.id = u.id",
         Text id, Text status, TextOrNull decision, JsonOrNull response_data, TextOrNull comment,
         TextOrNull resolved_by, AtOrNull resolved_at, At updated_at,
+    )
+}
+
+fn votes(rows: Vec<VoteRow>) -> Option<Columns> {
+    statement!(
+        rows,
+        "INSERT INTO checkpoint_votes (tenant_id, checkpoint_id, user_id, core_id, execution_id, decision, \
+         response_data, comment, at) SELECT * FROM UNNEST(",
+        ")",
+        Text tenant_id, Text checkpoint_id, Text user_id, Text core_id, Text execution_id, Text decision,
+        JsonOrNull response_data, TextOrNull comment, At at,
     )
 }
 

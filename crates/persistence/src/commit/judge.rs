@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use scaigrid_checkpoints::Checkpoint;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 
 use super::{Change, MemoryWrite, Unit, Verdict};
@@ -20,8 +21,8 @@ pub(super) const NO_VERSION: i64 = 0;
 pub(super) struct Facts {
     /// Where executions stand.
     pub(super) executions: HashMap<ExecutionId, Standing>,
-    /// Checkpoints that are pending.
-    pub(super) pending: HashSet<CheckpointId>,
+    /// Checkpoints that are pending, by how often they were changed.
+    pub(super) pending: HashMap<CheckpointId, i64>,
     /// Versions of memory entries; those that are not there are left out.
     pub(super) memory: HashMap<MemoryKey, i64>,
     /// Entries of memory that this transaction keeps a place for, and whose they are.
@@ -134,7 +135,8 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             }
         }
     }
-    if unit.decided.as_ref().is_some_and(|checkpoint| !facts.pending.contains(&checkpoint.id)) {
+    let as_read = |checkpoint: &Checkpoint| facts.pending.get(&checkpoint.id) == Some(&checkpoint.revision);
+    if unit.decided.as_ref().is_some_and(|checkpoint| !as_read(checkpoint)) {
         return Verdict::CheckpointDecided;
     }
     if let Some(timer) = &unit.fired {

@@ -50,7 +50,8 @@ pub struct Unit {
     pub mark: Option<Mark>,
     /// Checkpoints that open.
     pub opened: Vec<(Checkpoint, u32)>,
-    /// The checkpoint that this step answers, as it stands afterwards. It must still be pending.
+    /// The checkpoint that this step answers, as it stands afterwards. It must still be pending, and in the revision that was
+    /// read.
     pub decided: Option<Checkpoint>,
     /// Checkpoints that nobody waits for any more; those still pending are cancelled.
     pub abandoned: Vec<CheckpointId>,
@@ -256,7 +257,7 @@ pub enum Verdict {
     Awaited,
     /// Somebody else has taken the execution on in the meantime, or it has ended; nothing was written.
     Fenced,
-    /// The checkpoint was decided by somebody else; nothing was written.
+    /// The checkpoint was decided or changed by somebody else; nothing was written.
     CheckpointDecided,
     /// A memory entry changed since it was read; nothing was written.
     MemoryChanged,

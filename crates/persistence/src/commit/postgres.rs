@@ -115,19 +115,19 @@ async fn standings(
     rows.into_iter().map(standing).collect()
 }
 
-async fn pending(mut c: &AsyncPgConnection, wanted: &[CheckpointId]) -> Result<HashSet<CheckpointId>> {
+async fn pending(mut c: &AsyncPgConnection, wanted: &[CheckpointId]) -> Result<HashMap<CheckpointId, i64>> {
     if wanted.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
     }
-    let rows: Vec<String> = checkpoints::table
+    let rows: Vec<(String, i64)> = checkpoints::table
         .filter(checkpoints::id.eq_any(texts(wanted)))
         .filter(checkpoints::status.eq("pending"))
         .order(checkpoints::id)
-        .select(checkpoints::id)
+        .select((checkpoints::id, checkpoints::revision))
         .for_update()
         .load(&mut c)
         .await?;
-    rows.iter().map(|id| column("checkpoints", "id", id, id)).collect()
+    rows.iter().map(|(id, revision)| Ok((column("checkpoints", "id", id, id)?, *revision))).collect()
 }
 
 /// When the timers are due that are to be carried out. Others of the same execution are locked with them, which harms nobody:

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use scaigrid_checkpoints::{By, Checkpoint, State, Vote};
 use scaigrid_cores::debugging::Debugging;
 use scaigrid_scope::{ExecutionId, Instant, TenantId};
 
 use super::judge::{MemoryKey, memory_key};
 use super::{Change, JournalChunk, Snapshot, Unit};
 use crate::audit::AuditRow;
-use crate::checkpoints::{CheckpointRow, deadline};
+use crate::checkpoints::{CheckpointRow, VoteRow, deadline, notice, reminder};
 use crate::error::Result;
 use crate::event_waits::WaitRow;
 use crate::executions::ExecutionRow;
@@ -29,6 +30,7 @@ pub(super) struct Rows {
     pub(super) marks: Vec<Marked>,
     pub(super) opened: Vec<CheckpointRow>,
     pub(super) decided: Vec<CheckpointRow>,
+    pub(super) votes: Vec<VoteRow>,
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) memory: HashMap<MemoryKey, Memory>,
     pub(super) events: Vec<Event>,
@@ -210,13 +212,20 @@ impl Rows {
         for (checkpoint, effect) in &unit.opened {
             self.opened.push(CheckpointRow::of(checkpoint, *effect));
             self.set_timers(&tenant, deadline(checkpoint));
+            self.set_timers(&tenant, reminder(checkpoint, checkpoint.created_at));
+            self.set_timers(&tenant, notice(checkpoint, checkpoint.created_at));
         }
         if let Some(checkpoint) = &unit.decided {
             self.decided.push(CheckpointRow::of(checkpoint, 0));
             self.clear_timers(&tenant, deadline(checkpoint).map(|timer| timer.owner));
+            self.clear_timers(&tenant, checkpoint.rules.reminder.map(|_| Owner::Reminder(checkpoint.id)));
+            self.clear_timers(&tenant, checkpoint.rules.notify.then_some(Owner::Notice(checkpoint.id)));
+            self.votes.extend(last_vote(checkpoint).map(|vote| VoteRow::of(checkpoint, vote)));
         }
         let at = Stamp(unit.at);
         self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Checkpoint));
+        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Reminder));
+        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Notice));
         self.clear_timers(&tenant, unit.fired.map(|timer| timer.owner));
         self.clear_timers(&tenant, unit.cleared);
         self.set_timers(&tenant, unit.timers);
@@ -376,6 +385,13 @@ impl Rows {
             self.proceeded.push(next);
         }
     }
+}
+
+/// The vote that has decided, where several had to decide alike.
+fn last_vote(checkpoint: &Checkpoint) -> Option<&Vote> {
+    let State::Resolved(resolution) = &checkpoint.state else { return None };
+    let vote = checkpoint.votes.last().filter(|_| checkpoint.rules.takes_several());
+    vote.filter(|vote| resolution.by == By::User(vote.by) && resolution.at == vote.at)
 }
 
 /// Reads an execution's id from a column.

@@ -13,8 +13,9 @@ use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::logs::LogRow;
 use crate::schema::{
-    audit_records, audit_unsealed, checkpoints, core_events, core_log_lanes, core_logs, core_memory, cores,
-    event_waits, execution_inbox, execution_snapshots, executions, journal, object_refs, objects, timers,
+    audit_records, audit_unsealed, checkpoint_votes, checkpoints, core_events, core_log_lanes, core_logs,
+    core_memory, cores, event_waits, execution_inbox, execution_snapshots, executions, journal, object_refs,
+    objects, timers,
 };
 use crate::sqlite::SqliteConnection;
 use crate::timers::{Owner, Timer};
@@ -51,10 +52,13 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         }
     }
     for id in wanted.checkpoints {
-        let status: Option<String> =
-            checkpoints::table.find(id.to_string()).select(checkpoints::status).get_result(c).optional()?;
-        if status.as_deref() == Some("pending") {
-            facts.pending.insert(id);
+        let row: Option<(String, i64)> = checkpoints::table
+            .find(id.to_string())
+            .select((checkpoints::status, checkpoints::revision))
+            .get_result(c)
+            .optional()?;
+        if let Some((_, revision)) = row.filter(|(status, _)| status == "pending") {
+            facts.pending.insert(id, revision);
         }
     }
     for (tenant, owner) in wanted.timers {
@@ -133,6 +137,9 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     }
     for row in rows.decided {
         decide(c, row)?;
+    }
+    for row in &rows.votes {
+        diesel::insert_into(checkpoint_votes::table).values(row).execute(c)?;
     }
     for row in rows.abandoned {
         let pending = checkpoints::table.find(row.id).filter(checkpoints::status.eq("pending"));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scaigrid_checkpoints::{By, Checkpoint, NewCheckpoint, Priority, Resolution, Routing, State};
+use scaigrid_checkpoints::{By, Checkpoint, NewCheckpoint, Priority, Resolution, Routing, Rules, State};
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::{Action, Core, NewCore};
 use scaigrid_ir::Value;
@@ -85,6 +85,7 @@ pub(crate) fn execution(number: u128) -> Execution {
         debugging: None,
         trace: None,
         delegation: None,
+        requested_by: Vec::new(),
     }
 }
 
@@ -133,6 +134,7 @@ pub(crate) fn checkpoint(number: u128) -> Checkpoint {
         context: Arc::new(serde_json::json!({"a": [1, "x"]})),
         priority: Priority::High,
         expiry: None,
+        rules: Rules::default(),
     };
     Checkpoint::open(question, at(1)).checkpoint
 }

@@ -14,6 +14,7 @@ mod api_keys;
 mod audit;
 mod audit_chain;
 mod catalogue;
+mod checkpoints;
 mod commit;
 mod configs;
 mod conversations;

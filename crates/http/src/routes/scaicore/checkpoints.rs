@@ -12,7 +12,8 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::wire::{CheckpointEventView, CheckpointView, ExecutionView};
+use super::checkpoint_views::{CheckpointEventView, CheckpointView};
+use super::wire::ExecutionView;
 use crate::Error;
 use crate::auth::Allowed;
 use crate::body::Body;
@@ -59,8 +60,8 @@ where
 
 /// List what waits for the caller
 ///
-/// Pending checkpoints that ask the caller, one of their groups or one of their roles; for those who run the tenant also those
-/// that ask nobody. Newest first.
+/// Pending checkpoints that ask the caller, one of their groups or one of their roles, and that they may decide; for those who run
+/// the tenant also those that ask nobody. Newest first.
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "list_checkpoints",
@@ -171,7 +172,7 @@ pub(super) struct ResolveBody {
 /// Decide a checkpoint
 ///
 /// Exactly one decision is taken; whoever comes later is told that it was decided already. The execution goes on at once; the
-/// answer shows it as it stands then.
+/// answer shows it as it stands then. Where several must decide alike, the answer is pending until the last of them has.
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "resolve_checkpoint",

@@ -371,6 +371,6 @@ pub(super) async fn fork(
     app.require_known_execution(&caller, id.0).await?;
     let body = body.read().await?;
     let input = body.input.map(|input| Value::from_json(&Json::Object(input)));
-    let forked = Forked { at: body.at, input };
+    let forked = Forked { at: body.at, input, by: caller.user_id() };
     Ok(Reply::accepted(app.fork_execution(&caller, &origin.context(), id.0, forked).await?.into()))
 }

@@ -74,6 +74,7 @@ pub(super) async fn invoke(
         input: Value::from_json(&Json::Object(body.input)),
         instance_key: body.instance_key,
         wait: body.wait_ms.map(Duration::from_millis),
+        by: Some(caller.user_id()),
     };
     let standing = app.invoke(&caller, id.0, invocation).await?;
     let ended = standing.execution.status.is_final();

@@ -2,6 +2,7 @@
 
 mod api;
 mod avatar;
+mod checkpoint_views;
 mod checkpoints;
 mod conversations;
 mod cores;
@@ -9,8 +10,10 @@ mod debug;
 mod delegation;
 mod events;
 mod executions;
+mod handling;
 mod installed;
 mod lifecycle;
+mod links;
 mod logs;
 mod plugins;
 mod publication;
@@ -74,6 +77,14 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(events::send)
         .service(events::history)
         .service(checkpoints::all)
+        .service(handling::stream)
+        .service(handling::bulk)
+        .service(handling::claim)
+        .service(handling::release)
+        .service(handling::decision)
+        .service(links::make)
+        .service(links::show)
+        .service(links::resolve)
         .service(checkpoints::inbox)
         .service(checkpoints::get)
         .service(checkpoints::cancel)

@@ -1,0 +1,159 @@
+//! The mails about checkpoints, on their way: taken up by one node at a time, put together, sent, and tried again when they were not
+//! taken. A node that dies in the middle sends one twice at worst, under the same `Message-ID`.
+
+use std::time::Duration;
+
+use scaigrid_checkpoints::{CheckpointStatus, HistoryEvent};
+use scaigrid_outbound::mail::{Mail, Mailer};
+use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
+use scaigrid_persistence::mails::{self, Outcome, Pending};
+use scaigrid_scope::{Principal, TenantScope};
+
+use crate::{App, Error};
+
+/// How often it is looked whether there is something to send.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Mails that are taken up at once.
+const AT_ONCE: i64 = 16;
+/// How long a node has for a mail before another one takes it up.
+const CLAIM: Duration = Duration::from_mins(1);
+/// When a mail is tried again after so many attempts.
+const AGAIN: [u64; 8] = [5, 30, 120, 600, 1_800, 7_200, 21_600, 43_200];
+/// The most characters of a prompt in a mail, and in its subject.
+const PROMPT: usize = 4_000;
+const SUBJECT: usize = 80;
+
+impl App {
+    /// Sends mails about checkpoints until told to stop.
+    pub async fn deliver_mails(&self, mailer: Mailer, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            let pause = match self.send_some(&mailer).await {
+                Ok(0) => LOOK_EVERY,
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(%error, "mails cannot be sent just now");
+                    LOOK_EVERY
+                }
+            };
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Sends what is due; how many were tried.
+    async fn send_some(&self, mailer: &Mailer) -> Result<usize, Error> {
+        let mut connection = self.0.database.read().await?;
+        let due = mails::due(&mut connection, &self.0.system, self.now(), AT_ONCE).await?;
+        drop(connection);
+        let sending =
+            due.iter().map(|(tenant, mail)| self.send_one(mailer, self.0.system.tenant(*tenant), mail));
+        let done = futures_util::future::join_all(sending).await;
+        done.into_iter().try_fold(0, |count, tried| Ok(count + usize::from(tried?)))
+    }
+
+    async fn send_one(&self, mailer: &Mailer, scope: TenantScope, mail: &Pending) -> Result<bool, Error> {
+        let mut tx = self.0.database.begin().await?;
+        let taken = mails::claim(&mut tx, scope, mail, self.now().plus(CLAIM)).await?;
+        tx.commit().await?;
+        if !taken {
+            return Ok(false);
+        }
+        let outcome = match self.letter_about(scope, mail).await? {
+            None => Outcome::Failed { reason: "nobody is asked any more".to_owned() },
+            Some(letter) => match mailer.send(&letter).await {
+                Ok(()) => Outcome::Sent,
+                Err(error) => {
+                    let wait = usize::try_from(mail.attempts).ok().and_then(|tried| AGAIN.get(tried));
+                    match wait.filter(|_| !error.for_good) {
+                        Some(seconds) => {
+                            let at = self.now().plus(Duration::from_secs(*seconds));
+                            Outcome::Again { at, reason: error.reason }
+                        }
+                        None => Outcome::Failed { reason: error.reason },
+                    }
+                }
+            },
+        };
+        if let Outcome::Again { reason, .. } | Outcome::Failed { reason } = &outcome {
+            tracing::info!(mail = %mail.id, reason, "a mail was not sent");
+        }
+        let mut tx = self.0.database.begin().await?;
+        if outcome == Outcome::Sent {
+            self.note_sent(&mut tx, scope, mail).await?;
+        }
+        mails::settle(&mut tx, scope, mail.id, &outcome).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes in a checkpoint's history that whoever it asks was told. Of many who are told at once one is enough.
+    async fn note_sent(
+        &self,
+        tx: &mut scaigrid_persistence::Transaction,
+        scope: TenantScope,
+        mail: &Pending,
+    ) -> Result<(), Error> {
+        let Some(mut stored) = checkpoints::lock(tx, scope, mail.checkpoint).await? else { return Ok(()) };
+        let event = HistoryEvent::notification_sent(&stored.checkpoint.routing, self.now());
+        let last = stored.between.last();
+        if last.is_some_and(|last| last.kind == event.kind)
+            || stored.checkpoint.status() != CheckpointStatus::Pending
+        {
+            return Ok(());
+        }
+        stored.between.push(event);
+        checkpoints::save_moved(tx, scope, &stored).await?;
+        Ok(())
+    }
+
+    /// What a mail says; none where its reader is not asked any more.
+    async fn letter_about(&self, scope: TenantScope, mail: &Pending) -> Result<Option<Mail>, Error> {
+        let Some(reader) = self.person_of(scope, mail.user).await? else { return Ok(None) };
+        let mut connection = self.0.database.read().await?;
+        let stored = checkpoints::lookup(&mut connection, scope, mail.checkpoint).await?;
+        drop(connection);
+        let Some(stored) = stored else { return Ok(None) };
+        let checkpoint = &stored.checkpoint;
+        if checkpoint.may_act(&reader, self.now()).is_err() {
+            return Ok(None);
+        }
+        let link = if checkpoint.rules.links && self.0.remote.public_url.is_some() {
+            Some(self.link_in_mail(scope, &stored, mail).await?)
+        } else {
+            None
+        };
+        Ok(Some(written(&stored, &reader, mail, link.as_deref())))
+    }
+}
+
+fn written(stored: &StoredCheckpoint, reader: &Principal, mail: &Pending, link: Option<&str>) -> Mail {
+    let checkpoint = &stored.checkpoint;
+    let cut = |text: &str, most: usize| {
+        let mut cut: String = text.chars().take(most).collect();
+        if cut.len() < text.len() {
+            cut.push('…');
+        }
+        cut
+    };
+    let line: String =
+        checkpoint.prompt.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+    let beginning = if mail.reason == "reminded" { "Reminder: " } else { "" };
+    let subject = format!("{beginning}{}", cut(&line, SUBJECT));
+    let mut text = format!("{}\n\n", cut(&checkpoint.prompt, PROMPT));
+    if !checkpoint.options.is_empty() {
+        text.push_str(&format!("To decide: {}\n", checkpoint.options.join(", ")));
+    }
+    if let Some(expiry) = &checkpoint.expiry {
+        text.push_str(&format!("Until: {}\n", expiry.at));
+    }
+    text.push_str(&format!("Checkpoint: {}\n", checkpoint.id));
+    if let Some(link) = link {
+        text.push_str(&format!(
+            "\nDecide here, without logging in:\n{link}\n\nThe link is yours alone and works once. Whoever has it decides in your name.\n"
+        ));
+    }
+    Mail { id: mail.id.to_string(), to: reader.email().to_string(), subject, text }
+}

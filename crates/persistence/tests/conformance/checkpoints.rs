@@ -1,0 +1,226 @@
+//! Checkpoints: their rules, what people say of them, who may still decide them, links to them, what has changed of them.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scaigrid_checkpoints::{AllowedCall, By, Checkpoint, Claim, Resolution, Rules, State, Vote};
+use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_persistence::checkpoints::links::{self, Link};
+use scaigrid_persistence::checkpoints::{self, CheckpointFilter, changes};
+use scaigrid_persistence::commit::{Change, Unit, Verdict};
+use scaigrid_persistence::retention;
+use scaigrid_persistence::timers::{self, Owner};
+use scaigrid_scope::{CheckpointId, Instant, UserId};
+
+use crate::commit::{apply, begin, checkpoint, execution_id, hosted, proceed};
+use crate::home::Home;
+use crate::values::{SYSTEM, at, of_tenant, tenant_id, ulid, user_id};
+
+crate::on_both_databases! {
+    rules_are_read_as_they_were_written,
+    a_decision_counts_for_what_was_read,
+    votes_are_kept_each_once,
+    an_inbox_leaves_out_what_its_owner_may_not_decide,
+    a_link_is_used_once_and_goes_with_its_execution,
+    what_has_changed_is_found_by_when,
+    reminders_go_with_their_checkpoint,
+}
+
+fn with_rules(number: u128, rules: Rules) -> Checkpoint {
+    let mut checkpoint = checkpoint(number);
+    checkpoint.question.rules = rules;
+    checkpoint
+}
+
+fn approvals(count: u32) -> Rules {
+    Rules { required_approvals: NonZeroU32::new(count).unwrap(), ..Rules::default() }
+}
+
+fn vote(user: u128, seconds: i64) -> Vote {
+    Vote {
+        by: user_id(user),
+        decision: "yes".into(),
+        response_data: Some(Arc::new(serde_json::json!({"n": [1, null]}))),
+        comment: Some("fine".into()),
+        at: at(seconds),
+    }
+}
+
+/// The checkpoint with one more vote, which decides.
+fn decided(mut checkpoint: Checkpoint, vote: Vote) -> Checkpoint {
+    checkpoint.state = State::Resolved(Resolution {
+        decision: vote.decision.clone(),
+        response_data: vote.response_data.clone(),
+        comment: vote.comment.clone(),
+        by: By::User(vote.by),
+        at: vote.at,
+    });
+    checkpoint.updated_at = vote.at;
+    checkpoint.votes.push(vote);
+    checkpoint
+}
+
+fn keep() -> Unit {
+    Unit::new(tenant_id(1), at(9), Change::Keep { id: execution_id(1) })
+}
+
+async fn opened(home: &Home, checkpoints: &[Checkpoint]) {
+    hosted(home).await;
+    let opened = checkpoints.iter().cloned().zip(0..).collect();
+    assert_eq!(apply(home, vec![Unit { opened, ..begin(1) }]).await, [Verdict::Done]);
+}
+
+async fn read(home: &Home, id: CheckpointId) -> Checkpoint {
+    let mut c = home.read().await;
+    checkpoints::lookup(&mut c, of_tenant(1), id).await.unwrap().unwrap().checkpoint
+}
+
+async fn rules_are_read_as_they_were_written(home: &Home) {
+    let rules = Rules {
+        form: Some(Arc::new(serde_json::json!({"type": "object", "required": ["a"]}))),
+        required_approvals: NonZeroU32::new(3).unwrap(),
+        excluded: vec![user_id(7), user_id(8)],
+        allows: Some(AllowedCall {
+            alias: "bank".into(),
+            method: "pay".into(),
+            hash: "ab".into(),
+            decisions: vec!["approve".into()],
+            expires_in: Some(Duration::from_micros(1_500_001)),
+        }),
+        reminder: Some(Duration::from_mins(5)),
+        links: true,
+        notify: true,
+        shown: Some("cd".into()),
+    };
+    let all = [with_rules(1, rules), checkpoint(2)];
+    opened(home, &all).await;
+    assert_eq!([read(home, all[0].id).await, read(home, all[1].id).await], all);
+}
+
+async fn a_decision_counts_for_what_was_read(home: &Home) {
+    opened(home, &[checkpoint(1)]).await;
+    let seen = read(home, checkpoint(1).id).await;
+    let mut tx = home.begin().await;
+    let mut stored = checkpoints::lock(&mut tx, of_tenant(1), seen.id).await.unwrap().unwrap();
+    stored.checkpoint.claim = Some(Claim { by: user_id(2), at: at(3) });
+    stored.checkpoint.reminders = 4;
+    checkpoints::save_moved(&mut tx, of_tenant(1), &stored).await.unwrap();
+    tx.commit().await.unwrap();
+    let now = read(home, seen.id).await;
+    assert_eq!((now.claim, now.reminders, now.revision), (stored.checkpoint.claim, 4, 1));
+    // Whoever has read it before it was claimed decides nothing.
+    let stale = Unit { decided: Some(decided(seen, vote(1, 4))), ..keep() };
+    assert_eq!(apply(home, vec![stale]).await, [Verdict::CheckpointDecided]);
+    let fresh = Unit { decided: Some(decided(now, vote(2, 4))), ..keep() };
+    assert_eq!(apply(home, vec![fresh.clone(), fresh]).await, [Verdict::Done, Verdict::CheckpointDecided]);
+    let ended = read(home, checkpoint(1).id).await;
+    assert_eq!((ended.claim, ended.votes.len()), (None, 0), "one who decides alone casts no vote");
+}
+
+async fn votes_are_kept_each_once(home: &Home) {
+    opened(home, &[with_rules(1, approvals(3))]).await;
+    let id = checkpoint(1).id;
+    for (user, seconds) in [(5, 4), (4, 5)] {
+        let mut tx = home.begin().await;
+        let stored = checkpoints::lock(&mut tx, of_tenant(1), id).await.unwrap().unwrap();
+        checkpoints::save_moved(&mut tx, of_tenant(1), &stored).await.unwrap();
+        checkpoints::add_vote(&mut tx, &stored.checkpoint, &vote(user, seconds)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let seen = read(home, id).await;
+    assert_eq!(seen.votes, [vote(5, 4), vote(4, 5)], "in the order of time");
+    let mut tx = home.begin().await;
+    assert!(checkpoints::add_vote(&mut tx, &seen, &vote(5, 6)).await.is_err(), "nobody votes twice");
+    drop(tx);
+    let last = Unit { decided: Some(decided(seen, vote(6, 7))), ..keep() };
+    assert_eq!(apply(home, vec![last]).await, [Verdict::Done]);
+    assert_eq!(read(home, id).await.votes, [vote(5, 4), vote(4, 5), vote(6, 7)]);
+    let filter = CheckpointFilter::default();
+    let mut c = home.read().await;
+    let listed = checkpoints::list(&mut c, of_tenant(1), &filter, None, 9).await.unwrap();
+    assert_eq!(listed[0].checkpoint.votes.len(), 3);
+}
+
+async fn an_inbox_leaves_out_what_its_owner_may_not_decide(home: &Home) {
+    let excluding = Rules { excluded: vec![user_id(1), user_id(2)], ..Rules::default() };
+    opened(home, &[checkpoint(1), with_rules(2, excluding), with_rules(3, approvals(2))]).await;
+    let mut tx = home.begin().await;
+    checkpoints::add_vote(&mut tx, &with_rules(3, approvals(2)), &vote(3, 4)).await.unwrap();
+    tx.commit().await.unwrap();
+    let open_to = async |user: UserId| {
+        let filter = CheckpointFilter { open_to: Some(user), ..CheckpointFilter::default() };
+        let mut c = home.read().await;
+        let found = checkpoints::list(&mut c, of_tenant(1), &filter, None, 9).await.unwrap();
+        found.into_iter().map(|stored| stored.checkpoint.id).collect::<Vec<_>>()
+    };
+    let id = |number| checkpoint(number).id;
+    assert_eq!(open_to(user_id(1)).await, [id(3), id(1)]);
+    assert_eq!(open_to(user_id(2)).await, [id(3), id(1)]);
+    assert_eq!(open_to(user_id(3)).await, [id(2), id(1)]);
+    assert_eq!(open_to(user_id(4)).await, [id(3), id(2), id(1)]);
+}
+
+async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
+    opened(home, &[checkpoint(1)]).await;
+    let link = Link {
+        id: ulid(1),
+        hash: "h".into(),
+        checkpoint: checkpoint(1).id,
+        user: user_id(1),
+        created_at: at(1),
+        expires_at: at(99),
+        used_at: None,
+    };
+    let mut tx = home.begin().await;
+    links::add(&mut tx, of_tenant(1), &checkpoint(1), &link).await.unwrap();
+    tx.commit().await.unwrap();
+    let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap();
+    assert_eq!(found, Some((tenant_id(1), link.clone())));
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "H").await.unwrap(), None);
+    let mut tx = home.begin().await;
+    assert!(!links::mark_used(&mut tx, of_tenant(2), link.id, at(5)).await.unwrap());
+    assert!(links::mark_used(&mut tx, of_tenant(1), link.id, at(5)).await.unwrap());
+    assert!(!links::mark_used(&mut tx, of_tenant(1), link.id, at(6)).await.unwrap());
+    tx.commit().await.unwrap();
+    let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap().unwrap();
+    assert_eq!(found.1.used_at, Some(at(5)));
+    apply(home, vec![proceed(1, (1, 2), ExecutionStatus::Completed)]).await;
+    let mut tx = home.begin().await;
+    assert_eq!(retention::purge_executions(&mut tx, of_tenant(1), Instant::MAX, 9).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap(), None);
+}
+
+async fn what_has_changed_is_found_by_when(home: &Home) {
+    let later = |number, seconds| Checkpoint { updated_at: at(seconds), ..checkpoint(number) };
+    opened(home, &[later(1, 5), later(2, 3), later(3, 4)]).await;
+    let mut c = home.read().await;
+    let since = changes::since(&mut c, of_tenant(1), at(4), 9).await.unwrap();
+    let id = |number| checkpoint(number).id;
+    assert_eq!(since, [(id(3), at(4)), (id(1), at(5))]);
+    assert_eq!(changes::since(&mut c, of_tenant(1), at(0), 2).await.unwrap().len(), 2);
+    assert!(changes::since(&mut c, of_tenant(2), at(0), 9).await.unwrap().is_empty());
+    let named = changes::named(&mut c, of_tenant(1), &[id(1), id(2), id(9)]).await.unwrap();
+    let named: Vec<CheckpointId> = named.iter().map(|stored| stored.checkpoint.id).collect();
+    assert_eq!(named, [id(2), id(1)]);
+    assert!(changes::named(&mut c, of_tenant(2), &[id(1)]).await.unwrap().is_empty());
+}
+
+async fn reminders_go_with_their_checkpoint(home: &Home) {
+    let reminding = || Rules { reminder: Some(Duration::from_mins(1)), ..Rules::default() };
+    opened(home, &[with_rules(1, reminding()), with_rules(2, reminding()), checkpoint(3)]).await;
+    let owners = async || {
+        let due = timers::due(&mut home.read().await, &SYSTEM, Instant::MAX, 9).await.unwrap();
+        due.into_iter().map(|(_, timer)| (timer.owner, timer.due_at)).collect::<Vec<_>>()
+    };
+    let due = |number| (Owner::Reminder(checkpoint(number).id), at(61));
+    let mut found = owners().await;
+    found.sort();
+    assert_eq!(found, [due(1), due(2)]);
+    let first = decided(with_rules(1, reminding()), vote(1, 4));
+    apply(home, vec![Unit { decided: Some(first), ..keep() }]).await;
+    assert_eq!(owners().await, [due(2)]);
+    apply(home, vec![Unit { abandoned: vec![checkpoint(2).id], ..keep() }]).await;
+    assert_eq!(owners().await, []);
+}
