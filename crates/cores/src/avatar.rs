@@ -85,7 +85,7 @@ impl Avatar {
 }
 
 /// The SHA-256 of a picture's bytes, in hexadecimal.
-pub fn hash(bytes: &[u8]) -> Box<str> {
+fn hash(bytes: &[u8]) -> Box<str> {
     use std::fmt::Write as _;
     let text = Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a text cannot fail.

@@ -16,7 +16,7 @@ use scaigrid_ir::Value;
 use scaigrid_persistence::events::{self, CoreEvent};
 use scaigrid_persistence::{cores, data_keys, hook_messages, triggers as stored};
 use scaigrid_runtime::Program;
-use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope, TriggerId};
+use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope, TriggerId, UserId};
 use scaigrid_webhooks::Secret;
 use sha2::{Digest as _, Sha256};
 
@@ -187,7 +187,7 @@ impl Engine {
         }
     }
 
-    /// Starts the flow of a trigger of a Core's API.
+    /// Starts the flow of a trigger of a Core's API, for a user where one calls.
     ///
     /// # Errors
     /// As [`Engine::invoke`]; [`Error::Input`] where something is given that the flow does not take.
@@ -196,7 +196,7 @@ impl Engine {
         scope: TenantScope,
         core: CoreId,
         meant: &Meant,
-        call: &Call,
+        (call, by): (&Call, Option<UserId>),
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
         let hosted = self.accepting(scope, core).await?;
@@ -205,7 +205,7 @@ impl Engine {
         // It was there a moment ago.
         let flow = module.flow(&meant.flow).ok_or(Error::Contended)?;
         let input = input::of_call(flow, &module.types, call).map_err(Error::Input)?;
-        let invocation = Invocation { flow: Some(meant.flow.to_string()), input, instance_key: None, wait };
+        let invocation = Invocation { flow: Some(meant.flow.to_string()), input, instance_key: None, wait, by };
         let origin = Origin::Api(Arc::clone(&meant.name));
         self.invoke_from(scope, core, self.execution_id(), origin, invocation).await
     }
@@ -401,6 +401,7 @@ impl Engine {
             debugging: None,
             trace: self.begun_trace(),
             delegation: begun_under(&hosted.core),
+            requested_by: Vec::new(),
         };
         begin(ready.scope, Arc::clone(program), hosted, execution.clone()).map_err(Error::Start)?;
         Ok(execution)

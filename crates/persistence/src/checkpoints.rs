@@ -11,7 +11,6 @@ use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantScope, Us
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::Result;
 use crate::executions::{LoadedRow, Stored};
-use crate::instant::Stamp;
 use crate::schema::{checkpoints, cores, executions};
 use crate::timers::{self, Owner, Timer};
 

@@ -207,7 +207,7 @@ fn no_route_opens_for_strangers(place: &Place) {
         let names_something = path.contains("_01") || operation.path.contains("{checkpoint_id}");
         if operation.public {
             // A message that nobody has signed; a link, which is there for whoever has its token, and for nobody else.
-            let allowed = match (operation.id, &*path) {
+            let allowed = match (&*operation.id, &*path) {
                 ("receive_message", _) => 401,
                 (_, "/v1/checkpoint-link") => 404,
                 _ => 200,

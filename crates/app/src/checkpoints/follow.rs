@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_position_remembers_what_was_told_of_late() {
-        let at = |micros| Instant::from_micros(1_000_000 + micros);
+        let at = |micros: i64| Instant::from_micros(1_000_000 + micros);
         let mut position = InboxPosition::at(at(0));
         assert!(position.has(id(1), at(-1)) && !position.has(id(1), at(0)));
         position.remember(id(1), at(5));

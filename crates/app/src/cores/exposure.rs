@@ -93,7 +93,7 @@ impl App {
         call: &Call,
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
-        let called = self.0.engine.call_api(by.tenant_scope(), core, meant, call, wait).await;
+        let called = self.0.engine.call_api(by.tenant_scope(), core, meant, (call, Some(by.user_id())), wait).await;
         called.map_err(|error| of_call(error.into()))
     }
 
@@ -108,7 +108,7 @@ impl App {
         call: &Call,
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
-        let called = self.0.engine.call_api(endpoint.scope, core, &endpoint.meant, call, wait).await;
+        let called = self.0.engine.call_api(endpoint.scope, core, &endpoint.meant, (call, None), wait).await;
         called.map_err(|error| of_call(error.into()))
     }
 

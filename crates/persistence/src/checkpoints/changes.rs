@@ -42,11 +42,16 @@ pub async fn named(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let query = checkpoints::table
-        .filter(checkpoints::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(checkpoints::id.eq_any(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))
-        .order((checkpoints::updated_at, checkpoints::id))
-        .select(CheckpointRow::as_select());
-    let found: Vec<CheckpointRow> = with!(c, c => query.load(c).await)?;
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    macro_rules! query {
+        () => {
+            checkpoints::table
+                .filter(checkpoints::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(checkpoints::id.eq_any(ids))
+                .order((checkpoints::updated_at, checkpoints::id))
+                .select(CheckpointRow::as_select())
+        };
+    }
+    let found: Vec<CheckpointRow> = with!(c, c => query!().load(c).await)?;
     votes::whole(c, scope, found).await
 }

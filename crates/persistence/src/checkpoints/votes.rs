@@ -83,12 +83,16 @@ pub(super) async fn whole(
     if ids.is_empty() {
         return Ok(found);
     }
-    let query = checkpoint_votes::table
-        .filter(checkpoint_votes::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(checkpoint_votes::checkpoint_id.eq_any(ids))
-        .order((checkpoint_votes::at, checkpoint_votes::user_id))
-        .select(VoteRow::as_select());
-    let rows: Vec<VoteRow> = with!(c, c => query.load(c).await)?;
+    macro_rules! query {
+        () => {
+            checkpoint_votes::table
+                .filter(checkpoint_votes::tenant_id.eq(scope.tenant_id().to_string()))
+                .filter(checkpoint_votes::checkpoint_id.eq_any(ids))
+                .order((checkpoint_votes::at, checkpoint_votes::user_id))
+                .select(VoteRow::as_select())
+        };
+    }
+    let rows: Vec<VoteRow> = with!(c, c => query!().load(c).await)?;
     let mut votes: HashMap<String, Vec<Vote>> = HashMap::new();
     for row in rows {
         votes.entry(row.checkpoint_id.clone()).or_default().push(row.try_into()?);

@@ -196,7 +196,7 @@ async fn what_may_be_in_the_store_is_forgotten_last(home: &Home) {
     avatars::touch(&mut tx, of_tenant(1), core_id(), at(1)).await.unwrap();
     avatars::touch(&mut tx, of_tenant(1), core_id(), late(10)).await.unwrap();
     let pictured = Core { avatar: Some(avatar.clone()), ..core.clone() };
-    cores::save(&mut tx, of_tenant(1), &pictured, 1, &vault()).await.unwrap();
+    let _written = cores::save(&mut tx, of_tenant(1), &pictured, 1, &vault()).await.unwrap();
     tx.commit().await.unwrap();
     let mut c = home.read().await;
     assert_eq!(avatars::find(&mut c, &SYSTEM, core_id()).await.unwrap(), Some((tenant_id(1), avatar)));

@@ -77,7 +77,7 @@ pub(super) async fn release(
     responses((status = 200, description = "The record, as far as a decision was made", body = DataOf<DecisionView>))
 )]
 #[get("/v1/modules/scaicore/checkpoints/{checkpoint_id}/decision")]
-pub(super) async fn decision(
+pub(super) async fn decision_record(
     caller: Allowed<perm::CoresView>,
     id: PathId<CheckpointId>,
     app: web::Data<App>,
@@ -244,11 +244,13 @@ pub(super) async fn stream(
     let from = from.map_err(|error| Error::invalid("Last-Event-ID", error.to_string()))?;
     let listening = Listening::of(&request, &app)?;
     let (standing, edge) = (Standing::of_request(&request), Edge::of(&request)?);
+    // Where nothing was told yet, whoever comes again begins anew.
+    let start = from.as_ref().map(ToString::to_string).unwrap_or_default();
     let (follower, place) = app.follow_inbox(&caller, from)?;
     let (tell, told) = mpsc::channel(1);
     // In a task of its own: the caller may leave at any moment, a question to SQLite may not be dropped in the middle.
     actix_web::rt::spawn(follow(follower, standing, edge, tell));
-    Ok(sse::respond(told, place, listening))
+    Ok(sse::respond(start, told, place, listening))
 }
 
 async fn follow(
@@ -282,5 +284,5 @@ fn message(event: InboxEvent) -> Message {
     let id = event.position.map(|position| position.to_string()).unwrap_or_default();
     let kind = if event.waits { "open" } else { "closed" };
     let view = CheckpointView::from(event.checkpoint);
-    Message { id, data: json!({ "event": kind, "checkpoint": view }) }
+    Message { id, data: Some(json!({ "event": kind, "checkpoint": view })) }
 }

@@ -81,7 +81,7 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(handling::bulk)
         .service(handling::claim)
         .service(handling::release)
-        .service(handling::decision)
+        .service(handling::decision_record)
         .service(links::make)
         .service(links::show)
         .service(links::resolve)
