@@ -1,5 +1,6 @@
 //! API keys: what a user, or a program of theirs, calls with.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{Transaction, api_keys, audit, grants, tenants, users};
 use scaigrid_scope::{
@@ -48,6 +49,7 @@ pub(crate) fn state(key: &ApiKey) -> Value {
 
 impl App {
     /// The caller's own keys, newest first, without those that were taken back.
+    #[boxed]
     pub async fn api_keys(
         &self,
         caller: &Authorized<perm::ApiKeysManage>,
@@ -65,6 +67,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn tenant_api_keys(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -83,6 +86,7 @@ impl App {
     /// # Errors
     /// [`Error::Invalid`] for an expiry that has passed, for a scope that is not held by both the author and the holder, and
     /// for a user who is not there; [`Error::PermissionDenied`] when the holder may do more than the author.
+    #[boxed]
     pub async fn create_api_key(
         &self,
         caller: &Authorized<perm::ApiKeysManage>,
@@ -151,6 +155,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none, it is somebody else's, or it was taken back before.
+    #[boxed]
     pub async fn revoke_api_key(
         &self,
         caller: &Authorized<perm::ApiKeysManage>,

@@ -5,6 +5,7 @@ mod retention;
 mod sealing;
 mod verify;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::audit;
 use scaigrid_scope::{AuthorizedAtLevel, perm};
 
@@ -20,6 +21,7 @@ pub use verify::AuditReport;
 impl App {
     /// The records that the caller sees, newest first: a tenant's admin those of the tenant, a partner's those of the
     /// partner and its tenants, a super admin all; each of them those of the tenant that they act in, when they name one.
+    #[boxed]
     pub async fn audit_records(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,

@@ -2,6 +2,7 @@
 //!
 //! A caller who was seen a moment ago costs one digest and one look into the cache.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_persistence::{Connection, Transaction, api_keys, grants, partners, tenants, users};
@@ -40,6 +41,7 @@ impl App {
     /// [`Error::TokenInvalid`] and [`Error::TokenExpired`]; [`Error::NotFound`] for a place that does not exist or is out of
     /// reach; [`Error::TenantSuspended`]. For a token also [`Error::Unavailable`] when the keys of its issuer cannot be had,
     /// and [`Error::Capacity`] when it names somebody new and the tenant is full.
+    #[boxed]
     pub async fn authenticate(
         &self,
         bearer: &str,

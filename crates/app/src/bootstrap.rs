@@ -4,6 +4,7 @@
 //! it. The fingerprint of the master key is settled with it: a node that has another key would write what the others
 //! cannot read.
 
+use async_recursion::async_recursion as boxed;
 use std::io;
 
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
@@ -107,6 +108,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn is_set_up(&self) -> Result<bool, BootstrapError> {
         let mut connection = self.0.database.read().await?;
         Ok(platform_facts::lookup(&mut connection, SET_UP_BY).await?.is_some())

@@ -5,6 +5,7 @@ mod follow;
 mod links;
 mod record;
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -33,6 +34,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn inbox(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -52,6 +54,7 @@ impl App {
     ///
     /// # Errors
     /// The caller does not run the tenant.
+    #[boxed]
     pub async fn all_checkpoints(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -103,6 +106,7 @@ impl App {
     ///
     /// # Errors
     /// There is none that the caller may see.
+    #[boxed]
     pub async fn checkpoint_history(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -118,6 +122,7 @@ impl App {
     /// # Errors
     /// There is none that the caller may see; it does not ask them, or excludes them; somebody else has claimed it; it is decided
     /// already, or was by them; the decision is no option; its data does not fit the form.
+    #[boxed]
     pub async fn resolve_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -147,6 +152,7 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::resolve_checkpoint`].
+    #[boxed]
     pub async fn cancel_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -164,6 +170,7 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::resolve_checkpoint`]; or the assignee cannot exist.
+    #[boxed]
     pub async fn reassign_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -185,6 +192,7 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::resolve_checkpoint`].
+    #[boxed]
     pub async fn claim_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -202,6 +210,7 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::resolve_checkpoint`].
+    #[boxed]
     pub async fn release_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,

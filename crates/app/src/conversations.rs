@@ -1,5 +1,6 @@
 //! Conversations with published Cores, for those who run the Cores: reading them, and erasing them.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeSet, VecDeque};
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -36,6 +37,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn conversations(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -53,6 +55,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant.
+    #[boxed]
     pub async fn conversation(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -73,6 +76,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant; [`Error::Conflict`] while an execution of it goes on.
+    #[boxed]
     pub async fn erase_conversation(
         &self,
         by: &Authorized<perm::CoresManage>,

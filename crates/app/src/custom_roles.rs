@@ -1,5 +1,6 @@
 //! Custom roles: permissions that a tenant gives together.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, api_keys, audit, custom_roles, tenants};
 use scaigrid_scope::{
@@ -65,6 +66,7 @@ pub(crate) fn bounded(permissions: &Permissions) -> Result<(), Error> {
 
 impl App {
     /// The custom roles of the tenant, newest first.
+    #[boxed]
     pub async fn custom_roles(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -80,6 +82,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn custom_role(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -95,6 +98,7 @@ impl App {
     /// # Errors
     /// [`Error::PermissionDenied`] for a permission that the caller lacks, [`Error::SlugConflict`], [`Error::Invalid`] for too
     /// many permissions, and when the name suggests no slug.
+    #[boxed]
     pub async fn create_custom_role(
         &self,
         caller: &Authorized<perm::UsersManage>,

@@ -1,5 +1,6 @@
 //! Executions: starting flows, and seeing how far they have come.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext};
@@ -28,6 +29,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or flow, the Core takes no work, or the input does not fit.
+    #[boxed]
     pub async fn invoke(
         &self,
         by: &Authorized<perm::CoresInvoke>,
@@ -42,6 +44,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it takes no work.
+    #[boxed]
     pub async fn send_event(
         &self,
         by: &Authorized<perm::CoresInvoke>,
@@ -62,6 +65,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn executions(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -81,6 +85,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant.
+    #[boxed]
     pub async fn execution(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -93,6 +98,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant.
+    #[boxed]
     pub async fn execution_history(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -116,6 +122,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant, or it has ended.
+    #[boxed]
     pub async fn cancel_execution(
         &self,
         by: &Authorized<perm::CoresManage>,

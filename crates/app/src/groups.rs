@@ -1,5 +1,6 @@
 //! Groups: several users under one name, whom a checkpoint can ask together.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -65,6 +66,7 @@ pub(crate) fn membership(state: &mut Value, users: &BTreeSet<UserId>) {
 
 impl App {
     /// The groups of the tenant, newest first.
+    #[boxed]
     pub async fn groups(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -86,6 +88,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn group(&self, caller: &Authorized<perm::UsersManage>, id: GroupId) -> Result<Peopled, Error> {
         let mut connection = self.0.database.read().await?;
         peopled(&mut connection, caller.tenant_scope(), id).await
@@ -96,6 +99,7 @@ impl App {
     /// # Errors
     /// [`Error::Invalid`] for members who are not there or are in too many groups, and when the name suggests no slug;
     /// [`Error::SlugConflict`].
+    #[boxed]
     pub async fn create_group(
         &self,
         caller: &Authorized<perm::UsersManage>,

@@ -2,6 +2,7 @@
 //!
 //! An answer may hold what is shown once, such as a new API key, so it is kept sealed.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::idempotency::{self, KeyedRequest};
 use scaigrid_persistence::{Transaction, data_keys};
 use scaigrid_scope::{Instant, TenantId, TenantScope};
@@ -111,6 +112,7 @@ impl App {
     }
 
     /// Removes some of the keys that have expired, and says how many. To be called now and then.
+    #[boxed]
     pub async fn purge_idempotency_keys(&self) -> Result<usize, Error> {
         let mut tx = self.0.database.begin().await?;
         let purged = idempotency::purge_expired(&mut tx, &self.0.system, self.now(), PURGED_AT_ONCE).await?;

@@ -1,6 +1,7 @@
 //! The inside view: logs, the history of events, an execution's state at any step, breakpoints and steps, going on from the
 //! past.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
@@ -65,6 +66,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn core_logs(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -89,6 +91,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution.
+    #[boxed]
     pub async fn execution_logs(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -121,6 +124,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or too many streams are open.
+    #[boxed]
     pub async fn follow_logs(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -142,6 +146,7 @@ impl App {
     }
 
     /// Whether somebody may go on with a stream of the module.
+    #[boxed]
     pub async fn may_follow(&self, principal: &Principal) -> Result<bool, Error> {
         if !principal.permissions().contains(Permission::ScaicoreView) {
             return Ok(false);
@@ -154,6 +159,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn core_history(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -217,6 +223,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution or entry.
+    #[boxed]
     pub async fn execution_state(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -231,6 +238,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution of that Core, no such entry, or the expression is none.
+    #[boxed]
     pub async fn inspect(
         &self,
         by: &Authorized<perm::CoresDebug>,
@@ -249,6 +257,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution of that Core, or it does not stand still.
+    #[boxed]
     pub async fn step(
         &self,
         by: &Authorized<perm::CoresDebug>,
@@ -268,6 +277,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn breakpoints(
         &self,
         by: &Authorized<perm::CoresDebug>,
@@ -286,6 +296,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, flow or block; the condition is none; or there are very many already.
+    #[boxed]
     pub async fn set_breakpoint(
         &self,
         by: &Authorized<perm::CoresDebug>,
@@ -342,6 +353,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such breakpoint.
+    #[boxed]
     pub async fn remove_breakpoint(
         &self,
         by: &Authorized<perm::CoresDebug>,
@@ -366,6 +378,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution, or it has not failed.
+    #[boxed]
     pub async fn retry_execution(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -380,6 +393,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such execution or entry, or the Core takes no work.
+    #[boxed]
     pub async fn fork_execution(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -399,6 +413,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn core_counts(&self, by: &Authorized<perm::CoresView>, core: CoreId) -> Result<Counts, Error> {
         let scope = by.tenant_scope();
         let mut connection = self.0.database.read().await?;
@@ -415,6 +430,7 @@ impl App {
     ///
     /// # Errors
     /// There is none.
+    #[boxed]
     pub async fn require_known_execution(&self, by: &Principal, id: ExecutionId) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
         let found = executions::glance(&mut connection, by.tenant_scope(), id).await?;

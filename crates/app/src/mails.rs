@@ -138,22 +138,22 @@ fn written(stored: &StoredCheckpoint, reader: &Principal, mail: &Pending, link: 
         }
         cut
     };
-    let line: String =
+    let first: String =
         checkpoint.prompt.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
     let beginning = if mail.reason == "reminded" { "Reminder: " } else { "" };
-    let subject = format!("{beginning}{}", cut(&line, SUBJECT));
-    let mut text = format!("{}\n\n", cut(&checkpoint.prompt, PROMPT));
+    let subject = format!("{beginning}{}", cut(&first, SUBJECT));
+    let mut lines = vec![cut(&checkpoint.prompt, PROMPT), String::new()];
     if !checkpoint.options.is_empty() {
-        text.push_str(&format!("To decide: {}\n", checkpoint.options.join(", ")));
+        lines.push(format!("To decide: {}", checkpoint.options.join(", ")));
     }
     if let Some(expiry) = &checkpoint.expiry {
-        text.push_str(&format!("Until: {}\n", expiry.at));
+        lines.push(format!("Until: {}", expiry.at));
     }
-    text.push_str(&format!("Checkpoint: {}\n", checkpoint.id));
+    lines.push(format!("Checkpoint: {}", checkpoint.id));
     if let Some(link) = link {
-        text.push_str(&format!(
-            "\nDecide here, without logging in:\n{link}\n\nThe link is yours alone and works once. Whoever has it decides in your name.\n"
-        ));
+        let warning = "The link is yours alone and works once. Whoever has it decides in your name.";
+        lines.extend(["", "Decide here, without logging in:", link, "", warning].map(str::to_owned));
     }
+    let text = lines.join("\n") + "\n";
     Mail { id: mail.id.to_string(), to: reader.email().to_string(), subject, text }
 }

@@ -1,5 +1,6 @@
 //! Who the caller is, as the platform sees them.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_persistence::{custom_roles, partners, tenants};
@@ -33,6 +34,7 @@ pub struct Named<T> {
 
 impl App {
     /// Who the caller is.
+    #[boxed]
     pub async fn me(&self, caller: &Arc<Principal>) -> Result<Me, Error> {
         let scope = caller.tenant_scope();
         let mut connection = self.0.database.read().await?;

@@ -1,6 +1,7 @@
 //! The gauges of the metrics that need the database, and those that need a look at something: set from time to time,
 //! whether or not anybody reads them, so that reading costs nothing.
 
+use async_recursion::async_recursion as boxed;
 use metrics::gauge;
 use scaigrid_persistence::gauges::{self, Gauges};
 use scaigrid_scope::Instant;
@@ -12,6 +13,7 @@ impl App {
     ///
     /// # Errors
     /// The database's; gauges that need it keep what they said then.
+    #[boxed]
     pub async fn measure(&self) -> Result<(), Error> {
         let pool = self.0.database.pool();
         set("scaigrid_database_connections", "open", pool.open);

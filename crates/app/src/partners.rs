@@ -3,6 +3,7 @@
 //! The platform's admins make partners and set their limits and status; a partner's admins see their own and may change
 //! what it is called and where it is reached.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, audit, partners};
 use scaigrid_scope::{
@@ -73,6 +74,7 @@ impl App {
     }
 
     /// The partners that the caller sees, newest first: a partner's admin sees their own.
+    #[boxed]
     pub async fn partners(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -96,6 +98,7 @@ impl App {
     }
 
     /// A partner.
+    #[boxed]
     pub async fn partner(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -110,6 +113,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] for all but super admins at their own level, [`Error::SlugConflict`].
+    #[boxed]
     pub async fn create_partner(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,

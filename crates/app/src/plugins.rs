@@ -1,5 +1,6 @@
 //! The registry of plugins: what a tenant's Cores may call, and what of it was accepted.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::FieldProblem;
 use scaigrid_cores::plugins::{Credentials, Endpoint, Manifest, PluginKind, PluginName, Registration};
@@ -92,6 +93,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn plugins(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -108,6 +110,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn plugin(&self, by: &Principal, plugin: &PluginName) -> Result<Revised<Registration>, Error> {
         self.find_plugin(by.tenant_scope(), plugin).await
     }
@@ -127,6 +130,7 @@ impl App {
     /// # Errors
     /// [`Error::EgressDenied`] when it may not be called, [`Error::PluginUnreachable`] when it does not tell what it offers,
     /// [`Error::Conflict`] when there is one of that name, [`Error::Capacity`].
+    #[boxed]
     pub async fn register_plugin(
         &self,
         by: &Authorized<perm::CoresAdmin>,
@@ -250,6 +254,7 @@ impl App {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] for a plugin that does not tell what it offers; [`Error::EgressDenied`],
     /// [`Error::PluginUnreachable`].
+    #[boxed]
     pub async fn refresh_plugin(
         &self,
         by: &Authorized<perm::CoresAdmin>,

@@ -1,5 +1,6 @@
 //! Whether this node can do its work now.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_scope::{Authorized, Instant, NodeId, perm};
@@ -41,6 +42,7 @@ pub struct Detailed {
 
 impl App {
     /// How the things do that this node stands on. Answers within two seconds.
+    #[boxed]
     pub async fn standing(&self) -> Standing {
         let ping = tokio::time::timeout(PATIENCE, self.0.database.ping());
         let check = tokio::time::timeout(PATIENCE, self.0.objects.check());
@@ -55,6 +57,7 @@ impl App {
     }
 
     /// As [`App::standing`], with what only administrators are told.
+    #[boxed]
     pub async fn detailed_standing(&self, _: &Authorized<perm::AdminAccess>) -> Detailed {
         let database = &self.0.database;
         Detailed {

@@ -1,6 +1,7 @@
 //! What is deleted because its time is over. One node at a time does it, in small transactions, each with its record; whoever comes
 //! after one that died finds what is left.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use metrics::counter;
@@ -120,6 +121,7 @@ impl App {
     ///
     /// # Errors
     /// The database's. What was deleted until then stays so.
+    #[boxed]
     pub async fn sweep(&self, platform: Option<Duration>) -> Result<Swept, Error> {
         let mut all = Swept::default();
         if !self.hold_duty().await? {

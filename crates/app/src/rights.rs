@@ -1,6 +1,7 @@
 //! What users are given: built-in roles, custom roles, direct grants. The rules are the domain's, see
 //! [`scaigrid_scope::Principal::check_manage`] and its siblings.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{Connection, Transaction, api_keys, audit, custom_roles, grants, users};
 use scaigrid_scope::{
@@ -118,6 +119,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn user_grants(
         &self,
         caller: &Authorized<perm::UsersManage>,

@@ -5,6 +5,7 @@
 //! under the youngest data key themselves, so one pass is enough. The record in the audit log,
 //! with what the run did, is written at its end.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -79,6 +80,7 @@ impl App {
     /// # Errors
     /// [`Error::PermissionDenied`] for all but super admins at the platform's level. A secret that does not open is
     /// [`Error::Internal`]; everything done before stays done.
+    #[boxed]
     pub async fn rotate_secrets(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -119,6 +121,7 @@ impl App {
     /// # Errors
     /// [`Error::PermissionDenied`] for all but super admins at the platform's level; [`Error::Conflict`] when somebody else
     /// does the same in this moment.
+    #[boxed]
     pub async fn rotate_signing_keys(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -154,6 +157,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn key_set(&self) -> Result<serde_json::Value, Error> {
         Ok(self.0.engine.caller_tokens().key_set().await?)
     }

@@ -1,5 +1,6 @@
 //! Tenants: made by the partner that owns them, or by the platform.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Transaction, audit, partners, tenants};
 use scaigrid_scope::{
@@ -71,6 +72,7 @@ impl App {
     }
 
     /// The tenants under the caller, newest first.
+    #[boxed]
     pub async fn tenants(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -84,6 +86,7 @@ impl App {
     }
 
     /// A tenant under the caller.
+    #[boxed]
     pub async fn tenant(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -99,6 +102,7 @@ impl App {
     /// # Errors
     /// [`Error::PermissionDenied`] for those who act in a tenant, [`Error::NotFound`] for a partner that is not the
     /// caller's, [`Error::Capacity`] when the partner may have no more, [`Error::SlugConflict`].
+    #[boxed]
     pub async fn create_tenant(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,

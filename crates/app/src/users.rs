@@ -1,5 +1,6 @@
 //! Users: the accounts of a tenant, and what they are allowed by their roles.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -84,6 +85,7 @@ pub(crate) fn user_limit(own: Option<u32>, partners: Option<u32>) -> Option<u32>
 
 impl App {
     /// The users of the tenant, newest first.
+    #[boxed]
     pub async fn users(
         &self,
         caller: &Authorized<perm::UsersManage>,
@@ -103,6 +105,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] for somebody else without `users:manage`, [`Error::NotFound`].
+    #[boxed]
     pub async fn user(&self, caller: &Arc<Principal>, id: UserId) -> Result<Account, Error> {
         if id != caller.user_id() {
             caller.authorize::<perm::UsersManage>()?;
@@ -118,6 +121,7 @@ impl App {
     /// # Errors
     /// [`Error::PermissionDenied`] for a role that the caller cannot give, [`Error::Invalid`] for a custom role that there is
     /// not, [`Error::Capacity`] when the tenant is full, [`Error::Conflict`] when the address is taken.
+    #[boxed]
     pub async fn create_user(
         &self,
         caller: &Authorized<perm::UsersManage>,

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use scaigrid_ir::Value;
-use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId, TracedSpan, UserId};
+use scaigrid_scope::{
+    CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId, TracedSpan, UserId,
+};
 
 use crate::debugging::Debugging;
 

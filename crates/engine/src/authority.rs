@@ -4,6 +4,7 @@
 //! An execution stays under the delegation that it was begun under. When that is over, its calls fail: it goes on neither for
 //! its tenant nor for somebody else to whom the Core was lent meanwhile.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_cores::{Core, CoreIdentity, Delegation, Lapse, LastError, Status};
 use scaigrid_persistence::{Connection, audit, cores, delegations, grants, holds, tenants, users};
@@ -85,6 +86,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn check_identity(&self, scope: TenantScope, core: &Core) -> Result<Result<(), Lapse>, Error> {
         let CoreIdentity::UserDelegated(delegation) = &core.identity else { return Ok(Ok(())) };
         let mut connection = self.0.database.read().await?;

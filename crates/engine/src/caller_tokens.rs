@@ -5,6 +5,7 @@
 //! so that whoever keeps the set for that long knows it by then; the one before it stays published until nothing that it
 //! has signed can be good any more.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +105,7 @@ impl CallerTokens {
     ///
     /// # Errors
     /// The database's, when it is not known which key signs.
+    #[boxed]
     pub async fn sign(&self, claims: Value) -> Result<String, Error> {
         let known = self.known().await?;
         let seconds = self.0.clock.now().micros().div_euclid(1_000_000);
@@ -114,6 +116,7 @@ impl CallerTokens {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn key_set(&self) -> Result<Value, Error> {
         let known = self.known().await?;
         let keys: Vec<Value> = published(&known.keys, self.0.clock.now()).iter().map(jwk).collect();
@@ -125,6 +128,7 @@ impl CallerTokens {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn renew(&self, tx: &mut Transaction) -> Result<Option<String>, Error> {
         let (now, system) = (self.0.clock.now(), &self.0.system);
         let keys = signing_keys::list(tx, system).await?;

@@ -1,5 +1,6 @@
 //! Cores as the engine needs them: status, program ready to run, configuration. Kept in memory for a moment.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,6 +187,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is none in the tenant.
+    #[boxed]
     pub async fn require_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
         self.hosted(scope, id).await.map(drop)
     }

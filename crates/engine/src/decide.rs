@@ -1,5 +1,6 @@
 //! What ends a checkpoint's wait, or an execution: decisions, deadlines, cancellations.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::{self, Duration};
 
@@ -58,6 +59,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such checkpoint, it cannot be changed so, or the database.
+    #[boxed]
     pub async fn decide(
         &self,
         scope: TenantScope,
@@ -125,8 +127,8 @@ impl Engine {
         }
         // Votes, reminders and escalations have bounds of their own: what the program itself demands is never refused.
         let moves = |kind| matches!(kind, EventKind::Reassigned | EventKind::Claimed | EventKind::Released);
-        let moved = stored.between.iter().filter(|event| moves(event.kind)).count();
-        if moves(change.event.kind) && moved >= MOVES_AT_MOST {
+        let so_far = stored.between.iter().filter(|event| moves(event.kind)).count();
+        if moves(change.event.kind) && so_far >= MOVES_AT_MOST {
             return Err(Error::HandedOnTooOften);
         }
         let audit = decider.audit(&before, &change.checkpoint, now);
@@ -268,6 +270,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such execution, it has ended already, or the database.
+    #[boxed]
     pub async fn cancel(
         &self,
         scope: TenantScope,

@@ -1,5 +1,6 @@
 //! Events and who listens: the flows that an event's name starts.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ impl Engine {
     ///
     /// # Errors
     /// The Core takes no work, or the database.
+    #[boxed]
     pub async fn send_event(
         &self,
         scope: TenantScope,
@@ -172,13 +174,13 @@ impl Engine {
             if !heard.pattern.fits(&event.name) {
                 return None;
             }
-            let (listener, flow) = (named(trigger.name.as_str()), Arc::from(trigger.flow.as_str()));
+            let (by, flow) = (named(trigger.name.as_str()), Arc::from(trigger.flow.as_str()));
             if let Some(problem) = triggers::hindrance(module, trigger) {
                 let (core_id, flow) = (hosted.core.id, Some(trigger.flow.clone()));
-                broken.push(Listening { listener, core_id, flow, verdict: Verdict::Broken(problem) });
+                broken.push(Listening { listener: by, core_id, flow, verdict: Verdict::Broken(problem) });
                 return None;
             }
-            Some((listener, flow, heard.filter.as_ref().map(|(_, filter)| filter)))
+            Some((by, flow, heard.filter.as_ref().map(|(_, filter)| filter)))
         });
         let registered: Vec<_> = registered.collect();
         listened.extend(broken);

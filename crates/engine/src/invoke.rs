@@ -1,5 +1,6 @@
 //! Starting a flow from outside.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ impl Engine {
     ///
     /// # Errors
     /// The Core takes no work; there is no such flow; the input does not fit; the database.
+    #[boxed]
     pub async fn invoke(
         &self,
         scope: TenantScope,
@@ -59,6 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::invoke`].
+    #[boxed]
     pub async fn invoke_as(
         &self,
         scope: TenantScope,

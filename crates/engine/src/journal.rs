@@ -1,5 +1,6 @@
 //! What an execution did, as people read it.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::executions;
 use scaigrid_runtime::journal;
 use scaigrid_scope::{ExecutionId, TenantScope};
@@ -33,6 +34,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such execution, or the database.
+    #[boxed]
     pub async fn history(
         &self,
         scope: TenantScope,

@@ -1,5 +1,6 @@
 //! The life of a node: its lease, the executions it takes, the Cores it sees through, its end.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn register(&self) -> Result<(), Error> {
         let mut transaction = self.0.database.begin().await?;
         self.agree(&mut transaction).await?;
@@ -48,6 +50,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn agree_on_time(&self) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
         self.agree(&mut connection).await

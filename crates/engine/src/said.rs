@@ -4,6 +4,7 @@
 //! who is too slow is told that something is missing ([`Said::Missed`]). What was said in full is in the execution's journal;
 //! an execution that goes on at another node is heard there only.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,6 +90,7 @@ impl Hearing {
     /// The next piece. Waits for ever where nothing is said any more: the end of the execution is learned elsewhere.
     ///
     /// Dropping the future loses nothing.
+    #[boxed]
     pub async fn next(&mut self) -> Said {
         match &mut self.pieces {
             Some(pieces) => match pieces.recv().await {

@@ -3,6 +3,7 @@
 //! A slot is one point in time of a schedule. It is served by whoever takes the schedule's timer, in the transaction in
 //! which the execution begins, the slot is noted and the next timer is set: once, on any number of nodes.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
@@ -103,6 +104,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn arrange(
         &self,
         tx: &mut Transaction,

@@ -1,5 +1,6 @@
 //! The watch over timers: each is fired once, on whichever node is first, in the transaction that does what it says.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_ir::Value;
@@ -47,6 +48,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's. A timer that cannot be fired is tried again.
+    #[boxed]
     pub async fn fire_what_is_due(&self) -> Result<Duration, Error> {
         let now = self.0.clock.now();
         let mut connection = self.0.database.read().await?;

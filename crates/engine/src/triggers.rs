@@ -1,5 +1,6 @@
 //! Calls of a Core's own API, and messages that come in through its webhooks.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +139,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such Core, or its program cannot be read.
+    #[boxed]
     pub async fn find_endpoint(
         &self,
         scope: TenantScope,
@@ -174,6 +176,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn find_public_endpoint(
         &self,
         core: CoreId,
@@ -191,6 +194,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::invoke`]; [`Error::Input`] where something is given that the flow does not take.
+    #[boxed]
     pub async fn call_api(
         &self,
         scope: TenantScope,
@@ -205,7 +209,8 @@ impl Engine {
         // It was there a moment ago.
         let flow = module.flow(&meant.flow).ok_or(Error::Contended)?;
         let input = input::of_call(flow, &module.types, call).map_err(Error::Input)?;
-        let invocation = Invocation { flow: Some(meant.flow.to_string()), input, instance_key: None, wait, by };
+        let invocation =
+            Invocation { flow: Some(meant.flow.to_string()), input, instance_key: None, wait, by };
         let origin = Origin::Api(Arc::clone(&meant.name));
         self.invoke_from(scope, core, self.execution_id(), origin, invocation).await
     }
@@ -214,6 +219,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`NotTaken::Unknown`], [`NotTaken::NotVerified`], or the engine's.
+    #[boxed]
     pub async fn verify_message(
         &self,
         (core, trigger): (CoreId, TriggerId),
@@ -284,6 +290,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`NotTaken::NotRunning`], or the engine's: what it carries does not fit, or there is no room.
+    #[boxed]
     pub async fn take_message(&self, message: Verified, body: Value) -> Result<Receipt, NotTaken> {
         let Verified { ready, headers, id: message_id } = message;
         let ready = &ready;

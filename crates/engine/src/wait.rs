@@ -1,5 +1,6 @@
 //! Waiting for an execution, and where it stands.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such execution, or the database.
+    #[boxed]
     pub async fn standing(&self, scope: TenantScope, id: ExecutionId) -> Result<Standing, Error> {
         let mut connection = self.0.database.read().await?;
         let execution = executions::lookup(&mut connection, scope, id).await?.ok_or(Error::NoExecution)?;

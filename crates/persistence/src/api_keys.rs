@@ -1,5 +1,6 @@
 //! API keys, found by the digest of what a caller presents.
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -106,6 +107,7 @@ impl AuthenticatedKey {
 }
 
 /// The key with a digest, with its holder and what they hold, their tenant and its partner; also when it was taken back.
+#[boxed]
 pub async fn find_by_hash(
     c: &mut Connection,
     system: &SystemScope,
@@ -176,6 +178,7 @@ macro_rules! narrow {
 }
 
 /// A key by its id; also when it was taken back.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ApiKeyId) -> Result<Option<ApiKey>> {
     let query =
         api_keys::table.find(id.to_string()).filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()));
@@ -184,6 +187,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ApiKeyId) -> Res
 }
 
 /// The keys that a filter shows, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -211,6 +215,7 @@ pub async fn list(
 }
 
 /// How many keys a filter shows.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope, filter: &ApiKeyFilter) -> Result<i64> {
     macro_rules! query {
         () => {{
@@ -229,6 +234,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &ApiKeyFilter
 ///
 /// # Errors
 /// [`Error::Duplicate`] when there is a key with this digest; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, key: &ApiKey, hash: &[u8; 32]) -> Result<()> {
     let row = ApiKeyRow {
         id: key.id.to_string(),
@@ -248,6 +254,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, key: &ApiKey, hash: &
 }
 
 /// Takes back the keys of users that neither they themselves nor one of those who are named have made, and says which.
+#[boxed]
 pub async fn revoke_made_by_others(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -278,6 +285,7 @@ pub async fn revoke_made_by_others(
 }
 
 /// Takes a key back. False when there is none that is not taken back already.
+#[boxed]
 pub async fn revoke(tx: &mut Transaction, scope: TenantScope, id: ApiKeyId, at: Instant) -> Result<bool> {
     let update = diesel::update(api_keys::table.find(id.to_string()))
         .filter(api_keys::tenant_id.eq(scope.tenant_id().to_string()))
@@ -288,6 +296,7 @@ pub async fn revoke(tx: &mut Transaction, scope: TenantScope, id: ApiKeyId, at: 
 }
 
 /// Takes back all keys of a user, and says which, so that caches can forget them.
+#[boxed]
 pub async fn revoke_all_of(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -6,6 +6,7 @@ pub mod links;
 pub mod purge;
 pub mod seal;
 
+use async_recursion::async_recursion as boxed;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -186,6 +187,7 @@ pub struct AuditFilter {
 }
 
 /// Adds a record, and what webhooks are told of it. Both become durable together with the change that they tell of.
+#[boxed]
 pub async fn add(tx: &mut Transaction, record: &AuditRecord) -> Result<()> {
     let row = AuditRow::of(record)?;
     let waits = diesel::insert_into(audit_unsealed::table).values(row.unsealed());
@@ -223,6 +225,7 @@ fn first_id(at: Instant) -> String {
 /// The records that a filter shows, newest first, after the one that the last page ended with.
 ///
 /// A tenant sees its own, a partner its own and those of its tenants, the platform all.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,

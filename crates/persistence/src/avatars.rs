@@ -3,6 +3,7 @@
 //! That there may be an object is written down before it is put, and forgotten only when the Core is gone and nobody can be on
 //! the way to putting one any more: nothing in the store is unknown. What a picture is stands with its Core.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -17,6 +18,7 @@ use crate::schema::{avatar_objects, cores};
 const TABLE: &str = "avatar_objects";
 
 /// Notes that an object is about to be put under the key of a Core.
+#[boxed]
 pub async fn touch(tx: &mut Transaction, scope: TenantScope, core: CoreId, now: Instant) -> Result<()> {
     let insert = diesel::insert_into(avatar_objects::table)
         .values((
@@ -32,6 +34,7 @@ pub async fn touch(tx: &mut Transaction, scope: TenantScope, core: CoreId, now: 
 }
 
 /// Whether it is still noted that there may be an object under the key of a Core.
+#[boxed]
 pub async fn is_noted(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<bool> {
     let query = avatar_objects::table
         .find((scope.tenant_id().to_string(), core.to_string()))
@@ -41,6 +44,7 @@ pub async fn is_noted(c: &mut Connection, scope: TenantScope, core: CoreId) -> R
 }
 
 /// The picture of a Core, and whose Core that is; none where it has none. For everybody: pictures are public.
+#[boxed]
 pub async fn find(
     c: &mut Connection,
     _system: &SystemScope,
@@ -68,6 +72,7 @@ struct Orphan {
 }
 
 /// Keys of Cores that are gone, and under which nobody has wanted to put anything since an instant.
+#[boxed]
 pub async fn orphans(
     c: &mut Connection,
     _system: &SystemScope,
@@ -90,6 +95,7 @@ pub async fn orphans(
 }
 
 /// Forgets keys whose objects were removed.
+#[boxed]
 pub async fn forget(
     tx: &mut Transaction,
     _system: &SystemScope,

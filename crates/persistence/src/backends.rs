@@ -1,5 +1,6 @@
 //! Backends of models. How they are reached is sealed under the key of the level that made them.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_catalog::{Backend, ConnectionConfig, ProviderType};
@@ -103,6 +104,7 @@ async fn seal(
 }
 
 /// A backend of a level by its id.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: LevelScope,
@@ -120,6 +122,7 @@ pub async fn lookup(
 }
 
 /// The backends of a level, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,
@@ -147,6 +150,7 @@ pub async fn list(
 }
 
 /// Which of some backends are of a level, held until the transaction ends: none of them is removed before.
+#[boxed]
 pub async fn hold(tx: &mut Transaction, scope: LevelScope, ids: &[BackendId]) -> Result<Vec<BackendId>> {
     let (level, owner) = place(scope.level());
     let mut wanted: Vec<String> = ids.iter().map(ToString::to_string).collect();
@@ -166,6 +170,7 @@ pub async fn hold(tx: &mut Transaction, scope: LevelScope, ids: &[BackendId]) ->
 }
 
 /// Adds a backend at a level.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: LevelScope,
@@ -180,6 +185,7 @@ pub async fn add(
 }
 
 /// A backend of a level, held until the transaction ends.
+#[boxed]
 pub async fn lock(
     tx: &mut Transaction,
     scope: LevelScope,
@@ -190,6 +196,7 @@ pub async fn lock(
 }
 
 /// Writes a backend that is held, its revision included.
+#[boxed]
 pub async fn save(
     tx: &mut Transaction,
     scope: LevelScope,
@@ -213,6 +220,7 @@ pub async fn save(
 
 /// Removes a backend of a level, and takes it from the models that have it: how many there were. None when there is no such
 /// backend.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: LevelScope, id: BackendId) -> Result<Option<usize>> {
     if hold(tx, scope, &[id]).await?.is_empty() {
         return Ok(None);

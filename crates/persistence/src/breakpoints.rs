@@ -1,5 +1,6 @@
 //! Where executions of a Core stop.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::debugging::Breakpoint;
@@ -31,6 +32,7 @@ fn breakpoint(row: Row) -> Result<Breakpoint> {
 }
 
 /// The breakpoints of a Core, oldest first; there are few.
+#[boxed]
 pub async fn list(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<Breakpoint>> {
     let query = core_breakpoints::table
         .filter(core_breakpoints::tenant_id.eq(scope.tenant_id().to_string()))
@@ -41,6 +43,7 @@ pub async fn list(c: &mut Connection, scope: TenantScope, core: CoreId) -> Resul
 }
 
 /// Locks a Core, so that its breakpoints are changed one at a time; false where there is none.
+#[boxed]
 pub async fn lock_core(tx: &mut Transaction, scope: TenantScope, core: CoreId) -> Result<bool> {
     macro_rules! query {
         () => {
@@ -58,6 +61,7 @@ pub async fn lock_core(tx: &mut Transaction, scope: TenantScope, core: CoreId) -
 }
 
 /// Keeps a breakpoint.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, new: &Breakpoint) -> Result<()> {
     debug_assert_eq!(new.tenant_id, scope.tenant_id(), "it is the tenant's");
     let row = (
@@ -76,6 +80,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, new: &Breakpoint) -> 
 }
 
 /// Removes a breakpoint; what it was, where there was one.
+#[boxed]
 pub async fn remove(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -1,5 +1,6 @@
 //! Checkpoints. They are opened, and mostly decided, together with the journal of their execution, by [`crate::commit`].
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -48,6 +49,7 @@ pub struct CheckpointFilter {
 }
 
 /// A checkpoint by its id.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -66,6 +68,7 @@ pub async fn lookup(
 }
 
 /// The checkpoint that an effect of an execution opened.
+#[boxed]
 pub async fn of_effect(
     c: &mut Connection,
     scope: TenantScope,
@@ -87,6 +90,7 @@ pub async fn of_effect(
 }
 
 /// A checkpoint by its id, with the execution that waits at it.
+#[boxed]
 pub async fn lookup_with_execution(
     c: &mut Connection,
     scope: TenantScope,
@@ -110,6 +114,7 @@ pub async fn lookup_with_execution(
 }
 
 /// The checkpoints that a filter shows, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -170,6 +175,7 @@ pub async fn list(
 }
 
 /// The pending checkpoints of an execution, oldest first.
+#[boxed]
 pub async fn pending_of(
     c: &mut Connection,
     scope: TenantScope,
@@ -191,6 +197,7 @@ pub async fn pending_of(
 }
 
 /// Reads a checkpoint and keeps others from changing it until the transaction ends.
+#[boxed]
 pub async fn lock(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -213,6 +220,7 @@ pub async fn lock(
 
 /// Writes whom a pending checkpoint asks and until when, who looks after it and how often it was told of, with the event
 /// that says so, and counts its revision up. Lock it before.
+#[boxed]
 pub async fn save_moved(tx: &mut Transaction, scope: TenantScope, stored: &StoredCheckpoint) -> Result<()> {
     let row = CheckpointRow::of(&stored.checkpoint, stored.effect);
     let target = checkpoints::table

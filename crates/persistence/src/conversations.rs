@@ -4,6 +4,7 @@
 
 mod turn;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::conversation::{Caller, Conversation};
@@ -83,6 +84,7 @@ impl TryFrom<ConversationRow> for Conversation {
 }
 
 /// A conversation by its id.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -96,6 +98,7 @@ pub async fn lookup(
 }
 
 /// The conversation that a caller names so.
+#[boxed]
 pub async fn find_by_key(
     c: &mut Connection,
     scope: TenantScope,
@@ -113,6 +116,7 @@ pub async fn find_by_key(
 }
 
 /// The youngest conversation that a caller has about an entity.
+#[boxed]
 pub async fn find_by_entity(
     c: &mut Connection,
     scope: TenantScope,
@@ -136,6 +140,7 @@ pub async fn find_by_entity(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the caller names another one so; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, conversation: &Conversation) -> Result<()> {
     debug_assert_eq!(conversation.tenant_id, scope.tenant_id(), "it is of the scope's tenant");
     let insert = diesel::insert_into(conversations::table).values(ConversationRow::of(conversation));
@@ -144,6 +149,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, conversation: &Conver
 }
 
 /// The conversations with a Core, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -171,6 +177,7 @@ pub async fn list(
 }
 
 /// Holds a conversation until the transaction ends: no turn begins or ends before. False when there is none.
+#[boxed]
 pub async fn hold(tx: &mut Transaction, scope: TenantScope, id: ConversationId) -> Result<bool> {
     let update = diesel::update(conversations::table.find(id.to_string()))
         .filter(conversations::tenant_id.eq(scope.tenant_id().to_string()))
@@ -180,6 +187,7 @@ pub async fn hold(tx: &mut Transaction, scope: TenantScope, id: ConversationId) 
 
 /// Removes conversations that are held, and all that is kept of executions: what they were given and gave, what they did, what
 /// they asked people and what they published.
+#[boxed]
 pub async fn erase(
     tx: &mut Transaction,
     scope: TenantScope,

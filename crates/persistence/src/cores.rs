@@ -2,6 +2,7 @@
 //!
 //! A program is kept as a bundle, compressed; the secrets of an environment are kept sealed.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use diesel::prelude::*;
@@ -195,6 +196,7 @@ pub struct CoreFilter {
 }
 
 /// A Core with its present program.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -232,6 +234,7 @@ pub async fn lookup(
 }
 
 /// A Core's status and the number of its present program, without the rest.
+#[boxed]
 pub async fn standing(c: &mut Connection, scope: TenantScope, id: CoreId) -> Result<Option<(Status, u32)>> {
     let query = cores::table
         .find(id.to_string())
@@ -245,6 +248,7 @@ pub async fn standing(c: &mut Connection, scope: TenantScope, id: CoreId) -> Res
 }
 
 /// As [`standing`], and it stays so until the transaction ends.
+#[boxed]
 pub async fn hold_standing(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -263,6 +267,7 @@ pub async fn hold_standing(
 
 /// The Cores that a filter shows, newest first, after the one that the last page ended with. Their programs are left out:
 /// each stands there as an empty object.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -311,6 +316,7 @@ pub async fn list(
 }
 
 /// The Core of a slug.
+#[boxed]
 pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &str) -> Result<Option<CoreId>> {
     let query = cores::table
         .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
@@ -321,6 +327,7 @@ pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &str) ->
 }
 
 /// How many Cores a tenant has.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = cores::table.filter(cores::tenant_id.eq(scope.tenant_id().to_string())).count();
     Ok(with!(c, c => query.get_result(c).await)?)
@@ -335,6 +342,7 @@ fn like(text: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the tenant has a Core of that slug.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, core: &Core, vault: &Vault) -> Result<()> {
     check(scope, core)?;
     let row = CoreRow::of(core, 1, seal(tx, scope, core, vault).await?);
@@ -344,6 +352,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, core: &Core, vault: &
 }
 
 /// Keeps the program of a Core as the version that it is.
+#[boxed]
 pub async fn add_version(tx: &mut Transaction, scope: TenantScope, core: &Core, by: UserId) -> Result<()> {
     check(scope, core)?;
     let row = (
@@ -359,6 +368,7 @@ pub async fn add_version(tx: &mut Transaction, scope: TenantScope, core: &Core, 
 }
 
 /// Replaces a Core that still has a revision.
+#[boxed]
 pub async fn save(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -388,6 +398,7 @@ pub async fn save(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn touch(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -415,6 +426,7 @@ pub async fn touch(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn tenant_of(c: &mut Connection, _system: &SystemScope, id: CoreId) -> Result<Option<TenantId>> {
     let query = cores::table.find(id.to_string()).select(cores::tenant_id);
     let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
@@ -422,6 +434,7 @@ pub async fn tenant_of(c: &mut Connection, _system: &SystemScope, id: CoreId) ->
 }
 
 /// What a Core is in the catalogue; it stays so until the transaction ends.
+#[boxed]
 pub async fn hold_publication(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -436,6 +449,7 @@ pub async fn hold_publication(
 
 /// Deletes a Core and what belongs to it, up to so many executions, events and entries of memory; none where there is no such
 /// Core, else whether that was all. What is left is noted, for [`retention::remove_rows`].
+#[boxed]
 pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId, most: i64) -> Result<Option<bool>> {
     let (tenant, core) = (scope.tenant_id().to_string(), id.to_string());
     macro_rules! remove {
@@ -457,6 +471,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: CoreId, most: 
 }
 
 /// One version of a Core's program.
+#[boxed]
 pub async fn lookup_version(
     c: &mut Connection,
     scope: TenantScope,
@@ -475,6 +490,7 @@ pub async fn lookup_version(
 }
 
 /// The versions of a Core's program, newest first, below the one that the last page ended with; without the programs.
+#[boxed]
 pub async fn list_versions(
     c: &mut Connection,
     scope: TenantScope,

@@ -1,5 +1,6 @@
 //! Custom roles, and who holds them.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
@@ -64,11 +65,13 @@ impl TryFrom<CustomRoleRow> for CustomRole {
 }
 
 /// A custom role by its id.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: CustomRoleId) -> Result<Option<CustomRole>> {
     Ok(find_all(c, scope, &[id]).await?.pop())
 }
 
 /// Those of some ids that are custom roles of the tenant, by id.
+#[boxed]
 pub async fn find_all(
     c: &mut Connection,
     scope: TenantScope,
@@ -83,6 +86,7 @@ pub async fn find_all(
 }
 
 /// A custom role by its slug.
+#[boxed]
 pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &Slug) -> Result<Option<CustomRole>> {
     let query = custom_roles::table
         .filter(custom_roles::tenant_id.eq(scope.tenant_id().to_string()))
@@ -92,6 +96,7 @@ pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &Slug) -
 }
 
 /// The custom roles of the tenant, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -120,6 +125,7 @@ pub async fn list(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, role: &CustomRole) -> Result<()> {
     let row = CustomRoleRow {
         id: role.id.to_string(),
@@ -139,6 +145,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, role: &CustomRole) ->
 }
 
 /// Changes a custom role and counts the revision up.
+#[boxed]
 pub async fn update(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -160,6 +167,7 @@ pub async fn update(
 }
 
 /// The custom roles that each of some users holds, by id. Those who hold none are left out.
+#[boxed]
 pub async fn held_by(
     c: &mut Connection,
     scope: TenantScope,
@@ -182,6 +190,7 @@ pub async fn held_by(
 
 /// Gives a user these custom roles and no others. The user and the roles are of the scope's tenant: that has been looked up
 /// in this transaction.
+#[boxed]
 pub async fn set_held(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -205,6 +214,7 @@ pub async fn set_held(
 }
 
 /// Takes a custom role from all who hold it, and says from whom; each user counts a change.
+#[boxed]
 pub async fn take_from_all(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -231,6 +241,7 @@ pub async fn take_from_all(
 }
 
 /// Who holds a custom role.
+#[boxed]
 pub async fn holders(tx: &mut Transaction, scope: TenantScope, id: CustomRoleId) -> Result<Vec<UserId>> {
     let query = custom_role_holders::table
         .filter(custom_role_holders::role_id.eq(id.to_string()))
@@ -242,6 +253,7 @@ pub async fn holders(tx: &mut Transaction, scope: TenantScope, id: CustomRoleId)
 }
 
 /// Removes a custom role that nobody holds any more. False when there is none.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: TenantScope, id: CustomRoleId) -> Result<bool> {
     let delete = diesel::delete(custom_roles::table.find(id.to_string()))
         .filter(custom_roles::tenant_id.eq(scope.tenant_id().to_string()));

@@ -9,6 +9,7 @@
 //! Whoever seals holds the choice of the key until their transaction ends, together with others; whoever makes a younger
 //! key holds it alone. So nothing new lies under a key that is not the youngest, and once nothing old does, it can go.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -254,6 +255,7 @@ pub struct OldKeys {
 }
 
 /// Of some owners that have more than one key all but the youngest; by owner, after one.
+#[boxed]
 pub async fn old(
     c: &mut Connection,
     _: &SystemScope,
@@ -321,12 +323,14 @@ pub async fn renew(
 }
 
 /// The master keys that data keys are wrapped by.
+#[boxed]
 pub async fn master_keys(c: &mut Connection, _: &SystemScope) -> Result<Vec<String>> {
     let query = data_keys::table.select(data_keys::master_key).distinct();
     Ok(with!(c, c => query.load(c).await)?)
 }
 
 /// How many data keys are wrapped by another master key than the first of a vault.
+#[boxed]
 pub async fn count_to_wrap(c: &mut Connection, _: &SystemScope, vault: &Vault) -> Result<i64> {
     let first = vault.key_ids().next().unwrap_or_default().to_owned();
     let query = data_keys::table.filter(data_keys::master_key.ne(first)).count();
@@ -338,6 +342,7 @@ pub async fn count_to_wrap(c: &mut Connection, _: &SystemScope, vault: &Vault) -
 ///
 /// # Errors
 /// [`Error::Setup`] when one is wrapped by a master key that the vault does not have.
+#[boxed]
 pub async fn wrap_some(tx: &mut Transaction, _: &SystemScope, vault: &Vault, rows: i64) -> Result<usize> {
     let first = vault.key_ids().next().unwrap_or_default().to_owned();
     let query = data_keys::table

@@ -3,6 +3,7 @@
 //! Functions of this crate take a [`Connection`] to read and a [`Transaction`] to write. A transaction that is
 //! dropped without [`Transaction::commit`] leaves nothing behind, also when the future that held it is dropped.
 
+use async_recursion::async_recursion as boxed;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -75,6 +76,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Setup`] when the file or server cannot be used, [`Error::Unavailable`] when it cannot be reached.
+    #[boxed]
     pub async fn open(url: &DatabaseUrl, connections: usize) -> Result<Self> {
         match url {
             DatabaseUrl::Postgres(url) => {
@@ -92,6 +94,7 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::open`], and [`Error::Setup`] when the database or some of its tables are missing.
+    #[boxed]
     pub async fn open_existing(url: &DatabaseUrl, connections: usize) -> Result<Self> {
         match url {
             DatabaseUrl::Postgres(url) => {
@@ -159,6 +162,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when none is free within ten seconds.
+    #[boxed]
     pub async fn read(&self) -> Result<Connection> {
         let held = match &*self.0 {
             Inner::Postgres(pool) => Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))),
@@ -174,6 +178,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it cannot begin within ten seconds.
+    #[boxed]
     pub async fn begin(&self) -> Result<Transaction> {
         let (connection, begin) = match &*self.0 {
             Inner::Postgres(pool) => {
@@ -194,6 +199,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when no connection is free within ten seconds.
+    #[boxed]
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot(Some(self.read().await?));
         let connection = snapshot.connection()?;
@@ -212,6 +218,7 @@ impl Database {
     }
 
     /// Waits until this process has committed something of a kind since that was last waited for.
+    #[boxed]
     pub async fn written(&self, what: Bell) {
         self.1[what as usize].notified().await;
     }
@@ -233,6 +240,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when there is none.
+    #[boxed]
     pub async fn ping(&self) -> Result<()> {
         let mut connection = self.read().await?;
         with!(connection, c => c.batch_execute("SELECT 1").await)?;
@@ -359,6 +367,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The database's. Nothing was written then, unless the connection was lost while the database answered.
+    #[boxed]
     pub async fn commit(self) -> Result<()> {
         let (bells, to_ring) = (Arc::clone(&self.bells), self.to_ring);
         self.end("COMMIT").await?;
@@ -377,6 +386,7 @@ impl Transaction {
     ///
     /// # Errors
     /// The database's; nothing was written then either.
+    #[boxed]
     pub async fn rollback(self) -> Result<()> {
         self.end("ROLLBACK").await
     }

@@ -1,6 +1,7 @@
 //! Users' identities that are lent to Cores. A delegation is written with its Core ([`cores::save`](crate::cores::save)), so that
 //! both change under the same revision.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::Delegation;
@@ -59,6 +60,7 @@ impl DelegationRow {
 }
 
 /// The delegation of a Core, if it has one.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Option<Delegation>> {
     macro_rules! query {
         () => {
@@ -123,6 +125,7 @@ fn lent((row, name, slug, status): LentRow) -> Result<Lent> {
 }
 
 /// What a user has lent, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn of_user(
     c: &mut Connection,
     scope: TenantScope,
@@ -154,6 +157,7 @@ pub async fn of_user(
 }
 
 /// The Core that has a delegation of a user.
+#[boxed]
 pub async fn core_of(
     c: &mut Connection,
     scope: TenantScope,

@@ -1,6 +1,7 @@
 //! Executions that wait for an event of their Core. A wait is written with the commit that begins it, and removed with the
 //! one that ends it ([`crate::commit`]).
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_ir::Value;
@@ -87,6 +88,7 @@ impl TryFrom<WaitRow> for EventWait {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -113,6 +115,7 @@ pub async fn list(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn of_execution(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Vec<u32>> {
     let query = event_waits::table
         .filter(event_waits::tenant_id.eq(scope.tenant_id().to_string()))

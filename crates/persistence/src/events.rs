@@ -1,5 +1,6 @@
 //! Events of Cores: those that were sent to them and those that they published.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope};
@@ -53,6 +54,7 @@ pub struct EventFilter {
 type Row = (String, String, Option<String>, String, Vec<u8>, Stamp, Option<String>);
 
 /// The events of a Core, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -123,6 +125,7 @@ pub const fn before(execution: ExecutionId) -> EventId {
 const MINUTE: u128 = 60_000 << 80;
 
 /// The events of a name that an execution of a Core has published, oldest first, after one.
+#[boxed]
 pub async fn of_execution(
     c: &mut Connection,
     scope: TenantScope,
@@ -165,11 +168,13 @@ async fn opened(c: &mut Connection, scope: TenantScope, rows: Vec<Row>) -> Resul
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn tell(tx: &mut Transaction, told: &[Event]) -> Result<()> {
     outbox::write(tx, told).await
 }
 
 /// Keeps an event that came from outside, and the executions that it starts.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,

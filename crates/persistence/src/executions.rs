@@ -2,6 +2,7 @@
 
 mod entries;
 
+use async_recursion::async_recursion as boxed;
 use std::num::NonZeroU32;
 
 use diesel::dsl::sql;
@@ -229,6 +230,7 @@ pub struct ExecutionFilter {
 ///
 /// # Errors
 /// The database's; the object store's, where it has large values.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Execution>> {
     match shown(c, scope, id).await? {
         Some(row) => row.open(c, scope).await?.try_into().map(Some),
@@ -240,6 +242,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> 
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn glance(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Execution>> {
     shown(c, scope, id).await?.map(|row| Execution::try_from(row.closed()?)).transpose()
 }
@@ -256,6 +259,7 @@ async fn shown(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Resul
 }
 
 /// Keeps executions that are queued, of one tenant.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, queued: &[Execution]) -> Result<()> {
     for execution in queued {
         debug_assert_eq!(execution.tenant_id, scope.tenant_id(), "they are of one tenant");
@@ -267,6 +271,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, queued: &[Execution])
 
 /// The executions that a filter shows, newest first, after the one that the last page ended with. In the place of a large value
 /// stands how large it is: a page is no more than the database holds, and no object that is missing hides the others.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -308,6 +313,7 @@ pub async fn list(
 }
 
 /// The executions of a Core that are queued or running, oldest first, a thousand at most.
+#[boxed]
 pub async fn active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<ExecutionId>> {
     let query = executions::table
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
@@ -321,6 +327,7 @@ pub async fn active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Res
 }
 
 /// How many executions of a Core are queued or running.
+#[boxed]
 pub async fn count_active(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<i64> {
     let query = executions::table
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
@@ -331,6 +338,7 @@ pub async fn count_active(c: &mut Connection, scope: TenantScope, core: CoreId) 
 }
 
 /// Whether executions of a Core have not ended.
+#[boxed]
 pub async fn any_unfinished(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<bool> {
     let query = executions::table
         .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
@@ -406,6 +414,7 @@ impl Stored {
 }
 
 /// An execution with all that is needed to go on with it.
+#[boxed]
 pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<Stored>> {
     macro_rules! query {
         () => {
@@ -424,6 +433,7 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
 ///
 /// # Errors
 /// The object store's.
+#[boxed]
 pub async fn open_input(c: &mut Connection, scope: TenantScope, stored: &mut Stored) -> Result<()> {
     if let Some(reference) = stored.large_input.clone() {
         let bytes = c.open(scope.tenant_id(), reference).await?;
@@ -437,11 +447,13 @@ pub async fn open_input(c: &mut Connection, scope: TenantScope, stored: &mut Sto
 pub type Child = (ExecutionId, u32, ExecutionStatus);
 
 /// The executions that an execution has called, oldest first, ten thousand at most.
+#[boxed]
 pub async fn children(c: &mut Connection, scope: TenantScope, parent: ExecutionId) -> Result<Vec<Child>> {
     children_of(c, scope, parent, "executions.parent_id IS NOT NULL").await
 }
 
 /// Those among them that have not ended: however many have, none of these is left out before ten thousand.
+#[boxed]
 pub async fn children_at_work(
     c: &mut Connection,
     scope: TenantScope,
@@ -473,6 +485,7 @@ async fn children_of(
 }
 
 /// What has come for an execution and was not taken yet: outcomes by effect.
+#[boxed]
 pub async fn inbox(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Vec<(u32, Vec<u8>)>> {
     let query = execution_inbox::table
         .filter(execution_inbox::tenant_id.eq(scope.tenant_id().to_string()))
@@ -490,6 +503,7 @@ pub async fn inbox(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> R
 
 /// Leaves the outcome of a call in the inbox of the execution that makes it, so that it is durable before the journal has
 /// it. Where the execution has come to a rest meanwhile, nobody waits for it, and nothing is left.
+#[boxed]
 pub async fn leave_outcome(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -521,6 +535,7 @@ pub async fn leave_outcome(
 
 /// Has a failed execution go on: it is queued as it stood, with one entry more in its journal, which takes back what comes from the
 /// entry `from` on. False when it has not failed, or has gone on since it was read.
+#[boxed]
 pub async fn revive(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -570,6 +585,7 @@ pub async fn revive(
 const COUNTED: i64 = 10_000;
 
 /// How many of a Core's executions are in each status, and whether there are more than were counted.
+#[boxed]
 pub async fn count_by_status(
     c: &mut Connection,
     scope: TenantScope,

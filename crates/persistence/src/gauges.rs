@@ -1,6 +1,7 @@
 //! What the gauges of the metrics show of the whole database. Every query is one look into an index, and every count ends
 //! at a bound, so that looking costs the same however much there is.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::RunQueryDsl;
@@ -111,6 +112,7 @@ macro_rules! first {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn look(c: &mut Connection, _system: &SystemScope, now: Instant) -> Result<Gauges> {
     let now = Stamp(now);
     Ok(Gauges {

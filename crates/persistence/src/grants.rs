@@ -1,5 +1,6 @@
 //! What users are permitted beside their built-in roles: directly, and by custom roles.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{PermissionKey, Permissions, TenantScope, UserId};
@@ -32,6 +33,7 @@ pub(crate) fn decode(
 }
 
 /// What a user was granted directly.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, user: UserId) -> Result<Permissions> {
     let query = user_grants::table
         .find((scope.tenant_id().to_string(), user.to_string()))
@@ -44,6 +46,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, user: UserId) -> Res
 }
 
 /// All that a user is permitted beside their built-in roles: by direct grants and by custom roles, in one query.
+#[boxed]
 pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Result<Permissions> {
     let (tenant, user) = (scope.tenant_id().to_string(), user.to_string());
     let granted = user_grants::table.find((tenant.clone(), user.clone())).select(user_grants::permissions);
@@ -59,6 +62,7 @@ pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Resul
 }
 
 /// Grants a user these permissions and no others.
+#[boxed]
 pub async fn put(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -1,5 +1,6 @@
 //! Groups of users, and who is in them.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use diesel::dsl::count_star;
@@ -52,6 +53,7 @@ impl TryFrom<GroupRow> for Group {
 }
 
 /// A group by its id.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: GroupId) -> Result<Option<Group>> {
     let query = user_groups::table
         .find(id.to_string())
@@ -61,6 +63,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: GroupId) -> Resu
 }
 
 /// A group by its slug.
+#[boxed]
 pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &Slug) -> Result<Option<Group>> {
     let query = user_groups::table
         .filter(user_groups::tenant_id.eq(scope.tenant_id().to_string()))
@@ -70,6 +73,7 @@ pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &Slug) -
 }
 
 /// The groups of the tenant, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -95,6 +99,7 @@ pub async fn list(
 }
 
 /// Who is in a group, by id.
+#[boxed]
 pub async fn members(c: &mut Connection, scope: TenantScope, id: GroupId) -> Result<Vec<UserId>> {
     let query = group_members::table
         .filter(group_members::group_id.eq(id.to_string()))
@@ -106,6 +111,7 @@ pub async fn members(c: &mut Connection, scope: TenantScope, id: GroupId) -> Res
 }
 
 /// How many are in each of some groups. Those without members are left out.
+#[boxed]
 pub async fn member_counts(
     c: &mut Connection,
     scope: TenantScope,
@@ -121,6 +127,7 @@ pub async fn member_counts(
 }
 
 /// How many groups each of some users is in. Those who are in none are left out.
+#[boxed]
 pub async fn counts_of_users(
     c: &mut Connection,
     scope: TenantScope,
@@ -136,6 +143,7 @@ pub async fn counts_of_users(
 }
 
 /// The groups that a user is in, by id.
+#[boxed]
 pub async fn of_user(c: &mut Connection, scope: TenantScope, user: UserId) -> Result<Vec<Membership>> {
     let query = group_members::table
         .inner_join(user_groups::table.on(user_groups::id.eq(group_members::group_id)))
@@ -160,6 +168,7 @@ pub struct Held {
 }
 
 /// The groups that a user is in, by id, with whose word it is by.
+#[boxed]
 pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Result<Vec<Held>> {
     let query = group_members::table
         .inner_join(user_groups::table.on(user_groups::id.eq(group_members::group_id)))
@@ -175,6 +184,7 @@ pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Resul
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, group: &Group) -> Result<()> {
     let row = GroupRow {
         id: group.id.to_string(),
@@ -191,6 +201,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, group: &Group) -> Res
 }
 
 /// Changes a group, or says that its membership has changed, and counts the revision up.
+#[boxed]
 pub async fn update(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -208,6 +219,7 @@ pub async fn update(
 
 /// Puts users into a group; who is in it already stays. The group and the users are of the scope's tenant: that has been
 /// looked up in this transaction.
+#[boxed]
 pub async fn add_members(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -230,6 +242,7 @@ pub async fn add_members(
 
 /// Puts a user into a group by the word of an issuer of tokens; who is in it already stays, by the word that it was. The
 /// group and the user are of the scope's tenant: that has been looked up in this transaction.
+#[boxed]
 pub async fn add_member_of_issuer(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -250,6 +263,7 @@ pub async fn add_member_of_issuer(
 }
 
 /// Takes users out of a group.
+#[boxed]
 pub async fn remove_members(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -265,6 +279,7 @@ pub async fn remove_members(
 }
 
 /// Takes a user out of all groups, and says which; each counts a change.
+#[boxed]
 pub async fn remove_from_all(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -286,6 +301,7 @@ pub async fn remove_from_all(
 }
 
 /// Removes a group and all memberships of it. False when there is none.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: TenantScope, id: GroupId) -> Result<bool> {
     let tenant = scope.tenant_id().to_string();
     let members = diesel::delete(group_members::table)

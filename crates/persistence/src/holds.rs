@@ -3,6 +3,7 @@
 //! Which Cores are to be held is decided above. What is written here carries the status that it expects, so a Core that
 //! someone else moves at the same time is left alone.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
@@ -32,6 +33,7 @@ pub struct TenantWithCores {
 }
 
 /// The tenants of a scope that have Cores at all.
+#[boxed]
 pub async fn tenants_with_cores(c: &mut Connection, scope: LevelScope) -> Result<Vec<TenantWithCores>> {
     let (partner, tenant) = match scope {
         LevelScope::Platform(_) => (None, None),
@@ -68,6 +70,7 @@ pub async fn tenants_with_cores(c: &mut Connection, scope: LevelScope) -> Result
 }
 
 /// Suspends the Cores of a tenant that the platform may hold, and says which, and what they were before.
+#[boxed]
 pub async fn hold(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -95,6 +98,7 @@ pub async fn hold(
 }
 
 /// Suspends one Core, if the platform may hold it; what it was before.
+#[boxed]
 pub async fn hold_core(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -120,6 +124,7 @@ pub async fn hold_core(
 }
 
 /// Lets the Cores of a tenant run again that were held for one of these reasons, and says which.
+#[boxed]
 pub async fn release(
     tx: &mut Transaction,
     scope: TenantScope,

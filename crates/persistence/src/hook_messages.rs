@@ -1,6 +1,7 @@
 //! Messages that came in through webhooks, for as long as they may come again. Their ids are somebody else's, and are kept as
 //! hashes.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
@@ -15,6 +16,7 @@ use crate::schema::hook_messages;
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn note(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -38,6 +40,7 @@ pub async fn note(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn first(
     c: &mut Connection,
     scope: TenantScope,
@@ -55,6 +58,7 @@ pub async fn first(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn purge(tx: &mut Transaction, _system: &SystemScope, before: Instant, most: i64) -> Result<usize> {
     let query = "DELETE FROM hook_messages WHERE (tenant_id, core_id, trigger_id, message) IN \
                  (SELECT tenant_id, core_id, trigger_id, message FROM hook_messages WHERE at < $1 ORDER BY at LIMIT $2)";

@@ -4,6 +4,7 @@
 //! answer, [`abandon`] gives the key back. A key whose request died with its node is free again once the lease of that
 //! node has ended.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -201,6 +202,7 @@ pub async fn abandon(tx: &mut Transaction, scope: TenantScope, request: &KeyedRe
 }
 
 /// Removes about `rows` keys that have expired, the oldest first, and says how many.
+#[boxed]
 pub async fn purge_expired(tx: &mut Transaction, _: &SystemScope, now: Instant, rows: i64) -> Result<usize> {
     // The table's key has three columns, so the bound is put on the expiry: up to the one of the last row that may go.
     let last = keys::table

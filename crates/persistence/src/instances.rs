@@ -6,6 +6,7 @@
 //!
 //! Locks are taken in the order Core, instances by key, executions; for the last nobody waits.
 
+use async_recursion::async_recursion as boxed;
 use diesel::QueryableByName;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Text};
@@ -104,6 +105,7 @@ fn held(now: &str) -> String {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn with_work(
     c: &mut Connection,
     _system: &SystemScope,
@@ -133,6 +135,7 @@ pub async fn with_work(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn ready(
     c: &mut Connection,
     scope: TenantScope,
@@ -163,6 +166,7 @@ pub async fn ready(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn take(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -298,6 +302,7 @@ async fn make_room(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<i64> {
     let query = core_instances::table
         .filter(core_instances::tenant_id.eq(scope.tenant_id().to_string()))
@@ -310,6 +315,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, core: CoreId) -> Resu
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn demand(c: &mut Connection, scope: TenantScope, core: CoreId, key: &str) -> Result<(bool, i64)> {
     let at = bound(c)?;
     let (core_at, tenant_at) = (at(1), at(2));
@@ -381,6 +387,7 @@ async fn passivate(tx: &mut Transaction, scope: TenantScope, core: CoreId, key: 
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn rest(tx: &mut Transaction, scope: TenantScope, core: CoreId, key: &str) -> Result<bool> {
     if !lock(tx, scope, core, key).await? {
         return Ok(false);

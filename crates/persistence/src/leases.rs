@@ -3,6 +3,7 @@
 //! A node holds a lease of its own, renewed in one row; the executions it runs name it. When its lease has ended, any
 //! other node may take them, and raises their epoch as it does: what the old one still writes then fails.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ fn in_turn() -> SqlLiteral<Bool> {
 
 /// What time it is by the clock of a database that several nodes share, and by how much that may be wrong; nothing where the
 /// database is one process's alone.
+#[boxed]
 pub async fn time(c: &mut Connection) -> Result<Option<(Instant, Duration)>> {
     let asked_at = std::time::Instant::now();
     let told: Stamp = match c.engine()? {
@@ -60,6 +62,7 @@ pub async fn time(c: &mut Connection) -> Result<Option<(Instant, Duration)>> {
 }
 
 /// Writes a node's lease for the first time.
+#[boxed]
 pub async fn register(tx: &mut Transaction, node: NodeId, now: Instant, until: Instant) -> Result<()> {
     let row = (
         nodes::id.eq(node.to_string()),
@@ -71,12 +74,14 @@ pub async fn register(tx: &mut Transaction, node: NodeId, now: Instant, until: I
 }
 
 /// Prolongs a node's lease; false when somebody has declared the node dead and removed it.
+#[boxed]
 pub async fn renew(tx: &mut Transaction, node: NodeId, until: Instant) -> Result<bool> {
     let update = diesel::update(nodes::table.find(node.to_string())).set(nodes::lease_until.eq(Stamp(until)));
     Ok(with!(tx, c => update.execute(c).await)? == 1)
 }
 
 /// Ends a node's lease and lets go of all it holds, so that others take it at once.
+#[boxed]
 pub async fn release(tx: &mut Transaction, node: NodeId) -> Result<()> {
     for kind in [to_run, in_turn] {
         let held = executions::table.filter(kind()).filter(executions::owner.eq(node.to_string()));
@@ -88,6 +93,7 @@ pub async fn release(tx: &mut Transaction, node: NodeId) -> Result<()> {
 }
 
 /// Whether a node holds an execution, in the epoch in which it took it.
+#[boxed]
 pub async fn holds(
     c: &mut Connection,
     scope: TenantScope,
@@ -107,18 +113,21 @@ pub async fn holds(
 }
 
 /// Removes the leases of nodes that have been silent since an instant.
+#[boxed]
 pub async fn forget(tx: &mut Transaction, silent_since: Instant) -> Result<usize> {
     let dead = nodes::table.filter(nodes::lease_until.lt(Stamp(silent_since)));
     Ok(with!(tx, c => diesel::delete(dead).execute(c).await)?)
 }
 
 /// Removes every lease but one's own: for a database that only one process can have open.
+#[boxed]
 pub async fn forget_others(tx: &mut Transaction, node: NodeId) -> Result<usize> {
     let others = nodes::table.filter(nodes::id.ne(node.to_string()));
     Ok(with!(tx, c => diesel::delete(others).execute(c).await)?)
 }
 
 /// Whether there may be executions to take: a cheap look before the write that taking is.
+#[boxed]
 pub async fn waiting(c: &mut Connection, _system: &SystemScope, node: NodeId) -> Result<bool> {
     let query = executions::table
         .filter(to_run())
@@ -130,6 +139,7 @@ pub async fn waiting(c: &mut Connection, _system: &SystemScope, node: NodeId) ->
 
 /// Takes executions, as far as nobody else has in between and their Cores let them go on: they are running on `node` from then
 /// on. The answer is in the order in which they were named.
+#[boxed]
 pub async fn claim(
     tx: &mut Transaction,
     _system: &SystemScope,
@@ -174,6 +184,7 @@ pub async fn claim(
 }
 
 /// Executions that a dead node left behind, oldest first, of Cores that let them go on.
+#[boxed]
 pub async fn orphans(
     c: &mut Connection,
     _system: &SystemScope,
@@ -219,6 +230,7 @@ struct Found {
 
 /// Tenants with executions that are queued, in the order of their ids, behind one. Each is one step in the index, however many
 /// it has.
+#[boxed]
 pub async fn queued_tenants(
     c: &mut Connection,
     _system: &SystemScope,
@@ -240,6 +252,7 @@ pub async fn queued_tenants(
 }
 
 /// Cores of a tenant that let executions go on and have some that are queued, in the order of their ids, behind one.
+#[boxed]
 pub async fn queued_cores(
     c: &mut Connection,
     scope: TenantScope,
@@ -266,6 +279,7 @@ pub async fn queued_cores(
 }
 
 /// The executions of a Core that are queued, oldest first.
+#[boxed]
 pub async fn queued(c: &mut Connection, scope: TenantScope, core: CoreId, most: i64) -> Result<Vec<Claimed>> {
     let query = format!(
         "SELECT e.id FROM executions e WHERE {QUEUED} AND e.tenant_id = $1 AND e.core_id = $2 ORDER BY e.id LIMIT $3"
@@ -286,6 +300,7 @@ struct Counted {
 }
 
 /// How many executions of a tenant, or of one of its Cores, are queued, counted no further than `most`.
+#[boxed]
 pub async fn count_queued(
     c: &mut Connection,
     scope: TenantScope,
@@ -309,6 +324,7 @@ pub async fn count_queued(
 
 /// Cores in a passing state (`starting`, `stopping`, `restarting`, `crashed`) whose node may be gone: somebody must see
 /// them through.
+#[boxed]
 pub async fn cores_in_passing(c: &mut Connection, _system: &SystemScope) -> Result<Vec<(TenantId, CoreId)>> {
     let query = cores::table
         .filter(cores::status.eq_any(["starting", "stopping", "restarting", "crashed"]))

@@ -5,6 +5,7 @@
 //! that whoever sees a number sees all lower ones: a reader that remembers one number per lane skips nothing, whichever
 //! nodes write, and in whatever order they commit. Nodes write to different lanes and so do not wait for each other.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::logs::{KeptEntry, Level, LogEntry, LogPlace, LogSource};
@@ -134,6 +135,7 @@ fn chunk((lane, last, count, execution, at, bytes): Row) -> Result<Chunk> {
 }
 
 /// The lanes of a Core's log, each with the last number that was given out.
+#[boxed]
 pub async fn lanes(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<LogPlace>> {
     let query = core_log_lanes::table
         .filter(core_log_lanes::tenant_id.eq(scope.tenant_id().to_string()))
@@ -151,6 +153,7 @@ pub async fn lanes(c: &mut Connection, scope: TenantScope, core: CoreId) -> Resu
 }
 
 /// Rows of a lane that have entries after a number, in order.
+#[boxed]
 pub async fn after(
     c: &mut Connection,
     scope: TenantScope,
@@ -178,6 +181,7 @@ pub async fn after(
 }
 
 /// Rows of a lane that have entries before a number, the last first.
+#[boxed]
 pub async fn before(
     c: &mut Connection,
     scope: TenantScope,
@@ -226,6 +230,7 @@ pub async fn before(
 }
 
 /// Rows of an execution, the last first, before an instant.
+#[boxed]
 pub async fn of_execution(
     c: &mut Connection,
     scope: TenantScope,

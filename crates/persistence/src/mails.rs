@@ -1,6 +1,7 @@
 //! Mails to people about checkpoints: written in the transaction that gives rise to them, sent afterwards, tried again until they are
 //! taken or hopeless. What they say is put together when they are sent, for it may hold what is not kept.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::Checkpoint;
@@ -33,6 +34,7 @@ pub struct Pending {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -61,6 +63,7 @@ pub async fn add(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn due(
     c: &mut Connection,
     _system: &SystemScope,
@@ -100,6 +103,7 @@ pub async fn due(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn claim(tx: &mut Transaction, scope: TenantScope, mail: &Pending, until: Instant) -> Result<bool> {
     let row = mails::table
         .filter(mails::id.eq(mail.id.to_string()))
@@ -134,6 +138,7 @@ pub enum Outcome {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn settle(tx: &mut Transaction, scope: TenantScope, id: Ulid, outcome: &Outcome) -> Result<()> {
     let row = mails::table
         .filter(mails::id.eq(id.to_string()))

@@ -1,5 +1,6 @@
 //! Groups of models, and which models are in them.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_catalog::{ModelGroup, ModelSlug};
@@ -44,6 +45,7 @@ impl TryFrom<GroupRow> for ModelGroup {
 }
 
 /// A group of a level by its id.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: LevelScope, id: ModelGroupId) -> Result<Option<ModelGroup>> {
     let (level, owner) = place(scope.level());
     let query = model_groups::table
@@ -54,6 +56,7 @@ pub async fn lookup(c: &mut Connection, scope: LevelScope, id: ModelGroupId) -> 
 }
 
 /// A group of whatever level by its id, for whoever may reach below or above where they act.
+#[boxed]
 pub async fn find(c: &mut Connection, _system: &SystemScope, id: ModelGroupId) -> Result<Option<ModelGroup>> {
     let query = model_groups::table.find(id.to_string());
     let row = with!(c, c => query.select(GroupRow::as_select()).get_result(c).await.optional())?;
@@ -61,6 +64,7 @@ pub async fn find(c: &mut Connection, _system: &SystemScope, id: ModelGroupId) -
 }
 
 /// Whether a level has a group of a slug.
+#[boxed]
 pub async fn is_taken(c: &mut Connection, scope: LevelScope, slug: &Slug) -> Result<bool> {
     let (level, owner) = place(scope.level());
     let query = model_groups::table
@@ -72,6 +76,7 @@ pub async fn is_taken(c: &mut Connection, scope: LevelScope, slug: &Slug) -> Res
 }
 
 /// The groups of a level, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,
@@ -98,6 +103,7 @@ pub async fn list(
 }
 
 /// The models in a group that the caller sees, by slug.
+#[boxed]
 pub async fn members(c: &mut Connection, id: ModelGroupId) -> Result<Vec<(ModelId, ModelSlug)>> {
     let query = model_group_members::table
         .inner_join(models::table.on(models::id.eq(model_group_members::model_id)))
@@ -115,6 +121,7 @@ pub async fn members(c: &mut Connection, id: ModelGroupId) -> Result<Vec<(ModelI
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken there; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: LevelScope, group: &ModelGroup) -> Result<()> {
     let (level, scope_id) = place(scope.level());
     let row = GroupRow {
@@ -133,6 +140,7 @@ pub async fn add(tx: &mut Transaction, scope: LevelScope, group: &ModelGroup) ->
 }
 
 /// As [`find`], held until the transaction ends.
+#[boxed]
 pub async fn hold(
     tx: &mut Transaction,
     _system: &SystemScope,
@@ -145,6 +153,7 @@ pub async fn hold(
 }
 
 /// Writes that a group that is held was changed.
+#[boxed]
 pub async fn write(tx: &mut Transaction, _system: &SystemScope, group: &ModelGroup) -> Result<()> {
     let update = diesel::update(model_groups::table.find(group.id.to_string())).set((
         model_groups::revision.eq(group.revision),
@@ -155,6 +164,7 @@ pub async fn write(tx: &mut Transaction, _system: &SystemScope, group: &ModelGro
 }
 
 /// A group of a level, held until the transaction ends.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: LevelScope, id: ModelGroupId) -> Result<Option<ModelGroup>> {
     let (level, owner) = place(scope.level());
     let update = diesel::update(model_groups::table.find(id.to_string()))
@@ -165,6 +175,7 @@ pub async fn lock(tx: &mut Transaction, scope: LevelScope, id: ModelGroupId) -> 
 }
 
 /// Writes a group that is held: its name and revision.
+#[boxed]
 pub async fn save(tx: &mut Transaction, scope: LevelScope, group: &ModelGroup) -> Result<()> {
     let (level, owner) = place(scope.level());
     let update = diesel::update(model_groups::table.find(group.id.to_string()))
@@ -179,6 +190,7 @@ pub async fn save(tx: &mut Transaction, scope: LevelScope, group: &ModelGroup) -
 }
 
 /// Puts a model into a group that is held; false when it is in it.
+#[boxed]
 pub async fn add_member(tx: &mut Transaction, id: ModelGroupId, model: ModelId) -> Result<bool> {
     let insert = diesel::insert_into(model_group_members::table)
         .values((
@@ -190,12 +202,14 @@ pub async fn add_member(tx: &mut Transaction, id: ModelGroupId, model: ModelId) 
 }
 
 /// Takes a model out of a group that is held; false when it is not in it.
+#[boxed]
 pub async fn remove_member(tx: &mut Transaction, id: ModelGroupId, model: ModelId) -> Result<bool> {
     let delete = diesel::delete(model_group_members::table.find((id.to_string(), model.to_string())));
     Ok(with!(tx, c => delete.execute(c).await)? > 0)
 }
 
 /// Removes a group of a level; its models stay. False when there is none.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: LevelScope, id: ModelGroupId) -> Result<bool> {
     let (level, owner) = place(scope.level());
     let members =

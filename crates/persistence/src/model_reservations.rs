@@ -1,5 +1,6 @@
 //! Calls of models that go on, and what is held back for them: as the records that are left of them should their node die.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -84,6 +85,7 @@ impl TryFrom<ReservationRow> for Reservation {
 }
 
 /// Holds something back for a call. The budgets that it is of are held.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, reservation: &Reservation) -> Result<()> {
     let Reservation { usage, month, node } = reservation;
     let row = ReservationRow {
@@ -109,6 +111,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, reservation: &Reserva
 
 /// What is held back for a tenant's calls in a month, and what of it for a Core's. What nodes hold back that have died
 /// counts until it is settled.
+#[boxed]
 pub async fn held(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -140,6 +143,7 @@ pub async fn held(
 }
 
 /// Frees what was held back for a call; false where somebody has done so.
+#[boxed]
 pub async fn release(tx: &mut Transaction, scope: TenantScope, id: UsageId) -> Result<bool> {
     let delete = diesel::delete(model_reservations::table.find(id.to_string()))
         .filter(model_reservations::tenant_id.eq(scope.tenant_id().to_string()));
@@ -147,6 +151,7 @@ pub async fn release(tx: &mut Transaction, scope: TenantScope, id: UsageId) -> R
 }
 
 /// Calls of nodes whose lease has ended, oldest first.
+#[boxed]
 pub async fn left_behind(
     c: &mut Connection,
     _system: &SystemScope,

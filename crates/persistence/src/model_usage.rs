@@ -1,6 +1,7 @@
 //! What calls of models have used, and what has been spent of budgets. What calls that go on hold back is in
 //! [`crate::model_reservations`].
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -104,6 +105,7 @@ impl UsageRow {
 }
 
 /// Writes the record of a call; false when it has been written before.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, usage: &Usage) -> Result<bool> {
     let insert =
         diesel::insert_into(model_usage::table).values(UsageRow::of(scope, usage)).on_conflict_do_nothing();
@@ -112,6 +114,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, usage: &Usage) -> Res
 
 /// Writes what is known of a call in the place of an estimate that was made when its node was thought dead. Gives that
 /// estimate; none where there is none, and nothing is written.
+#[boxed]
 pub async fn replace_unknown(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -158,6 +161,7 @@ pub struct UsageFilter {
 }
 
 /// The records of a tenant's calls, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -199,6 +203,7 @@ pub async fn list(
 }
 
 /// What calls of some executions have used: tokens read, tokens written, and what they cost.
+#[boxed]
 pub async fn of_executions(
     c: &mut Connection,
     scope: TenantScope,
@@ -240,6 +245,7 @@ impl BudgetOwner {
 
 /// What has been spent of a budget in a month, held until the transaction ends: nobody reserves or settles before. Whoever
 /// holds several takes the tenant's first.
+#[boxed]
 pub async fn lock(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -267,6 +273,7 @@ pub async fn lock(
 }
 
 /// Writes what has been spent of a budget that is held, with one call more.
+#[boxed]
 pub async fn spend(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -278,6 +285,7 @@ pub async fn spend(
 }
 
 /// Writes what has been spent of a budget that is held, as it is known by now of the same calls.
+#[boxed]
 pub async fn correct(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -3,6 +3,7 @@
 //! Which of them a level sees is the domain's to say ([`scaigrid_catalog::visibility`]); lists say the same in SQL, and a
 //! test compares the two.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use diesel::dsl::{exists, not};
@@ -221,6 +222,7 @@ async fn said(c: &mut Connection, scope: LevelScope, model: ModelId) -> Result<O
 }
 
 /// A model that a level sees: in a tenant, one that it has enabled or may enable.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: LevelScope,
@@ -245,6 +247,7 @@ pub async fn lookup(
 }
 
 /// Whether any level has a model of a slug.
+#[boxed]
 pub async fn is_taken(c: &mut Connection, slug: &ModelSlug) -> Result<bool> {
     let query = models::table.filter(models::slug.eq(slug.to_string())).select(models::id);
     let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
@@ -252,6 +255,7 @@ pub async fn is_taken(c: &mut Connection, slug: &ModelSlug) -> Result<bool> {
 }
 
 /// The models that a level sees, by slug, after the one that the last page ended with; the whole platform sees all.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,
@@ -348,6 +352,7 @@ fn mapping(model: &str, backend: &str, priority: i32, weight: i32) -> Result<Map
 }
 
 /// The backends of some models that the caller sees, by priority.
+#[boxed]
 pub async fn mappings(c: &mut Connection, ids: &[ModelId]) -> Result<BTreeMap<ModelId, Vec<Mapping>>> {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let query = model_backends::table
@@ -378,6 +383,7 @@ pub struct Route {
 }
 
 /// The model that a tenant's callers mean by a slug, if they see it.
+#[boxed]
 pub async fn route(
     c: &mut Connection,
     scope: TenantScope,
@@ -407,6 +413,7 @@ pub async fn route(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: LevelScope, model: &Model) -> Result<()> {
     let insert = diesel::insert_into(models::table).values(ModelRow::of(scope, model));
     with!(tx, c => insert.execute(c).await)?;
@@ -414,6 +421,7 @@ pub async fn add(tx: &mut Transaction, scope: LevelScope, model: &Model) -> Resu
 }
 
 /// A model of a level, held until the transaction ends.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: LevelScope, id: ModelId) -> Result<Option<Model>> {
     let (level, owner) = place(scope.level());
     let update = diesel::update(models::table.find(id.to_string()))
@@ -424,6 +432,7 @@ pub async fn lock(tx: &mut Transaction, scope: LevelScope, id: ModelId) -> Resul
 }
 
 /// Writes a model that is held, its revision included.
+#[boxed]
 pub async fn save(tx: &mut Transaction, scope: LevelScope, model: &Model) -> Result<()> {
     let row = ModelRow::of(scope, model);
     let update = diesel::update(models::table.find(model.id.to_string()))
@@ -434,6 +443,7 @@ pub async fn save(tx: &mut Transaction, scope: LevelScope, model: &Model) -> Res
 }
 
 /// Gives a model that is held these backends, and no others.
+#[boxed]
 pub async fn set_mappings(tx: &mut Transaction, id: ModelId, mappings: &[Mapping]) -> Result<()> {
     let before = diesel::delete(model_backends::table.filter(model_backends::model_id.eq(id.to_string())));
     with!(tx, c => before.execute(c).await)?;
@@ -450,6 +460,7 @@ pub async fn set_mappings(tx: &mut Transaction, id: ModelId, mappings: &[Mapping
 }
 
 /// Removes a model that is held and has no backends, takes it out of its groups, and forgets what tenants have said of it.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: LevelScope, id: ModelId) -> Result<bool> {
     let (level, owner) = place(scope.level());
     let members =
@@ -463,6 +474,7 @@ pub async fn remove(tx: &mut Transaction, scope: LevelScope, id: ModelId) -> Res
 }
 
 /// Says for a tenant whether a model is enabled.
+#[boxed]
 pub async fn say(
     tx: &mut Transaction,
     scope: TenantScope,

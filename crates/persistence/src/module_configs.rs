@@ -1,6 +1,7 @@
 //! What each level has configured of each module. Secrets are sealed here and opened here, under the key of the level
 //! that gave them; everything else about them is for the domain to say.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::prelude::*;
@@ -107,6 +108,7 @@ async fn of_levels(
 
 /// All that bears on a tenant: what the platform, its partner and it have configured of a module, in one query. In no
 /// particular order.
+#[boxed]
 pub async fn for_tenant(
     c: &mut Connection,
     scope: TenantScope,
@@ -119,6 +121,7 @@ pub async fn for_tenant(
 }
 
 /// All that bears on a partner: what the platform and it have configured of a module, in one query.
+#[boxed]
 pub async fn for_partner(
     c: &mut Connection,
     scope: PartnerScope,
@@ -129,6 +132,7 @@ pub async fn for_partner(
 }
 
 /// What the platform has configured of a module.
+#[boxed]
 pub async fn for_platform(
     c: &mut Connection,
     _: PlatformScope,
@@ -139,6 +143,7 @@ pub async fn for_platform(
 }
 
 /// Has the transaction be the only one that changes what a level has configured of a module, if it has.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<()> {
     let (level, scope_id) = place(scope.level());
     // An update that changes nothing takes the row lock in both databases, by the same statement.
@@ -151,6 +156,7 @@ pub async fn lock(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) ->
 /// Keeps what a level has configured of a module, sealing what the schema calls secret, if what was there before still is
 /// what the caller saw: a revision, or nothing. False when somebody else was faster.
 #[expect(clippy::too_many_arguments, reason = "a row, what it must be now, and what it takes to write it")]
+#[boxed]
 pub async fn save(
     tx: &mut Transaction,
     scope: LevelScope,

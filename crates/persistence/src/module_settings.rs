@@ -1,5 +1,6 @@
 //! What each level has said about each module. What follows from it is for the domain to say.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_modules::{Enablement, ModuleId};
@@ -108,6 +109,7 @@ async fn of_levels(c: &mut Connection, levels: &[Level]) -> Result<Vec<ModuleSet
 }
 
 /// All that bears on a tenant: the words of the platform, of its partner and its own, in one query, by module.
+#[boxed]
 pub async fn for_tenant(
     c: &mut Connection,
     scope: TenantScope,
@@ -117,16 +119,19 @@ pub async fn for_tenant(
 }
 
 /// All that bears on a partner: the words of the platform and its own, in one query, by module.
+#[boxed]
 pub async fn for_partner(c: &mut Connection, scope: PartnerScope) -> Result<Vec<ModuleSetting>> {
     of_levels(c, &[Level::Platform, Level::Partner(scope.partner_id())]).await
 }
 
 /// The words of the platform, by module.
+#[boxed]
 pub async fn for_platform(c: &mut Connection, _: PlatformScope) -> Result<Vec<ModuleSetting>> {
     of_levels(c, &[Level::Platform]).await
 }
 
 /// A level's own word on a module, if it has said one.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: LevelScope,
@@ -152,6 +157,7 @@ pub enum Said {
 const ATTEMPTS: u32 = 4;
 
 /// Keeps a level's word on a module, in place of an earlier one. Of several who say the same at once, one says it first.
+#[boxed]
 pub async fn set(
     tx: &mut Transaction,
     scope: LevelScope,
@@ -208,6 +214,7 @@ pub async fn set(
 }
 
 /// Takes back a level's word on a module, and gives it, if there was one.
+#[boxed]
 pub async fn clear(tx: &mut Transaction, scope: LevelScope, module: &ModuleId) -> Result<Option<Enablement>> {
     let (level, id) = place(scope.level());
     let delete = diesel::delete(module_settings::table.find((level, id, module.to_string())))

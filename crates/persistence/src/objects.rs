@@ -4,6 +4,7 @@
 //! transaction in which nobody else takes it, then removed, then forgotten. Content that comes again meanwhile gets another id, and so
 //! another key: who is late removes nothing that is needed.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -28,6 +29,7 @@ struct Reserved {
 }
 
 /// Takes the place of an object, which is nobody else's to remove for a while; the object, and whether it is there already.
+#[boxed]
 pub async fn reserve(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -81,6 +83,7 @@ fn doomed((tenant, hash, id, bytes): Row) -> Result<Doomed> {
 }
 
 /// Marks up to `most` objects that nothing refers to and that nobody has asked for since an instant.
+#[boxed]
 pub async fn doom(
     tx: &mut Transaction,
     _system: &SystemScope,
@@ -99,6 +102,7 @@ pub async fn doom(
 }
 
 /// Objects that are marked and not removed yet.
+#[boxed]
 pub async fn marked(c: &mut Connection, _system: &SystemScope, most: i64) -> Result<Vec<Doomed>> {
     let query = objects::table
         .filter(objects::state.eq("doomed"))
@@ -110,6 +114,7 @@ pub async fn marked(c: &mut Connection, _system: &SystemScope, most: i64) -> Res
 }
 
 /// Forgets objects that were removed from the store.
+#[boxed]
 pub async fn forget(tx: &mut Transaction, _system: &SystemScope, removed: &[Doomed]) -> Result<()> {
     for gone in removed {
         let row = objects::table
@@ -124,12 +129,14 @@ pub async fn forget(tx: &mut Transaction, _system: &SystemScope, removed: &[Doom
 }
 
 /// How many objects a tenant has, and how many bytes.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = objects::table.filter(objects::tenant_id.eq(scope.tenant_id().to_string())).count();
     Ok(with!(c, c => query.get_result(c).await)?)
 }
 
 /// Removes up to so many references whose holders are gone, of each kind but memory; how many.
+#[boxed]
 pub async fn release(tx: &mut Transaction, _system: &SystemScope) -> Result<usize> {
     const HOLDERS: [(&str, &str); 4] = [
         ("execution", "SELECT 1 FROM executions h WHERE h.id = r.holder"),
@@ -163,6 +170,7 @@ pub type Seen = (String, String, String, String);
 
 /// Looks at references of memory, in their order behind one, and removes those whose entries hold something else by now; how many,
 /// and the last that was looked at where there are more.
+#[boxed]
 pub async fn release_memory(
     tx: &mut Transaction,
     _system: &SystemScope,

@@ -1,5 +1,6 @@
 //! Partners.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
@@ -109,6 +110,7 @@ pub struct PartnerFilter {
 }
 
 /// A partner.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: PartnerScope) -> Result<Option<Partner>> {
     let query = partners::table.find(scope.partner_id().to_string());
     let row = with!(c, c => query.select(PartnerRow::as_select()).get_result(c).await.optional())?;
@@ -116,6 +118,7 @@ pub async fn lookup(c: &mut Connection, scope: PartnerScope) -> Result<Option<Pa
 }
 
 /// A partner by its slug.
+#[boxed]
 pub async fn find_by_slug(c: &mut Connection, _: PlatformScope, slug: &Slug) -> Result<Option<Partner>> {
     let query = partners::table.filter(partners::slug.eq(slug.to_string()));
     let row = with!(c, c => query.select(PartnerRow::as_select()).get_result(c).await.optional())?;
@@ -123,6 +126,7 @@ pub async fn find_by_slug(c: &mut Connection, _: PlatformScope, slug: &Slug) -> 
 }
 
 /// The partners that a filter shows, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     _: PlatformScope,
@@ -151,6 +155,7 @@ pub async fn list(
 }
 
 /// How many partners a filter shows.
+#[boxed]
 pub async fn count(c: &mut Connection, _: PlatformScope, filter: &PartnerFilter) -> Result<i64> {
     macro_rules! query {
         () => {{
@@ -168,6 +173,7 @@ pub async fn count(c: &mut Connection, _: PlatformScope, filter: &PartnerFilter)
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, _: PlatformScope, partner: &Partner) -> Result<()> {
     let insert = diesel::insert_into(partners::table).values(PartnerRow::of(partner)?);
     with!(tx, c => insert.execute(c).await)?;
@@ -178,6 +184,7 @@ pub async fn add(tx: &mut Transaction, _: PlatformScope, partner: &Partner) -> R
 ///
 /// For limits: what is counted under the lock cannot grow behind the counter's back, as long as everyone who adds
 /// takes the lock first.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: PartnerScope) -> Result<Option<Partner>> {
     // An update that changes nothing takes the row lock in both databases, by the same statement.
     let update = diesel::update(partners::table.find(scope.partner_id().to_string()))
@@ -187,6 +194,7 @@ pub async fn lock(tx: &mut Transaction, scope: PartnerScope) -> Result<Option<Pa
 }
 
 /// Changes a partner, if it is in the expected revision, and counts the revision up.
+#[boxed]
 pub async fn update(
     tx: &mut Transaction,
     scope: PartnerScope,

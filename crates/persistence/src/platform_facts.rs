@@ -1,5 +1,6 @@
 //! Facts of the whole platform that are settled once: which master key it uses, when it was set up.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -8,6 +9,7 @@ use crate::error::Result;
 use crate::schema::platform_facts;
 
 /// A fact by its name.
+#[boxed]
 pub async fn lookup(c: &mut Connection, name: &str) -> Result<Option<String>> {
     let query = platform_facts::table.find(name.to_owned()).select(platform_facts::value);
     Ok(with!(c, c => query.get_result(c).await.optional())?)
@@ -16,6 +18,7 @@ pub async fn lookup(c: &mut Connection, name: &str) -> Result<Option<String>> {
 /// Settles a fact if it is not settled yet, and gives the value that counts from then on: the first one.
 ///
 /// Of several processes that settle the same fact at once one wins, and all are told its value.
+#[boxed]
 pub async fn put_if_absent(tx: &mut Transaction, name: &str, value: &str) -> Result<String> {
     let insert = diesel::insert_into(platform_facts::table)
         .values((platform_facts::name.eq(name.to_owned()), platform_facts::value.eq(value.to_owned())))
@@ -29,6 +32,7 @@ pub async fn put_if_absent(tx: &mut Transaction, name: &str, value: &str) -> Res
 }
 
 /// Holds a fact until the transaction ends: of all who do so, one goes on at a time. False when it is not settled.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, name: &str) -> Result<bool> {
     // An update that changes nothing takes the row lock in both databases, by the same statement.
     let update = diesel::update(platform_facts::table.find(name.to_owned()))
@@ -37,6 +41,7 @@ pub async fn lock(tx: &mut Transaction, name: &str) -> Result<bool> {
 }
 
 /// Holds a fact until the transaction ends against whoever [`lock`]s it; those who share it do not wait for each other.
+#[boxed]
 pub async fn share(tx: &mut Transaction, name: &str) -> Result<()> {
     // SQLite has one writer: a transaction that writes waits for nobody any more.
     if let Engine::Postgres(c) = tx.engine()? {
@@ -47,6 +52,7 @@ pub async fn share(tx: &mut Transaction, name: &str) -> Result<()> {
 }
 
 /// Settles a fact anew.
+#[boxed]
 pub async fn put(tx: &mut Transaction, name: &str, value: &str) -> Result<()> {
     let insert = diesel::insert_into(platform_facts::table)
         .values((platform_facts::name.eq(name.to_owned()), platform_facts::value.eq(value.to_owned())))
@@ -58,6 +64,7 @@ pub async fn put(tx: &mut Transaction, name: &str, value: &str) -> Result<()> {
 }
 
 /// Forgets a fact.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, name: &str) -> Result<()> {
     let delete = diesel::delete(platform_facts::table.find(name.to_owned()));
     with!(tx, c => delete.execute(c).await)?;

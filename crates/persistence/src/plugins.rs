@@ -1,5 +1,6 @@
 //! The plugins that tenants have registered. Their credentials are kept sealed.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::plugins::{Credentials, Manifest, PluginName, Registration};
@@ -118,6 +119,7 @@ async fn opened(
 }
 
 /// A plugin by its name.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -130,6 +132,7 @@ pub async fn lookup(
 }
 
 /// The revision at which a plugin stands, and when it was registered, which together tell it from every other one.
+#[boxed]
 pub async fn mark(c: &mut Connection, scope: TenantScope, plugin: &PluginName) -> Result<Option<(i64, i64)>> {
     let query = plugins::table
         .find((scope.tenant_id().to_string(), plugin.as_str()))
@@ -139,6 +142,7 @@ pub async fn mark(c: &mut Connection, scope: TenantScope, plugin: &PluginName) -
 }
 
 /// The tenant's plugins by name, after one.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -165,6 +169,7 @@ pub async fn list(
 }
 
 /// How many plugins the tenant has.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = plugins::table
         .filter(plugins::tenant_id.eq(scope.tenant_id().to_string()))
@@ -173,6 +178,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
 }
 
 /// Adds a plugin at revision 1. [`Error::Duplicate`] when there is one of that name.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -186,6 +192,7 @@ pub async fn add(
 }
 
 /// Writes a plugin that stands at a revision; its revision goes up by one.
+#[boxed]
 pub async fn save(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -204,6 +211,7 @@ pub async fn save(
 }
 
 /// Removes a plugin that stands at a revision.
+#[boxed]
 pub async fn delete(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -1,6 +1,7 @@
 //! What is deleted because its time is over, or because what it belonged to is gone: in bounded pieces, each in a transaction of
 //! whoever asks.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashSet;
 
 use diesel::prelude::*;
@@ -13,14 +14,16 @@ use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Result, column};
 use crate::instant::{Moment, Stamp};
 use crate::schema::{
-    checkpoint_links, checkpoint_votes, checkpoints, conversation_turns as turns, conversations, core_logs, cores,
-    duties, event_waits, execution_inbox, execution_snapshots, executions, journal, mails, removed_cores,
+    checkpoint_links, checkpoint_votes, checkpoints, conversation_turns as turns, conversations, core_logs,
+    cores, duties, event_waits, execution_inbox, execution_snapshots, executions, journal, mails,
+    removed_cores,
 };
 
 /// Executions whose rows are named in one statement.
 const AT_ONCE: usize = 250;
 
 /// Takes a duty, or keeps it, until an instant; false while another node has it.
+#[boxed]
 pub async fn take_duty(
     tx: &mut Transaction,
     _system: &SystemScope,
@@ -42,6 +45,7 @@ pub async fn take_duty(
 
 /// Deletes up to `most` executions of a tenant that ended before an instant, with all that belongs to them, what was said in
 /// conversations that they have answered included; how many. What others are at just now is left to the next time.
+#[boxed]
 pub async fn purge_executions(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -160,6 +164,7 @@ pub(crate) async fn remove_executions(
 }
 
 /// Deletes up to `most` events of a Core from before an instant; how many.
+#[boxed]
 pub async fn purge_events(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -179,6 +184,7 @@ pub async fn purge_events(
 }
 
 /// Deletes up to `most` rows of a tenant's logs that were written before an instant, of executions that go on too; how many.
+#[boxed]
 pub async fn purge_logs(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -196,6 +202,7 @@ pub async fn purge_logs(
 }
 
 /// Deletes up to `most` records of what a tenant's calls of models used, from before an instant; how many.
+#[boxed]
 pub async fn purge_usage(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -218,6 +225,7 @@ fn first_of(at: Instant) -> Ulid {
 }
 
 /// The Cores of a tenant, in the order of their ids, behind one.
+#[boxed]
 pub async fn cores_of(
     c: &mut Connection,
     scope: TenantScope,
@@ -235,6 +243,7 @@ pub async fn cores_of(
 }
 
 /// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
+#[boxed]
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.
     const TABLES: [(&str, &str); 14] = [
@@ -302,6 +311,7 @@ async fn hold_executions(tx: &mut Transaction, tenant: &str, core: &str, most: i
 }
 
 /// Notes that there is more of a Core that was deleted.
+#[boxed]
 pub async fn remember_removed(tx: &mut Transaction, scope: TenantScope, core: CoreId) -> Result<()> {
     let row = (
         removed_cores::tenant_id.eq(scope.tenant_id().to_string()),
@@ -312,6 +322,7 @@ pub async fn remember_removed(tx: &mut Transaction, scope: TenantScope, core: Co
 }
 
 /// Cores that were deleted and of which there is more.
+#[boxed]
 pub async fn removed(
     c: &mut Connection,
     _system: &SystemScope,

@@ -1,6 +1,7 @@
 //! What the programs of Cores declare about times, as it was when they last started or were given a new one, and the last
 //! point in time of each that was served.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_ir::module::CatchUp;
@@ -67,6 +68,7 @@ macro_rules! columns {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn list(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<StoredSchedule>> {
     let query = of_core!(scope, core).order(core_schedules::name).limit(10_000).select(columns!());
     let rows: Vec<Row> = with!(c, c => query.load(c).await)?;
@@ -77,6 +79,7 @@ pub async fn list(c: &mut Connection, scope: TenantScope, core: CoreId) -> Resul
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -92,6 +95,7 @@ pub async fn lookup(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn replace(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -121,6 +125,7 @@ pub async fn replace(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn served(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -1,6 +1,7 @@
 //! Whatever is kept sealed, wherever that is: for sealing it anew under a younger key, and for telling which keys are
 //! still needed. Every column that holds sealed texts is a [`Store`] here.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
 use diesel::dsl::sql;
@@ -139,6 +140,7 @@ const HEAD_OF_ANSWER: &str = "substr(body, 1, 64)";
 
 /// Some of the rows of a store by their keys, after one; of one level, or of all. Rows without secrets too, where no index
 /// tells them apart.
+#[boxed]
 pub async fn page(
     c: &mut Connection,
     _: &SystemScope,
@@ -559,6 +561,7 @@ impl Kept {
 ///
 /// # Errors
 /// [`Error::Inconsistent`] when a text does not open.
+#[boxed]
 pub async fn reseal(
     tx: &mut Transaction,
     scope: LevelScope,

@@ -4,6 +4,7 @@
 //! Generations count up from one, and no two nodes make the same: of several that try, one does, and the others take what
 //! is there. What is signed with which key, and how long one is published, is not decided here.
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use diesel::prelude::*;
@@ -52,6 +53,7 @@ fn unusable(error: impl std::fmt::Display) -> Error {
 }
 
 /// All keys, the oldest first.
+#[boxed]
 pub async fn list(c: &mut Connection, _: &SystemScope) -> Result<Vec<SigningKey>> {
     let query = signing_keys::table.order(signing_keys::generation);
     let rows: Vec<KeyRow> = with!(c, c => query.select(KeyRow::as_select()).load(c).await)?;
@@ -69,6 +71,7 @@ pub async fn list(c: &mut Connection, _: &SystemScope) -> Result<Vec<SigningKey>
 ///
 /// # Errors
 /// [`Error::Setup`] when the platform's data key is wrapped by a master key that this process does not have.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     system: &SystemScope,
@@ -96,6 +99,7 @@ pub async fn add(
 ///
 /// # Errors
 /// [`Error::Setup`] when it was sealed under a key that this process does not have.
+#[boxed]
 pub async fn open(
     c: &mut Connection,
     system: &SystemScope,
@@ -109,6 +113,7 @@ pub async fn open(
 }
 
 /// Removes the keys of earlier generations.
+#[boxed]
 pub async fn remove_before(tx: &mut Transaction, _: &SystemScope, generation: i32) -> Result<usize> {
     let delete = diesel::delete(signing_keys::table.filter(signing_keys::generation.lt(generation)));
     Ok(with!(tx, c => delete.execute(c).await)?)

@@ -1,6 +1,7 @@
 //! Which Cores listen to events of other Cores of their tenant, as their programs declared when they last started or were
 //! given a new one.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, TenantScope};
@@ -25,6 +26,7 @@ pub struct Subscription {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn list(c: &mut Connection, scope: TenantScope) -> Result<Vec<Subscription>> {
     let query = core_subscriptions::table
         .filter(core_subscriptions::tenant_id.eq(scope.tenant_id().to_string()))
@@ -44,6 +46,7 @@ pub async fn list(c: &mut Connection, scope: TenantScope) -> Result<Vec<Subscrip
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn replace(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -2,6 +2,7 @@
 //!
 //! A [`LevelScope`] says which of them can be seen: the platform sees all, a partner its own, a tenant itself.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{
@@ -187,6 +188,7 @@ macro_rules! narrow {
 }
 
 /// A tenant by its id, if the scope sees it.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: LevelScope, id: TenantId) -> Result<Option<Tenant>> {
     macro_rules! query {
         () => {{
@@ -203,6 +205,7 @@ pub async fn lookup(c: &mut Connection, scope: LevelScope, id: TenantId) -> Resu
 }
 
 /// A tenant by its slug, if the scope sees it.
+#[boxed]
 pub async fn find_by_slug(c: &mut Connection, scope: LevelScope, slug: &Slug) -> Result<Option<Tenant>> {
     macro_rules! query {
         () => {{
@@ -219,6 +222,7 @@ pub async fn find_by_slug(c: &mut Connection, scope: LevelScope, slug: &Slug) ->
 }
 
 /// The tenant that a request names by its id, to find out whether the caller may act there.
+#[boxed]
 pub async fn reference(c: &mut Connection, _: &SystemScope, id: TenantId) -> Result<Option<TenantRef>> {
     let query = tenants::table
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
@@ -228,6 +232,7 @@ pub async fn reference(c: &mut Connection, _: &SystemScope, id: TenantId) -> Res
 }
 
 /// The tenant that a request names by its slug, to find out whether the caller may act there.
+#[boxed]
 pub async fn reference_by_slug(
     c: &mut Connection,
     _: &SystemScope,
@@ -241,6 +246,7 @@ pub async fn reference_by_slug(
 }
 
 /// The tenants that are said to be known by a name to the issuer of tokens. At most two are told: more than one means none.
+#[boxed]
 pub async fn references_by_name(c: &mut Connection, _: &SystemScope, name: &str) -> Result<Vec<TenantRef>> {
     let query = tenants::table
         .inner_join(partners::table.on(partners::id.eq(tenants::partner_id)))
@@ -258,6 +264,7 @@ fn as_reference((row, status): (TenantRow, String)) -> Result<TenantRef> {
 
 /// The tenants that a scope sees and a filter shows, newest first, after the one that the last page
 /// ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,
@@ -284,6 +291,7 @@ pub async fn list(
 }
 
 /// How many tenants a scope sees and a filter shows.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: LevelScope, filter: &TenantFilter) -> Result<i64> {
     macro_rules! query {
         () => {{
@@ -299,6 +307,7 @@ pub async fn count(c: &mut Connection, scope: LevelScope, filter: &TenantFilter)
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the slug is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: PartnerScope, tenant: &Tenant) -> Result<()> {
     let row = TenantRow { partner_id: scope.partner_id().to_string(), ..TenantRow::of(tenant)? };
     let insert = diesel::insert_into(tenants::table).values(row);
@@ -310,6 +319,7 @@ pub async fn add(tx: &mut Transaction, scope: PartnerScope, tenant: &Tenant) -> 
 ///
 /// For limits: what is counted under the lock cannot grow behind the counter's back, as long as everyone who adds
 /// takes the lock first.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: TenantScope) -> Result<Option<Tenant>> {
     // An update that changes nothing takes the row lock in both databases, by the same statement.
     let update = diesel::update(tenants::table.find(scope.tenant_id().to_string()))
@@ -319,6 +329,7 @@ pub async fn lock(tx: &mut Transaction, scope: TenantScope) -> Result<Option<Ten
 }
 
 /// Changes a tenant, if it is in the expected revision, and counts the revision up.
+#[boxed]
 pub async fn update(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -4,6 +4,7 @@
 //! in the transaction that does what it says. Whoever fires one names the instant that they have seen: of several nodes
 //! that see the same timer one finds it so, and the others find it gone, or moved.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, SystemScope, TenantId, TenantScope};
@@ -138,6 +139,7 @@ macro_rules! place {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn due(
     c: &mut Connection,
     _system: &SystemScope,
@@ -176,6 +178,7 @@ pub async fn due(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn next(c: &mut Connection, _system: &SystemScope) -> Result<Option<Instant>> {
     let query = timers::table
         .filter(timers::kind.eq_any(KINDS))
@@ -190,6 +193,7 @@ pub async fn next(c: &mut Connection, _system: &SystemScope) -> Result<Option<In
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, owner: &Owner) -> Result<Option<Instant>> {
     let query = place!(scope, owner).select(timers::due_at);
     let found: Option<Stamp> = with!(c, c => query.get_result(c).await.optional())?;
@@ -200,6 +204,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, owner: &Owner) -> Re
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn of_execution(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Vec<Owner>> {
     let query = timers::table
         .filter(timers::tenant_id.eq(scope.tenant_id().to_string()))
@@ -212,6 +217,7 @@ pub async fn of_execution(c: &mut Connection, scope: TenantScope, id: ExecutionI
 }
 
 /// How many timers are set for a Core.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope, core: scaigrid_scope::CoreId) -> Result<i64> {
     let query = timers::table
         .filter(timers::tenant_id.eq(scope.tenant_id().to_string()))
@@ -224,6 +230,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, core: scaigrid_scope:
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn set(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Result<()> {
     let (kind, owner, effect) = timer.owner.columns();
     let due_at = timers::due_at.eq(Stamp(timer.due_at));
@@ -246,6 +253,7 @@ pub async fn set(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Res
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn clear(tx: &mut Transaction, scope: TenantScope, owner: &Owner) -> Result<()> {
     let rows = place!(scope, owner);
     with!(tx, c => diesel::delete(rows).execute(c).await)?;
@@ -257,6 +265,7 @@ pub async fn clear(tx: &mut Transaction, scope: TenantScope, owner: &Owner) -> R
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn take(tx: &mut Transaction, scope: TenantScope, timer: &Timer) -> Result<bool> {
     let rows = place!(scope, timer.owner).filter(timers::due_at.eq(Stamp(timer.due_at)));
     Ok(with!(tx, c => diesel::delete(rows).execute(c).await)? == 1)
@@ -287,6 +296,7 @@ pub async fn hold_back(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn clear_schedules(tx: &mut Transaction, scope: TenantScope, core: CoreId) -> Result<()> {
     let rows = timers::table
         .filter(timers::tenant_id.eq(scope.tenant_id().to_string()))

@@ -1,5 +1,6 @@
 //! What was registered to start flows of Cores. Secrets of webhooks come and go sealed.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use diesel::prelude::*;
@@ -75,6 +76,7 @@ macro_rules! of_core {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn list(c: &mut Connection, scope: TenantScope, core: CoreId) -> Result<Vec<Trigger>> {
     let query = of_core!(scope, core).order(core_triggers::id).select(columns!());
     let rows: Vec<Row> = with!(c, c => query.load(c).await)?;
@@ -108,6 +110,7 @@ pub(crate) async fn of_cores(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the Core has one of that name.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -135,6 +138,7 @@ pub async fn add(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn remove(tx: &mut Transaction, scope: TenantScope, core: CoreId, id: TriggerId) -> Result<bool> {
     let target = of_core!(scope, core).filter(core_triggers::id.eq(id.to_string()));
     Ok(with!(tx, c => diesel::delete(target).execute(c).await)? == 1)
@@ -144,6 +148,7 @@ pub async fn remove(tx: &mut Transaction, scope: TenantScope, core: CoreId, id: 
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn secrets(
     c: &mut Connection,
     scope: TenantScope,
@@ -167,6 +172,7 @@ pub async fn secrets(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn rotate_secret(
     tx: &mut Transaction,
     scope: TenantScope,

@@ -1,5 +1,6 @@
 //! Users, human and service.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::dsl::sql;
@@ -127,6 +128,7 @@ macro_rules! narrow {
 }
 
 /// A user by their id; also a deleted one, whom audit records and checkpoints still name.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: UserId) -> Result<Option<User>> {
     let query = users::table.find(id.to_string()).filter(users::tenant_id.eq(scope.tenant_id().to_string()));
     let row = with!(c, c => query.select(UserRow::as_select()).get_result(c).await.optional())?;
@@ -134,6 +136,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: UserId) -> Resul
 }
 
 /// A user by their address; never a deleted one.
+#[boxed]
 pub async fn find_by_email(c: &mut Connection, scope: TenantScope, email: &Email) -> Result<Option<User>> {
     let query = users::table
         .filter(users::tenant_id.eq(scope.tenant_id().to_string()))
@@ -144,6 +147,7 @@ pub async fn find_by_email(c: &mut Connection, scope: TenantScope, email: &Email
 }
 
 /// The addresses of those of some users who are at a level or under it and were not deleted.
+#[boxed]
 pub async fn emails(
     c: &mut Connection,
     scope: LevelScope,
@@ -179,6 +183,7 @@ pub async fn emails(
 }
 
 /// The users that a filter shows, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -206,6 +211,7 @@ pub async fn list(
 }
 
 /// How many users a filter shows.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope, filter: &UserFilter) -> Result<i64> {
     macro_rules! query {
         () => {{
@@ -221,6 +227,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &UserFilter) 
 }
 
 /// Those of some users who are of the tenant and not deleted.
+#[boxed]
 pub async fn present(c: &mut Connection, scope: TenantScope, ids: &[UserId]) -> Result<BTreeSet<UserId>> {
     let query = users::table
         .filter(users::tenant_id.eq(scope.tenant_id().to_string()))
@@ -232,6 +239,7 @@ pub async fn present(c: &mut Connection, scope: TenantScope, ids: &[UserId]) -> 
 }
 
 /// Whether the platform has an active super admin beside a user. They may live in any tenant.
+#[boxed]
 pub async fn another_super_admin(c: &mut Connection, _: &SystemScope, than: UserId) -> Result<bool> {
     let holds = match c.engine()? {
         Engine::Postgres(_) => sql::<Bool>("users.roles @> '[\"super_admin\"]'"),
@@ -255,6 +263,7 @@ pub async fn another_super_admin(c: &mut Connection, _: &SystemScope, than: User
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the address is taken; the transaction is of no use then.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, user: &User) -> Result<()> {
     let row = UserRow { tenant_id: scope.tenant_id().to_string(), ..UserRow::of(user) };
     let insert = diesel::insert_into(users::table).values(row);
@@ -263,6 +272,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, user: &User) -> Resul
 }
 
 /// A user, held until the transaction ends: no one else changes them before.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: TenantScope, id: UserId) -> Result<Option<User>> {
     // An update that changes nothing takes the row lock in both databases, by the same statement.
     let update = diesel::update(users::table.find(id.to_string()))
@@ -274,6 +284,7 @@ pub async fn lock(tx: &mut Transaction, scope: TenantScope, id: UserId) -> Resul
 
 /// Changes a user, if they are in the expected revision, and counts the revision up. A deleted user is
 /// [`Written::Missing`]: nobody comes back.
+#[boxed]
 pub async fn update(
     tx: &mut Transaction,
     scope: TenantScope,

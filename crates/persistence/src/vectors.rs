@@ -3,6 +3,7 @@
 //! A vector belongs to a Core and to a *space*, which names the model that made it: those of different spaces have nothing to
 //! do with each other.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CoreId, Instant, TenantScope};
@@ -47,6 +48,7 @@ fn read(hash: &str, bytes: &[u8]) -> Result<Vec<f32>> {
 }
 
 /// The vectors of texts, as far as they are kept.
+#[boxed]
 pub async fn find(
     c: &mut Connection,
     scope: TenantScope,
@@ -73,6 +75,7 @@ pub async fn find(
 }
 
 /// Keeps vectors; those that are kept already stay.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -97,6 +100,7 @@ pub async fn add(
 }
 
 /// Notes that vectors were looked for.
+#[boxed]
 pub async fn note_use(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -118,6 +122,7 @@ pub async fn note_use(
 }
 
 /// Removes a Core's vectors that nobody has looked for since an instant.
+#[boxed]
 pub async fn forget(tx: &mut Transaction, scope: TenantScope, core: CoreId, since: Instant) -> Result<usize> {
     let rows = core_vectors::table
         .filter(core_vectors::tenant_id.eq(scope.tenant_id().to_string()))

@@ -4,6 +4,7 @@
 //! the node's own end lets it go sooner. Whoever reports on it shows the number of the claim, so that a report of somebody
 //! who was given up is not mistaken for the present one's.
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::{exists, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -120,6 +121,7 @@ pub struct DeliveryFilter {
 }
 
 /// The deliveries of a webhook that a filter shows, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -154,6 +156,7 @@ pub async fn list(
 }
 
 /// A delivery of a webhook.
+#[boxed]
 pub async fn lookup(
     c: &mut Connection,
     scope: TenantScope,
@@ -169,6 +172,7 @@ pub async fn lookup(
 }
 
 /// Has a delivery posted once more, from the beginning of the timetable. None when there is no such delivery.
+#[boxed]
 pub async fn again(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -207,6 +211,7 @@ pub struct Claimed {
 }
 
 /// Writes a delivery that its writer posts itself, and that others take up should the writer not report on it.
+#[boxed]
 pub async fn add_claimed(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -246,6 +251,7 @@ pub struct Busy {
 }
 
 /// When the next delivery is due, if any is to come; a cheap look.
+#[boxed]
 pub async fn next_due(c: &mut Connection, _system: &SystemScope) -> Result<Option<Instant>> {
     let query = webhook_deliveries::table
         .filter(pending())
@@ -259,6 +265,7 @@ pub async fn next_due(c: &mut Connection, _system: &SystemScope) -> Result<Optio
 /// The webhooks that something is due for, while they are active and so are their tenants: webhook by webhook, so that a
 /// long queue of one does not hide the others, and from the one behind `behind` on round to it again, so that many of them
 /// do not hide the rest.
+#[boxed]
 pub async fn due(
     c: &mut Connection,
     _system: &SystemScope,
@@ -295,6 +302,7 @@ pub async fn due(
 
 /// Claims up to `most` deliveries of a webhook that are due, those that have waited longest first. Two nodes never get
 /// the same one.
+#[boxed]
 pub async fn claim(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -339,6 +347,7 @@ pub async fn claim(
 
 /// Writes down what became of an attempt. False when the claim no longer holds: somebody else has taken the delivery up,
 /// or it is gone.
+#[boxed]
 pub async fn report(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -372,6 +381,7 @@ pub async fn report(
 }
 
 /// Lets go of a delivery without an attempt, for its webhook is told nothing just now.
+#[boxed]
 pub async fn put_back(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -393,6 +403,7 @@ pub async fn put_back(
 }
 
 /// Lets go of what a node has claimed, so that others take it at once.
+#[boxed]
 pub async fn release(
     tx: &mut Transaction,
     _system: &SystemScope,
@@ -408,6 +419,7 @@ pub async fn release(
 }
 
 /// The nodes that have claimed something and whose lease has ended.
+#[boxed]
 pub async fn dead_claimants(c: &mut Connection, _system: &SystemScope, now: Instant) -> Result<Vec<NodeId>> {
     let alive = nodes::table
         .filter(nodes::id.nullable().eq(webhook_deliveries::claimed_by))
@@ -423,6 +435,7 @@ pub async fn dead_claimants(c: &mut Connection, _system: &SystemScope, now: Inst
 }
 
 /// Removes at most `most` deliveries that were written before an instant, whatever became of them.
+#[boxed]
 pub async fn purge(tx: &mut Transaction, _system: &SystemScope, before: Instant, most: i64) -> Result<usize> {
     // Ids ascend with time.
     let first = DeliveryId::from_ulid(ulid::Ulid::from_parts(before.unix_millis(), 0));

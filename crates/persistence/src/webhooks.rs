@@ -1,5 +1,6 @@
 //! Outgoing webhooks. Their secrets come and go sealed.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{Instant, SystemScope, TenantId, TenantScope, WebhookId};
@@ -118,6 +119,7 @@ impl TryFrom<WebhookRow> for Webhook {
 }
 
 /// A webhook by its id.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Result<Option<Webhook>> {
     let query = webhooks::table
         .find(id.to_string())
@@ -128,6 +130,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Re
 }
 
 /// The sealed secret of a webhook.
+#[boxed]
 pub async fn secret(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Result<Option<String>> {
     let query = webhooks::table
         .find(id.to_string())
@@ -138,6 +141,7 @@ pub async fn secret(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Re
 }
 
 /// The sealed secret of a webhook, and the one that it had before.
+#[boxed]
 pub async fn secrets(
     c: &mut Connection,
     scope: TenantScope,
@@ -156,6 +160,7 @@ pub async fn secrets(
 }
 
 /// The webhooks of the tenant, newest first, after the one that the last page ended with.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: TenantScope,
@@ -182,6 +187,7 @@ pub async fn list(
 }
 
 /// How many webhooks the tenant has.
+#[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = webhooks::table
         .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
@@ -191,6 +197,7 @@ pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
 }
 
 /// What the active webhooks of a tenant want, for whoever has to know whether anybody listens.
+#[boxed]
 pub async fn listening(c: &mut Connection, scope: TenantScope) -> Result<Vec<Subscriptions>> {
     let query = webhooks::table
         .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
@@ -201,6 +208,7 @@ pub async fn listening(c: &mut Connection, scope: TenantScope) -> Result<Vec<Sub
 }
 
 /// Adds a webhook with its sealed secret.
+#[boxed]
 pub async fn add(tx: &mut Transaction, scope: TenantScope, webhook: &Webhook, sealed: &str) -> Result<()> {
     let row = WebhookRow { tenant_id: scope.tenant_id().to_string(), ..WebhookRow::of(webhook) };
     let insert = diesel::insert_into(webhooks::table).values((row, webhooks::secret.eq(sealed)));
@@ -209,6 +217,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, webhook: &Webhook, se
 }
 
 /// A webhook, held until the transaction ends: no one else changes it before.
+#[boxed]
 pub async fn lock(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> Result<Option<Webhook>> {
     // An update that changes nothing takes the row lock in both databases, by the same statement.
     let update = diesel::update(webhooks::table.find(id.to_string()))
@@ -220,6 +229,7 @@ pub async fn lock(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> Re
 }
 
 /// Writes a webhook that is held, and a new secret if there is one, beside which no other counts; its revision included.
+#[boxed]
 pub async fn save(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -254,6 +264,7 @@ pub struct PreviousSecret {
 }
 
 /// Gives a webhook that is held another secret, and keeps the one before for a while. Whichever was kept so far goes.
+#[boxed]
 pub async fn rotate_secret(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -274,6 +285,7 @@ pub async fn rotate_secret(
 }
 
 /// Removes secrets that do not count any more. How many.
+#[boxed]
 pub async fn forget_secrets(tx: &mut Transaction, _system: &SystemScope, now: Instant) -> Result<usize> {
     let set = diesel::update(webhooks::table)
         .filter(webhooks::previous_until.le(Stamp(now)))
@@ -283,6 +295,7 @@ pub async fn forget_secrets(tx: &mut Transaction, _system: &SystemScope, now: In
 
 /// Removes a webhook, its secret at once. Nobody sees its deliveries from now on; [`sweep`] removes them.
 /// False when there is none.
+#[boxed]
 pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> Result<bool> {
     let update = diesel::update(webhooks::table.find(id.to_string()))
         .filter(webhooks::tenant_id.eq(scope.tenant_id().to_string()))
@@ -299,6 +312,7 @@ pub async fn delete(tx: &mut Transaction, scope: TenantScope, id: WebhookId) -> 
 
 /// Removes at most `most` deliveries of a deleted webhook, and the webhook itself with the last of them. How many rows went;
 /// zero when there is nothing to remove.
+#[boxed]
 pub async fn sweep(tx: &mut Transaction, _system: &SystemScope, most: i64) -> Result<usize> {
     let deleted = webhooks::table
         .filter(diesel::dsl::sql::<diesel::sql_types::Bool>("webhooks.status = 'deleted'"))
@@ -337,6 +351,7 @@ pub struct Addressee {
 }
 
 /// The webhook that deliveries go to, while it is active.
+#[boxed]
 pub async fn addressee(c: &mut Connection, scope: TenantScope, id: WebhookId) -> Result<Option<Addressee>> {
     let Some(webhook) = lookup(c, scope, id).await? else { return Ok(None) };
     if !matches!(webhook.standing, Standing::Active { .. }) {

@@ -178,13 +178,13 @@ fn of_many_votes_at_once_exactly_as_many_count_as_it_takes(place: &Place) {
         }
         assert_eq!(taken, 3, "round {round}");
         let shown = admin.checkpoint(&checkpoint);
-        let voters: BTreeSet<&str> = shown["approvals"]
+        let deciders: BTreeSet<&str> = shown["approvals"]
             .as_array()
             .unwrap()
             .iter()
             .map(|one| one["user_id"].as_str().unwrap())
             .collect();
-        assert_eq!((voters.len(), &shown["status"]), (3, &json!("resolved")), "{shown}");
+        assert_eq!((deciders.len(), &shown["status"]), (3, &json!("resolved")), "{shown}");
         admin.execution_becomes(&execution, "completed");
         assert_eq!(history(&admin, &checkpoint), ["created", "voted", "voted", "resolved"]);
         assert_eq!(

@@ -37,7 +37,8 @@ fn upload(client: &Client, core: &str, media_type: Option<&str>, file: &[u8]) ->
 }
 
 fn etag(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String =
+        Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     format!("\"{hex}\"")
 }
 

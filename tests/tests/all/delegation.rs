@@ -132,10 +132,10 @@ fn what_is_lent_is_shown_changed_and_taken_back(place: &Place) {
     admin.put(&delegation, &changes).header("If-Match", "\"r1\"").refused(412, "PRECONDITION_FAILED");
     admin.put(&delegation, &json!({"user_id": eve})).refused(400, "DELEGATION_VALIDATION_ERROR");
     admin.put(&delegation, &json!({"scopes": ["users:manage"]})).refused(400, "DELEGATION_VALIDATION_ERROR");
-    let changed =
+    let answered =
         admin.put(&delegation, &changes).header("If-Match", got.header("etag").unwrap()).answer(200);
-    assert_eq!(changed.data()["delegation_scopes"], json!(["models:use"]));
-    assert_eq!(changed.data()["delegation_expires_at"], lent["delegation_expires_at"]);
+    assert_eq!(answered.data()["delegation_scopes"], json!(["models:use"]));
+    assert_eq!(answered.data()["delegation_expires_at"], lent["delegation_expires_at"]);
     let endless = admin.put(&delegation, &json!({"expires_at": null})).answer(200).data();
     assert_eq!(endless["delegation_expires_at"], Value::Null);
     assert_eq!(records(&admin, &core)[0]["action"], "core.delegation_update");

@@ -173,6 +173,17 @@ fn is_catalogue(path: &str) -> bool {
     ["/v1/models", "/v1/backends", "/v1/model-groups"].iter().any(|family| path.starts_with(family))
 }
 
+/// What a public route answers to whoever asks.
+fn of_anyone(operation: &Operation) -> u16 {
+    match (&*operation.id, &*operation.path) {
+        // A message that nobody has signed.
+        ("receive_message", _) => 401,
+        // A link is there for whoever has its token, and for nobody else.
+        (_, "/v1/checkpoint-link") => 404,
+        _ => 200,
+    }
+}
+
 fn no_route_opens_for_strangers(place: &Place) {
     let server = place.start();
     let root = server.admin();
@@ -206,13 +217,7 @@ fn no_route_opens_for_strangers(place: &Place) {
         let path = existing.path(&operation.path);
         let names_something = path.contains("_01") || operation.path.contains("{checkpoint_id}");
         if operation.public {
-            // A message that nobody has signed; a link, which is there for whoever has its token, and for nobody else.
-            let allowed = match (&*operation.id, &*path) {
-                ("receive_message", _) => 401,
-                (_, "/v1/checkpoint-link") => 404,
-                _ => 200,
-            };
-            said(operation, "anyone", &anyone.request(operation.method, &path), &[allowed]);
+            said(operation, "anyone", &anyone.request(operation.method, &path), &[of_anyone(operation)]);
             continue;
         }
         // Without credentials, and with wrong ones: nothing but that.

@@ -1,5 +1,6 @@
 //! The audit log, taken out of the platform.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_persistence::audit::{self, AuditFilter};
 use scaigrid_scope::{AuditId, AuthorizedAtLevel, Level, LevelScope, perm};
@@ -26,6 +27,7 @@ impl AuditExport {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn next(&mut self) -> Result<Option<Vec<AuditRecord>>, Error> {
         if self.ended {
             return Ok(None);
@@ -70,6 +72,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn export_audit(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,

@@ -1,5 +1,6 @@
 //! Records whose time is over.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_audit::chain::Chain;
@@ -30,6 +31,7 @@ impl App {
     ///
     /// # Errors
     /// The database's. What was removed until then stays removed.
+    #[boxed]
     pub async fn purge_audit(&self, keep: Duration) -> Result<u64, Error> {
         let before = self.now().minus(keep);
         let everything = LevelScope::Platform(self.0.system.platform());

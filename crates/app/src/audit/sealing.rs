@@ -1,5 +1,6 @@
 //! Sealing: what has been recorded is linked into the chains, right after and beside the changes.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use metrics::counter;
@@ -33,6 +34,7 @@ impl App {
     }
 
     /// Keeps the audit log sealed for as long as it is polled. Of several nodes one does it at a time.
+    #[boxed]
     pub async fn keep_audit_sealed(&self) {
         while let Err(error) = self.rekey_audit().await {
             tracing::warn!(%error, "the audit chains cannot be taken over");
@@ -58,6 +60,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn seal_audit(&self) -> Result<usize, Error> {
         let mut connection = self.0.database.read().await?;
         let waits = seal::waits(&mut connection, &self.0.system).await?;

@@ -1,5 +1,6 @@
 //! Whether the audit log is what was written.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::chain::{Chain, Digest, Fault, Finding, Findings, Head, Keys, Walk, combined};
 use scaigrid_persistence::audit::heads::{self, ChainScope, StoredHead};
 use scaigrid_persistence::audit::links::{self, RecordsOf};
@@ -79,6 +80,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn verify_all_audit(&self) -> Result<AuditReport, Error> {
         self.verify_chains(LevelScope::Platform(self.0.system.platform()), |_| {}).await
     }

@@ -1,5 +1,6 @@
 //! What a tenant has enabled of the models that it may use.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::models::{ModelFilter, ModelRef};
 use scaigrid_persistence::{audit, models, tenants};
@@ -14,6 +15,7 @@ use crate::{App, Error, Resource};
 
 impl App {
     /// The models that the tenant may use, enabled or not, by slug.
+    #[boxed]
     pub async fn model_access(
         &self,
         caller: &Authorized<perm::AdminAccess>,
@@ -27,6 +29,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`] for one that the tenant may not use.
+    #[boxed]
     pub async fn set_model_access(
         &self,
         caller: &Authorized<perm::AdminAccess>,

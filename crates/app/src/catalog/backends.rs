@@ -1,5 +1,6 @@
 //! Backends of models.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_catalog::{
     Backend, BackendChanges, ConnectionConfig, InvalidConfig, ProviderType, UpstreamName,
@@ -61,6 +62,7 @@ impl App {
     }
 
     /// The backends of the caller's level, newest first.
+    #[boxed]
     pub async fn backends(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsManage>,
@@ -76,6 +78,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn backend(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsManage>,
@@ -95,6 +98,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a configuration that cannot be one, [`Error::EgressDenied`] for a place that may not be called.
+    #[boxed]
     pub async fn create_backend(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsManage>,

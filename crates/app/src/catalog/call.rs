@@ -1,5 +1,6 @@
 //! Calling models.
 
+use async_recursion::async_recursion as boxed;
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
@@ -53,6 +54,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a model that the tenant's callers do not see, and why it does not answer.
+    #[boxed]
     pub async fn chat(
         &self,
         caller: &Authorized<perm::ModelsUse>,
@@ -65,6 +67,7 @@ impl App {
     ///
     /// # Errors
     /// As [`App::chat`]; and where the model makes no vectors.
+    #[boxed]
     pub async fn embed(
         &self,
         caller: &Authorized<perm::ModelsUse>,
@@ -79,6 +82,7 @@ impl App {
     ///
     /// # Errors
     /// As [`App::chat`], until it begins.
+    #[boxed]
     pub async fn chat_in_pieces(
         &self,
         caller: &Authorized<perm::ModelsUse>,

@@ -1,5 +1,6 @@
 //! Groups of models: what shows them to tenants.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -96,6 +97,7 @@ async fn wanted(
 
 impl App {
     /// The groups of the caller's level, newest first.
+    #[boxed]
     pub async fn model_groups(
         &self,
         caller: &Caller,
@@ -117,6 +119,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn model_group(&self, caller: &Caller, id: ModelGroupId) -> Result<ModelGroupView, Error> {
         let mut connection = self.0.database.read().await?;
         let found = model_groups::lookup(&mut connection, caller.level_scope(), id).await?;
@@ -130,6 +133,7 @@ impl App {
     /// # Errors
     /// [`Error::Invalid`] for a scope that groups of this level do not have, and for models that there are not;
     /// [`Error::SlugConflict`].
+    #[boxed]
     pub async fn create_model_group(
         &self,
         caller: &Caller,

@@ -1,5 +1,6 @@
 //! Models of the catalogue.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -170,6 +171,7 @@ impl App {
     }
 
     /// The models that the caller sees where they act, by slug.
+    #[boxed]
     pub async fn models(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsList>,
@@ -201,6 +203,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn model(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsList>,
@@ -218,6 +221,7 @@ impl App {
     }
 
     /// The models that answer the callers of the tenant, by slug: the first thousand.
+    #[boxed]
     pub async fn answering_models(
         &self,
         caller: &Authorized<perm::ModelsList>,
@@ -234,6 +238,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn answering_model(
         &self,
         caller: &Authorized<perm::ModelsList>,
@@ -254,6 +259,7 @@ impl App {
     /// # Errors
     /// [`Error::Invalid`] for a slug that models of this level cannot have, and for backends that there are not;
     /// [`Error::SlugConflict`].
+    #[boxed]
     pub async fn create_model(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsManage>,
@@ -338,6 +344,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::PermissionDenied`] for one of another level.
+    #[boxed]
     pub async fn require_own_model(
         &self,
         caller: &AuthorizedAtLevel<perm::ModelsManage>,

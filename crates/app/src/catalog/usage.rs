@@ -1,5 +1,6 @@
 //! What was used.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_catalog::usage::Usage;
@@ -17,6 +18,7 @@ fn sees_all(caller: &Arc<Principal>) -> bool {
 impl App {
     /// The records of calls in the tenant, newest first: all of them for those who hold `accounting:view_tenant`, their own
     /// for others.
+    #[boxed]
     pub async fn model_usage(
         &self,
         caller: &Authorized<perm::AccountingViewOwn>,

@@ -1,5 +1,6 @@
 //! The same done to many checkpoints: each by itself, with an answer of its own.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_checkpoints::Decision;
 use scaigrid_scope::{Authorized, CheckpointId, perm};
 
@@ -32,6 +33,7 @@ impl App {
 
     /// Does the same to many checkpoints, in their order: each is a change of its own, under the same rules as by itself, and what
     /// is refused for one holds up no other.
+    #[boxed]
     pub async fn act_on_checkpoints(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,

@@ -4,6 +4,7 @@
 //! that has passed; so what has changed within the last half minute is looked at again, and a position remembers what of that
 //! was told. It goes with every event, and whoever comes back with it misses nothing and hears nothing twice.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -162,6 +163,7 @@ impl InboxFollower {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn next(&mut self, principal: &Principal) -> Result<Vec<InboxEvent>, Error> {
         if !self.begun {
             let waiting = self.begin(principal).await?;

@@ -4,6 +4,7 @@
 //! under a key of the platform; of it only the hash is kept. Whoever shows it is that person, with no more rights than to
 //! look at checkpoints and decide them, and everything that keeps them from deciding otherwise keeps them from it here.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ impl App {
     /// # Errors
     /// There is no checkpoint that the caller may see, or they may not decide it; its Core allows no links; the caller is no user of
     /// the tenant.
+    #[boxed]
     pub async fn link_checkpoint(
         &self,
         by: &Authorized<perm::CheckpointsResolve>,
@@ -160,17 +162,16 @@ impl App {
     ) -> Result<String, Error> {
         let mut tx = self.0.database.begin().await?;
         let known = links::lookup(&mut tx, scope, mail.id).await?;
-        let token = match known {
-            Some(link) => self.token_of(scope.tenant_id(), &link)?,
-            None => {
-                let now = self.now();
-                let (_, link) = self.new_link(scope.tenant_id(), &stored.checkpoint, mail.user, now)?;
-                let mut link = Link { id: mail.id, ..link };
-                let token = self.token_of(scope.tenant_id(), &link)?;
-                link.hash = hash_of(&token);
-                links::add(&mut tx, scope, &stored.checkpoint, &link).await?;
-                token
-            }
+        let token = if let Some(link) = known {
+            self.token_of(scope.tenant_id(), &link)?
+        } else {
+            let now = self.now();
+            let (_, link) = self.new_link(scope.tenant_id(), &stored.checkpoint, mail.user, now)?;
+            let mut link = Link { id: mail.id, ..link };
+            let token = self.token_of(scope.tenant_id(), &link)?;
+            link.hash = hash_of(&token);
+            links::add(&mut tx, scope, &stored.checkpoint, &link).await?;
+            token
         };
         tx.commit().await?;
         Ok(self.link_url(&token))
@@ -180,6 +181,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such link, or its time is up; the person may not decide the checkpoint, or not any more; the module is off.
+    #[boxed]
     pub async fn open_link(&self, token: &str) -> Result<OpenedLink, Error> {
         let none = || Error::NotFound(Resource::CheckpointLink);
         if token.len() > LONGEST_TOKEN || !token.starts_with(MARK) {
@@ -213,6 +215,7 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::open_link`] and [`App::resolve_checkpoint`]; or the link has decided already.
+    #[boxed]
     pub async fn resolve_by_link(
         &self,
         request: &RequestContext,

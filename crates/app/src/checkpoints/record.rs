@@ -1,5 +1,6 @@
 //! The record of a decision: what was shown, who decided, and what that authorised.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_checkpoints::{AllowedCall, Checkpoint, State};
 use scaigrid_engine::shown_content;
 use scaigrid_scope::{Authorized, CheckpointId, Instant, UserId, perm};
@@ -40,6 +41,7 @@ impl App {
     ///
     /// # Errors
     /// There is none that the caller may see.
+    #[boxed]
     pub async fn checkpoint_decision(
         &self,
         by: &Authorized<perm::CoresView>,

@@ -3,6 +3,7 @@
 //! The bytes lie in the object store under one key for each Core, and what they are stands with the Core. A note that there may
 //! be an object is durable before it is put, and is kept until the Core is gone: whatever comes between, the sweep finds it.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -99,6 +100,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, the file is no picture or too large, or the object store does not do its work.
+    #[boxed]
     pub async fn set_avatar(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -159,6 +161,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, it has no picture, or the object store does not do its work.
+    #[boxed]
     pub async fn avatar(&self, id: CoreId) -> Result<ShownAvatar, Error> {
         let none = || Error::NotFound(Resource::Avatar);
         let mut connection = self.0.database.read().await?;

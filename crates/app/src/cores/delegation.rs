@@ -3,6 +3,7 @@
 //! Whoever arranges it lends nothing that they lack themselves, and nothing that the user lacks. The user sees what acts for
 //! them and takes it back whenever they like, whatever they may do with the Core.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
@@ -89,6 +90,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn delegation_of(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -103,6 +105,7 @@ impl App {
     /// # Errors
     /// There is no such Core; [`Error::DelegationInvalid`]; [`Error::Delegation`] where there is no such active user in the
     /// tenant; [`Error::PermissionDenied`] for a scope that the caller lacks.
+    #[boxed]
     pub async fn delegate_core(
         &self,
         by: &Authorized<perm::CoresDelegate>,
@@ -168,6 +171,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core; [`Error::Delegation`] where it was lent nothing.
+    #[boxed]
     pub async fn revoke_delegation(
         &self,
         by: &Authorized<perm::CoresDelegate>,
@@ -193,6 +197,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn my_delegations(
         &self,
         caller: &Arc<Principal>,
@@ -218,6 +223,7 @@ impl App {
     ///
     /// # Errors
     /// They have lent nothing of that id.
+    #[boxed]
     pub async fn revoke_my_delegation(
         &self,
         caller: &Arc<Principal>,

@@ -1,5 +1,6 @@
 //! What others reach of a Core: its own API, and its webhooks.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn api_spec(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -59,6 +61,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn public_endpoint(
         &self,
         core: CoreId,
@@ -72,6 +75,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or its program cannot be read.
+    #[boxed]
     pub async fn endpoint(
         &self,
         by: &Authorized<perm::CoresInvoke>,
@@ -85,6 +89,7 @@ impl App {
     ///
     /// # Errors
     /// The Core takes no work, or what is given does not fit: the fields are named as the call has them.
+    #[boxed]
     pub async fn call_api(
         &self,
         by: &Authorized<perm::CoresInvoke>,
@@ -93,7 +98,8 @@ impl App {
         call: &Call,
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
-        let called = self.0.engine.call_api(by.tenant_scope(), core, meant, (call, Some(by.user_id())), wait).await;
+        let called =
+            self.0.engine.call_api(by.tenant_scope(), core, meant, (call, Some(by.user_id())), wait).await;
         called.map_err(|error| of_call(error.into()))
     }
 
@@ -101,6 +107,7 @@ impl App {
     ///
     /// # Errors
     /// As [`App::call_api`].
+    #[boxed]
     pub async fn call_public_api(
         &self,
         core: CoreId,
@@ -116,6 +123,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`] of a route where there is no such webhook, [`Error::WebhookSignature`] where it is not.
+    #[boxed]
     pub async fn verify_message(
         &self,
         place: (CoreId, TriggerId),
@@ -130,6 +138,7 @@ impl App {
     /// # Errors
     /// [`Error::Unavailable`] where the Core does not run, so that it is sent again; what it carries does not fit; there is no
     /// room.
+    #[boxed]
     pub async fn take_message(&self, message: Verified, body: IrValue) -> Result<Receipt, Error> {
         self.0.engine.take_message(message, body).await.map_err(not_taken)
     }

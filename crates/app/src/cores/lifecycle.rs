@@ -1,5 +1,6 @@
 //! Starting, stopping, holding and resuming Cores.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{Action, Core, FieldProblem, FollowUp, LastError, Outcome, Status, Transition};
 use scaigrid_engine::{Declared, Engine, Refusal};
@@ -23,6 +24,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, the move is not legal, or the program does not pass.
+    #[boxed]
     pub async fn move_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -198,6 +200,7 @@ impl App {
 
     /// Sees Cores through that a process left in a passing state: a stop is ended when all is still, a start that nobody
     /// finished is made again.
+    #[boxed]
     pub async fn see_cores_through(&self) -> Result<(), Error> {
         let passing = {
             let mut connection = self.0.database.read().await?;

@@ -9,6 +9,7 @@ mod publication;
 mod triggers;
 mod versions;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_ir::{Diagnostic, bundle, load};
@@ -57,6 +58,7 @@ impl App {
     ///
     /// # Errors
     /// It is too large, or neither a bundle nor JSON.
+    #[boxed]
     pub async fn parse_bundle(
         &self,
         _by: &Authorized<perm::CoresManage>,
@@ -76,6 +78,7 @@ impl App {
     ///
     /// # Errors
     /// As [`App::create_core_with_avatar`].
+    #[boxed]
     pub async fn create_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -89,6 +92,7 @@ impl App {
     ///
     /// # Errors
     /// A field is not as it must be, the picture is none, the slug is taken, or the object store does not do its work.
+    #[boxed]
     pub async fn create_core_with_avatar(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -135,6 +139,7 @@ impl App {
     ///
     /// # Errors
     /// There is none of that id in the tenant.
+    #[boxed]
     pub async fn core(&self, by: &Authorized<perm::CoresView>, id: CoreId) -> Result<ShownCore, Error> {
         let Revised { value: core, revision } = self.find_core(by.tenant_scope(), id).await?;
         Ok(ShownCore { core, revision, diagnostics: Vec::new() })
@@ -171,6 +176,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn cores(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -188,6 +194,7 @@ impl App {
     ///
     /// # Errors
     /// There is none.
+    #[boxed]
     pub async fn require_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
         let mut connection = self.0.database.read().await?;
         let standing = cores::standing(&mut connection, scope, id).await?;
@@ -198,6 +205,7 @@ impl App {
     ///
     /// # Errors
     /// There is none.
+    #[boxed]
     pub async fn require_known_core(&self, scope: TenantScope, id: CoreId) -> Result<(), Error> {
         Ok(self.0.engine.require_core(scope, id).await?)
     }
@@ -206,6 +214,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, a field is not as it must be, or it changed since `expected`.
+    #[boxed]
     pub async fn change_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -260,6 +269,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, it changed since `expected`, or executions of it have not ended.
+    #[boxed]
     pub async fn delete_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -278,7 +288,8 @@ impl App {
         let published = cores::hold_publication(&mut transaction, by.tenant_scope(), id).await?;
         if !force && executions::any_unfinished(&mut transaction, by.tenant_scope(), id).await? {
             transaction.rollback().await?;
-            let message = "Executions of the Core have not ended and would be lost; force=true deletes them too";
+            let message =
+                "Executions of the Core have not ended and would be lost; force=true deletes them too";
             return Err(Error::Conflict(message.to_owned()));
         }
         if let Some(publication) = &published {

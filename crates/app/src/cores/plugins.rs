@@ -1,5 +1,6 @@
 //! The plugins of a Core: what it means by an alias, whatever its program declares.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, RequestContext};
 use scaigrid_cores::CoreChanges;
 use scaigrid_cores::plugins::{InstalledPlugin, PluginName};
@@ -35,6 +36,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn installed_plugins(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -47,6 +49,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it has an entry of that alias.
+    #[boxed]
     pub async fn install_plugin(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -69,6 +72,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or entry, or the Core changed since `expected`.
+    #[boxed]
     pub async fn change_installed_plugin(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -99,6 +103,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or entry, or the Core changed since `expected`.
+    #[boxed]
     pub async fn uninstall_plugin(
         &self,
         by: &Authorized<perm::CoresManage>,

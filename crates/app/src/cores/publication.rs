@@ -3,6 +3,7 @@
 //! The model, what answers for it, and the groups that show it are made, changed and removed here alone, each time in one
 //! transaction with the Core's own row.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, Changes, RequestContext, diff};
 use scaigrid_catalog::{
     Backend, Capabilities, ConnectionConfig, Mapping, Modality, Model, ModelGroup, ModelSlug, ModelStatus,
@@ -95,6 +96,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, it is published, or a group is full.
+    #[boxed]
     pub async fn publish_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -242,6 +244,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it is not published.
+    #[boxed]
     pub async fn unpublish_core(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -273,6 +276,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it is not published.
+    #[boxed]
     pub async fn sync_core(
         &self,
         by: &Authorized<perm::CoresManage>,

@@ -1,5 +1,6 @@
 //! What starts the flows of Cores: showing it, registering and removing it.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -79,6 +80,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn triggers(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -93,6 +95,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or trigger.
+    #[boxed]
     pub async fn trigger(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -107,6 +110,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core; a field is not as it must be; the name or the calls are taken, or there are very many already.
+    #[boxed]
     pub async fn register_trigger(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -199,6 +203,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or trigger; [`Error::Conflict`] where the program declares it.
+    #[boxed]
     pub async fn remove_trigger(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -254,6 +259,7 @@ impl App {
     ///
     /// # Errors
     /// There is none.
+    #[boxed]
     pub async fn trigger_to_change(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -271,6 +277,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core or trigger; [`Error::Conflict`] where it keeps no secret of its own, or has this one already.
+    #[boxed]
     pub async fn rotate_trigger_secret(
         &self,
         by: &Authorized<perm::CoresManage>,
@@ -318,12 +325,12 @@ impl App {
         if before.as_deref() == Some(secret.reveal()) {
             return Err(Error::Conflict("The trigger has this secret already".to_owned()));
         }
-        let sealer = data_keys::sealer(tx, scope, &self.0.vault, self.now()).await?;
-        let new = sealer.seal(&stored::sealing_place(&name), secret.reveal()).map_err(Error::internal)?;
+        let seal = data_keys::sealer(tx, scope, &self.0.vault, self.now()).await?;
+        let new = seal.seal(&stored::sealing_place(&name), secret.reveal()).map_err(Error::internal)?;
         let previous = match before {
             None => None,
             Some(text) => {
-                let sealed = sealer.seal(&stored::previous_place(&name), &text).map_err(Error::internal)?;
+                let sealed = seal.seal(&stored::previous_place(&name), &text).map_err(Error::internal)?;
                 Some((sealed, self.now().plus(OVERLAP)))
             }
         };

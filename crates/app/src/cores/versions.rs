@@ -1,5 +1,6 @@
 //! The versions of a Core's program.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, RequestContext};
 use scaigrid_cores::{CoreChanges, SourceVersion};
 use scaigrid_persistence::cores;
@@ -13,6 +14,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core.
+    #[boxed]
     pub async fn core_versions(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -36,6 +38,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it has no such version.
+    #[boxed]
     pub async fn core_version(
         &self,
         by: &Authorized<perm::CoresView>,
@@ -52,6 +55,7 @@ impl App {
     ///
     /// # Errors
     /// There is no such Core, or it has no such version.
+    #[boxed]
     pub async fn roll_back_core(
         &self,
         by: &Authorized<perm::CoresManage>,

@@ -12,6 +12,7 @@ pub mod plan;
 mod spec;
 mod thing;
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
 use scaigrid_audit::RequestContext;
@@ -110,6 +111,7 @@ impl App {
     /// All that cannot be done as far as that can be told without doing it: what the caller may not see or change, what
     /// cannot be changed at all, references to what is neither there nor in the documents, and configuration that breaks its
     /// module's schema.
+    #[boxed]
     pub async fn plan_desired(
         &self,
         bearer: &str,
@@ -149,6 +151,7 @@ impl App {
     ///
     /// Each thing is looked at once more right before it is dealt with, so that several who apply the same documents at
     /// once do each thing once, and one that was broken off can be begun again.
+    #[boxed]
     pub async fn apply_desired(
         &self,
         bearer: &str,

@@ -1,6 +1,7 @@
 //! Calling a remote module: a request of a caller who may is passed on, with word of who they are, and what comes back is
 //! passed back. Nothing of either is kept.
 
+use async_recursion::async_recursion as boxed;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -120,6 +121,7 @@ impl App {
     /// [`Error::NotFound`] for a module that does not exist or is built in, and for a path that leads out of the module;
     /// those of [`App::check_module`]; [`Error::EgressDenied`], [`Error::ModuleUnreachable`], [`Error::ModuleTimeout`];
     /// [`Error::Unavailable`] when too many tunnels are open.
+    #[boxed]
     pub async fn call_module(
         &self,
         caller: &Authorized<perm::ModulesUse>,

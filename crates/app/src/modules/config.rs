@@ -3,6 +3,7 @@
 //! A level changes its own values by merge patch; they are checked together with what the levels above give, as they
 //! would count. Values of levels below are not looked at: they are checked when they are written.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -111,6 +112,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn module_config(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
@@ -167,6 +169,7 @@ impl App {
     ///
     /// # Errors
     /// As [`App::configure_module`].
+    #[boxed]
     pub async fn try_module_config(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesManage>,

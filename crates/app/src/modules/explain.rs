@@ -3,6 +3,7 @@
 //! Those who act at a level are told what the levels above say and since when, for that is what they must live with; but
 //! who there said it is told only at that level itself.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -89,6 +90,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn explain_module(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,

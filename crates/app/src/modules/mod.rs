@@ -11,6 +11,7 @@ mod rules;
 mod trace;
 mod tunnels;
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,7 @@ async fn settings_at(
 
 impl App {
     /// All modules, as they stand at the level that the caller acts at.
+    #[boxed]
     pub async fn modules(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
@@ -110,6 +112,7 @@ impl App {
     }
 
     /// The states of all modules at the level that the caller acts at, as they were a second ago at most.
+    #[boxed]
     pub async fn module_states(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
@@ -123,6 +126,7 @@ impl App {
     }
 
     /// One module.
+    #[boxed]
     pub async fn module(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesUse>,
@@ -137,6 +141,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::ModuleNotInstalled`], [`Error::ModuleDependencyUnavailable`].
+    #[boxed]
     pub async fn enable_module(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
@@ -151,6 +156,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn disable_module(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
@@ -165,6 +171,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn reset_module(
         &self,
         caller: &AuthorizedAtLevel<perm::ModulesManage>,
@@ -178,6 +185,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::ModuleNotEnabled`], [`Error::ModuleFailed`], [`Error::ModuleDependencyUnavailable`].
+    #[boxed]
     pub async fn check_module(&self, caller: &Principal, id: &str) -> Result<(), Error> {
         let states = self.known_states(caller, LevelScope::Tenant(caller.tenant_scope())).await?;
         // A dozen modules or so: looking is cheaper than making a key to look with.

@@ -1,6 +1,7 @@
 //! Looking after remote modules: each is asked now and then how it is, and what it says counts on this node, which knows
 //! best what it can reach itself.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,7 @@ impl ModuleHealth {
 
 impl App {
     /// Looks after all remote modules, for as long as the process lives.
+    #[boxed]
     pub async fn probe_modules(&self, every: Duration) {
         let mut probing = JoinSet::new();
         for manifest in self.0.catalogue.iter() {

@@ -1,5 +1,6 @@
 //! The tunnels that are open on this node: how many there may be, and their end when the node ends.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,6 +65,7 @@ impl Tunnels {
 
 impl TunnelPlace {
     /// Waits until the node ends.
+    #[boxed]
     pub async fn ended(&mut self) {
         // A node that is gone has ended too.
         let _ = self.ending.wait_for(|ending| *ending).await;

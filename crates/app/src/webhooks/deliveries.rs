@@ -1,5 +1,6 @@
 //! What became of what webhooks were told: looking, trying out, asking once more.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +71,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such webhook.
+    #[boxed]
     pub async fn webhook_deliveries(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
@@ -90,6 +92,7 @@ impl App {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::EgressDenied`] when its URL may not be called any more; [`Error::RateLimited`] while the
     /// tenant has as many tests under way as it may.
+    #[boxed]
     pub async fn test_webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
@@ -165,6 +168,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] while the webhook is inactive.
+    #[boxed]
     pub async fn redeliver(
         &self,
         caller: &Authorized<perm::WebhooksManage>,

@@ -4,6 +4,7 @@
 //! A slow receiver holds up its own letters and no others: each webhook, and each tenant, has only so many under way, and
 //! what room there is goes round.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -221,6 +222,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn purge_webhook_deliveries(&self) -> Result<usize, Error> {
         let before =
             Instant::from_micros(self.now().micros() - i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX));

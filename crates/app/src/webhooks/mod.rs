@@ -6,6 +6,7 @@ mod dispatch;
 mod post;
 mod turns;
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
@@ -101,6 +102,7 @@ impl App {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn webhooks(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
@@ -115,6 +117,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
@@ -129,6 +132,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::EgressDenied`] when its URL may not be called, [`Error::Capacity`] when the tenant has enough of them.
+    #[boxed]
     pub async fn create_webhook(
         &self,
         caller: &Authorized<perm::WebhooksManage>,
@@ -350,6 +354,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::NotFound`].
+    #[boxed]
     pub async fn webhook_has_secret(
         &self,
         caller: &Authorized<perm::WebhooksManage>,

@@ -140,11 +140,14 @@ impl Endpoint {
     }
 }
 
+/// What the parameters of a path are, by their names.
+pub type Parameters = Vec<(String, String)>;
+
 /// What became of looking for an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found<T> {
     /// This one, with the parameters of the path.
-    One(T, Vec<(String, String)>),
+    One(T, Parameters),
     /// The path has other methods: these.
     OtherMethods(Vec<&'static str>),
     /// There is no such path.
@@ -161,7 +164,7 @@ pub fn find<T: Copy>(
     let segments: Option<Vec<String>> =
         if path.is_empty() { Some(Vec::new()) } else { path.split('/').map(decoded).collect() };
     let Some(segments) = segments else { return Found::Nothing };
-    let mut best: Option<(T, Endpoint, Vec<(String, String)>)> = None;
+    let mut best = None::<(T, Endpoint, Parameters)>;
     let mut others: Vec<&'static str> = Vec::new();
     for (which, endpoint) in endpoints {
         let Some(parameters) = endpoint.parameters_of(&segments) else { continue };
@@ -263,7 +266,7 @@ mod tests {
 
         #[test]
         fn whatever_is_encoded_comes_back(value in "\\PC{1,20}") {
-            let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded: String = value.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"));
             let found = find(endpoints(), "GET", &format!("orders/{encoded}"));
             if value != "mine" {
                 prop_assert_eq!(found, Found::One(0, vec![("id".to_owned(), value)]));

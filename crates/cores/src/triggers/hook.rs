@@ -44,13 +44,13 @@ impl Hook {
             }
         };
         let secret = match fields.text("secret") {
-            Some(text) if text.starts_with("${") => match of_environment(text) {
-                Some(name) => HookSecret::Environment(name.into()),
-                None => {
+            Some(text) if text.starts_with("${") => {
+                let Some(name) = of_environment(text) else {
                     fields.problem("secret", "must be a secret, or ${env.NAME}");
                     return None;
-                }
-            },
+                };
+                HookSecret::Environment(name.into())
+            }
             _ => HookSecret::Own,
         };
         Some(Self { scheme, secret })

@@ -1,5 +1,6 @@
 //! Going on from the past: a failed execution once more, or a new one that shares what was recorded.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_audit::AuditRecord;
@@ -36,6 +37,7 @@ impl Engine {
     /// # Errors
     /// There is no such execution, it has not failed, what led to its failure is not kept any more, as many executions wait to
     /// run as may, or the database.
+    #[boxed]
     pub async fn retry(
         &self,
         scope: TenantScope,

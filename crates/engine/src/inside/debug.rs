@@ -1,5 +1,6 @@
 //! Standing still at breakpoints, and going on step by step.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -175,6 +176,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such execution, it does not stand still, or the database.
+    #[boxed]
     pub async fn step(
         &self,
         scope: TenantScope,

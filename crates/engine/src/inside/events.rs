@@ -1,5 +1,6 @@
 //! What happened at run time, told from the journal: nothing of it is stored.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -88,6 +89,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn runtime_events(
         &self,
         scope: TenantScope,

@@ -3,6 +3,7 @@
 //! A follower looks into the database, once a second by itself and at once when the bus says that something was written. Nodes
 //! say so only of Cores that somebody follows: whoever does tells the others every few seconds.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -66,6 +67,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn follow_logs(
         &self,
         scope: TenantScope,
@@ -115,6 +117,7 @@ impl LogFollower {
     ///
     /// # Errors
     /// The database's; [`Error::NoCore`] once the Core is gone.
+    #[boxed]
     pub async fn next(&mut self) -> Result<Vec<Followed>, Error> {
         let found = self.look().await?;
         if !found.is_empty() {

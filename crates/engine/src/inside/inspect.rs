@@ -1,5 +1,6 @@
 //! Looking into an execution as it stands, or stood.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such execution or entry, or the database.
+    #[boxed]
     pub async fn inspect(
         &self,
         scope: TenantScope,

@@ -1,5 +1,6 @@
 //! What is said of executions, and how it is read again.
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use scaigrid_cores::execution::Execution;
@@ -202,6 +203,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn logs(
         &self,
         scope: TenantScope,
@@ -275,6 +277,7 @@ impl Engine {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn execution_logs(
         &self,
         scope: TenantScope,

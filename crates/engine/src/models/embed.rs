@@ -1,5 +1,6 @@
 //! Vectors of texts: texts that mean alike have vectors of like directions, if they are of the same model.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::echo::{DIMENSIONS, MOST_DIMENSIONS};
 use scaigrid_catalog::usage::estimate;
 use scaigrid_catalog::{Backend, Model, ModelSlug, echo};
@@ -42,6 +43,7 @@ impl Models {
     ///
     /// # Errors
     /// Why there are none.
+    #[boxed]
     pub async fn embed(&self, scope: TenantScope, call: EmbedCall) -> Result<Embedded, CallError> {
         let mut params = Map::new();
         params.extend(call.dimensions.map(|dimensions| ("dimensions".to_owned(), json!(dimensions))));

@@ -14,6 +14,7 @@ mod spend;
 mod streaming;
 mod trace;
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -194,6 +195,7 @@ impl Models {
     ///
     /// # Errors
     /// Why it does not answer.
+    #[boxed]
     pub async fn chat(&self, scope: TenantScope, call: ModelCall) -> Result<Completion, CallError> {
         let (mut spend, answered) = self.first_that_answers(scope, &call, Manner::Whole).await?;
         let reply = match answered {
@@ -217,6 +219,7 @@ impl Models {
     ///
     /// # Errors
     /// Why it does not begin. Why it does not go on is told by the last piece.
+    #[boxed]
     pub async fn stream(&self, scope: TenantScope, call: ModelCall) -> Result<Streaming, CallError> {
         let (spend, answered) = self.first_that_answers(scope, &call, Manner::Streamed).await?;
         match answered {

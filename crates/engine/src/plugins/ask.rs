@@ -1,5 +1,6 @@
 //! What became of a call of which nobody knows: methods that are queryable have another one that tells.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::Core;
 use scaigrid_cores::plugins::EffectClass;
 use scaigrid_ir::Value;
@@ -33,6 +34,7 @@ impl Plugins {
     ///
     /// # Errors
     /// Why there is no answer. [`CallError::sent`] is of the question.
+    #[boxed]
     pub async fn query(
         &self,
         scope: TenantScope,

@@ -13,6 +13,7 @@ mod recheck;
 mod required;
 mod target;
 
+use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +131,7 @@ impl Plugins {
     ///
     /// # Errors
     /// Why there is no value: whether the plugin may have heard of the call, and whether it can be made again.
+    #[boxed]
     pub async fn call(
         &self,
         scope: TenantScope,
@@ -185,6 +187,7 @@ impl Plugins {
     ///
     /// # Errors
     /// The plugin or the method is not there, or not what was accepted.
+    #[boxed]
     pub async fn effect_class(
         &self,
         scope: TenantScope,

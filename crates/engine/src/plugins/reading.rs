@@ -1,5 +1,6 @@
 //! Reading what a plugin offers, for those who register it.
 
+use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -41,6 +42,7 @@ impl Plugins {
     ///
     /// # Errors
     /// Why it cannot be told.
+    #[boxed]
     pub async fn read(
         &self,
         kind: PluginKind,

@@ -1,5 +1,6 @@
 //! What a Core cannot start without.
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::plugins::{MissingVariable, resolve, resolve_value};
 use scaigrid_cores::{Core, FieldProblem};
 use scaigrid_ir::module::PluginDecl;
@@ -24,6 +25,7 @@ impl Plugins {
     ///
     /// # Errors
     /// The database's.
+    #[boxed]
     pub async fn lacking(
         &self,
         scope: TenantScope,

@@ -92,15 +92,11 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::WebhookSignature => {
             entry(S::UNAUTHORIZED, "WEBHOOK_SIGNATURE_INVALID", "SW_WEBHOOK_SIGNATURE_INVALID")
         }
-        E::PermissionDenied { .. } => {
+        E::PermissionDenied { .. } | E::NotAssignee | E::RequesterExcluded => {
             entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION")
         }
         E::InsufficientScope { .. } => {
             entry(S::FORBIDDEN, "AUTH_INSUFFICIENT_SCOPE", "SW_AUTH_INSUFFICIENT_PERMISSION")
-        }
-        E::NotAssignee => entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION"),
-        E::RequesterExcluded => {
-            entry(S::FORBIDDEN, "AUTHZ_PERMISSION_DENIED", "SW_AUTH_INSUFFICIENT_PERMISSION")
         }
         E::CheckpointClaimed => entry(S::CONFLICT, "CHECKPOINT_CLAIMED", "SW_CONFLICT"),
         E::CheckpointAlreadyVoted => entry(S::CONFLICT, "CHECKPOINT_ALREADY_VOTED", "SW_CONFLICT"),

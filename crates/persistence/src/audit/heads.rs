@@ -1,5 +1,6 @@
 //! The heads of the chains, and the root over them.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -126,6 +127,7 @@ impl From<&Root> for RootRow {
 }
 
 /// The head of a chain.
+#[boxed]
 pub async fn head(c: &mut Connection, chain: ChainScope) -> Result<Option<StoredHead>> {
     let found = audit_chains::table.find(chain.0.to_string());
     let row: Option<HeadRow> =
@@ -136,6 +138,7 @@ pub async fn head(c: &mut Connection, chain: ChainScope) -> Result<Option<Stored
 /// The root and all heads as they are at one instant, in the order of the chains' names.
 ///
 /// All of them are needed at once to be compared, so this takes memory for each: about 250 bytes.
+#[boxed]
 pub async fn snapshot(c: &mut Connection, _: &SystemScope) -> Result<(Option<Root>, Vec<StoredHead>)> {
     // One statement sees one state, on either database.
     let both = audit_chains::table
@@ -237,6 +240,7 @@ pub(super) async fn put_head(tx: &mut Transaction, stored: &StoredHead) -> Resul
 
 /// The chains that a level sees, in the order of their names, after one of them: a tenant's own; a partner's own and those
 /// of its tenants; all. Those that have no head are among them.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     scope: LevelScope,
@@ -295,6 +299,7 @@ pub async fn list(
 ///
 /// # Errors
 /// [`Error::Setup`] when the root stands under a key that is not known.
+#[boxed]
 pub async fn rekey(tx: &mut Transaction, _: &SystemScope, keys: &Keys, nonce: Digest) -> Result<bool> {
     let Some(root) = hold_root(tx, keys, nonce, Patience::Wait).await? else { return Ok(false) };
     if root.key_id == keys.sealing() {

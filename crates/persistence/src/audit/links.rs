@@ -1,5 +1,6 @@
 //! The links of the chains, with the records that they name.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use diesel::dsl::{exists, not};
@@ -105,6 +106,7 @@ pub(super) async fn pairs(
 ///
 /// Links and records are read one after the other: what retention removes in between is missed. Ask for the head again
 /// before believing that a record is not there.
+#[boxed]
 pub async fn list(
     c: &mut Connection,
     chain: ChainScope,
@@ -117,6 +119,7 @@ pub async fn list(
 }
 
 /// The last link of a chain: its position, and the link.
+#[boxed]
 pub async fn last(c: &mut Connection, chain: ChainScope) -> Result<Option<(u64, Digest)>> {
     let query = audit_seals::table
         .filter(audit_seals::chain.eq(chain.chain().to_string()))
@@ -127,6 +130,7 @@ pub async fn last(c: &mut Connection, chain: ChainScope) -> Result<Option<(u64, 
 }
 
 /// How many records of a chain wait to be sealed, and of when the first of them is.
+#[boxed]
 pub async fn waiting(c: &mut Connection, chain: ChainScope) -> Result<(u64, Option<Instant>)> {
     let of_chain = audit_unsealed::table.filter(audit_unsealed::chain.eq(chain.chain().to_string()));
     let count: i64 = with!(c, c => of_chain.count().get_result(c).await)?;
@@ -143,6 +147,7 @@ pub async fn waiting(c: &mut Connection, chain: ChainScope) -> Result<(u64, Opti
 }
 
 /// Of when the oldest record is that is left of a chain, where it can be read.
+#[boxed]
 pub async fn oldest(c: &mut Connection, chain: ChainScope) -> Result<Option<Instant>> {
     let query = audit_seals::table
         .filter(audit_seals::chain.eq(chain.chain().to_string()))
@@ -166,6 +171,7 @@ pub struct Strays {
 }
 
 /// Looks at a part of the records of a level, or of one chain, by ascending id, for those that nobody has sealed.
+#[boxed]
 pub async fn strays(c: &mut Connection, of: RecordsOf, after: Option<&str>, rows: i64) -> Result<Strays> {
     let ids: Vec<String> = {
         macro_rules! part {

@@ -1,5 +1,6 @@
 //! Retention: the oldest records of a chain go, and its head keeps what the rest hangs on.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_audit::AuditAction;
@@ -35,6 +36,7 @@ pub enum Purged {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn purge(
     tx: &mut Transaction,
     _: &SystemScope,

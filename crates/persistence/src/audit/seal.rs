@@ -8,6 +8,7 @@
 //! What somebody has tampered with is sealed on all the same, for a change must not wait until that is settled; but a head or
 //! root that did not fit before gets no code that does.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, HashSet};
 
 use diesel::prelude::*;
@@ -32,6 +33,7 @@ pub enum Sealed {
 }
 
 /// Whether there may be something to seal: a cheap look before the write that sealing is.
+#[boxed]
 pub async fn waits(c: &mut Connection, _: &SystemScope) -> Result<bool> {
     let query = audit_unsealed::table.select(audit_unsealed::record_id);
     let found: Option<String> = with!(c, c => query.first(c).await.optional())?;
@@ -50,6 +52,7 @@ struct NewSeal {
 ///
 /// # Errors
 /// [`crate::Error::Setup`] when the chains stand under a key that is not known, or the database's.
+#[boxed]
 pub async fn seal(
     tx: &mut Transaction,
     system: &SystemScope,

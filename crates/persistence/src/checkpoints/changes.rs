@@ -1,5 +1,6 @@
 //! What has changed of a tenant's checkpoints, for whoever follows.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CheckpointId, Instant, TenantScope};
@@ -14,6 +15,7 @@ use crate::schema::checkpoints;
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn since(
     c: &mut Connection,
     scope: TenantScope,
@@ -34,6 +36,7 @@ pub async fn since(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn named(
     c: &mut Connection,
     scope: TenantScope,

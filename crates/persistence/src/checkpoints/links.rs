@@ -1,5 +1,6 @@
 //! Links by which one person decides one checkpoint, once. Of a link's token only the hash is kept.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::Checkpoint;
@@ -36,6 +37,7 @@ pub struct Link {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn add(
     tx: &mut Transaction,
     scope: TenantScope,
@@ -94,6 +96,7 @@ fn read(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn lookup(c: &mut Connection, scope: TenantScope, id: Ulid) -> Result<Option<Link>> {
     let query = checkpoint_links::table
         .filter(checkpoint_links::id.eq(id.to_string()))
@@ -107,6 +110,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, id: Ulid) -> Result<
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn find_by_hash(
     c: &mut Connection,
     _system: &SystemScope,
@@ -121,6 +125,7 @@ pub async fn find_by_hash(
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn mark_used(tx: &mut Transaction, scope: TenantScope, id: Ulid, at: Instant) -> Result<bool> {
     let link = checkpoint_links::table
         .filter(checkpoint_links::id.eq(id.to_string()))

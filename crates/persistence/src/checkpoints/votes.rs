@@ -1,5 +1,6 @@
 //! What people have said of checkpoints that several must decide alike: each once, whatever happens at the same time.
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -64,6 +65,7 @@ impl TryFrom<VoteRow> for Vote {
 }
 
 /// Keeps a vote that does not decide; one that does goes with what it decides, in [`crate::commit`]. Lock the checkpoint before.
+#[boxed]
 pub async fn add(tx: &mut Transaction, checkpoint: &Checkpoint, vote: &Vote) -> Result<()> {
     let insert = diesel::insert_into(checkpoint_votes::table).values(VoteRow::of(checkpoint, vote));
     with!(tx, c => insert.execute(c).await)?;

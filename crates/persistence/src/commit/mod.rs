@@ -14,6 +14,7 @@ mod postgres;
 mod rows;
 mod sqlite;
 
+use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
 use scaigrid_audit::AuditRecord;
@@ -271,6 +272,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The database's. Nothing is written once the transaction is given up.
+#[boxed]
 pub async fn apply(transaction: &mut Transaction, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
     let told: Vec<Vec<Event>> = units.iter_mut().map(|unit| std::mem::take(&mut unit.told)).collect();
     if units.iter().any(|unit| !unit.audit.is_empty()) {

@@ -209,23 +209,14 @@ impl Rows {
                 keep_from: mark.keep_from,
             });
         }
-        for (checkpoint, effect) in &unit.opened {
-            self.opened.push(CheckpointRow::of(checkpoint, *effect));
-            self.set_timers(&tenant, deadline(checkpoint));
-            self.set_timers(&tenant, reminder(checkpoint, checkpoint.created_at));
-            self.set_timers(&tenant, notice(checkpoint, checkpoint.created_at));
-        }
+        self.open(&tenant, &unit.opened);
         if let Some(checkpoint) = &unit.decided {
-            self.decided.push(CheckpointRow::of(checkpoint, 0));
-            self.clear_timers(&tenant, deadline(checkpoint).map(|timer| timer.owner));
-            self.clear_timers(&tenant, checkpoint.rules.reminder.map(|_| Owner::Reminder(checkpoint.id)));
-            self.clear_timers(&tenant, checkpoint.rules.notify.then_some(Owner::Notice(checkpoint.id)));
-            self.votes.extend(last_vote(checkpoint).map(|vote| VoteRow::of(checkpoint, vote)));
+            self.decide(&tenant, checkpoint);
         }
         let at = Stamp(unit.at);
-        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Checkpoint));
-        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Reminder));
-        self.clear_timers(&tenant, unit.abandoned.iter().copied().map(Owner::Notice));
+        for owner in [Owner::Checkpoint, Owner::Reminder, Owner::Notice] {
+            self.clear_timers(&tenant, unit.abandoned.iter().copied().map(owner));
+        }
         self.clear_timers(&tenant, unit.fired.map(|timer| timer.owner));
         self.clear_timers(&tenant, unit.cleared);
         self.set_timers(&tenant, unit.timers);
@@ -288,6 +279,25 @@ impl Rows {
             self.audit.push(AuditRow::of(record)?);
         }
         Ok(())
+    }
+
+    /// Takes new checkpoints, with what is to happen while they wait.
+    fn open(&mut self, tenant: &str, opened: &[(Checkpoint, u32)]) {
+        for (checkpoint, effect) in opened {
+            self.opened.push(CheckpointRow::of(checkpoint, *effect));
+            self.set_timers(tenant, deadline(checkpoint));
+            self.set_timers(tenant, reminder(checkpoint, checkpoint.created_at));
+            self.set_timers(tenant, notice(checkpoint, checkpoint.created_at));
+        }
+    }
+
+    /// Takes a decision, with which nothing happens any more that was to happen while the checkpoint waited.
+    fn decide(&mut self, tenant: &str, checkpoint: &Checkpoint) {
+        self.decided.push(CheckpointRow::of(checkpoint, 0));
+        self.clear_timers(tenant, deadline(checkpoint).map(|timer| timer.owner));
+        self.clear_timers(tenant, checkpoint.rules.reminder.map(|_| Owner::Reminder(checkpoint.id)));
+        self.clear_timers(tenant, checkpoint.rules.notify.then_some(Owner::Notice(checkpoint.id)));
+        self.votes.extend(last_vote(checkpoint).map(|vote| VoteRow::of(checkpoint, vote)));
     }
 
     fn add_chunk(&mut self, mut row: Journal, chunk: JournalChunk, objects: &HashMap<Hash, Object>) {

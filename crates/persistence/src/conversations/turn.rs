@@ -1,5 +1,6 @@
 //! The turns of conversations: what was asked, which execution answers it, and what that has used.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use rust_decimal::Decimal;
@@ -158,6 +159,7 @@ impl TryFrom<TurnRow> for Turn {
 }
 
 /// The last turn of a conversation.
+#[boxed]
 pub async fn last_turn(c: &mut Connection, scope: TenantScope, id: ConversationId) -> Result<Option<Turn>> {
     let query = turns::table
         .filter(turns::tenant_id.eq(scope.tenant_id().to_string()))
@@ -169,6 +171,7 @@ pub async fn last_turn(c: &mut Connection, scope: TenantScope, id: ConversationI
 }
 
 /// The youngest turn of a caller after which all that was said has a fingerprint; where an entity is named, about it.
+#[boxed]
 pub async fn turn_by_answer(
     c: &mut Connection,
     scope: TenantScope,
@@ -200,6 +203,7 @@ pub async fn turn_by_answer(
 
 /// The youngest turn of a caller, in conversations without a name and about the same entity or none, that asks what has a
 /// fingerprint and is owed an answer.
+#[boxed]
 pub async fn turn_by_question(
     c: &mut Connection,
     scope: TenantScope,
@@ -232,6 +236,7 @@ pub async fn turn_by_question(
 }
 
 /// The caller whose turn an execution answers, where it answers one, and the tenant that they act in.
+#[boxed]
 pub async fn asked_by(
     c: &mut Connection,
     scope: TenantScope,
@@ -251,6 +256,7 @@ pub async fn asked_by(
 }
 
 /// The executions that answer to one which asks Cores as its models.
+#[boxed]
 pub async fn asked_of(
     c: &mut Connection,
     scope: TenantScope,
@@ -269,6 +275,7 @@ pub async fn asked_of(
 }
 
 /// The executions that owe an answer to one which asks Cores as its models: to the calls that are named so, or to any.
+#[boxed]
 pub async fn owing(
     c: &mut Connection,
     scope: TenantScope,
@@ -299,6 +306,7 @@ pub async fn owing(
 }
 
 /// The conversations in which an execution asks Cores as its models.
+#[boxed]
 pub async fn of_asking(
     c: &mut Connection,
     scope: TenantScope,
@@ -317,6 +325,7 @@ pub async fn of_asking(
 }
 
 /// What the turns of an execution have told of what it used.
+#[boxed]
 pub async fn told(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Told> {
     let query = turns::table
         .filter(turns::tenant_id.eq(scope.tenant_id().to_string()))
@@ -337,6 +346,7 @@ fn sum(id: &str, rows: Vec<(i64, i64, String)>) -> Result<Told> {
 }
 
 /// Adds a turn to a conversation, under the next number; none when there is no such conversation any more.
+#[boxed]
 pub async fn begin_turn(tx: &mut Transaction, scope: TenantScope, turn: &Turn) -> Result<Option<u32>> {
     let update = diesel::update(conversations::table.find(turn.conversation.to_string()))
         .filter(conversations::tenant_id.eq(scope.tenant_id().to_string()))
@@ -355,6 +365,7 @@ pub async fn begin_turn(tx: &mut Transaction, scope: TenantScope, turn: &Turn) -
 
 /// Ends a turn as it stands. Where it has been answered, the other turns that waited for the same execution are answered
 /// with it. False when there is no such turn any more.
+#[boxed]
 pub async fn end_turn(tx: &mut Transaction, scope: TenantScope, turn: &Turn) -> Result<bool> {
     let (tenant, id) = (scope.tenant_id().to_string(), turn.conversation.to_string());
     let ended = turn.ended_at.map(Stamp);
@@ -391,6 +402,7 @@ pub async fn end_turn(tx: &mut Transaction, scope: TenantScope, turn: &Turn) -> 
 }
 
 /// The last turns of a conversation, in their order.
+#[boxed]
 pub async fn turns(
     c: &mut Connection,
     scope: TenantScope,
@@ -408,6 +420,7 @@ pub async fn turns(
 }
 
 /// What all turns of a conversation have told that was used.
+#[boxed]
 pub async fn told_in_all(c: &mut Connection, scope: TenantScope, id: ConversationId) -> Result<Told> {
     let query = turns::table
         .filter(turns::tenant_id.eq(scope.tenant_id().to_string()))
@@ -418,6 +431,7 @@ pub async fn told_in_all(c: &mut Connection, scope: TenantScope, id: Conversatio
 }
 
 /// The executions that answer in a conversation.
+#[boxed]
 pub async fn executions_of(
     c: &mut Connection,
     scope: TenantScope,

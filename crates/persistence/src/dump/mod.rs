@@ -9,6 +9,7 @@
 mod columns;
 mod dialect;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -158,6 +159,7 @@ pub struct Rows {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn migrations(c: &mut Connection) -> Result<Vec<String>> {
     let query = format!("SELECT version AS line FROM {MIGRATIONS} ORDER BY version");
     let found: Vec<Written> = with!(c, c => diesel::sql_query(query).load(c).await)?;
@@ -168,6 +170,7 @@ pub async fn migrations(c: &mut Connection) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn read(
     snapshot: &mut Snapshot,
     _system: &SystemScope,
@@ -205,6 +208,7 @@ fn key_of(table: &Table, row: &str) -> Result<String> {
 ///
 /// # Errors
 /// The database's, also when a row is none of the table.
+#[boxed]
 pub async fn write(tx: &mut Transaction, _system: &SystemScope, table: &Table, rows: &str) -> Result<usize> {
     let query = Dialect::of(tx)?.insert(table);
     let rows = rows.to_owned();
@@ -215,6 +219,7 @@ pub async fn write(tx: &mut Transaction, _system: &SystemScope, table: &Table, r
 ///
 /// # Errors
 /// The database's.
+#[boxed]
 pub async fn occupied(c: &mut Connection, _system: &SystemScope) -> Result<Option<&'static str>> {
     for name in tables().iter().map(Table::name).chain(LEFT_OUT) {
         let query = format!("SELECT count(*) AS number FROM (SELECT 1 FROM {name} LIMIT 1) AS found");

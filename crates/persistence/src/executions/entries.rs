@@ -1,5 +1,6 @@
 //! What executions did: their journals, and the machines that are kept beside them.
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::execution::Execution;
@@ -12,6 +13,7 @@ use crate::large::Object;
 use crate::schema::{execution_snapshots, journal};
 
 /// The chunks of a journal from an entry on, in order, as (number of the first entry, entries).
+#[boxed]
 pub async fn journal(
     c: &mut Connection,
     scope: TenantScope,
@@ -24,6 +26,7 @@ pub async fn journal(
 
 /// The same of those that begin before another entry, where they have no more than so many bytes together; none where they have
 /// more. What lies in the object store is not read then.
+#[boxed]
 pub async fn journal_within(
     c: &mut Connection,
     scope: TenantScope,
@@ -57,6 +60,7 @@ pub async fn journal_within(
 
 /// The last machine that is kept before an entry, as (number of the entry that comes after it, machine); none where all that is
 /// kept of the journal begins with the execution.
+#[boxed]
 pub async fn kept_machine(
     c: &mut Connection,
     scope: TenantScope,
@@ -73,6 +77,7 @@ pub async fn kept_machine(
 }
 
 /// The number of the first entry that is kept of a journal; none where there is none.
+#[boxed]
 pub async fn journal_start(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Result<Option<i64>> {
     let query = journal::table
         .filter(journal::tenant_id.eq(scope.tenant_id().to_string()))
@@ -83,6 +88,7 @@ pub async fn journal_start(c: &mut Connection, scope: TenantScope, id: Execution
 }
 
 /// The number of the chunk that holds an entry.
+#[boxed]
 pub async fn chunk_of(
     c: &mut Connection,
     scope: TenantScope,
@@ -121,6 +127,7 @@ pub struct JournalRow {
 }
 
 /// The rows of the journals of a Core's executions, the last first, from a place on, which is included.
+#[boxed]
 pub async fn journal_rows(
     c: &mut Connection,
     scope: TenantScope,
@@ -170,6 +177,7 @@ pub async fn journal_rows(
 }
 
 /// The number of the first entry behind a row of a journal; none where that is the last row.
+#[boxed]
 pub async fn row_end(
     c: &mut Connection,
     scope: TenantScope,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::{Avatar, AvatarType, Core, CoreIdentity, Delegation, LastError, Status};
 use scaigrid_persistence::commit;
+use scaigrid_persistence::dump::{self, Table};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Written, avatars, cores, delegations, executions, holds};
 use scaigrid_scope::{DelegationId, Instant, PermissionKey, Permissions};
@@ -46,9 +47,9 @@ fn what_belongs_to_cores_goes_with_them() {
     ];
     // Notes of what is yet to be removed, and what was spent.
     const STAY: [&str; 3] = ["avatar_objects", "model_usage", "removed_cores"];
-    let tables = scaigrid_persistence::dump::tables();
+    let tables = dump::tables();
     let of_cores = tables.iter().filter(|table| table.columns().any(|column| column == "core_id"));
-    let mut found: Vec<&str> = of_cores.map(|table| table.name()).collect();
+    let mut found: Vec<&str> = of_cores.map(Table::name).collect();
     let mut known: Vec<&str> = GO.iter().chain(&STAY).copied().collect();
     found.sort_unstable();
     known.sort_unstable();

@@ -53,7 +53,7 @@ fn an_event_keeps_why_it_started_what(place: &Place) {
     let waiting = waiting["id"].as_str().unwrap().to_owned();
     admin.execution_becomes(&waiting, "suspended");
 
-    let sent = send("order", 3);
+    let accepted = send("order", 3);
     let heard = listeners(&admin, &core, "order");
     assert_eq!(
         results(&heard),
@@ -65,7 +65,7 @@ fn an_event_keeps_why_it_started_what(place: &Place) {
             pair("wait", "woke"),
         ]
     );
-    assert_eq!(json!([heard[0]["execution_id"], heard[3]["execution_id"]]), sent["executions"]);
+    assert_eq!(json!([heard[0]["execution_id"], heard[3]["execution_id"]]), accepted["executions"]);
     assert_eq!((&heard[0]["flow"], &heard[0]["core_id"]), (&json!("heard"), &json!(core)));
     assert!(!heard[2]["reason"].as_str().unwrap().is_empty());
     assert_eq!(heard[4]["execution_id"], json!(waiting));

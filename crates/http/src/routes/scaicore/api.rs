@@ -157,7 +157,7 @@ impl<'a> Asked<'a> {
         };
         let query = web::Query::<Vec<(String, String)>>::from_query(self.request.query_string());
         let mut query = query.map_err(|_| Error::invalid("query", "cannot be read"))?.into_inner();
-        let mut wait = preferred(headers).unwrap_or(Some(Duration::from_millis(WAIT_MS)));
+        let mut wait = preferred(headers, Duration::from_millis(WAIT_MS));
         if !meant.own_wait
             && let Some(at) = query.iter().position(|(name, _)| name == WAIT)
         {
@@ -199,9 +199,9 @@ pub(crate) fn texts(headers: &HeaderMap, but: &[&str]) -> BTreeMap<String, Strin
     found
 }
 
-/// How long the caller prefers to wait (RFC 7240): `respond-async`, or `wait=` seconds. None where nothing is said.
-#[expect(clippy::option_option, reason = "nothing said, not at all, and a time are three things")]
-fn preferred(headers: &HeaderMap) -> Option<Option<Duration>> {
+/// How long the caller prefers to wait (RFC 7240): `respond-async` is not at all, or `wait=` seconds; as long as usual where
+/// nothing is said.
+fn preferred(headers: &HeaderMap, usual: Duration) -> Option<Duration> {
     const PREFER: HeaderName = HeaderName::from_static("prefer");
     let said: Vec<&str> = headers
         .get_all(PREFER)
@@ -217,9 +217,8 @@ fn preferred(headers: &HeaderMap) -> Option<Option<Duration>> {
     let at_once = said.iter().any(|one| one.eq_ignore_ascii_case("respond-async"));
     match wait {
         // Both together: at once, unless it is done within that time.
-        Some(wait) if !wait.is_zero() => Some(Some(wait.min(LONGEST_WAIT))),
-        Some(_) => Some(None),
-        None => at_once.then_some(None),
+        Some(wait) => Some(wait.min(LONGEST_WAIT)).filter(|wait| !wait.is_zero()),
+        None => (!at_once).then_some(usual),
     }
 }
 
@@ -320,25 +319,25 @@ mod tests {
 
     use super::*;
 
-    fn prefer(values: &[&str]) -> Option<Option<Duration>> {
+    fn prefer(values: &[&str]) -> Option<u64> {
         let mut request = TestRequest::default();
         for value in values {
             request = request.append_header(("Prefer", *value));
         }
-        preferred(request.to_http_request().headers())
+        let usual = Duration::from_secs(30);
+        preferred(request.to_http_request().headers(), usual).map(|wait| wait.as_secs())
     }
 
     #[test]
     fn a_preference_is_read() {
-        let seconds = |seconds| Some(Some(Duration::from_secs(seconds)));
-        assert_eq!(prefer(&[]), None);
-        assert_eq!(prefer(&["return=minimal"]), None);
-        assert_eq!(prefer(&["respond-async"]), Some(None));
-        assert_eq!(prefer(&["wait=10"]), seconds(10));
-        assert_eq!(prefer(&["return=minimal", "Wait=\"5\", respond-async"]), seconds(5));
-        assert_eq!(prefer(&["wait=100000"]), seconds(60));
-        assert_eq!(prefer(&["wait=0"]), Some(None));
-        assert_eq!(prefer(&["wait=soon"]), None);
+        assert_eq!(prefer(&[]), Some(30));
+        assert_eq!(prefer(&["return=minimal"]), Some(30));
+        assert_eq!(prefer(&["respond-async"]), None);
+        assert_eq!(prefer(&["wait=10"]), Some(10));
+        assert_eq!(prefer(&["return=minimal", "Wait=\"5\", respond-async"]), Some(5));
+        assert_eq!(prefer(&["wait=100000"]), Some(60));
+        assert_eq!(prefer(&["wait=0"]), None);
+        assert_eq!(prefer(&["wait=soon"]), Some(30));
     }
 
     #[test]
