@@ -42,8 +42,6 @@ pub enum Resource {
     CheckpointLink,
     /// A conversation with a published Core.
     Conversation,
-    /// An event that a Core received or emitted.
-    Event,
     /// A place at which executions of a Core stop.
     Breakpoint,
     /// A user's identity, lent to a Core.
@@ -83,7 +81,6 @@ impl fmt::Display for Resource {
             Self::Checkpoint => "checkpoint",
             Self::CheckpointLink => "link, or not any more",
             Self::Conversation => "conversation",
-            Self::Event => "event",
             Self::Breakpoint => "breakpoint",
             Self::Delegation => "delegation",
             Self::Avatar => "avatar",

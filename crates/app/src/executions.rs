@@ -9,11 +9,12 @@ use scaigrid_engine::Error as EngineError;
 pub use scaigrid_engine::{Delivered, HistoryEntry, Invocation};
 use scaigrid_ir::Value;
 pub use scaigrid_persistence::events::{CoreEvent, EventFilter};
-use scaigrid_persistence::executions;
+use scaigrid_persistence::{executions, model_usage};
 pub use scaigrid_persistence::executions::ExecutionFilter;
 use scaigrid_runtime::journal::BranchError;
 use scaigrid_scope::{Authorized, CoreId, ExecutionId, Principal, perm};
 
+use crate::conversations::Told;
 use crate::cores::after;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
@@ -92,6 +93,22 @@ impl App {
         id: ExecutionId,
     ) -> Result<Standing, Error> {
         Ok(self.0.engine.standing(by.tenant_scope(), id).await?)
+    }
+
+    /// What the calls of models have used that an execution made itself.
+    ///
+    /// # Errors
+    /// The database's.
+    #[boxed]
+    pub async fn execution_usage(
+        &self,
+        by: &Authorized<perm::CoresView>,
+        id: ExecutionId,
+    ) -> Result<Told, Error> {
+        let mut connection = self.0.database.read().await?;
+        let used = model_usage::of_executions(&mut connection, by.tenant_scope(), &[id]).await?;
+        let (input_tokens, output_tokens, cost) = used;
+        Ok(Told { input_tokens, output_tokens, cost })
     }
 
     /// What an execution did, in order, from an entry on.

@@ -45,7 +45,6 @@ in_path! {
     BreakpointId Breakpoint "breakpoint_id",
     DelegationId Delegation "delegation_id",
     TriggerId Trigger "trigger_id",
-    EventId Event "event_id",
     WebhookId Webhook "webhook_id",
     DeliveryId Delivery "delivery_id",
     BackendId Backend "backend_id",

@@ -143,7 +143,7 @@ fn a_full_queue_says_when_to_ask_again(place: &Place) {
     }
     let refused = refused.unwrap();
     let said = refused.json();
-    assert_eq!(said["error"]["code"], "QUEUE_FULL", "{said}");
+    assert_eq!((refused.status, refused.code().as_str()), (429, "QUEUE_FULL"), "{said}");
     assert_eq!(said["error"]["retry_after"], 5);
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(accepted.len() >= 3, "{accepted:?}");

@@ -27,6 +27,7 @@ mod desired;
 mod disturbed;
 mod edge;
 mod embeddings;
+mod error_codes;
 mod identity;
 mod inbox;
 mod inside;

@@ -14,7 +14,7 @@ const ROLES: [&str; 7] =
     ["super_admin", "partner_admin", "partner_viewer", "tenant_admin", "tenant_user", "tenant_viewer", ""];
 
 /// A path with ids in it that nothing has.
-fn to_nothing(template: &str) -> String {
+pub(crate) fn to_nothing(template: &str) -> String {
     // That a module does not exist is told before the right to call one.
     if template == PASSED_ON {
         return "/v1/modules/scaicore/nothing".to_owned();

@@ -29,7 +29,7 @@ pub(crate) struct Operation {
     pub(crate) public: bool,
     body: Option<String>,
     /// The statuses that the document says it answers.
-    statuses: BTreeSet<u16>,
+    pub(crate) statuses: BTreeSet<u16>,
 }
 
 pub(crate) fn operations(document: &Value) -> Vec<Operation> {

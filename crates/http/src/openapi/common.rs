@@ -194,6 +194,8 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     let posts = method == "post" && !public && !passed_on;
     let (of_avatar, of_core) = (path.ends_with("/avatar"), path.ends_with("/cores/{core_id}"));
     let takes_avatar = posts && (of_avatar || path.ends_with("/scaicore/cores"));
+    let takes_file = takes_avatar || posts && path.ends_with("/parse-bundle");
+    let of_api = path.contains("/api/invoke/");
     let delegates = has_body && (path.ends_with("/delegate") || path.ends_with("/delegation"));
     if posts {
         add_header(
@@ -211,13 +213,13 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         add_header(operation, "If-Match", "The entity tag that the resource must still have");
     }
     let answers = |name: &str| match name {
-        "InvalidFileType" => takes_avatar,
+        "InvalidFileType" => takes_file,
         "NoAvatar" => of_avatar && public,
-        "StorageError" => takes_avatar || of_avatar,
+        "StorageError" => takes_avatar || of_avatar || of_values(path),
         "DelegationInvalid" => delegates,
         "Unauthorized" | "Forbidden" => !public,
         "NotFound" => path.contains('{') || asks_a_model,
-        "Conflict" => posts || (of_core && method == "delete"),
+        "Conflict" => posts || of_api || (of_core && method == "delete"),
         "PreconditionFailed" => conditional,
         "PayloadTooLarge" => has_body,
         "UnsupportedMediaType" => has_body && !passed_on,
@@ -233,6 +235,15 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         let shared = RefOr::Ref(Ref::from_response_name(format!("{}{name}", prefix(family))));
         operation.responses.responses.entry(status).or_insert(shared);
     }
+}
+
+/// Whether an operation takes or gives values of programs, of which large ones lie in the object store.
+fn of_values(path: &str) -> bool {
+    const FAMILIES: [&str; 5] = ["/executions/{", "/invoke", "/events", "/debug/step", "/debug/inspect"];
+    let Some(below) = path.strip_prefix("/v1/modules/scaicore/") else {
+        return path.starts_with("/v1/hooks/");
+    };
+    below.ends_with("/resolve") || FAMILIES.iter().any(|family| format!("/{below}").contains(family))
 }
 
 fn add_header(operation: &mut Operation, name: &str, description: &str) {

@@ -2,18 +2,20 @@
 
 use actix_web::{delete, get, web};
 use scaigrid_app::App;
-use scaigrid_app::conversations::{Caller, Conversation, ShownConversation, Told, Turn};
+use scaigrid_app::conversations::{Caller, Conversation, ShownConversation, Turn};
 use scaigrid_scope::{ConversationId, CoreId, perm};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::wire::UsedView;
 use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
+use crate::routes::given::Conflict;
 
 /// A conversation with a published Core.
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,31 +88,6 @@ struct MessageView {
     created_at: String,
 }
 
-/// What was used.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ConversationUsage {
-    /// Tokens that models have read.
-    input_tokens: u64,
-    /// Tokens that models have written.
-    output_tokens: u64,
-    /// Both.
-    total_tokens: u64,
-    /// In the currency of the catalogue's prices.
-    #[schema(example = "0.007275")]
-    cost: String,
-}
-
-impl From<Told> for ConversationUsage {
-    fn from(told: Told) -> Self {
-        Self {
-            input_tokens: told.input_tokens,
-            output_tokens: told.output_tokens,
-            total_tokens: told.input_tokens.saturating_add(told.output_tokens),
-            cost: told.cost.normalize().to_string(),
-        }
-    }
-}
-
 /// A conversation with what was said in it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WholeConversationView {
@@ -122,7 +99,7 @@ pub(super) struct WholeConversationView {
     /// The executions that have answered, in their order.
     execution_ids: Vec<String>,
     /// What was used in all of it.
-    usage: ConversationUsage,
+    usage: UsedView,
     /// How many requests are left out before the first message.
     omitted_turns: u32,
 }
@@ -215,7 +192,7 @@ pub(super) async fn get(
     tag = "conversations",
     operation_id = "erase_conversation",
     params(("conversation_id" = String, Path, description = "The conversation")),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "It is gone"), (status = 409, response = Conflict))
 )]
 #[delete("/v1/modules/scaicore/conversations/{conversation_id}")]
 pub(super) async fn erase(

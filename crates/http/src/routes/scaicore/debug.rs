@@ -21,6 +21,7 @@ use crate::filters::Filters;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
+use crate::routes::given::Conflict;
 
 /// How long a step is waited for where the caller does not say.
 const STEP_WAIT_MS: u64 = 5_000;
@@ -302,7 +303,10 @@ pub(super) struct StateQuery {
     tag = "executions",
     operation_id = "get_execution_state",
     params(("execution_id" = String, Path, description = "The execution"), StateQuery),
-    responses((status = 200, description = "Its state", body = DataOf<InspectedView>))
+    responses(
+        (status = 200, description = "Its state", body = DataOf<InspectedView>),
+        (status = 409, response = Conflict),
+    )
 )]
 #[get("/v1/modules/scaicore/executions/{execution_id}/state")]
 pub(super) async fn state(

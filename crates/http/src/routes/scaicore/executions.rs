@@ -142,7 +142,9 @@ pub(super) async fn get(
     id: PathId<ExecutionId>,
     app: web::Data<App>,
 ) -> Result<Reply<ExecutionView>, Error> {
-    Ok(Reply::ok(app.execution(&caller, id.0).await?.into()))
+    let view = ExecutionView::from(app.execution(&caller, id.0).await?);
+    let used = app.execution_usage(&caller, id.0).await?;
+    Ok(Reply::ok(ExecutionView { usage: Some(used.into()), ..view }))
 }
 
 /// Cancel an execution

@@ -1,5 +1,6 @@
 //! What Cores, executions and checkpoints look like on the wire.
 
+use scaigrid_app::conversations::Told;
 use scaigrid_app::cores::ShownCore;
 use scaigrid_cores::debugging::{Debugging, Pause, PauseReason};
 use scaigrid_cores::execution::{Execution, Origin, Standing};
@@ -214,6 +215,31 @@ impl From<SourceVersion> for VersionView {
     }
 }
 
+/// What calls of models have used.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UsedView {
+    /// Tokens that models have read.
+    input_tokens: u64,
+    /// Tokens that models have written.
+    output_tokens: u64,
+    /// Both.
+    total_tokens: u64,
+    /// In the currency of the catalogue's prices.
+    #[schema(example = "0.007275")]
+    cost: String,
+}
+
+impl From<Told> for UsedView {
+    fn from(told: Told) -> Self {
+        Self {
+            input_tokens: told.input_tokens,
+            output_tokens: told.output_tokens,
+            total_tokens: told.input_tokens.saturating_add(told.output_tokens),
+            cost: told.cost.normalize().to_string(),
+        }
+    }
+}
+
 /// An execution.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ExecutionView {
@@ -262,6 +288,9 @@ pub(super) struct ExecutionView {
     /// The checkpoints that it, or what it called, waits at; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) checkpoints: Option<Vec<String>>,
+    /// What the calls of models have used that it made itself; only where one execution is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) usage: Option<UsedView>,
 }
 
 /// Where an execution comes from.
@@ -326,6 +355,7 @@ impl From<Execution> for ExecutionView {
             started_at: execution.started_at.to_string(),
             finished_at: execution.finished_at.map(|at| at.to_string()),
             checkpoints: None,
+            usage: None,
         }
     }
 }
