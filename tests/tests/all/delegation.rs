@@ -19,6 +19,7 @@ on_both_databases!(
     what_is_over_suspends_the_core,
     calls_of_models_and_cores_need_what_the_user_needs,
     who_has_lent_is_asked,
+    a_delegation_goes_with_its_core,
 );
 
 const SOON: Duration = Duration::from_secs(20);
@@ -425,6 +426,20 @@ fn who_has_lent_is_asked(place: &Place) {
     assert!(inbox.iter().any(|one| one["id"] == json!(checkpoint)), "{inbox:?}");
     adas.resolve(&checkpoint, "yes");
     adas.execution_becomes(&execution, "completed");
+    server.stop();
+}
+
+fn a_delegation_goes_with_its_core(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (ada, key) = admin.user("ada@example.org", &["tenant_user"]);
+    let adas = server.client(&key);
+    let core = admin.host("Helper", &programs::echo(1));
+    lend(&admin, &core, &ada, &["models:use"]);
+    let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
+    admin.delete(&format!("{CORES}/{core}")).answer(204);
+    assert!(adas.pages(MINE, "items").is_empty(), "nothing acts for her any more");
+    adas.delete(&format!("{MINE}/{id}")).refused(404, "DELEGATION_NOT_FOUND");
     server.stop();
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 on_both_databases!(
     an_inbox_is_followed_without_a_gap,
     a_stream_tells_each_what_is_theirs,
+    who_listens_is_told_when_the_node_ends,
     a_link_shows_and_decides_once,
     a_link_is_bound_to_its_person,
 );
@@ -90,6 +91,20 @@ fn a_stream_tells_each_what_is_theirs(place: &Place) {
     let end = to_bob.take(1, PATIENCE);
     assert_eq!((end[0].event.as_deref(), &end[0].data["reason"]), (Some("end"), &json!("forbidden")));
     server.stop();
+}
+
+fn who_listens_is_told_when_the_node_ends(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Followed", &programs::asking(&json!({"assignee": "role:tenant_admin"})));
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let mut following = stream(&admin, None);
+    assert_eq!(said(&following.take(1, PATIENCE)[0]), ("open".into(), checkpoint));
+    server.terminate();
+    let end = following.take(1, PATIENCE);
+    assert_eq!((end[0].event.as_deref(), &end[0].data["reason"]), (Some("end"), &json!("shutdown")));
+    assert_eq!(following.next(PATIENCE), None, "nothing comes after it");
+    assert!(server.ended().success(), "it does not wait for those who listen");
 }
 
 /// A Core that allows links, running.

@@ -49,6 +49,8 @@ mod plugins;
 mod process;
 mod published;
 mod readme;
+mod reference;
+mod reminders;
 mod remote;
 mod remote_life;
 mod requesters;

@@ -2,10 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use scaigrid_tests::{CORES, Client, Db, Place, Request, on, on_both_databases};
+use scaigrid_tests::{CORES, Client, Db, Place, Request, eventually, on, on_both_databases};
 use serde_json::{Value, json};
 
-use super::{executions, register, shop};
+use super::{PATIENCE, executions, register, shop};
 
 on_both_databases!(
     a_verified_message_starts_its_flow_once,
@@ -14,6 +14,7 @@ on_both_databases!(
     other_schemes_are_verified_too,
     a_program_brings_its_own_webhooks,
     a_core_that_rests_is_told_of_later,
+    what_is_public_rests_with_its_tenant_and_its_module,
     messages_count_against_the_tenant_once_they_are_verified,
 );
 
@@ -272,6 +273,52 @@ fn a_core_that_rests_is_told_of_later(place: &Place) {
     let taken = send().answer(202).data();
     admin.execution_becomes(&text(&taken["execution_id"]), "completed");
     assert_eq!(history(&admin, &core), ["started", "core_not_running"]);
+    server.stop();
+}
+
+fn what_is_public_rests_with_its_tenant_and_its_module(place: &Place) {
+    let server = place.start();
+    let (root, anyone) = (server.admin(), server.anyone());
+    let tenant = root.tenant("acme");
+    let (_, key) = root.in_tenant(&tenant).user("boss@acme.example", &["tenant_admin"]);
+    let boss = server.client(&key);
+    let core = boss.run("Shop", &shop(&json!([])));
+    register(
+        &boss,
+        &core,
+        "api",
+        "open",
+        "order",
+        &json!({"method": "GET", "path": "/open/{id}", "public": true}),
+    );
+    let hook = register(&boss, &core, "webhook", "in", "hook", &json!({}));
+    let (url, secret) = (text(&hook["url"]), text(&hook["secret"]));
+    let send = |id: &str| signed(&anyone, &url, &secret, id, now(), b"{}");
+    let call = anyone.get(&format!("{CORES}/{core}/api/invoke/open/7"));
+    send("before").answer(202);
+    call.answer(200);
+    let path = format!("/v1/admin/tenants/{tenant}");
+    let of_tenant = |status: &str| drop(root.put(&path, &json!({"status": status})).answer(200));
+    let of_module = |word: &str| drop(boss.post(&format!("/v1/modules/scaicore/{word}")).answer(200));
+    let begun = || boss.pages(&format!("{CORES}/{core}/executions"), "items").len();
+    let switches: [(&str, &dyn Fn(), &dyn Fn()); 2] = [
+        ("tenant", &|| of_tenant("suspended"), &|| of_tenant("active")),
+        ("module", &|| of_module("disable"), &|| of_module("enable")),
+    ];
+    for (what, off, back) in switches {
+        off();
+        eventually("nothing is taken", PATIENCE, || (call.exchange().status == 409).then_some(()));
+        call.refused(409, "CORE_NOT_RUNNING");
+        let refused = send(what).refused(503, "SERVICE_UNAVAILABLE");
+        assert!(refused.header("retry-after").is_some(), "{refused}");
+        back();
+        boss.status_becomes(&core, "running");
+        let before = begun();
+        // The message that was refused is taken now, as if it came for the first time.
+        eventually("messages are taken", PATIENCE, || (send(what).exchange().status == 202).then_some(()));
+        eventually("calls are taken", PATIENCE, || (call.exchange().status == 200).then_some(()));
+        assert_eq!(begun(), before + 2, "{what}: each has begun one");
+    }
     server.stop();
 }
 
