@@ -9,8 +9,8 @@ use scaigrid_engine::Error as EngineError;
 pub use scaigrid_engine::{Delivered, HistoryEntry, Invocation};
 use scaigrid_ir::Value;
 pub use scaigrid_persistence::events::{CoreEvent, EventFilter};
-use scaigrid_persistence::{executions, model_usage};
 pub use scaigrid_persistence::executions::ExecutionFilter;
+use scaigrid_persistence::{executions, model_usage};
 use scaigrid_runtime::journal::BranchError;
 use scaigrid_scope::{Authorized, CoreId, ExecutionId, Principal, perm};
 

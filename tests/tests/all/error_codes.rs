@@ -107,7 +107,7 @@ fn of_checkpoints(walk: &mut Walk, admin: &Client) {
     let core = admin.run("Asking", &programs::asking(&json!({})));
     let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
     let there = admin.in_tenant("there");
-    for (client, id) in [(admin, NO_CHECKPOINT), (&there, &checkpoint)] {
+    for (client, id) in [(admin, NO_CHECKPOINT), (&there, checkpoint.as_str())] {
         let path = format!("{SCAICORE}/checkpoints/{id}");
         walk.refused("get_checkpoint", &client.get(&path), 404, "CHECKPOINT_NOT_FOUND");
         let resolve = client.post(&at(id, "resolve")).json(&json!({"decision": "yes"}));

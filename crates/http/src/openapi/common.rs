@@ -240,10 +240,10 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
 /// Whether an operation takes or gives values of programs, of which large ones lie in the object store.
 fn of_values(path: &str) -> bool {
     const FAMILIES: [&str; 5] = ["/executions/{", "/invoke", "/events", "/debug/step", "/debug/inspect"];
-    let Some(below) = path.strip_prefix("/v1/modules/scaicore/") else {
+    if !path.starts_with("/v1/modules/scaicore/") {
         return path.starts_with("/v1/hooks/");
-    };
-    below.ends_with("/resolve") || FAMILIES.iter().any(|family| format!("/{below}").contains(family))
+    }
+    path.ends_with("/resolve") || FAMILIES.iter().any(|family| path.contains(family))
 }
 
 fn add_header(operation: &mut Operation, name: &str, description: &str) {
