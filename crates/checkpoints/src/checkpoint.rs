@@ -332,8 +332,7 @@ impl Checkpoint {
         self.rules.reminder.filter(|_| left).map(|interval| told.plus(interval))
     }
 
-    /// Gives the checkpoint up because what it belongs to has ended, or because the Core's mode wants no question
-    /// that asks no one. Its time may be up.
+    /// Gives the checkpoint up because what it belongs to has ended. Its time may be up.
     pub fn withdraw(self, at: Instant) -> Result<Change, CheckpointError> {
         self.check_pending()?;
         Ok(self.ended_by(By::System, at))

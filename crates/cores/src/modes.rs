@@ -78,9 +78,9 @@ text_enum! {
     pub enum CheckpointMode {
         /// All of them.
         Auto => "auto",
-        /// Those that pass a filter.
+        /// All of them, too: what they are shown by is up to those who look.
         VisualQueue => "visual_queue",
-        /// Those that name someone; the others are cancelled.
+        /// Those that ask someone; where one asks nobody in particular its execution is cancelled.
         Routed => "routed",
     }
 }

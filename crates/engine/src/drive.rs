@@ -30,7 +30,7 @@ use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
 use crate::places::Place;
-use crate::resume::CANCEL;
+use crate::resume::{CANCEL, cancel};
 use crate::traces::{Tally, end_stretch, note_again};
 use crate::{Engine, Error};
 
@@ -174,6 +174,8 @@ pub(crate) struct Done {
     pub(crate) logs: Vec<LogEntry>,
     /// Whether it is known that something has come which is to be heard soon.
     pub(crate) is_awaited: bool,
+    /// Whether a checkpoint was left unopened, since nobody would be asked: the execution is to be cancelled.
+    pub(crate) asks_nobody: bool,
 }
 
 impl Done {
@@ -254,6 +256,9 @@ impl Engine {
                 Step::Effects(effects) => {
                     for effect in effects {
                         self.perform(run, effect).await?;
+                    }
+                    if std::mem::take(&mut run.done.asks_nobody) {
+                        cancel(run, Arc::from("its checkpoint asks nobody"));
                     }
                 }
                 Step::OutOfFuel => tokio::task::yield_now().await,

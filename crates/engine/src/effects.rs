@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use scaigrid_checkpoints::Checkpoint;
+use scaigrid_checkpoints::{Assignee, Checkpoint};
+use scaigrid_cores::CheckpointMode;
 use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
 use scaigrid_ir::block::MemoryOp;
@@ -53,6 +54,13 @@ impl Engine {
                 let target = self.target_of(run, request).await?;
                 let acts_for = self.acts_for(run).await?;
                 let checkpoint = self.open(run, &effect, (request, target), (acts_for, now)).await?;
+                let mode = self.hosted(run.scope, run.execution.core_id).await?.core.checkpoint_mode;
+                if mode == CheckpointMode::Routed && checkpoint.routing.assignee == Assignee::Unrouted {
+                    run.say(&*self.masked(run).await?, now, asks_nobody(&checkpoint, &effect.block));
+                    run.done.asks_nobody = true;
+                    run.done.entries.push(Entry::Effect { effect, outcome: None });
+                    return Ok(());
+                }
                 run.say(&*self.masked(run).await?, now, waits_at(&checkpoint, &effect.block));
                 run.done.opened.push((checkpoint, effect.id.0));
                 run.done.entries.push(Entry::Effect { effect, outcome: None });
@@ -217,6 +225,16 @@ fn waits_at(checkpoint: &Checkpoint, block: &Arc<str>) -> Said {
             "checkpoint_type": checkpoint.checkpoint_type,
             "assignee": checkpoint.routing.assignee.to_string(),
         }),
+    }
+}
+
+/// What the log says of a checkpoint that does not open.
+fn asks_nobody(checkpoint: &Checkpoint, block: &Arc<str>) -> Said {
+    Said {
+        level: Level::Warn,
+        block: Some(Arc::clone(block)),
+        message: format!("asks nobody, and its Core is routed: {}", checkpoint.prompt),
+        fields: json!({ "checkpoint_type": checkpoint.checkpoint_type }),
     }
 }
 

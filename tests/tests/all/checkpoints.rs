@@ -13,6 +13,7 @@ on_both_databases!(
     who_is_asked_may_act_and_others_may_look,
     a_checkpoint_can_be_handed_on,
     a_cancelled_checkpoint_ends_its_execution,
+    a_routed_core_asks_somebody_or_ends,
     what_expires_can_be_caught,
     what_expires_and_is_not_caught_fails,
     what_expires_can_ask_somebody_else,
@@ -252,6 +253,41 @@ fn wait_out(admin: &Client, core: &str, status: &str) -> (Value, Value) {
     assert!(took >= Duration::from_secs(1), "it ended early: {took:?}");
     assert!(took < Duration::from_secs(1) + LATE, "it ended late: {took:?}");
     (ended, admin.checkpoint(&checkpoint))
+}
+
+fn a_routed_core_asks_somebody_or_ends(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let tidy = json!([{"kind": "try", "id": "try", "body": [programs::checkpoint(&json!({}))],
+        "catch": [{"body": [programs::rigid("caught", &json!([{"kind": "emit", "event": "wrongly.caught", "data": "1"}]))]}],
+        "finally": [programs::rigid("tidy", &json!([{"kind": "emit", "event": "tidied.up", "data": "1"}]))]}]);
+    let asks = programs::checkpoint(&json!({"id": "asks", "assignee": "role:tenant_admin"}));
+    let source = programs::program(
+        "Routed",
+        &[
+            programs::flow("nobody", &json!([]), &tidy),
+            programs::flow("somebody", &json!([]), &json!([asks])),
+        ],
+    );
+    let body = json!({"name": "Routed", "source": source, "checkpoint_mode": "routed"});
+    let core = admin.post(CORES).json(&body).answer(201).data()["id"].as_str().unwrap().to_owned();
+    admin.act(&core, "start");
+    let ended = admin.invoke(&core, "nobody", &json!({}));
+    assert_eq!((&ended["status"], &ended["checkpoints"]), (&json!("cancelled"), &json!([])), "{ended}");
+    assert!(admin.pages(&format!("{SCAICORE}/checkpoints/all"), "items").is_empty());
+    let events = admin.pages(&format!("{CORES}/{core}/events/history"), "events");
+    let names = events.iter().map(|event| event["type"].as_str().unwrap());
+    let names: Vec<&str> = names.filter(|name| !name.starts_with("scaicore.runtime.")).collect();
+    assert_eq!(names, ["tidied.up"]);
+    // Its journal can be followed.
+    let execution = ended["id"].as_str().unwrap();
+    let state = admin.get(&format!("{SCAICORE}/executions/{execution}/state")).answer(200).data();
+    assert_eq!(state["status"], "cancelled", "{state}");
+    // Whom it asks is asked.
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "somebody", &json!({}));
+    admin.resolve(&checkpoint, "yes");
+    admin.execution_becomes(&execution, "completed");
+    server.stop();
 }
 
 fn what_expires_can_be_caught(place: &Place) {
