@@ -183,6 +183,7 @@ fn of_the_store(walk: &mut Walk, place: &Place, admin: &Client, anyone: &Client)
     let (folder, aside) = (place.data().join("objects"), place.folder().join("aside"));
     std::fs::rename(&folder, &aside).unwrap();
     std::fs::write(&folder, "no folder").unwrap();
+    place.allow_in_log("a picture is missing from the object store");
     walk.refused("set_avatar", &admin.post(&path).form(b"GIF89a", &[]), 502, "STORAGE_ERROR");
     walk.refused("get_avatar", &anyone.get(&path), 502, "STORAGE_ERROR");
     std::fs::remove_file(&folder).unwrap();
