@@ -230,6 +230,7 @@ fn a_store_that_is_away_is_told(place: &Place) {
     let aside = place.folder().join("aside");
     std::fs::rename(&folder, &aside).unwrap();
     std::fs::write(&folder, "no folder").unwrap();
+    place.allow_in_log("a picture is missing from the object store");
     let refused = upload(&admin, &core, None, SVG);
     assert_eq!((refused.status, refused.code()), (502, "STORAGE_ERROR".to_owned()), "{refused}");
     anyone.get(&path(&core)).refused(502, "STORAGE_ERROR");

@@ -25,7 +25,9 @@ crate::on_both_databases! {
 /// A table that tells of Cores is either emptied with them, or known to stay.
 #[test]
 fn what_belongs_to_cores_goes_with_them() {
-    const GO: [&str; 18] = [
+    const GO: [&str; 23] = [
+        "checkpoint_links",
+        "checkpoint_votes",
         "checkpoints",
         "conversation_turns",
         "conversations",
@@ -37,12 +39,15 @@ fn what_belongs_to_cores_goes_with_them() {
         "core_memory",
         "core_schedules",
         "core_subscriptions",
+        "core_triggers",
         "core_vectors",
         "core_versions",
         "delegations",
         "event_waits",
         "executions",
+        "hook_messages",
         "journal",
+        "mails",
         "timers",
     ];
     // Notes of what is yet to be removed, and what was spent.
