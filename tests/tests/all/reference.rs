@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::strangers::operations;
 
-on_both_databases!(an_execution_tells_what_its_models_have_used);
+on_both_databases!(
+    an_execution_tells_what_its_models_have_used,
+    a_large_program_is_replaced_as_it_was_hosted
+);
 
 /// What the reference prints, below the module's path, and the status where it is done.
 const PRINTED: [(&str, &str, u16); 49] = [
@@ -121,5 +124,38 @@ fn an_execution_tells_what_its_models_have_used(place: &Place) {
     assert_eq!(told, json!({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "cost": "0"}));
     let listed = admin.pages(&format!("{CORES}/{core}/executions"), "items");
     assert!(listed.iter().all(|one| one.get("usage").is_none()), "{listed:?}");
+    server.stop();
+}
+
+/// As a form, since it is larger than a body of JSON may be.
+fn a_large_program_is_replaced_as_it_was_hosted(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let large = |version: i64| {
+        let mut program = programs::echo(version);
+        program["padding"] = json!("x".repeat(1024 * 1024));
+        program
+    };
+    let made = admin.post(CORES).form(&programs::bundle(&large(1)), &[("name", "Large")]).answer(201);
+    let path = format!("{CORES}/{}", made.data()["id"].as_str().unwrap());
+    admin.put(&path, &json!({"source": large(2)})).refused(413, "PAYLOAD_TOO_LARGE");
+    let put = |file: &[u8], fields: &[(&str, &str)]| admin.request("PUT", &path).form(file, fields);
+    let replaced = put(&programs::bundle(&large(2)), &[("name", "Larger"), ("metadata", "{\"a\": 1}")])
+        .header("If-Match", made.header("etag").unwrap())
+        .answer(200);
+    let core = replaced.data();
+    assert_eq!((&core["source_version"], &core["source"]), (&json!(2), &large(2)));
+    assert_eq!((&core["name"], &core["slug"]), (&json!("Larger"), &json!("large")));
+    assert_eq!(core["metadata"], json!({"a": 1}));
+    assert!(core["diagnostics"].is_array(), "what the verifier says of it is told");
+    // Under the same rules as JSON.
+    put(&programs::bundle(&large(3)), &[])
+        .header("If-Match", made.header("etag").unwrap())
+        .refused(412, "PRECONDITION_FAILED");
+    assert_eq!(put(b"SCIR", &[("slug", "x")]).refused(422, "VALIDATION_ERROR").fields(), ["slug"]);
+    put(b"SCIX", &[]).refused(422, "VALIDATION_ERROR");
+    let too_large = vec![b' '; 10 * 1024 * 1024 + 1];
+    put(&too_large, &[]).refused(400, "FILE_TOO_LARGE");
+    assert_eq!(admin.get(&path).answer(200).data()["source_version"], 2);
     server.stop();
 }

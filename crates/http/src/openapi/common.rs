@@ -194,7 +194,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     let posts = method == "post" && !public && !passed_on;
     let (of_avatar, of_core) = (path.ends_with("/avatar"), path.ends_with("/cores/{core_id}"));
     let takes_avatar = posts && (of_avatar || path.ends_with("/scaicore/cores"));
-    let takes_file = takes_avatar || posts && path.ends_with("/parse-bundle");
+    let takes_file = takes_avatar || posts && path.ends_with("/parse-bundle") || of_core && method == "put";
     let of_api = path.contains("/api/invoke/");
     let delegates = has_body && (path.ends_with("/delegate") || path.ends_with("/delegation"));
     if posts {

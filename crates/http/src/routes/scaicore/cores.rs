@@ -18,7 +18,6 @@ use validator::Validate;
 use super::wire::{CoreView, DiagnosticView};
 use crate::Error;
 use crate::auth::Allowed;
-use crate::body::Body;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply, Written};
 use crate::filters::Filters;
@@ -340,12 +339,16 @@ pub(super) struct CoreChangesBody {
 
 /// Replace fields of a Core
 ///
-/// Executions that have begun stay on the program that they began with; new ones take the new one at once.
+/// As JSON, or as a form whose part `file` is the bundle of another program and whose other parts are the same fields. Executions
+/// that have begun stay on the program that they began with; new ones take the new one at once.
 #[utoipa::path(
     tag = "cores",
     operation_id = "replace_core",
     params(("core_id" = String, Path, description = "The Core")),
-    request_body = CoreChangesBody,
+    request_body(content(
+        (CoreChangesBody = "application/json"),
+        (BundleForm = "multipart/form-data"),
+    )),
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]
 #[put("/v1/modules/scaicore/cores/{core_id}")]
@@ -354,11 +357,20 @@ pub(super) async fn replace(
     id: PathId<CoreId>,
     condition: IfMatch,
     origin: Origin,
-    body: Body<CoreChangesBody>,
+    body: JsonOrForm<CoreChangesBody>,
     app: web::Data<App>,
 ) -> Result<Reply<CoreView>, Error> {
     app.require_core(caller.tenant_scope(), id.0).await?;
-    let body = body.read().await?;
+    let body = match body {
+        JsonOrForm::Json(body) => body.read().await?,
+        JsonOrForm::Form(upload) => {
+            let form = upload.read(bundle::MAX_RECEIVED).await?;
+            let fields = form.fields::<CoreChangesBody>()?;
+            let file = form.require_file()?;
+            let parsed = app.parse_bundle(&caller, file.content.to_vec()).await?;
+            CoreChangesBody { source: Some(parsed.source), ..fields }
+        }
+    };
     let changes = CoreChanges {
         name: body.name,
         runtime_mode: body.runtime_mode,
