@@ -103,10 +103,9 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     Ok(account.finish())
 }
 
-/// Tests that run side by side: half as many again as there are processors, since many of them wait for servers most of the time.
+/// Tests that run side by side: two for each processor, since many of them wait most of the time, for servers and for time to pass.
 fn at_once() -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    processors + processors.div_ceil(2)
+    2 * std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn is_threads(argument: &str) -> bool {
