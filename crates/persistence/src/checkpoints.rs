@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::{Assignee, Checkpoint, CheckpointStatus, Priority};
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantScope, UserId};
 
-use crate::database::{Connection, Engine, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, planned, with};
 use crate::error::Result;
 use crate::executions::{LoadedRow, Stored};
 use crate::schema::{checkpoints, cores, executions};
@@ -170,7 +170,7 @@ pub async fn list(
                 }
             }
             if let Some(core) = filter.core_id {
-                query = query.filter(checkpoints::core_id.eq(core.to_string()));
+                query = query.filter(planned("checkpoints.core_id = ").bind::<Text, _>(core.to_string()));
             }
             if let Some(priority) = filter.priority {
                 if priority != Priority::Normal {
@@ -179,7 +179,8 @@ pub async fn list(
                 query = query.filter(checkpoints::priority.eq(priority.as_str()));
             }
             if let Some(kind) = &filter.checkpoint_type {
-                query = query.filter(checkpoints::checkpoint_type.eq(kind.clone()));
+                let kind = planned("checkpoints.checkpoint_type = ").bind::<Text, _>(kind.clone());
+                query = query.filter(kind);
             }
             if let Some(assignees) = &filter.assignees {
                 // `kind:value`, the same spelling on both sides.

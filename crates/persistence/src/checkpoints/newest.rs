@@ -111,6 +111,8 @@ where
     String: ToSql<Text, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        // Planned anew each time, since a plan is good for whom there is much of or little.
+        out.unsafe_to_cache_prepared();
         out.push_sql("checkpoints.id IN (");
         for (number, (kind, value)) in self.assignees.iter().enumerate() {
             out.push_sql(if number == 0 { "SELECT id FROM (" } else { " UNION ALL SELECT id FROM (" });
