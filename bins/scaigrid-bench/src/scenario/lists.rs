@@ -84,7 +84,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
 }
 
 impl Stock {
-    fn of(&self, listed: Listed) -> u32 {
+    fn of(self, listed: Listed) -> u32 {
         match listed {
             Listed::Cores => self.cores,
             Listed::Checkpoints => self.checkpoints,

@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 
 use super::Bench;
 use super::host::Host;
-use crate::client::{Connection, Events, put};
+use crate::client::{Connection, Events, Target, put};
 use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
 use crate::report::Readers;
@@ -233,7 +233,7 @@ fn percentiles(micros: &Histogram<u64>) -> [f64; 3] {
 /// Who makes the program say something.
 struct Talker {
     connection: Connection,
-    target: crate::client::Target,
+    target: Target,
     path: String,
     body: Vec<u8>,
     request: Vec<u8>,
