@@ -153,8 +153,8 @@ fn program_of(bound: usize) -> anyhow::Result<Vec<u8>> {
 
 /// A program of so many blocks between its first and its last.
 fn document(blocks: usize) -> Value {
-    let list: Vec<String> = (1_000..1_040).map(|number: u32| number.to_string()).collect();
-    let sum = format!("total + [{}].sum()", list.join(", "));
+    let figures: Vec<String> = (1_000..1_040).map(|number: u32| number.to_string()).collect();
+    let sum = format!("total + [{}].sum()", figures.join(", "));
     let words = "what a program says of itself while it runs, so that people can follow it ".repeat(4);
     let statements: Vec<Value> = (0..STATEMENTS)
         .map(|number| match number % 2 {

@@ -60,44 +60,44 @@ impl Newest {
 
     fn of_one<'b, DB>(
         &'b self,
-        kind: &'b String,
-        value: Option<&'b String>,
+        kind: &'b str,
+        value: Option<&'b str>,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()>
     where
         DB: Backend + HasSqlType<Text>,
-        String: ToSql<Text, DB>,
+        str: ToSql<Text, DB>,
     {
         let given = [
-            (" AND c.core_id = ", self.core.as_ref()),
-            (" AND c.priority = ", self.priority.as_ref()),
-            (" AND c.checkpoint_type = ", self.checkpoint_type.as_ref()),
-            (" AND c.id < ", self.after.as_ref()),
+            (" AND c.core_id = ", self.core.as_deref()),
+            (" AND c.priority = ", self.priority.as_deref()),
+            (" AND c.checkpoint_type = ", self.checkpoint_type.as_deref()),
+            (" AND c.id < ", self.after.as_deref()),
         ];
         // In the words of the partial index: a planner does not find it by a parameter.
         out.push_sql("SELECT c.id AS id FROM checkpoints c WHERE c.status = 'pending' AND c.tenant_id = ");
-        out.push_bind_param::<Text, String>(&self.tenant)?;
+        out.push_bind_param::<Text, str>(&self.tenant)?;
         out.push_sql(" AND c.assignee_type = ");
-        out.push_bind_param::<Text, String>(kind)?;
+        out.push_bind_param::<Text, str>(kind)?;
         match value {
             Some(value) => {
                 out.push_sql(" AND c.assignee_value = ");
-                out.push_bind_param::<Text, String>(value)?;
+                out.push_bind_param::<Text, str>(value)?;
             }
             None => out.push_sql(" AND c.assignee_value IS NULL"),
         }
         for (words, value) in given.into_iter().filter_map(|(words, value)| Some((words, value?))) {
             out.push_sql(words);
-            out.push_bind_param::<Text, String>(value)?;
+            out.push_bind_param::<Text, str>(value)?;
         }
         if let Some((pattern, user)) = &self.open_to {
             out.push_sql(" AND (c.excluded IS NULL OR c.excluded NOT LIKE ");
-            out.push_bind_param::<Text, String>(pattern)?;
+            out.push_bind_param::<Text, str>(pattern)?;
             out.push_sql(
                 ") AND NOT EXISTS (SELECT 1 FROM checkpoint_votes v WHERE v.tenant_id = c.tenant_id \
                  AND v.checkpoint_id = c.id AND v.user_id = ",
             );
-            out.push_bind_param::<Text, String>(user)?;
+            out.push_bind_param::<Text, str>(user)?;
             out.push_sql(")");
         }
         out.push_sql(&format!(" ORDER BY c.id DESC LIMIT {}", self.rows));
@@ -108,7 +108,7 @@ impl Newest {
 impl<DB> QueryFragment<DB> for Newest
 where
     DB: Backend + HasSqlType<Text>,
-    String: ToSql<Text, DB>,
+    str: ToSql<Text, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         // Planned anew each time, since a plan is good for whom there is much of or little.
@@ -116,7 +116,7 @@ where
         out.push_sql("checkpoints.id IN (");
         for (number, (kind, value)) in self.assignees.iter().enumerate() {
             out.push_sql(if number == 0 { "SELECT id FROM (" } else { " UNION ALL SELECT id FROM (" });
-            self.of_one(kind, value.as_ref(), &mut out)?;
+            self.of_one(kind, value.as_deref(), &mut out)?;
             out.push_sql(&format!(") n{number}"));
         }
         out.push_sql(")");
