@@ -3,6 +3,8 @@
 //! The generator shares its processors with what it measures, so it does the least that is still honest: it writes
 //! prepared bytes, and reads the status and the whole body. It knows no redirects, no compression and no TLS.
 
+mod events;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -10,8 +12,10 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The most bytes of one answer; more is a fault of the server.
-const ANSWER_LIMIT: usize = 8 << 20;
+pub(crate) use events::Events;
+
+/// The most bytes of one answer; more is a fault of the server. The longest is a bundle of ten megabytes as JSON.
+const ANSWER_LIMIT: usize = 24 << 20;
 /// Headers in an answer.
 const HEADER_LIMIT: usize = 48;
 /// What is asked of the system at once.
@@ -41,6 +45,31 @@ impl Target {
     /// Puts a PUT request with a JSON body into `request`.
     pub(crate) fn put(&self, request: &mut Vec<u8>, path: &str, body: &[u8]) {
         self.send(request, "PUT", path, body);
+    }
+
+    /// Puts a POST request with a form into `request` whose one part is a file.
+    pub(crate) fn upload(&self, request: &mut Vec<u8>, path: &str, file: &[u8]) {
+        // Twenty letters in a row that no file of ours holds.
+        const BOUNDARY: &str = "sgboundarysgboundary";
+        let mut body = Vec::with_capacity(file.len() + 256);
+        put(
+            &mut body,
+            format_args!(
+                "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"bundle\"\r\n\
+                 content-type: application/octet-stream\r\n\r\n"
+            ),
+        );
+        body.extend_from_slice(file);
+        put(&mut body, format_args!("\r\n--{BOUNDARY}--\r\n"));
+        self.begin(request, "POST", path);
+        put(
+            request,
+            format_args!(
+                "content-type: multipart/form-data; boundary={BOUNDARY}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            ),
+        );
+        request.extend_from_slice(&body);
     }
 
     fn send(&self, request: &mut Vec<u8>, method: &str, path: &str, body: &[u8]) {
@@ -263,6 +292,17 @@ mod tests {
         assert!(connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.is_err());
         let mut connection = answering(&["HTTP/1.1 200 OK\r\n\r\n"]).await;
         assert!(connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.is_err());
+    }
+
+    #[test]
+    fn a_file_travels_in_a_form() {
+        let target = Target { address: "127.0.0.1:80".parse().unwrap(), key: String::new() };
+        let mut request = Vec::new();
+        target.upload(&mut request, "/v1/x", b"SCIR");
+        let text = String::from_utf8(request).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{head}");
+        assert!(body.contains("name=\"file\"") && body.contains("\r\n\r\nSCIR\r\n--"), "{body}");
     }
 
     #[test]

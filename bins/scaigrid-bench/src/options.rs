@@ -108,6 +108,12 @@ pub(crate) enum Scenario {
     Traced,
     /// The same with a breakpoint that never holds and without.
     Debugged,
+    /// Many readers of the log of one Core.
+    LogReaders,
+    /// Lists of a tenant that has many Cores and checkpoints, against one that has few.
+    LongLists,
+    /// Bundles that are taken apart.
+    ParseBundle,
     /// Expressions, in the generator's own process.
     Expressions,
 }
@@ -170,6 +176,15 @@ pub(crate) struct Measure {
     /// Tenants with settings and configurations of their own [default: 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: Option<u32>,
+    /// Readers of one log [default: 2000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    readers: Option<u32>,
+    /// Cores of the tenant whose lists are long [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    cores: Option<u32>,
+    /// Checkpoints of that tenant [default: 1000000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    checkpoints: Option<u32>,
     /// Short measurements, to see whether everything works; their figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
@@ -237,6 +252,21 @@ impl Measure {
     /// How many tenants there are where many are asked for.
     pub(crate) fn tenants(&self) -> u32 {
         self.tenants.unwrap_or(if self.quick { 500 } else { 10_000 })
+    }
+
+    /// How many read one log.
+    pub(crate) fn readers(&self) -> u32 {
+        self.readers.unwrap_or(if self.quick { 100 } else { 2_000 })
+    }
+
+    /// How many Cores there are where lists are long.
+    pub(crate) fn cores(&self) -> u32 {
+        self.cores.unwrap_or(if self.quick { 5_000 } else { 100_000 })
+    }
+
+    /// How many checkpoints there are where lists are long.
+    pub(crate) fn checkpoints(&self) -> u32 {
+        self.checkpoints.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
     }
 
     /// How often a start is repeated.

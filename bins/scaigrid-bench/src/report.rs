@@ -1,8 +1,11 @@
 //! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
 
 mod computed;
+mod lists;
 mod nodes;
 mod pairs;
+mod readers;
+mod starts;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,8 +18,11 @@ use crate::machine::Machine;
 use crate::options::Engine;
 
 pub(crate) use computed::Computed;
+pub(crate) use lists::LongList;
 pub(crate) use nodes::{Sleeping, Takeover};
 pub(crate) use pairs::Paired;
+pub(crate) use readers::Readers;
+pub(crate) use starts::{Start, Suspended};
 
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
@@ -47,6 +53,10 @@ pub(crate) struct Report {
     pub(crate) sleeping: Vec<Sleeping>,
     /// How soon others went on with what a killed node had.
     pub(crate) takeovers: Vec<Takeover>,
+    /// How late readers of a log heard of its entries.
+    pub(crate) readers: Vec<Readers>,
+    /// Lists of many against lists of few.
+    pub(crate) lists: Vec<LongList>,
 }
 
 /// One scenario at one number of clients.
@@ -70,6 +80,8 @@ pub(crate) struct Load {
     pub(crate) per_second: f64,
     /// What an operation consists of, where it is of many like parts.
     pub(crate) parts: Option<Parts>,
+    /// How much an operation takes in, where that is what counts.
+    pub(crate) intake: Option<Intake>,
     /// How long they took, in milliseconds.
     pub(crate) latency_ms: Vec<Times>,
     /// Processor time per operation, in microseconds.
@@ -98,6 +110,15 @@ pub(crate) struct Parts {
     /// How many of them an operation has.
     pub(crate) per_operation: u32,
     /// How many there were per second.
+    pub(crate) per_second: f64,
+}
+
+/// What operations take in.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Intake {
+    /// Megabytes (of a million bytes) of an operation.
+    pub(crate) megabytes: f64,
+    /// Megabytes per second.
     pub(crate) per_second: f64,
 }
 
@@ -145,6 +166,7 @@ impl Load {
             first_error,
             per_second: if operations == 0 { 0.0 } else { count / seconds },
             parts: None,
+            intake: None,
             latency_ms: times,
             processor_us: ProcessorTime {
                 process: micros(after.process, before.process),
@@ -167,6 +189,13 @@ impl Load {
         self.parts = Some(Parts { name, per_operation, per_second });
     }
 
+    /// Says how many bytes its operations take in, each of them.
+    #[expect(clippy::cast_precision_loss, reason = "what is sent has less than 2^53 bytes")]
+    pub(crate) fn takes_in(&mut self, bytes: usize) {
+        let megabytes = bytes as f64 / 1e6;
+        self.intake = Some(Intake { megabytes, per_second: self.per_second * megabytes });
+    }
+
     /// Sets it in relation to its floor.
     pub(crate) fn compare(&mut self, floor: &Self) {
         self.floor = Some(self.compared_with(floor));
@@ -186,40 +215,6 @@ impl Load {
             p50: pairs.map(|(own, other)| ratio(own.p50, other.p50)).collect(),
         }
     }
-}
-
-/// How long a start took, and what an idle server needs.
-#[derive(Debug, Serialize)]
-pub(crate) struct Start {
-    /// The database.
-    pub(crate) database: Engine,
-    /// What was in it.
-    pub(crate) state: String,
-    /// From spawn to ready, for each start in ascending order, in milliseconds.
-    pub(crate) ready_ms: Vec<f64>,
-    /// Resident memory of the last of them after a rest, in bytes.
-    pub(crate) idle_resident_bytes: u64,
-}
-
-/// What suspended executions cost.
-#[derive(Debug, Serialize)]
-pub(crate) struct Suspended {
-    /// The database.
-    pub(crate) database: Engine,
-    /// How many.
-    pub(crate) executions: u64,
-    /// Resident memory before, in bytes; the server had run flows already.
-    pub(crate) resident_before_bytes: u64,
-    /// Resident memory with all of them suspended, in bytes.
-    pub(crate) resident_after_bytes: u64,
-    /// Flows per second before.
-    pub(crate) flows_per_second_before: f64,
-    /// Flows per second with all of them suspended.
-    pub(crate) flows_per_second_after: f64,
-    /// From spawn to ready when the server is started again, in milliseconds.
-    pub(crate) restart_ready_ms: f64,
-    /// Resident memory after that start and a rest, in bytes.
-    pub(crate) restart_resident_bytes: u64,
 }
 
 impl Report {
@@ -253,25 +248,17 @@ impl Report {
             text.push('\n');
             text.push_str(&aligned(&Paired::COLUMNS, &rows));
         }
-        if !self.starts.is_empty() {
-            let rows: Vec<_> = self.starts.iter().map(start_row).collect();
+        let further = [
+            (Start::COLUMNS.as_slice(), self.starts.iter().map(Start::row).collect::<Vec<_>>()),
+            (Suspended::COLUMNS.as_slice(), self.suspended.iter().map(Suspended::row).collect()),
+            (Sleeping::COLUMNS.as_slice(), self.sleeping.iter().map(Sleeping::row).collect()),
+            (Takeover::COLUMNS.as_slice(), self.takeovers.iter().map(Takeover::row).collect()),
+            (Readers::COLUMNS.as_slice(), self.readers.iter().map(Readers::row).collect()),
+            (LongList::COLUMNS.as_slice(), self.lists.iter().map(LongList::row).collect()),
+        ];
+        for (columns, rows) in further.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             text.push('\n');
-            text.push_str(&aligned(&START_COLUMNS, &rows));
-        }
-        if !self.suspended.is_empty() {
-            let rows: Vec<_> = self.suspended.iter().map(suspended_row).collect();
-            text.push('\n');
-            text.push_str(&aligned(&SUSPENDED_COLUMNS, &rows));
-        }
-        if !self.sleeping.is_empty() {
-            let rows: Vec<_> = self.sleeping.iter().map(Sleeping::row).collect();
-            text.push('\n');
-            text.push_str(&aligned(&Sleeping::COLUMNS, &rows));
-        }
-        if !self.takeovers.is_empty() {
-            let rows: Vec<_> = self.takeovers.iter().map(Takeover::row).collect();
-            text.push('\n');
-            text.push_str(&aligned(&Takeover::COLUMNS, &rows));
+            text.push_str(&aligned(columns, &rows));
         }
         text
     }
@@ -292,20 +279,6 @@ const LOAD_COLUMNS: [&str; 13] = [
     "wal/op",
     "rss MB",
 ];
-const START_COLUMNS: [&str; 5] =
-    ["database", "start on", "ready ms (median)", "fastest..slowest", "idle rss MB"];
-const SUSPENDED_COLUMNS: [&str; 9] = [
-    "database",
-    "suspended",
-    "rss MB before",
-    "after",
-    "bytes each",
-    "flows/s before",
-    "after",
-    "restart ms",
-    "rss MB after it",
-];
-
 fn load_rows(load: &Load) -> Vec<Vec<String>> {
     let database = load.database.map_or("-", Engine::name).to_owned();
     let mut rows = Vec::new();
@@ -341,6 +314,14 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
             short(*per_second),
         ]);
     }
+    if let Some(Intake { megabytes, per_second }) = &load.intake {
+        rows.push(vec![
+            String::new(),
+            format!("  MB/s, of {megabytes:.2} MB each"),
+            String::new(),
+            short(*per_second),
+        ]);
+    }
     if let Some(floor) = &load.strict_floor {
         let ratio = format!("{:.2}", floor.per_second);
         rows.push(vec![
@@ -355,33 +336,6 @@ fn load_rows(load: &Load) -> Vec<Vec<String>> {
         rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
     }
     rows
-}
-
-fn start_row(start: &Start) -> Vec<String> {
-    let at = |index: usize| start.ready_ms.get(index).copied().unwrap_or_default();
-    let last = start.ready_ms.len().saturating_sub(1);
-    vec![
-        start.database.name().to_owned(),
-        start.state.clone(),
-        short(at(last / 2)),
-        format!("{}..{}", short(at(0)), short(at(last))),
-        megabytes(start.idle_resident_bytes),
-    ]
-}
-
-fn suspended_row(row: &Suspended) -> Vec<String> {
-    let growth = row.resident_after_bytes.saturating_sub(row.resident_before_bytes);
-    vec![
-        row.database.name().to_owned(),
-        row.executions.to_string(),
-        megabytes(row.resident_before_bytes),
-        megabytes(row.resident_after_bytes),
-        (growth / row.executions.max(1)).to_string(),
-        short(row.flows_per_second_before),
-        short(row.flows_per_second_after),
-        short(row.restart_ready_ms),
-        megabytes(row.restart_resident_bytes),
-    ]
 }
 
 /// The first two columns to the left, figures to the right. A cell that is longer than all that a row has (an error)
@@ -477,6 +431,14 @@ mod tests {
         own.consists_of("calls", 3);
         let rows = load_rows(&own);
         assert_eq!(rows.last().unwrap().join("|"), "|  3 calls each||150");
+    }
+
+    #[test]
+    fn intake_is_told_in_megabytes_per_second() {
+        let mut own = load(100, 1.0);
+        own.takes_in(200_000);
+        let rows = load_rows(&own);
+        assert_eq!(rows.last().unwrap().join("|"), "|  MB/s, of 0.20 MB each||10.0");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, debugged, effects, events, expressions, flows, nodes, reads, sleepers, startup, suspended,
-    tenants, traced,
+    Bench, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers, reads, sleepers,
+    startup, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -59,6 +59,8 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         suspended: Vec::new(),
         sleeping: Vec::new(),
         takeovers: Vec::new(),
+        readers: Vec::new(),
+        lists: Vec::new(),
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
@@ -81,6 +83,10 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
 
 async fn measure(bench: &Bench<'_>, engines: &[Engine]) -> anyhow::Result<()> {
     expressions::measure(bench).await?;
+    if let Some(&engine) = engines.first() {
+        // No database has a part in it.
+        bundles::measure(bench, engine).await?;
+    }
     for &engine in engines {
         on(bench, engine).await.with_context(|| format!("on {}", engine.name()))?;
     }
@@ -120,6 +126,8 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await?;
     sleepers::measure(bench, engine).await?;
+    readers::measure(bench, engine).await?;
+    lists::measure(bench, engine).await?;
     nodes::two(bench, engine).await?;
     nodes::takeover(bench, engine).await
 }

@@ -141,7 +141,7 @@ impl App {
     /// # Errors
     /// There are too many open.
     pub fn stream_place(&self, by: &Principal) -> Result<TunnelPlace, Error> {
-        let place = self.0.tunnels.place(by.tenant_scope().tenant_id());
+        let place = self.0.streams.place(by.tenant_scope().tenant_id());
         place.ok_or(Error::Unavailable { retry_after: RETRY_AFTER })
     }
 

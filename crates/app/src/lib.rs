@@ -113,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) config_turns: Turns,
     pub(crate) health: ModuleHealth,
     pub(crate) tunnels: Tunnels,
+    pub(crate) streams: Tunnels,
     pub(crate) started: Instant,
 }
 
@@ -168,6 +169,7 @@ impl App {
             config_turns: Turns::new(),
             health,
             tunnels,
+            streams: Tunnels::streams(),
             started,
         };
         let app = Self(Arc::new(inner));

@@ -167,6 +167,8 @@ pub(crate) struct Inner {
     models: Models,
     /// Who listens to what models say in executions.
     voices: said::Voices,
+    /// Who follows logs.
+    audiences: inside::Audiences,
     /// How much more the variables of Cores take.
     memory_room: memory::Room,
     /// What records traces.
@@ -249,6 +251,7 @@ impl Engine {
             stopping: AtomicBool::new(false),
             tells_people: AtomicBool::new(false),
             voices: said::Voices::default(),
+            audiences: inside::Audiences::default(),
             runtime: Handle::current(),
             models: Models::new(models::Parts {
                 database: database.clone(),

@@ -17,7 +17,7 @@ use scaigrid_scope::{CoreId, Instant, Name, Slug, SystemScope, TenantId, TenantS
 use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
-use crate::database::{Connection, Engine, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, planned, with};
 use crate::delegations::{self, DelegationRow};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
@@ -288,7 +288,8 @@ pub async fn list(
                 .select((CoreRow::as_select(), Option::<DelegationRow>::as_select()))
                 .into_boxed();
             if let Some(status) = filter.status {
-                query = query.filter(cores::status.eq(status.as_str()));
+                let status = planned("cores.status = ").bind::<diesel::sql_types::Text, _>(status.as_str());
+                query = query.filter(status);
             }
             if let Some(q) = &filter.q {
                 let pattern = format!("%{}%", like(&q.to_ascii_lowercase()));

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use diesel::expression::SqlLiteral;
+use diesel::sql_types::Bool;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -305,6 +307,12 @@ macro_rules! with {
     }};
 }
 pub(crate) use with;
+
+/// The beginning of a condition whose value is bound behind it, for a query that is planned anew each time: what is rare is known
+/// by its value alone, and a plan that is kept for whatever value there may be has a page of it looked for among all rows.
+pub(crate) fn planned(condition: &str) -> SqlLiteral<Bool> {
+    diesel::dsl::sql(condition)
+}
 
 impl Connection {
     /// Notes that a question begins, or has been answered.

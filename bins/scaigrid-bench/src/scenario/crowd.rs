@@ -3,12 +3,9 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Context as _;
-use diesel::connection::{Connection as _, SimpleConnection as _};
-use diesel::sqlite::SqliteConnection;
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use sha2::{Digest as _, Sha256};
 
+use super::filling;
 use crate::options::Engine;
 use crate::scratch::Place;
 
@@ -27,18 +24,7 @@ pub(super) async fn fill(place: &Place, tenants: u32, modules: &[String]) -> any
         }
         text
     });
-    if let Some(path) = place.url.strip_prefix("sqlite://") {
-        let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
-        for batch in batches {
-            connection.batch_execute(&format!("BEGIN;\n{batch}COMMIT;\n"))?;
-        }
-    } else {
-        let mut connection = AsyncPgConnection::establish(&place.url).await.context("PostgreSQL")?;
-        for batch in batches {
-            connection.batch_execute(&format!("BEGIN;\n{batch}COMMIT;\n")).await?;
-        }
-        connection.batch_execute("ANALYZE").await?;
-    }
+    filling::run(place, batches).await?;
     Ok((0..tenants).map(key).collect())
 }
 

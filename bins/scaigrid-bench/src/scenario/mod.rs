@@ -1,14 +1,18 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
+pub(crate) mod bundles;
 pub(crate) mod crowd;
 pub(crate) mod debugged;
 pub(crate) mod effects;
 pub(crate) mod events;
 pub(crate) mod expressions;
+mod filling;
 pub(crate) mod flows;
 pub(crate) mod host;
+pub(crate) mod lists;
 pub(crate) mod nodes;
 mod pairs;
+pub(crate) mod readers;
 pub(crate) mod reads;
 pub(crate) mod sleepers;
 pub(crate) mod startup;

@@ -29,7 +29,7 @@ pub(super) struct Reading {
 }
 
 /// A client that reads.
-struct Read {
+pub(super) struct Read {
     connection: Connection,
     /// One request per caller.
     requests: Rc<[Vec<u8>]>,
@@ -74,7 +74,8 @@ impl Dice {
     }
 }
 
-async fn clients(
+/// As many clients as that, who expect answers of such lengths.
+pub(super) async fn clients(
     target: &Target,
     reading: &Reading,
     length: &RangeInclusive<usize>,

@@ -177,9 +177,10 @@ impl App {
         Ok(answered(answer.map_err(|error| failed(id, error))?, place))
     }
 
-    /// Ends every tunnel of this node, since it is to end.
+    /// Ends every tunnel and every stream of this node, since it is to end.
     pub fn end_tunnels(&self) {
         self.0.tunnels.end();
+        self.0.streams.end();
     }
 
     /// Who is calling: for those who believe the network, and signed for those who do not.

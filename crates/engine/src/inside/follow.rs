@@ -1,18 +1,22 @@
 //! Following a Core's log as it is written, on whichever node.
 //!
-//! A follower looks into the database, once a second by itself and at once when the bus says that something was written. Nodes
-//! say so only of Cores that somebody follows: whoever does tells the others every few seconds.
+//! A follower looks into the database, once a second by itself and at once when the bus says that something was written; those
+//! of one log on one node together ([`super::audience`]). Nodes say so only of Cores that somebody follows: whoever does tells
+//! the others every few seconds.
 
 use async_recursion::async_recursion as boxed;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
-use scaigrid_bus::{Heard, Listener, Signal};
+use scaigrid_bus::Signal;
 use scaigrid_cores::logs::{KeptEntry, LogPlace, LogPosition};
 use scaigrid_persistence::logs;
 use scaigrid_scope::{CoreId, TenantScope};
+use tokio::sync::watch;
 
 use super::LogQuery;
+use super::audience::Audience;
 use crate::{Engine, Error};
 
 /// Without a signal, the log is looked into this often.
@@ -57,9 +61,11 @@ pub struct LogFollower {
     scope: TenantScope,
     core: CoreId,
     position: LogPosition,
-    listener: Listener,
-    /// When the others were told last.
-    said: Option<tokio::time::Instant>,
+    /// All who follow it on this node.
+    audience: Arc<Audience>,
+    news: watch::Receiver<()>,
+    /// Whether it has looked.
+    looked: bool,
 }
 
 impl Engine {
@@ -76,12 +82,14 @@ impl Engine {
         tail: usize,
     ) -> Result<LogFollower, Error> {
         // Before the first look: what is written after it is heard of.
-        let listener = self.0.bus.listen();
+        let audience = self.0.audiences.of(self, scope, core);
+        let news = audience.news();
         let position = match from {
             Some(position) => position,
             None => self.end_of_log(scope, core, tail.min(TAIL_AT_MOST)).await?,
         };
-        let mut follower = LogFollower { engine: self.clone(), scope, core, position, listener, said: None };
+        let follower =
+            LogFollower { engine: self.clone(), scope, core, position, audience, news, looked: false };
         follower.say();
         Ok(follower)
     }
@@ -119,25 +127,16 @@ impl LogFollower {
     /// The database's; [`Error::NoCore`] once the Core is gone.
     #[boxed]
     pub async fn next(&mut self) -> Result<Vec<Followed>, Error> {
-        let found = self.look().await?;
+        // What has been written before it began is not heard of.
+        let found = self.look(!self.looked).await?;
+        self.looked = true;
         if !found.is_empty() {
             return Ok(found);
         }
         self.say();
-        let (listener, core) = (&mut self.listener, self.core);
-        let written = async {
-            loop {
-                match listener.next().await {
-                    Heard::Signal(Signal::CoreLogged(id) | Signal::CoreChanged(id)) if id == core => return,
-                    Heard::Signal(_) => {}
-                    Heard::Missed => return,
-                    Heard::Closed => std::future::pending().await,
-                }
-            }
-        };
-        // Whether a signal came or the time is up, one looks.
-        let _ = tokio::time::timeout(LOOK_EVERY, written).await;
-        let found = self.look().await?;
+        // Whether there are news or the time is up, one looks.
+        let news = tokio::time::timeout(LOOK_EVERY, self.news.changed()).await;
+        let found = self.look(news.is_ok()).await?;
         if found.is_empty() {
             self.engine.require_core(self.scope, self.core).await?;
         }
@@ -145,10 +144,8 @@ impl LogFollower {
     }
 
     /// Tells the nodes that somebody follows, now and then.
-    fn say(&mut self) {
-        let now = tokio::time::Instant::now();
-        if self.said.is_none_or(|said| now.duration_since(said) >= SAY_EVERY) {
-            self.said = Some(now);
+    fn say(&self) {
+        if self.audience.is_to_say(SAY_EVERY) {
             self.engine.0.watched.add(self.core);
             self.engine.0.bus.publish(Signal::CoreFollowed(self.core));
         }
@@ -156,24 +153,15 @@ impl LogFollower {
 
     /// What has been written since the last look. The lanes are read each as far as it was when one looked: within a lane
     /// nothing can come before what is there.
-    async fn look(&mut self) -> Result<Vec<Followed>, Error> {
-        let mut connection = self.engine.0.database.read().await?;
+    async fn look(&mut self, fresh: bool) -> Result<Vec<Followed>, Error> {
         let mut found: Vec<KeptEntry> = Vec::new();
-        for end in logs::lanes(&mut connection, self.scope, self.core).await? {
-            let read = self.position.of(end.lane);
-            if end.number <= read {
-                continue;
-            }
-            let place = LogPlace { lane: end.lane, number: read };
-            let chunks = logs::after(&mut connection, self.scope, self.core, place, ROWS).await?;
-            if chunks.is_empty() {
+        for (end, entries) in self.audience.beyond(&self.engine, &self.position, fresh, ROWS).await? {
+            if entries.is_empty() {
                 // What was there has been deleted.
                 self.position.set(end);
             }
-            let entries = chunks.into_iter().flat_map(|chunk| chunk.entries);
-            found.extend(entries.filter(|kept| kept.place.number > read));
+            found.extend(entries.iter().cloned());
         }
-        drop(connection);
         // Each lane is in order; the sort keeps it, also where a clock went back.
         let mut latest = std::collections::HashMap::new();
         let mut keyed: Vec<_> = found

@@ -3,6 +3,7 @@
 //! Nothing in here makes an execution slower that nobody looks at: entries of the log travel in the commit that they tell
 //! of, breakpoints are known with the Core, and the rest is told from the journal when somebody asks.
 
+mod audience;
 mod branch;
 mod debug;
 mod events;
@@ -26,6 +27,7 @@ pub use follow::{Followed, LogFollower};
 pub use inspect::{Inspected, Inspection};
 pub use logs::LogQuery;
 
+pub(crate) use audience::Audiences;
 pub(crate) use follow::Watched;
 pub(crate) use kept::{Bound, Kept, followers};
 pub(crate) use logs::{Said, ended, of_program, said};

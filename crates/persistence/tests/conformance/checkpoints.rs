@@ -4,7 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scaigrid_checkpoints::{AllowedCall, By, Checkpoint, Claim, Resolution, Rules, State, Vote};
+use scaigrid_checkpoints::{
+    AllowedCall, Assignee, By, Checkpoint, CheckpointStatus, Claim, Priority, Resolution, Routing, Rules,
+    State, Vote,
+};
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_persistence::checkpoints::links::{self, Link};
 use scaigrid_persistence::checkpoints::{self, CheckpointFilter, changes};
@@ -22,6 +25,8 @@ crate::on_both_databases! {
     a_decision_counts_for_what_was_read,
     votes_are_kept_each_once,
     an_inbox_leaves_out_what_its_owner_may_not_decide,
+    an_inbox_is_one_list_of_what_asks_any_that_its_owner_is,
+    filters_choose_among_all,
     a_link_is_used_once_and_goes_with_its_execution,
     what_has_changed_is_found_by_when,
     reminders_go_with_their_checkpoint,
@@ -159,6 +164,86 @@ async fn an_inbox_leaves_out_what_its_owner_may_not_decide(home: &Home) {
     assert_eq!(open_to(user_id(2)).await, [id(3), id(1)]);
     assert_eq!(open_to(user_id(3)).await, [id(2), id(1)]);
     assert_eq!(open_to(user_id(4)).await, [id(3), id(2), id(1)]);
+}
+
+async fn an_inbox_is_one_list_of_what_asks_any_that_its_owner_is(home: &Home) {
+    let own = format!("user:{}", user_id(7));
+    let asking = |number, assignee: Option<&str>| {
+        let mut checkpoint = checkpoint(number);
+        checkpoint.question.routing = Routing::of_program(assignee, None);
+        checkpoint
+    };
+    let mut low = asking(5, Some(&own));
+    low.question.priority = Priority::Low;
+    opened(
+        home,
+        &[
+            asking(1, Some("role:tenant_admin")),
+            asking(2, Some(&own)),
+            asking(3, None),
+            asking(4, Some("group:finance")),
+            low,
+            asking(6, Some(&format!("user:{}", user_id(8)))),
+        ],
+    )
+    .await;
+    let inbox = CheckpointFilter {
+        status: Some(CheckpointStatus::Pending),
+        assignees: Some(vec![
+            Assignee::parse(Some(&own), None).unwrap(),
+            Assignee::parse(Some("role:tenant_admin"), None).unwrap(),
+            Assignee::Unrouted,
+        ]),
+        open_to: Some(user_id(7)),
+        ..CheckpointFilter::default()
+    };
+    let listed = async |tenant: u128, filter: &CheckpointFilter, after: Option<u128>| {
+        let after = after.map(|number| checkpoint(number).id);
+        let mut c = home.read().await;
+        let found = checkpoints::list(&mut c, of_tenant(tenant), filter, after, 3).await.unwrap();
+        found.into_iter().map(|stored| stored.checkpoint.id.ulid().0).collect::<Vec<_>>()
+    };
+    let number = |number: u128| checkpoint(number).id.ulid().0;
+    assert_eq!(listed(1, &inbox, None).await, [5, 3, 2].map(number));
+    assert_eq!(listed(1, &inbox, Some(3)).await, [2, 1].map(number));
+    assert!(listed(2, &inbox, None).await.is_empty());
+    let low = CheckpointFilter { priority: Some(Priority::Low), ..inbox.clone() };
+    assert_eq!(listed(1, &low, None).await, [number(5)]);
+    let approvals = CheckpointFilter { checkpoint_type: Some("approval".into()), ..inbox.clone() };
+    assert_eq!(listed(1, &approvals, None).await, [5, 3, 2].map(number));
+    let others = CheckpointFilter { checkpoint_type: Some("other".into()), ..inbox.clone() };
+    assert!(listed(1, &others, None).await.is_empty());
+    let of_core = CheckpointFilter { core_id: Some(checkpoint(1).core_id), ..inbox.clone() };
+    assert_eq!(listed(1, &of_core, Some(2)).await, [number(1)]);
+    let excluded = CheckpointFilter { assignees: Some(Vec::new()), ..inbox.clone() };
+    assert!(listed(1, &excluded, None).await.is_empty(), "nobody is asked");
+    // Whoever is very many is asked for in another way.
+    let many = (0..300).map(|number| Assignee::parse(Some(&format!("group:g{number}")), None).unwrap());
+    let many = many.chain(inbox.assignees.clone().unwrap()).collect();
+    let many = CheckpointFilter { assignees: Some(many), ..inbox };
+    assert_eq!(listed(1, &many, None).await, [5, 3, 2].map(number));
+}
+
+async fn filters_choose_among_all(home: &Home) {
+    let mut normal = checkpoint(2);
+    normal.question.priority = Priority::Normal;
+    opened(home, &[checkpoint(1), normal, checkpoint(3)]).await;
+    let ending = Unit { decided: Some(decided(read(home, checkpoint(3).id).await, vote(1, 4))), ..keep() };
+    assert_eq!(apply(home, vec![ending]).await, [Verdict::Done]);
+    let listed = async |filter: CheckpointFilter| {
+        let mut c = home.read().await;
+        let found = checkpoints::list(&mut c, of_tenant(1), &filter, None, 9).await.unwrap();
+        found.into_iter().map(|stored| stored.checkpoint.id).collect::<Vec<_>>()
+    };
+    let id = |number| checkpoint(number).id;
+    let of_status = |status| CheckpointFilter { status: Some(status), ..CheckpointFilter::default() };
+    assert_eq!(listed(of_status(CheckpointStatus::Pending)).await, [id(2), id(1)]);
+    assert_eq!(listed(of_status(CheckpointStatus::Resolved)).await, [id(3)]);
+    assert!(listed(of_status(CheckpointStatus::Expired)).await.is_empty());
+    let of_priority = |priority| CheckpointFilter { priority: Some(priority), ..CheckpointFilter::default() };
+    assert_eq!(listed(of_priority(Priority::High)).await, [id(3), id(1)]);
+    assert_eq!(listed(of_priority(Priority::Normal)).await, [id(2)]);
+    assert!(listed(of_priority(Priority::Low)).await.is_empty());
 }
 
 async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
