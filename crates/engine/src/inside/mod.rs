@@ -10,6 +10,7 @@ mod follow;
 mod inspect;
 mod kept;
 mod logs;
+mod progress;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use events::{RuntimeEvent, RuntimePage, RuntimePlace};
 pub use follow::{Followed, LogFollower};
 pub use inspect::{Inspected, Inspection};
 pub use logs::LogQuery;
+pub use progress::{ExecutionFollower, Happening, Reported, StatusReport};
 
 pub(crate) use follow::Watched;
 pub(crate) use kept::{Bound, Kept, followers};
