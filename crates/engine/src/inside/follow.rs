@@ -29,7 +29,7 @@ const TAIL_AT_MOST: usize = 1_000;
 /// What somebody follows, here or elsewhere: the logs of Cores, or executions.
 pub(crate) struct Watched<Id>(Cache<Id, ()>);
 
-impl<Id: Hash + Eq + Send + Sync + 'static> Watched<Id> {
+impl<Id: Hash + Eq + Copy + Send + Sync + 'static> Watched<Id> {
     pub(crate) fn new() -> Self {
         Self(Cache::builder().max_capacity(10_000).time_to_live(FOLLOWED).build())
     }
