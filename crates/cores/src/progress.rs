@@ -66,7 +66,7 @@ impl FromStr for ExecutionPosition {
             Some((last, print)) => (last, Some(print)),
             None => (text, None),
         };
-        let last = last.parse().ok().filter(|last| (-1..i64::MAX).contains(last));
+        let last = last.parse::<i64>().ok().filter(|last| (-1..i64::MAX).contains(last));
         let print = print.map(|print| {
             let is_print = print.len() == 16 && print.bytes().all(|byte| byte.is_ascii_hexdigit());
             u64::from_str_radix(print, 16).ok().filter(|_| is_print).ok_or(NotAnExecutionPosition)

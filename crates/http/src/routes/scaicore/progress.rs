@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
-use scaigrid_app::executions::{
-    ExecutionFollower, ExecutionPosition, Happening, NotAnExecutionPosition, Reported, StatusReport,
-};
+use scaigrid_app::executions::{ExecutionFollower, ExecutionPosition, Happening, Reported, StatusReport};
 use scaigrid_app::{self as app, App};
 use scaigrid_scope::{ExecutionId, perm};
 use serde::Serialize;
@@ -112,8 +110,8 @@ pub(super) async fn stream(
 }
 
 fn last_position(request: &HttpRequest) -> Result<Option<ExecutionPosition>, Error> {
-    let from = sse::last_event_id(request)?.map(str::parse).transpose();
-    from.map_err(|error: NotAnExecutionPosition| Error::invalid("Last-Event-ID", error.to_string()))
+    let from = sse::last_event_id(request)?.map(str::parse::<ExecutionPosition>).transpose();
+    from.map_err(|error| Error::invalid("Last-Event-ID", error.to_string()))
 }
 
 async fn follow(mut follower: ExecutionFollower, tell: mpsc::Sender<Result<Vec<Message>, Ending>>) {
