@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext};
 use scaigrid_cores::execution::{Execution, Standing};
+pub use scaigrid_cores::progress::{ExecutionPosition, NotAnExecutionPosition};
 use scaigrid_engine::Error as EngineError;
-pub use scaigrid_engine::{Delivered, HistoryEntry, Invocation};
+pub use scaigrid_engine::{
+    Delivered, ExecutionFollower, Happening, HistoryEntry, Invocation, Reported, StatusReport,
+};
 use scaigrid_ir::Value;
 pub use scaigrid_persistence::events::{CoreEvent, EventFilter};
 pub use scaigrid_persistence::executions::ExecutionFilter;
@@ -16,6 +19,7 @@ use scaigrid_scope::{Authorized, CoreId, ExecutionId, Principal, perm};
 
 use crate::conversations::Told;
 use crate::cores::after;
+use crate::modules::TunnelPlace;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The longest that a call waits for an execution.
@@ -133,6 +137,22 @@ impl App {
         let last = found.entries.last().map(|entry| entry.seq + 1);
         let next = last.filter(|_| found.more).map(|seq| Cursor::new([seq.into()]));
         Ok(Page { items: found.entries, next })
+    }
+
+    /// Follows an execution, and has a place among this node's streams as long as that lives.
+    ///
+    /// # Errors
+    /// There is none of that id in the tenant, the position is none of it, or too many streams are open.
+    #[boxed]
+    pub async fn follow_execution(
+        &self,
+        by: &Authorized<perm::CoresView>,
+        id: ExecutionId,
+        from: Option<ExecutionPosition>,
+    ) -> Result<(ExecutionFollower, TunnelPlace), Error> {
+        let follower = self.0.engine.follow_execution(by.tenant_scope(), id, from).await?;
+        let foreign = || Error::invalid("Last-Event-ID", NotAnExecutionPosition.to_string());
+        Ok((follower.ok_or_else(foreign)?, self.stream_place(by)?))
     }
 
     /// Ends an execution before its end.

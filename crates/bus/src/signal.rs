@@ -30,6 +30,8 @@ pub enum Signal {
     CoreLogged(CoreId),
     /// Somebody follows a Core's log.
     CoreFollowed(CoreId),
+    /// Somebody follows an execution.
+    ExecutionFollowed(ExecutionId),
 }
 
 impl fmt::Display for Signal {
@@ -46,6 +48,7 @@ impl fmt::Display for Signal {
             Self::CatalogChanged => f.write_str("catalog"),
             Self::CoreLogged(id) => write!(f, "logged {id}"),
             Self::CoreFollowed(id) => write!(f, "followed {id}"),
+            Self::ExecutionFollowed(id) => write!(f, "execution-followed {id}"),
         }
     }
 }
@@ -73,6 +76,9 @@ impl FromStr for Signal {
             Some(("awaited", id)) => id.parse().map(Self::ExecutionAwaited).map_err(|_| UnknownSignal),
             Some(("logged", id)) => id.parse().map(Self::CoreLogged).map_err(|_| UnknownSignal),
             Some(("followed", id)) => id.parse().map(Self::CoreFollowed).map_err(|_| UnknownSignal),
+            Some(("execution-followed", id)) => {
+                id.parse().map(Self::ExecutionFollowed).map_err(|_| UnknownSignal)
+            }
             Some(("core", id)) => id.parse().map(Self::CoreChanged).map_err(|_| UnknownSignal),
             Some(_) => Err(UnknownSignal),
         }
@@ -99,6 +105,7 @@ mod tests {
             Signal::CatalogChanged,
             Signal::CoreLogged(core),
             Signal::CoreFollowed(core),
+            Signal::ExecutionFollowed(execution),
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

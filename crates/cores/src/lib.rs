@@ -36,6 +36,7 @@ mod lifecycle;
 pub mod logs;
 mod modes;
 pub mod plugins;
+pub mod progress;
 pub mod publication;
 pub mod subscription;
 pub mod triggers;

@@ -57,7 +57,7 @@ use scaigrid_bus::Bus;
 use scaigrid_outbound::Client;
 use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_scope::{Clock, ExecutionId, NodeId, SystemScope, TenantScope};
+use scaigrid_scope::{Clock, CoreId, ExecutionId, NodeId, SystemScope, TenantScope};
 use scaigrid_storage::ObjectStore;
 use scaigrid_telemetry::Tracing;
 use tokio::runtime::Handle;
@@ -73,8 +73,8 @@ pub use error::Error;
 pub use events::Delivered;
 pub use ids::Ids;
 pub use inside::{
-    Followed, Forked, Inside, Inspected, Inspection, LogFollower, LogQuery, RuntimeEvent, RuntimePage,
-    RuntimePlace,
+    ExecutionFollower, Followed, Forked, Happening, Inside, Inspected, Inspection, LogFollower, LogQuery,
+    Reported, RuntimeEvent, RuntimePage, RuntimePlace, StatusReport,
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
@@ -147,7 +147,9 @@ pub(crate) struct Inner {
     hosted: Hosted,
     listeners: Listeners,
     /// Whose logs somebody follows.
-    watched: inside::Watched,
+    watched: inside::Watched<CoreId>,
+    /// Executions that somebody follows.
+    watched_executions: inside::Watched<ExecutionId>,
     /// The places of those who follow journals to look at something.
     followers: Arc<Semaphore>,
     /// Where this node's entries of logs go.
@@ -238,6 +240,7 @@ impl Engine {
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             watched: inside::Watched::new(),
+            watched_executions: inside::Watched::new(),
             followers: inside::followers(),
             lane: if database.is_shared() {
                 rand::random_range(0..scaigrid_persistence::logs::LANES)

@@ -279,6 +279,7 @@ impl Engine {
                 Heard::Signal(Signal::WebhooksChanged) => self.forget_listeners(),
                 Heard::Signal(Signal::PluginsChanged) => self.0.plugins.forget(),
                 Heard::Signal(Signal::CoreFollowed(core)) => self.0.watched.add(core),
+                Heard::Signal(Signal::ExecutionFollowed(id)) => self.0.watched_executions.add(id),
                 Heard::Signal(Signal::CatalogChanged) => self.0.models.forget(),
                 Heard::Signal(_) => {}
                 Heard::Missed => {

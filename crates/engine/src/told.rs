@@ -109,6 +109,7 @@ impl Engine {
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             unit.lane = self.0.lane;
             let logged = unit.core_id.filter(|core| !unit.logs.is_empty() && self.0.watched.has(*core));
+            let followed = unit.change.execution_id().filter(|id| self.0.watched_executions.has(*id));
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {
                 for id in reached {
@@ -117,8 +118,8 @@ impl Engine {
                 if let Some(core) = logged {
                     self.0.bus.publish(scaigrid_bus::Signal::CoreLogged(core));
                 }
-                // Whoever chats with it wants to hear it at once.
-                if let Some(id) = says {
+                // Whoever chats with it, or follows it, wants to hear it at once.
+                if let Some(id) = says.or(followed) {
                     self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id));
                 }
             }

@@ -44,25 +44,31 @@ impl Engine {
 
     async fn with_checkpoints(&self, scope: TenantScope, execution: Execution) -> Result<Standing, Error> {
         let checkpoints = if execution.status == ExecutionStatus::Suspended {
-            self.waited_at(scope, execution.id).await?
+            self.waited_at(scope, execution.id).await?.0
         } else {
             Vec::new()
         };
         Ok(Standing { execution, checkpoints })
     }
 
-    async fn waited_at(&self, scope: TenantScope, id: ExecutionId) -> Result<Vec<CheckpointId>, Error> {
+    /// The checkpoints that an execution, or what it called, waits at; and those that were asked: itself and what it called.
+    pub(crate) async fn waited_at(
+        &self,
+        scope: TenantScope,
+        id: ExecutionId,
+    ) -> Result<(Vec<CheckpointId>, Vec<ExecutionId>), Error> {
         let mut connection = self.0.database.read().await?;
-        let mut found = Vec::new();
+        let (mut found, mut asked) = (Vec::new(), Vec::new());
         let mut family = VecDeque::from([id]);
         for _ in 0..FAMILY_AT_MOST {
             let Some(member) = family.pop_front() else { break };
+            asked.push(member);
             let pending = checkpoints::pending_of(&mut connection, scope, member).await?;
             found.extend(pending.into_iter().map(|stored| stored.checkpoint.id));
             let called = executions::children_at_work(&mut connection, scope, member).await?;
             family.extend(called.into_iter().map(|(id, ..)| id));
         }
-        Ok(found)
+        Ok((found, asked))
     }
 
     /// As [`Engine::settle`], for a run that has just come to a rest: where it plainly waits for people, or has ended, nothing

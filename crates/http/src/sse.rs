@@ -20,6 +20,7 @@ use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt as _};
 use scaigrid_app::App;
 use scaigrid_app::modules::TunnelPlace;
+use scaigrid_cores::execution::ExecutionStatus;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -48,6 +49,8 @@ pub(crate) struct Message {
 /// Why a stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// What was followed has come to its end, and all of it was told.
+    Over(ExecutionStatus),
     /// What was followed is gone.
     Deleted,
     /// The caller may not listen any more.
@@ -59,6 +62,7 @@ pub(crate) enum Ending {
 impl Ending {
     const fn reason(self) -> &'static str {
         match self {
+            Self::Over(status) => status.as_str(),
             Self::Deleted => "deleted",
             Self::Forbidden => "forbidden",
             Self::Shutdown => "shutdown",

@@ -1,6 +1,7 @@
 //! Executions: their rows, their journals, and which node holds them.
 
 mod entries;
+mod reached;
 
 use async_recursion::async_recursion as boxed;
 use std::num::NonZeroU32;
@@ -24,6 +25,7 @@ pub use entries::{
     JournalFilter, JournalRow, chunk_of, journal, journal_rows, journal_start, journal_within, kept_machine,
     row_end,
 };
+pub use reached::{Reached, reached};
 
 const TABLE: &str = "executions";
 

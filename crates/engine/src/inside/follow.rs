@@ -5,6 +5,7 @@
 //! the others every few seconds.
 
 use async_recursion::async_recursion as boxed;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,28 +22,28 @@ use crate::{Engine, Error};
 
 /// Without a signal, the log is looked into this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a Core counts as followed after somebody has said so, and how often that is said.
+/// How long something counts as followed after somebody has said so, and how often that is said.
 const FOLLOWED: Duration = Duration::from_secs(15);
-const SAY_EVERY: Duration = Duration::from_secs(5);
+pub(super) const SAY_EVERY: Duration = Duration::from_secs(5);
 /// Rows of a lane that are read at once: what a slow reader has in memory.
 const ROWS: i64 = 4;
 /// The most entries that a stream begins with.
 const TAIL_AT_MOST: usize = 1_000;
 
-/// The Cores whose logs somebody follows, here or elsewhere.
-pub(crate) struct Watched(Cache<CoreId, ()>);
+/// What somebody follows, here or elsewhere: the logs of Cores, or executions.
+pub(crate) struct Watched<Id>(Cache<Id, ()>);
 
-impl Watched {
+impl<Id: Hash + Eq + Copy + Send + Sync + 'static> Watched<Id> {
     pub(crate) fn new() -> Self {
         Self(Cache::builder().max_capacity(10_000).time_to_live(FOLLOWED).build())
     }
 
-    pub(crate) fn add(&self, core: CoreId) {
-        self.0.insert(core, ());
+    pub(crate) fn add(&self, id: Id) {
+        self.0.insert(id, ());
     }
 
-    pub(crate) fn has(&self, core: CoreId) -> bool {
-        self.0.contains_key(&core)
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.0.contains_key(&id)
     }
 }
 

@@ -11,6 +11,7 @@ mod follow;
 mod inspect;
 mod kept;
 mod logs;
+mod progress;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use events::{RuntimeEvent, RuntimePage, RuntimePlace};
 pub use follow::{Followed, LogFollower};
 pub use inspect::{Inspected, Inspection};
 pub use logs::LogQuery;
+pub use progress::{ExecutionFollower, Happening, Reported, StatusReport};
 
 pub(crate) use audience::Audiences;
 pub(crate) use follow::Watched;

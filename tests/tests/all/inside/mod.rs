@@ -5,6 +5,7 @@ mod branch;
 mod debug;
 mod events;
 mod logs;
+mod progress;
 
 use std::time::Duration;
 

@@ -16,6 +16,7 @@ mod lifecycle;
 mod links;
 mod logs;
 mod plugins;
+mod progress;
 mod publication;
 mod triggers;
 mod versions;
@@ -63,6 +64,7 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(executions::list)
         .service(executions::cancel)
         .service(executions::history)
+        .service(progress::stream)
         .service(debug::state)
         .service(debug::retry)
         .service(debug::fork)
