@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scaigrid_checkpoints::{AllowedCall, By, Checkpoint, Claim, Resolution, Rules, State, Vote};
+use scaigrid_checkpoints::{
+    AllowedCall, By, Checkpoint, Claim, Expiry, ExpiryAction, Resolution, Routing, Rules, State, Vote,
+};
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_persistence::checkpoints::links::{self, Link};
 use scaigrid_persistence::checkpoints::{self, CheckpointFilter, changes};
@@ -19,6 +21,7 @@ use crate::values::{SYSTEM, at, of_tenant, tenant_id, ulid, user_id};
 
 crate::on_both_databases! {
     rules_are_read_as_they_were_written,
+    an_escalation_asks_whom_it_was_to_ask,
     a_decision_counts_for_what_was_read,
     votes_are_kept_each_once,
     an_inbox_leaves_out_what_its_owner_may_not_decide,
@@ -96,6 +99,28 @@ async fn rules_are_read_as_they_were_written(home: &Home) {
     let all = [with_rules(1, rules), checkpoint(2)];
     opened(home, &all).await;
     assert_eq!([read(home, all[0].id).await, read(home, all[1].id).await], all);
+}
+
+async fn an_escalation_asks_whom_it_was_to_ask(home: &Home) {
+    // A text without a prefix, and none, mean the user who had lent their identity; a text that names somebody means them.
+    let targets = [Some("the boss"), None, Some("group:approvers")]
+        .map(|raw| Routing::of_program(raw, Some(user_id(7))))
+        .into_iter()
+        .chain([Routing::of_program(Some("the boss"), None)]);
+    let escalating = targets.zip(1..).map(|(to, number)| {
+        let mut checkpoint = checkpoint(number);
+        checkpoint.question.expiry = Some(Expiry { at: at(60), action: ExpiryAction::Escalate { to } });
+        checkpoint
+    });
+    let escalating: Vec<Checkpoint> = escalating.collect();
+    opened(home, &escalating).await;
+    for checkpoint in escalating {
+        let found = read(home, checkpoint.id).await;
+        assert_eq!(found.expiry, checkpoint.expiry);
+        let escalated = found.expire(at(60)).unwrap().checkpoint;
+        let expected = checkpoint.expire(at(60)).unwrap().checkpoint;
+        assert_eq!(escalated.routing, expected.routing);
+    }
 }
 
 async fn a_decision_counts_for_what_was_read(home: &Home) {
