@@ -24,7 +24,7 @@ use crate::cores::after;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 pub use bulk::BulkAction;
-pub use follow::{InboxEvent, InboxFollower, InboxPosition};
+pub use follow::{InboxEvent, InboxFollower, InboxPiece, InboxPosition};
 pub use links::{MadeLink, OpenedLink};
 pub use record::{Approval, DecisionRecord};
 

@@ -8,8 +8,9 @@ use scaigrid_checkpoints::{
     AllowedCall, By, Checkpoint, Claim, Expiry, ExpiryAction, Resolution, Routing, Rules, State, Vote,
 };
 use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_persistence::checkpoints::changes::{self, Changed};
 use scaigrid_persistence::checkpoints::links::{self, Link};
-use scaigrid_persistence::checkpoints::{self, CheckpointFilter, changes};
+use scaigrid_persistence::checkpoints::{self, CheckpointFilter};
 use scaigrid_persistence::commit::{Change, Unit, Verdict};
 use scaigrid_persistence::retention;
 use scaigrid_persistence::timers::{self, Owner};
@@ -219,17 +220,34 @@ async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
 
 async fn what_has_changed_is_found_by_when(home: &Home) {
     let later = |number, seconds| Checkpoint { updated_at: at(seconds), ..checkpoint(number) };
-    opened(home, &[later(1, 5), later(2, 3), later(3, 4)]).await;
+    opened(home, &[later(1, 5), later(2, 3), later(3, 4), later(4, 5)]).await;
     let mut c = home.read().await;
-    let since = changes::since(&mut c, of_tenant(1), at(4), 9).await.unwrap();
     let id = |number| checkpoint(number).id;
-    assert_eq!(since, [(id(3), at(4)), (id(1), at(5))]);
-    assert_eq!(changes::since(&mut c, of_tenant(1), at(0), 2).await.unwrap().len(), 2);
-    assert!(changes::since(&mut c, of_tenant(2), at(0), 9).await.unwrap().is_empty());
+    let asks = "role:tenant_admin".to_owned();
+    let changed =
+        |number, seconds| Changed { id: id(number), at: at(seconds), asks: asks.clone(), moved: false };
+    let since = changes::since(&mut c, of_tenant(1), (at(4), None), 9).await.unwrap();
+    assert_eq!(since, [changed(3, 4), changed(1, 5), changed(4, 5)]);
+    assert_eq!(changes::since(&mut c, of_tenant(1), (at(0), None), 2).await.unwrap().len(), 2);
+    assert!(changes::since(&mut c, of_tenant(2), (at(0), None), 9).await.unwrap().is_empty());
+    // Of one instant, what comes behind.
+    let behind = changes::since(&mut c, of_tenant(1), (at(5), Some(id(1))), 9).await.unwrap();
+    assert_eq!(behind, [changed(4, 5)]);
+    assert!(changes::since(&mut c, of_tenant(1), (at(5), Some(id(4))), 9).await.unwrap().is_empty());
+    assert_eq!(changes::since(&mut c, of_tenant(1), (at(4), Some(id(3))), 9).await.unwrap().len(), 2);
     let named = changes::named(&mut c, of_tenant(1), &[id(1), id(2), id(9)]).await.unwrap();
     let named: Vec<CheckpointId> = named.iter().map(|stored| stored.checkpoint.id).collect();
     assert_eq!(named, [id(2), id(1)]);
     assert!(changes::named(&mut c, of_tenant(2), &[id(1)]).await.unwrap().is_empty());
+    drop(c);
+    // What was changed while it waited may have asked somebody else.
+    let mut tx = home.begin().await;
+    let stored = checkpoints::lock(&mut tx, of_tenant(1), id(2)).await.unwrap().unwrap();
+    checkpoints::save_moved(&mut tx, of_tenant(1), &stored).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut c = home.read().await;
+    let moved = changes::since(&mut c, of_tenant(1), (at(3), None), 9).await.unwrap();
+    assert!(moved[0].id == id(2) && moved[0].moved && !moved[1].moved, "{moved:?}");
 }
 
 async fn reminders_go_with_their_checkpoint(home: &Home) {
