@@ -134,3 +134,17 @@ pub async fn mark_used(tx: &mut Transaction, scope: TenantScope, id: Ulid, at: I
     let update = diesel::update(link).set(checkpoint_links::used_at.eq(Some(Stamp(at))));
     Ok(with!(tx, c => update.execute(c).await)? == 1)
 }
+
+/// Keeps a link under another token: the one that it had is of no use any more.
+///
+/// # Errors
+/// The database's.
+#[boxed]
+pub async fn renew(tx: &mut Transaction, scope: TenantScope, id: Ulid, hash: &str) -> Result<()> {
+    let link = checkpoint_links::table
+        .filter(checkpoint_links::id.eq(id.to_string()))
+        .filter(checkpoint_links::tenant_id.eq(scope.tenant_id().to_string()));
+    let update = diesel::update(link).set(checkpoint_links::hash.eq(hash.to_owned()));
+    with!(tx, c => update.execute(c).await)?;
+    Ok(())
+}

@@ -211,11 +211,18 @@ async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
     tx.commit().await.unwrap();
     let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap().unwrap();
     assert_eq!(found.1.used_at, Some(at(5)));
+    let mut tx = home.begin().await;
+    links::renew(&mut tx, of_tenant(2), link.id, "foreign").await.unwrap();
+    links::renew(&mut tx, of_tenant(1), link.id, "h2").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap(), None);
+    let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h2").await.unwrap();
+    assert_eq!(found.map(|(_, link)| link.id), Some(link.id));
     apply(home, vec![proceed(1, (1, 2), ExecutionStatus::Completed)]).await;
     let mut tx = home.begin().await;
     assert_eq!(retention::purge_executions(&mut tx, of_tenant(1), Instant::MAX, 9).await.unwrap(), 1);
     tx.commit().await.unwrap();
-    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap(), None);
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h2").await.unwrap(), None);
 }
 
 async fn what_has_changed_is_found_by_when(home: &Home) {
