@@ -121,7 +121,7 @@ impl App {
             return Ok(None);
         }
         let link = if checkpoint.rules.links && self.0.remote.public_url.is_some() {
-            Some(self.link_in_mail(scope, &stored, mail).await?)
+            self.link_in_mail(scope, mail).await?
         } else {
             None
         };

@@ -93,6 +93,8 @@ impl App {
             return Err(Error::Conflict("Links are for users of the tenant".to_owned()));
         }
         let (token, link) = self.new_link(scope.tenant_id(), checkpoint, by.user_id(), now)?;
+        // One for each person: however often they ask, there is one that they could lose.
+        links::remove_unused(&mut tx, scope, checkpoint, link.user).await?;
         links::add(&mut tx, scope, checkpoint, &link).await?;
         let after = json!({"user_id": link.user, "expires_at": link.expires_at});
         let changes = diff(&json!({}), &after, &[]);
@@ -151,14 +153,17 @@ impl App {
         format!("{}/v1/checkpoint-link?token={token}", base.unwrap_or_default())
     }
 
-    /// The address of the link in a mail, which is the same however often the mail is sent.
+    /// The address of the link in a mail, which is the same however often the mail is sent; none where the checkpoint is gone.
     pub(crate) async fn link_in_mail(
         &self,
         scope: TenantScope,
-        stored: &StoredCheckpoint,
         mail: &scaigrid_persistence::mails::Pending,
-    ) -> Result<String, Error> {
+    ) -> Result<Option<String>, Error> {
         let mut tx = self.0.database.begin().await?;
+        // Locked, so that it does not go in between and leave the link behind.
+        let Some(stored) = checkpoints::lock(&mut tx, scope, mail.checkpoint).await? else {
+            return Ok(None);
+        };
         let known = links::lookup(&mut tx, scope, mail.id).await?;
         let token = if let Some(link) = known {
             let tokens = self.tokens_of(scope.tenant_id(), &link)?;
@@ -180,7 +185,7 @@ impl App {
             token
         };
         tx.commit().await?;
-        Ok(self.link_url(&token))
+        Ok(Some(self.link_url(&token)))
     }
 
     /// What a link leads to. Nothing changes.

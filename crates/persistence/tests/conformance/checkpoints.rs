@@ -12,8 +12,8 @@ use scaigrid_persistence::checkpoints::changes::{self, Changed};
 use scaigrid_persistence::checkpoints::links::{self, Link};
 use scaigrid_persistence::checkpoints::{self, CheckpointFilter};
 use scaigrid_persistence::commit::{Change, Unit, Verdict};
-use scaigrid_persistence::retention;
 use scaigrid_persistence::timers::{self, Owner};
+use scaigrid_persistence::{mails, retention};
 use scaigrid_scope::{CheckpointId, Instant, UserId};
 
 use crate::commit::{apply, begin, checkpoint, execution_id, hosted, proceed};
@@ -27,6 +27,7 @@ crate::on_both_databases! {
     votes_are_kept_each_once,
     an_inbox_leaves_out_what_its_owner_may_not_decide,
     a_link_is_used_once_and_goes_with_its_execution,
+    a_new_link_takes_the_place_of_an_unused_one,
     what_has_changed_is_found_by_when,
     reminders_go_with_their_checkpoint,
 }
@@ -223,6 +224,33 @@ async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
     assert_eq!(retention::purge_executions(&mut tx, of_tenant(1), Instant::MAX, 9).await.unwrap(), 1);
     tx.commit().await.unwrap();
     assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h2").await.unwrap(), None);
+}
+
+async fn a_new_link_takes_the_place_of_an_unused_one(home: &Home) {
+    opened(home, &[checkpoint(1), checkpoint(2)]).await;
+    let mut tx = home.begin().await;
+    // Of one person: unused, used, of a mail, of another checkpoint; and somebody else's.
+    for (number, of, user) in [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 2, 1), (5, 1, 2)] {
+        let link = Link {
+            id: ulid(number),
+            hash: format!("h{number}"),
+            checkpoint: checkpoint(of).id,
+            user: user_id(user),
+            created_at: at(1),
+            expires_at: at(99),
+            used_at: (number == 2).then(|| at(3)),
+        };
+        links::add(&mut tx, of_tenant(1), &checkpoint(of), &link).await.unwrap();
+    }
+    mails::add(&mut tx, of_tenant(1), &checkpoint(1), (ulid(3), user_id(1), "created"), at(1)).await.unwrap();
+    links::remove_unused(&mut tx, of_tenant(2), &checkpoint(1), user_id(1)).await.unwrap();
+    assert!(links::lookup(&mut tx, of_tenant(1), ulid(1)).await.unwrap().is_some());
+    links::remove_unused(&mut tx, of_tenant(1), &checkpoint(1), user_id(1)).await.unwrap();
+    assert_eq!(links::lookup(&mut tx, of_tenant(1), ulid(1)).await.unwrap(), None);
+    for number in 2..=5 {
+        let left = links::lookup(&mut tx, of_tenant(1), ulid(number)).await.unwrap();
+        assert!(left.is_some(), "{number}");
+    }
 }
 
 async fn what_has_changed_is_found_by_when(home: &Home) {
