@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use scaigrid_checkpoints::{CheckpointError, CheckpointStatus, HistoryEvent};
-use scaigrid_outbound::mail::{Mail, Mailer};
+use scaigrid_outbound::mail::{Mail, MailError, Mailer};
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
 use scaigrid_persistence::mails::{self, Outcome, Pending};
 use scaigrid_persistence::tenants;
 use scaigrid_scope::{Principal, TenantScope, TenantStatus};
+use tokio::sync::watch;
 
 use crate::{App, Error};
 
@@ -27,11 +28,22 @@ const PROMPT: usize = 4_000;
 const SUBJECT: usize = 80;
 
 impl App {
-    /// Sends mails about checkpoints until told to stop.
+    /// Sends mails about checkpoints until told to stop: then no answer of a server is waited for any more.
     pub async fn deliver_mails(&self, mailer: Mailer, stop: impl Future<Output = ()>) {
+        let (tell, stopped) = watch::channel(false);
         tokio::pin!(stop);
         loop {
-            let pause = match self.send_some(&mailer).await {
+            // What was begun with the database is brought to its end.
+            let mut sending = std::pin::pin!(self.send_some(&mailer, &stopped));
+            let sent = tokio::select! {
+                sent = &mut sending => sent,
+                () = &mut stop => {
+                    tell.send_replace(true);
+                    drop(sending.await);
+                    return;
+                }
+            };
+            let pause = match sent {
                 Ok(0) => LOOK_EVERY,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
@@ -47,17 +59,24 @@ impl App {
     }
 
     /// Sends what is due; how many were tried.
-    async fn send_some(&self, mailer: &Mailer) -> Result<usize, Error> {
+    async fn send_some(&self, mailer: &Mailer, stopped: &watch::Receiver<bool>) -> Result<usize, Error> {
         let mut connection = self.0.database.read().await?;
         let due = mails::due(&mut connection, &self.0.system, self.now(), AT_ONCE).await?;
         drop(connection);
-        let sending =
-            due.iter().map(|(tenant, mail)| self.send_one(mailer, self.0.system.tenant(*tenant), mail));
+        let sending = due
+            .iter()
+            .map(|(tenant, mail)| self.send_one(mailer, stopped, self.0.system.tenant(*tenant), mail));
         let done = futures_util::future::join_all(sending).await;
         done.into_iter().try_fold(0, |count, tried| Ok(count + usize::from(tried?)))
     }
 
-    async fn send_one(&self, mailer: &Mailer, scope: TenantScope, mail: &Pending) -> Result<bool, Error> {
+    async fn send_one(
+        &self,
+        mailer: &Mailer,
+        stopped: &watch::Receiver<bool>,
+        scope: TenantScope,
+        mail: &Pending,
+    ) -> Result<bool, Error> {
         let mut tx = self.0.database.begin().await?;
         let taken = mails::claim(&mut tx, scope, mail, self.now().plus(CLAIM)).await?;
         tx.commit().await?;
@@ -71,7 +90,7 @@ impl App {
                 let wait = again(mail).unwrap_or(LONGEST_WAIT);
                 Outcome::Again { at: self.now().plus(wait), reason: reason.to_owned() }
             }
-            Letter::Now(letter) => match mailer.send(&letter).await {
+            Letter::Now(letter) => match send(mailer, &letter, stopped.clone()).await {
                 Ok(()) => Outcome::Sent,
                 Err(error) => match again(mail).filter(|_| !error.for_good) {
                     Some(wait) => Outcome::Again { at: self.now().plus(wait), reason: error.reason },
@@ -149,6 +168,16 @@ enum Letter {
     Later(&'static str),
     /// Its reader is not asked any more.
     Never,
+}
+
+/// Sends a mail, unless the node is told to stop: then it is not known whether it was taken, and another node sends it.
+async fn send(mailer: &Mailer, letter: &Mail, mut stopped: watch::Receiver<bool>) -> Result<(), MailError> {
+    tokio::select! {
+        sent = mailer.send(letter) => sent,
+        () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
+            Err(MailError { reason: "the node was stopped".to_owned(), for_good: false })
+        }
+    }
 }
 
 /// How long a mail waits before it is tried again; none where it was tried often enough.
