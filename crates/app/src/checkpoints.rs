@@ -6,25 +6,26 @@ mod links;
 mod record;
 
 use async_recursion::async_recursion as boxed;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_checkpoints::{
     Access, Change, Checkpoint, CheckpointError, CheckpointStatus, Decision, FormFinding, HistoryEvent,
-    Routing, State, assignees_of,
+    Routing, assignees_of,
 };
 pub use scaigrid_engine::Decided;
-use scaigrid_engine::{Decider, Error as EngineError, forms};
+use scaigrid_engine::{Decider, Error as EngineError, described, forms};
 use scaigrid_persistence::checkpoints;
 pub use scaigrid_persistence::checkpoints::{CheckpointFilter, StoredCheckpoint};
 use scaigrid_scope::{Authorized, CheckpointId, Instant, PermissionMarker, Principal, perm};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::cores::after;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 pub use bulk::BulkAction;
-pub use follow::{InboxEvent, InboxFollower, InboxPosition};
+pub use follow::{InboxEvent, InboxFollower, InboxPiece, InboxPosition};
 pub use links::{MadeLink, OpenedLink};
 pub use record::{Approval, DecisionRecord};
 
@@ -132,7 +133,7 @@ impl App {
         wait: Option<Duration>,
     ) -> Result<Decided, Error> {
         let way = Way { by, request, id, link: false };
-        Ok(self.resolve_by(way, decision, wait).await?)
+        self.resolve_by(way, decision, wait).await
     }
 
     async fn resolve_by(
@@ -140,12 +141,27 @@ impl App {
         way: Way<'_>,
         decision: Decision,
         wait: Option<Duration>,
-    ) -> Result<Decided, EngineError> {
+    ) -> Result<Decided, Error> {
         let by = way.by.principal();
-        self.decide(way, AuditAction::CheckpointResolve, wait, |checkpoint, now| {
-            checkpoint.resolve(decision.clone(), by, now, &forms::check)
-        })
-        .await
+        // Forms are the tenant's, data is large, and decisions are taken under locks: what does not fit is found out before, apart.
+        // Whether there is a form is known once all else was found to be right.
+        let form = OnceLock::new();
+        let unknown = |found: &Value, _: &Value| {
+            form.get_or_init(|| found.clone());
+            vec![FormFinding { pointer: String::new(), message: "is yet to be looked at".to_owned() }]
+        };
+        let tried = self.decide(way, AuditAction::CheckpointResolve, wait, |checkpoint, now| {
+            checkpoint.resolve(decision.clone(), by, now, &unknown)
+        });
+        let tried = tried.await;
+        let Some(form) = form.into_inner() else { return Ok(tried?) };
+        let data = decision.response_data.clone().unwrap_or_default();
+        let checked = tokio::task::spawn_blocking(move || forms::check(&form, &data)).await;
+        let findings = checked.map_err(Error::internal)?;
+        let decided = self.decide(way, AuditAction::CheckpointResolve, wait, |checkpoint, now| {
+            checkpoint.resolve(decision.clone(), by, now, &|_, _| findings.clone())
+        });
+        Ok(decided.await?)
     }
 
     /// Gives a checkpoint up; its execution ends as cancelled.
@@ -298,26 +314,6 @@ where
         let record = AuditRecord::in_tenant(stamp, by, request, action, after.id.to_string(), changes);
         Some(record.of_module("scaicore"))
     }
-}
-
-/// What the audit sees of a checkpoint: of a decision also what was shown, and what it authorised, by their hashes.
-fn described(checkpoint: &Checkpoint) -> serde_json::Value {
-    let mut fields = json!({
-        "status": checkpoint.status().as_str(),
-        "assignee": checkpoint.routing.assignee.to_string(),
-        "claimed_by": checkpoint.claim.map(|claim| claim.by),
-    });
-    if checkpoint.rules.takes_several() {
-        let vote = |vote: &scaigrid_checkpoints::Vote| json!({"user_id": vote.by, "decision": vote.decision});
-        fields["approvals"] = checkpoint.votes.iter().map(vote).collect();
-    }
-    if let State::Resolved(resolution) = &checkpoint.state {
-        fields["decision"] = json!(resolution.decision);
-        fields["shown_sha256"] = json!(checkpoint.rules.shown);
-        let allowed = checkpoint.rules.allowed_by(&resolution.decision);
-        fields["authorised_sha256"] = json!(allowed.map(|call| &call.hash));
-    }
-    fields
 }
 
 /// The field of a request that a place in the data of an answer is: `response_data.lines[0].amount`.

@@ -289,9 +289,10 @@ impl Checkpoint {
         Ok(self.ended_by(By::User(by.user_id()), at))
     }
 
-    /// Reserves the checkpoint: until it is let go, handed on or escalated nobody else may act on it.
+    /// Reserves the checkpoint: until it is let go, handed on or escalated nobody else may act on it. So nobody may who could not
+    /// decide it: whoever has done so, as one of several, would keep the others from it.
     pub fn claim(mut self, by: &Principal, at: Instant) -> Result<Change, CheckpointError> {
-        self.check_act(by, at)?;
+        self.may_act(by, at)?;
         if self.claim.is_some() {
             return Err(CheckpointError::Unchanged);
         }

@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use scaigrid_checkpoints::{AllowedCall, Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing, Rules};
+use scaigrid_checkpoints::{
+    AllowedCall, Checkpoint, Expiry, ExpiryAction, NewCheckpoint, Routing, Rules, State, Vote,
+};
 use scaigrid_ir::Value;
 use scaigrid_ir::block::{self, OnTimeout, Priority};
 use scaigrid_persistence::storable;
@@ -81,6 +83,26 @@ pub fn shown_content(checkpoint: &Checkpoint) -> serde_json::Value {
         "context": *checkpoint.context,
         "form": checkpoint.rules.form.as_deref(),
     }))
+}
+
+/// What the audit sees of a checkpoint: of a decision also what was shown, and what it authorised, by their hashes.
+pub fn described(checkpoint: &Checkpoint) -> serde_json::Value {
+    let mut fields = json!({
+        "status": checkpoint.status().as_str(),
+        "assignee": checkpoint.routing.assignee.to_string(),
+        "claimed_by": checkpoint.claim.map(|claim| claim.by),
+    });
+    if checkpoint.rules.takes_several() {
+        let vote = |vote: &Vote| json!({"user_id": vote.by, "decision": vote.decision});
+        fields["approvals"] = checkpoint.votes.iter().map(vote).collect();
+    }
+    if let State::Resolved(resolution) = &checkpoint.state {
+        fields["decision"] = json!(resolution.decision);
+        fields["shown_sha256"] = json!(checkpoint.rules.shown);
+        let allowed = checkpoint.rules.allowed_by(&resolution.decision);
+        fields["authorised_sha256"] = json!(allowed.map(|call| &call.hash));
+    }
+    fields
 }
 
 /// What an answer must be, and whose: by the program, and by what the Core says of all its checkpoints

@@ -4,8 +4,8 @@ use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError};
 use scaigrid_persistence::tenants;
 use scaigrid_scope::{AuditId, CheckpointId, Instant, PartnerId, TenantScope};
-use serde_json::json;
 
+use crate::asking::described;
 use crate::decide::Decider;
 use crate::{Engine, Error};
 
@@ -19,14 +19,13 @@ impl Decider for TimeIsUp<'_> {
 
     fn audit(&self, before: &Checkpoint, after: &Checkpoint, now: Instant) -> Option<AuditRecord> {
         let engine = &self.0.0;
-        let shown = |checkpoint: &Checkpoint| json!({"status": checkpoint.status().as_str(), "assignee": checkpoint.routing.assignee.to_string()});
         let action = match after.status() {
             scaigrid_checkpoints::CheckpointStatus::Pending => AuditAction::CheckpointEscalate,
             scaigrid_checkpoints::CheckpointStatus::Resolved => AuditAction::CheckpointResolve,
             _ => AuditAction::CheckpointExpire,
         };
         let id = AuditId::from_ulid(engine.ids.draw(now));
-        let changes = diff(&shown(before), &shown(after), &[]);
+        let changes = diff(&described(before), &described(after), &[]);
         let tenant = (after.tenant_id, self.1);
         Some(
             AuditRecord::by_the_system((id, now), tenant, action, after.id.to_string(), changes)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{self, Duration};
 
 use scaigrid_audit::AuditRecord;
-use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, State};
+use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, HistoryEvent, State};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
 use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
@@ -23,7 +23,7 @@ use crate::inside::{Said, said};
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
 use crate::{Engine, Error};
 
-/// How often a checkpoint may be handed on, reserved and let go: its history is kept whole.
+/// How often a checkpoint may be handed on and reserved: its history is kept whole.
 const MOVES_AT_MOST: usize = 200;
 
 /// What somebody, or time, does to a checkpoint: asked again for every attempt, with the checkpoint as it then stands.
@@ -125,10 +125,7 @@ impl Engine {
         if change.ends_the_wait() {
             return Ok(None);
         }
-        // Votes, reminders and escalations have bounds of their own: what the program itself demands is never refused.
-        let moves = |kind| matches!(kind, EventKind::Reassigned | EventKind::Claimed | EventKind::Released);
-        let so_far = stored.between.iter().filter(|event| moves(event.kind)).count();
-        if moves(change.event.kind) && so_far >= MOVES_AT_MOST {
+        if !has_room(&stored.between, change.event.kind) {
             return Err(Error::HandedOnTooOften);
         }
         let audit = decider.audit(&before, &change.checkpoint, now);
@@ -311,6 +308,15 @@ impl Engine {
     }
 }
 
+/// Whether one more event of a kind may be added to what happened to a checkpoint while it waits.
+///
+/// Votes, reminders and escalations have bounds of their own: what the program itself demands is never refused. Nor is letting
+/// go: there is one of it for each claim at most, and a claim that nobody can end would keep everybody from deciding.
+fn has_room(between: &[HistoryEvent], kind: EventKind) -> bool {
+    let moves = |kind| matches!(kind, EventKind::Reassigned | EventKind::Claimed);
+    !moves(kind) || between.iter().filter(|event| moves(event.kind)).count() < MOVES_AT_MOST
+}
+
 /// What an ended checkpoint means for the flow that waits at it.
 fn consequence(checkpoint: &Checkpoint) -> Consequence {
     match &checkpoint.state {
@@ -342,6 +348,35 @@ fn delivery(to: ExecutionId, effect: u32, consequence: &Consequence) -> Delivery
         Consequence::Cancel => {
             let outcome = Outcome::Error(Failure::new("CANCELLED", "its checkpoint was cancelled"));
             Delivery { to, effect: CANCEL, outcome: encode_outcome(&outcome) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scaigrid_checkpoints::By;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_can_always_be_let_go() {
+        let happened = |kind| HistoryEvent {
+            kind,
+            at: Instant::from_micros(1),
+            by: By::System,
+            details: serde_json::Map::new(),
+        };
+        let mut between = vec![happened(EventKind::Reassigned)];
+        for _ in 1..MOVES_AT_MOST {
+            assert!(has_room(&between, EventKind::Claimed));
+            between.extend([happened(EventKind::Claimed), happened(EventKind::Released)]);
+        }
+        for kind in [EventKind::Claimed, EventKind::Reassigned] {
+            assert!(!has_room(&between, kind), "{kind}");
+        }
+        between.pop();
+        for kind in [EventKind::Released, EventKind::Voted, EventKind::Reminded, EventKind::Escalated] {
+            assert!(has_room(&between, kind), "{kind}");
         }
     }
 }

@@ -64,7 +64,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use agreed_clock::AgreedClock;
-pub use asking::shown_content;
+pub use asking::{described, shown_content};
 pub use caller_tokens::{CallerTokens, PUBLISHED_AHEAD, TOKEN_LIFE};
 pub use chat::{CoreState, Question, WaitsFor};
 pub use cores::{HostedCore, Refusal};

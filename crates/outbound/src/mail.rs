@@ -81,12 +81,21 @@ impl Mailer {
         let sent = tokio::time::timeout(PATIENCE, self.transport.send(message)).await;
         match sent {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(MailError { reason: told(&error), for_good: error.is_permanent() }),
+            Ok(Err(error)) => {
+                let for_good = error.status().is_some_and(|code| refuses_the_mail(code.into()));
+                Err(MailError { reason: told(&error), for_good })
+            }
             Err(_) => {
                 Err(MailError { reason: "the server does not answer in time".to_owned(), for_good: false })
             }
         }
     }
+}
+
+/// Whether an answer is about this mail or its reader. Other refusals are about the way there, like a wrong password or a missing
+/// STARTTLS: an operator mends them, and then the mail is taken.
+const fn refuses_the_mail(code: u16) -> bool {
+    matches!(code, 501 | 521 | 550..=556)
 }
 
 /// What went wrong, and why, on one line.
@@ -103,6 +112,16 @@ fn told(error: &SmtpError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_operator_can_mend_is_not_for_good() {
+        for code in [421, 450, 451, 452, 454, 500, 502, 503, 504, 530, 534, 535, 538] {
+            assert!(!refuses_the_mail(code), "{code}");
+        }
+        for code in [501, 550, 551, 552, 553, 554, 555, 556] {
+            assert!(refuses_the_mail(code), "{code}");
+        }
+    }
 
     #[test]
     fn urls_and_senders_are_read() {

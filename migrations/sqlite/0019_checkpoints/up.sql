@@ -24,6 +24,7 @@ CREATE TABLE checkpoint_votes (
     PRIMARY KEY (tenant_id, checkpoint_id, user_id)
 );
 CREATE INDEX checkpoint_votes_by_execution ON checkpoint_votes (tenant_id, execution_id);
+CREATE INDEX checkpoint_votes_by_core ON checkpoint_votes (tenant_id, core_id);
 
 -- Links by which one person decides one checkpoint, once. Of the token only the hash is kept.
 CREATE TABLE checkpoint_links (
@@ -40,6 +41,7 @@ CREATE TABLE checkpoint_links (
 );
 CREATE UNIQUE INDEX checkpoint_links_by_hash ON checkpoint_links (hash);
 CREATE INDEX checkpoint_links_by_execution ON checkpoint_links (tenant_id, execution_id);
+CREATE INDEX checkpoint_links_by_core ON checkpoint_links (tenant_id, core_id);
 
 -- Mails to people about checkpoints, which are put together when they are sent.
 CREATE TABLE mails (
@@ -58,3 +60,4 @@ CREATE TABLE mails (
 );
 CREATE INDEX mails_due ON mails (next_at) WHERE status = 'pending';
 CREATE INDEX mails_by_execution ON mails (tenant_id, execution_id);
+CREATE INDEX mails_by_core ON mails (tenant_id, core_id);

@@ -115,6 +115,8 @@ fn several_people_must_decide_alike(place: &Place) {
     ada_client.post(&at(&checkpoint, "resolve")).json(&again).refused(409, "CHECKPOINT_ALREADY_VOTED");
     let other = json!({"decision": "reject"});
     ada_client.post(&at(&checkpoint, "resolve")).json(&other).refused(409, "CHECKPOINT_ALREADY_VOTED");
+    // Nor do they keep the others from it.
+    ada_client.post(&at(&checkpoint, "claim")).refused(409, "CHECKPOINT_ALREADY_VOTED");
     assert!(!inbox(&ada_client).contains(&checkpoint) && inbox(&bob_client).contains(&checkpoint));
     // A vote is not lost with the server.
     server.kill();
@@ -235,6 +237,16 @@ fn an_answer_fits_the_form(place: &Place) {
     let body = json!({"decision": "approve", "response_data": data, "wait_ms": 20_000});
     let done = admin.post(&at(&checkpoint, "resolve")).json(&body).answer(200).data();
     assert_eq!(done["execution"]["output"]["response_data"], data);
+    // Of several answers each has to fit.
+    let several = json!({"options": ["approve"], "form": form, "required_approvals": 2});
+    let core = admin.run("Forms", &programs::asking(&several));
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let wrong = json!({"decision": "approve", "response_data": {}});
+    let refused = admin.post(&at(&checkpoint, "resolve")).json(&wrong).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["response_data.reason"]);
+    let right = json!({"decision": "approve", "response_data": data});
+    let voted = admin.post(&at(&checkpoint, "resolve")).json(&right).answer(200).data();
+    assert_eq!((&voted["status"], voted["approvals"].as_array().unwrap().len()), (&json!("pending"), 1));
     server.stop();
 }
 

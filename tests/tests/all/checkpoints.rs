@@ -362,6 +362,15 @@ fn what_expires_can_decide_itself(place: &Place) {
     assert_eq!(execution["output"]["resolved_by"], Value::Null);
     assert_eq!(checkpoint["resolution"]["decision"], "no", "{checkpoint}");
     assert_eq!(checkpoint["resolved_by"], Value::Null);
+    // Its record says what was shown, as that of a person's decision does.
+    let id = checkpoint["id"].as_str().unwrap();
+    let decision = admin.get(&format!("{SCAICORE}/checkpoints/{id}/decision")).answer(200).data();
+    let records =
+        admin.pages(&format!("/v1/audit/events?action=checkpoint.resolve&resource_id={id}"), "items");
+    let changes = &records[0]["changes"];
+    assert!(decision["shown"]["sha256"].is_string(), "{decision}");
+    assert_eq!(changes["shown_sha256"]["after"], decision["shown"]["sha256"], "{changes}");
+    assert_eq!(changes["decision"]["after"], "no");
     server.stop();
 }
 

@@ -11,6 +11,7 @@ on_both_databases!(
     who_listens_is_told_when_the_node_ends,
     a_link_shows_and_decides_once,
     a_link_is_bound_to_its_person,
+    a_link_outlives_a_change_of_the_master_key,
 );
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,11 +193,15 @@ fn a_link_is_bound_to_its_person(place: &Place) {
     admin.post(&format!("{SCAICORE}/checkpoints/{checkpoint}/link")).refused(403, "AUTHZ_PERMISSION_DENIED");
     let (one, two) = (link(&ada_client, &checkpoint), link(&ada_client, &checkpoint));
     let decide = json!({"decision": "yes"});
-    let voted = anyone.post(&one).json(&decide).answer(200).data();
+    // One person has one link: a new one takes the place of the one before.
+    anyone.post(&one).json(&decide).refused(404, "CHECKPOINT_LINK_NOT_FOUND");
+    let voted = anyone.post(&two).json(&decide).answer(200).data();
     assert_eq!(voted["checkpoint"]["approvals"][0]["user_id"], json!(ada));
     assert_eq!(voted["checkpoint"]["status"], "pending");
-    // However many links one person has, they count once.
-    anyone.post(&two).json(&decide).refused(409, "CHECKPOINT_ALREADY_VOTED");
+    // They count once, and get no other.
+    anyone.post(&two).json(&decide).refused(409, "CONFLICT");
+    let again = ada_client.post(&format!("{SCAICORE}/checkpoints/{checkpoint}/link"));
+    again.refused(409, "CHECKPOINT_ALREADY_VOTED");
     // Nothing but the whole token is a link.
     let changed = if two.ends_with('A') { "B" } else { "A" };
     let broken = [
@@ -227,5 +232,24 @@ fn a_link_is_bound_to_its_person(place: &Place) {
     admin.delete(&format!("/v1/users/{bob_id}")).answer(204);
     anyone.get(&bobs).refused(404, "CHECKPOINT_LINK_NOT_FOUND");
     assert_eq!(admin.checkpoint(&checkpoint)["status"], "pending");
+    server.stop();
+}
+
+fn a_link_outlives_a_change_of_the_master_key(place: &Place) {
+    const NEW: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let server = place.start();
+    let admin = server.admin();
+    let core = linking(&admin, &json!({}));
+    let (_, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    let path = link(&admin, &checkpoint);
+    let old = std::fs::read_to_string(place.data().join("master.key")).unwrap().trim().to_owned();
+    server.stop();
+    let server = place.launch().set("SCAIGRID_MASTER_KEY", &format!("{NEW},{old}")).start();
+    let (admin, anyone) = (server.of(&admin), server.anyone());
+    assert_eq!(anyone.get(&path).answer(200).data()["checkpoint"]["id"], json!(checkpoint));
+    // Another one is made under the new key, and is as good.
+    let newer = link(&admin, &checkpoint);
+    let done = anyone.post(&newer).json(&json!({"decision": "done"})).answer(200).data();
+    assert_eq!(done["checkpoint"]["status"], "resolved");
     server.stop();
 }

@@ -5,13 +5,14 @@
 //! was told. It goes with every event, and whoever comes back with it misses nothing and hears nothing twice.
 
 use async_recursion::async_recursion as boxed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use scaigrid_checkpoints::{Access, Checkpoint, CheckpointStatus, assignees_of};
-use scaigrid_persistence::checkpoints::{self, CheckpointFilter, StoredCheckpoint, changes};
+use scaigrid_persistence::checkpoints::changes::{self, Changed};
+use scaigrid_persistence::checkpoints::{self, CheckpointFilter, StoredCheckpoint};
 use scaigrid_scope::{Authorized, CheckpointId, Instant, Principal, TenantScope, perm};
 
 use crate::modules::TunnelPlace;
@@ -22,8 +23,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How late something may become durable after the instant that it bears.
 const LATE: Duration = Duration::from_secs(30);
 /// Changes that are looked at, and told, at once.
-const CHANGES: i64 = 200;
+const LOOKED_AT: i64 = 500;
 const TOLD_AT_ONCE: usize = 50;
+/// How often it is looked in a row while there is more to look at and nothing to tell; and the pause behind that.
+const LOOKS: usize = 8;
+const BREATH: Duration = Duration::from_millis(100);
+/// How long a follower is told nothing of how far was looked: whoever comes back after a quiet month need not begin there.
+const SILENCE: Duration = Duration::from_mins(1);
 /// What a position remembers at most: it goes in a header. Where more is changed, less late news is waited for.
 const REMEMBERED: usize = 100;
 /// What waits already, when a stream begins: the newest of it.
@@ -34,6 +40,8 @@ const WAITING: i64 = 200;
 pub struct InboxPosition {
     /// What was changed before this instant was told.
     until: Instant,
+    /// Of what was changed at that very instant, what comes up to this in the order of ids was told as well.
+    behind: Option<CheckpointId>,
     /// What was changed since, and was told: when, in microseconds after it, and which.
     told: BTreeSet<(i64, u32)>,
 }
@@ -46,6 +54,9 @@ pub struct UnknownPosition;
 impl fmt::Display for InboxPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.until.micros())?;
+        if let Some(behind) = self.behind {
+            write!(f, "-{behind}")?;
+        }
         for (after, print) in &self.told {
             write!(f, ".{after:x}-{print:x}")?;
         }
@@ -58,7 +69,10 @@ impl FromStr for InboxPosition {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split('.');
-        let until = parts.next().and_then(|until| until.parse::<i64>().ok()).filter(|until| *until >= 0);
+        let mark = parts.next().unwrap_or_default();
+        let (until, behind) = mark.split_once('-').map_or((mark, None), |(until, id)| (until, Some(id)));
+        let until = until.parse::<i64>().ok().filter(|until| *until >= 0);
+        let behind = behind.map(str::parse::<CheckpointId>).transpose().map_err(|_| UnknownPosition)?;
         let told = parts.map(|part| {
             let (after, print) = part.split_once('-').ok_or(UnknownPosition)?;
             let after = i64::from_str_radix(after, 16).ok().filter(|after| *after >= 0);
@@ -69,13 +83,18 @@ impl FromStr for InboxPosition {
         if told.len() > REMEMBERED {
             return Err(UnknownPosition);
         }
-        Ok(Self { until: Instant::from_micros(until.ok_or(UnknownPosition)?), told })
+        Ok(Self { until: Instant::from_micros(until.ok_or(UnknownPosition)?), behind, told })
     }
 }
 
 impl InboxPosition {
     fn at(until: Instant) -> Self {
-        Self { until, told: BTreeSet::new() }
+        Self { until, behind: None, told: BTreeSet::new() }
+    }
+
+    /// From where on changes are looked for.
+    const fn mark(&self) -> (Instant, Option<CheckpointId>) {
+        (self.until, self.behind)
     }
 
     fn place(&self, id: CheckpointId, at: Instant) -> (i64, u32) {
@@ -83,16 +102,31 @@ impl InboxPosition {
     }
 
     fn has(&self, id: CheckpointId, at: Instant) -> bool {
-        at < self.until || self.told.contains(&self.place(id, at))
+        let passed = at == self.until && self.behind.is_some_and(|behind| id <= behind);
+        at < self.until || passed || self.told.contains(&self.place(id, at))
     }
 
-    fn remember(&mut self, id: CheckpointId, at: Instant) {
-        if at >= self.until {
-            self.told.insert(self.place(id, at));
+    /// Notes that something was told, and all that is to be seen of what comes before it. What is settled cannot become durable
+    /// late, so that nothing of it has to be remembered one by one.
+    fn remember(&mut self, (id, at): (CheckpointId, Instant), settled: Instant) {
+        self.move_to(at.min(settled));
+        if self.has(id, at) {
+            return;
         }
+        self.told.insert(self.place(id, at));
         while self.told.len() > REMEMBERED {
-            let Some((after, _)) = self.told.pop_first() else { break };
-            self.move_to(Instant::from_micros(self.until.micros().saturating_add(after).saturating_add(1)));
+            let place = self.place(id, at).0;
+            match self.told.first().map(|(after, _)| *after).filter(|after| *after < place) {
+                Some(after) => {
+                    let next = self.until.micros().saturating_add(after).saturating_add(1);
+                    self.move_to(Instant::from_micros(next));
+                }
+                // So much at one instant: what comes behind this is yet to be told.
+                None => {
+                    self.pass(id, at);
+                    self.told.retain(|(after, _)| *after > 0);
+                }
+            }
         }
     }
 
@@ -103,9 +137,18 @@ impl InboxPosition {
             return;
         }
         self.until = until;
+        self.behind = None;
         let told = std::mem::take(&mut self.told).into_iter();
         self.told =
             told.filter(|(after, _)| *after >= by).map(|(after, print)| (after - by, print)).collect();
+    }
+
+    /// Goes on behind something: nothing up to it is looked at again.
+    fn pass(&mut self, id: CheckpointId, at: Instant) {
+        self.move_to(at);
+        if self.until == at {
+            self.behind = self.behind.max(Some(id));
+        }
     }
 }
 
@@ -126,6 +169,15 @@ pub struct InboxEvent {
     pub position: Option<InboxPosition>,
 }
 
+/// What a follower is told at once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InboxPiece {
+    /// What has happened.
+    pub events: Vec<InboxEvent>,
+    /// How far was looked, where that is worth saying though nothing has happened.
+    pub looked: Option<InboxPosition>,
+}
+
 /// Somebody who follows their inbox.
 pub struct InboxFollower {
     app: App,
@@ -133,6 +185,8 @@ pub struct InboxFollower {
     position: InboxPosition,
     /// What waits already, yet to be told.
     begun: bool,
+    /// When they were last told anything.
+    told_at: Instant,
 }
 
 impl App {
@@ -147,8 +201,10 @@ impl App {
     ) -> Result<(InboxFollower, TunnelPlace), Error> {
         let place = self.stream_place(by)?;
         let begun = from.is_some();
-        let position = from.unwrap_or_else(|| InboxPosition::at(before(self.now())));
-        Ok((InboxFollower { app: self.clone(), scope: by.tenant_scope(), position, begun }, place))
+        let told_at = self.now();
+        let position = from.unwrap_or_else(|| InboxPosition::at(before(told_at)));
+        let scope = by.tenant_scope();
+        Ok((InboxFollower { app: self.clone(), scope, position, begun, told_at }, place))
     }
 }
 
@@ -164,32 +220,46 @@ impl InboxFollower {
     /// # Errors
     /// The database's.
     #[boxed]
-    pub async fn next(&mut self, principal: &Principal) -> Result<Vec<InboxEvent>, Error> {
+    pub async fn next(&mut self, principal: &Principal) -> Result<InboxPiece, Error> {
         if !self.begun {
             let waiting = self.begin(principal).await?;
             self.begun = true;
             if !waiting.is_empty() {
-                return Ok(waiting);
+                return Ok(self.piece(waiting));
             }
         }
-        loop {
+        for _ in 0..LOOKS {
             let (found, more) = self.look(principal).await?;
             if !found.is_empty() {
-                return Ok(found);
+                return Ok(self.piece(found));
             }
             if !more {
-                break;
+                tokio::time::sleep(LOOK_EVERY).await;
+                let found = self.look(principal).await?.0;
+                return Ok(self.piece(found));
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        Ok(self.look(principal).await?.0)
+        // Much has changed that is none of theirs: whoever leaves now need not look through it again, and others have their turn.
+        tokio::time::sleep(BREATH).await;
+        self.told_at = self.app.now();
+        Ok(InboxPiece { events: Vec::new(), looked: Some(self.position.clone()) })
+    }
+
+    fn piece(&mut self, events: Vec<InboxEvent>) -> InboxPiece {
+        let now = self.app.now();
+        let silent = events.is_empty();
+        if silent && now < self.told_at.plus(SILENCE) {
+            return InboxPiece::default();
+        }
+        self.told_at = now;
+        InboxPiece { events, looked: silent.then(|| self.position.clone()) }
     }
 
     /// What waits, oldest first. What was changed lately has been told with it.
     async fn begin(&mut self, principal: &Principal) -> Result<Vec<InboxEvent>, Error> {
         let mut connection = self.app.0.database.read().await?;
         // Before the list: what is changed in between is in it, and is told once more.
-        let mut lately = changes::since(&mut connection, self.scope, self.position.until, CHANGES).await?;
+        let lately = changes::since(&mut connection, self.scope, self.position.mark(), LOOKED_AT).await?;
         let filter = CheckpointFilter {
             status: Some(CheckpointStatus::Pending),
             assignees: Some(assignees_of(principal)),
@@ -198,9 +268,9 @@ impl InboxFollower {
         };
         let mut waiting = checkpoints::list(&mut connection, self.scope, &filter, None, WAITING).await?;
         drop(connection);
-        lately.truncate(usize::try_from(CHANGES).unwrap_or(usize::MAX));
-        for (id, at) in lately {
-            self.position.remember(id, at);
+        let mine = spelled(principal);
+        for one in lately.iter().filter(|one| may_concern(&mine, one)) {
+            self.position.remember((one.id, one.at), self.position.until);
         }
         waiting.reverse();
         let last = waiting.len().saturating_sub(1);
@@ -216,36 +286,47 @@ impl InboxFollower {
     async fn look(&mut self, principal: &Principal) -> Result<(Vec<InboxEvent>, bool), Error> {
         let settled = before(self.app.now());
         let mut connection = self.app.0.database.read().await?;
-        let changed = changes::since(&mut connection, self.scope, self.position.until, CHANGES).await?;
-        let full = i64::try_from(changed.len()).is_ok_and(|count| count >= CHANGES);
-        let fresh = changed.iter().filter(|(id, at)| !self.position.has(*id, *at));
-        let fresh: Vec<(CheckpointId, Instant)> = fresh.take(TOLD_AT_ONCE).copied().collect();
+        let changed = changes::since(&mut connection, self.scope, self.position.mark(), LOOKED_AT).await?;
+        let full = i64::try_from(changed.len()).is_ok_and(|count| count >= LOOKED_AT);
+        let mine = spelled(principal);
+        let fresh =
+            changed.iter().filter(|one| may_concern(&mine, one) && !self.position.has(one.id, one.at));
+        let fresh: Vec<(CheckpointId, Instant)> =
+            fresh.take(TOLD_AT_ONCE).map(|one| (one.id, one.at)).collect();
         let ids: Vec<CheckpointId> = fresh.iter().map(|(id, _)| *id).collect();
         let found = changes::named(&mut connection, self.scope, &ids).await?;
         drop(connection);
+        let mut found: BTreeMap<CheckpointId, StoredCheckpoint> =
+            found.into_iter().map(|stored| (stored.checkpoint.id, stored)).collect();
         let mut events = Vec::new();
-        for stored in found {
-            let checkpoint = &stored.checkpoint;
-            // As it stands now, which may be later than what was seen of it.
-            self.position.remember(checkpoint.id, checkpoint.updated_at);
-            if !concerns(principal, &stored) {
-                continue;
-            }
-            let waits = waits_for(principal, checkpoint);
+        for (id, at) in fresh.iter().copied() {
+            self.position.remember((id, at), settled);
+            // What was changed once more in between is told when its turn comes.
+            let stored = found.remove(&id).filter(|stored| stored.checkpoint.updated_at == at);
+            let Some(stored) = stored.filter(|stored| concerns(principal, stored)) else { continue };
+            let waits = waits_for(principal, &stored.checkpoint);
             let position = Some(self.position.clone());
             events.push(InboxEvent { checkpoint: stored, waits, position });
         }
-        for (id, at) in fresh.iter().copied() {
-            self.position.remember(id, at);
-        }
-        let all = ids.len() < TOLD_AT_ONCE;
-        if all {
-            // All of it was told. Where there is more than one look shows, it goes on behind that.
-            let seen = changed.last().map(|(_, at)| *at).filter(|_| full);
-            self.position.move_to(seen.map_or(settled, |seen| seen.max(settled)));
+        let all = fresh.len() < TOLD_AT_ONCE;
+        match changed.last().filter(|_| full) {
+            _ if !all => {}
+            // Where there is more than one look shows, it goes on behind that.
+            Some(last) => self.position.pass(last.id, last.at),
+            None => self.position.move_to(settled),
         }
         Ok((events, full || !all))
     }
+}
+
+/// Everybody that somebody is, as checkpoints spell whom they ask.
+fn spelled(principal: &Principal) -> BTreeSet<String> {
+    assignees_of(principal).iter().map(ToString::to_string).collect()
+}
+
+/// Whether a change can concern one of those, as far as that is seen without reading the checkpoint.
+fn may_concern(mine: &BTreeSet<String>, changed: &Changed) -> bool {
+    changed.moved || mine.contains(&changed.asks)
 }
 
 /// Whether a checkpoint asks somebody, or once did.
@@ -284,17 +365,52 @@ mod tests {
         let at = |micros: i64| Instant::from_micros(1_000_000 + micros);
         let mut position = InboxPosition::at(at(0));
         assert!(position.has(id(1), at(-1)) && !position.has(id(1), at(0)));
-        position.remember(id(1), at(5));
-        position.remember(id(2), at(7));
+        position.remember((id(1), at(5)), at(0));
+        position.remember((id(2), at(7)), at(0));
         assert!(position.has(id(1), at(5)) && !position.has(id(2), at(5)) && !position.has(id(1), at(6)));
         assert_eq!(position.to_string().parse(), Ok(position.clone()));
         position.move_to(at(6));
         assert!(position.has(id(9), at(5)) && position.has(id(2), at(7)) && !position.has(id(9), at(7)));
         position.move_to(at(3));
         assert_eq!(position.until, at(6), "it does not go back");
-        for text in ["", "x", "-1", "1.", "1.5", "1.-5-1", "1.5-x", "1.5-1-"] {
+        for text in ["", "x", "-1", "1-", "1-x", "1.", "1.5", "1.-5-1", "1.5-x", "1.5-1-"] {
             assert_eq!(text.parse::<InboxPosition>(), Err(UnknownPosition), "{text}");
         }
+    }
+
+    #[test]
+    fn of_many_changes_at_one_instant_each_is_told_once() {
+        let at = |micros: i64| Instant::from_micros(1_000_000 + micros);
+        let changed = (1..=350).map(|number| (id(number), at(5)));
+        let changed: Vec<_> = changed.chain((1..=70).map(|number| (id(number), at(6)))).collect();
+        let mut position = InboxPosition::at(at(0));
+        let mut told = Vec::new();
+        loop {
+            let fresh = changed.iter().copied().filter(|(id, at)| !position.has(*id, *at));
+            let fresh: Vec<_> = fresh.take(TOLD_AT_ONCE).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for one in fresh {
+                position.remember(one, at(0));
+                told.push(one);
+                // Whoever comes back with any of the ids goes on in the same way.
+                position = position.to_string().parse().unwrap();
+            }
+        }
+        assert_eq!(told, changed);
+    }
+
+    #[test]
+    fn what_is_settled_is_not_remembered_one_by_one() {
+        let begun = 1_800_000_000_000_000;
+        let mut position = InboxPosition::at(Instant::from_micros(0));
+        for number in 0..100 {
+            let at = Instant::from_micros(begun + i64::try_from(number).unwrap() * 1_000_000);
+            position.remember((id(number), at), Instant::from_micros(begun + 500_000_000));
+            assert!(position.has(id(number), at) && position.told.len() == 1);
+        }
+        assert!(position.to_string().len() < 100, "{position}");
     }
 
     proptest! {
@@ -304,7 +420,7 @@ mod tests {
             let mut position = InboxPosition::at(begun);
             for (after, number) in times {
                 let at = Instant::from_micros(begun.micros() + after);
-                position.remember(id(number), at);
+                position.remember((id(number), at), begun);
                 prop_assert!(position.has(id(number), at));
             }
             let text = position.to_string();

@@ -31,6 +31,8 @@ const LINK_LIFE: Duration = Duration::from_hours(7 * 24);
 const LONGEST_TOKEN: usize = 200;
 /// What tokens begin with.
 const MARK: &str = "cpl_";
+/// What the keys of the tokens are derived for.
+const PURPOSE: &str = "checkpoint links";
 /// Who says who the person is.
 const ISSUER: &str = "scaigrid:checkpoint-link";
 
@@ -91,6 +93,8 @@ impl App {
             return Err(Error::Conflict("Links are for users of the tenant".to_owned()));
         }
         let (token, link) = self.new_link(scope.tenant_id(), checkpoint, by.user_id(), now)?;
+        // One for each person: however often they ask, there is one that they could lose.
+        links::remove_unused(&mut tx, scope, checkpoint, link.user).await?;
         links::add(&mut tx, scope, checkpoint, &link).await?;
         let after = json!({"user_id": link.user, "expires_at": link.expires_at});
         let changes = diff(&json!({}), &after, &[]);
@@ -134,18 +138,14 @@ impl App {
 
     /// The token of a link: its id, and what vouches for all that it is bound to.
     fn token_of(&self, tenant: TenantId, link: &Link) -> Result<String, Error> {
-        let key = self.0.vault.derive("checkpoint links").map_err(Error::internal)?;
-        let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(Error::internal)?;
-        let bound = format!(
-            "{}\n{tenant}\n{}\n{}\n{}",
-            link.id,
-            link.checkpoint,
-            link.user,
-            link.expires_at.micros()
-        );
-        mac.update(bound.as_bytes());
-        let seal = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
-        Ok(format!("{MARK}{}_{seal}", link.id))
+        let key = self.0.vault.derive(PURPOSE).map_err(Error::internal)?;
+        signed(&key, tenant, link)
+    }
+
+    /// The tokens that a link may have, by each of the master keys: it may have been made when another one was the first.
+    fn tokens_of(&self, tenant: TenantId, link: &Link) -> Result<Vec<String>, Error> {
+        let keys = self.0.vault.derive_each(PURPOSE).map_err(Error::internal)?;
+        keys.iter().map(|(_, key)| signed(key, tenant, link)).collect()
     }
 
     fn link_url(&self, token: &str) -> String {
@@ -153,17 +153,28 @@ impl App {
         format!("{}/v1/checkpoint-link?token={token}", base.unwrap_or_default())
     }
 
-    /// The address of the link in a mail, which is the same however often the mail is sent.
+    /// The address of the link in a mail, which is the same however often the mail is sent; none where the checkpoint is gone.
     pub(crate) async fn link_in_mail(
         &self,
         scope: TenantScope,
-        stored: &StoredCheckpoint,
         mail: &scaigrid_persistence::mails::Pending,
-    ) -> Result<String, Error> {
+    ) -> Result<Option<String>, Error> {
         let mut tx = self.0.database.begin().await?;
+        // Locked, so that it does not go in between and leave the link behind.
+        let Some(stored) = checkpoints::lock(&mut tx, scope, mail.checkpoint).await? else {
+            return Ok(None);
+        };
         let known = links::lookup(&mut tx, scope, mail.id).await?;
         let token = if let Some(link) = known {
-            self.token_of(scope.tenant_id(), &link)?
+            let tokens = self.tokens_of(scope.tenant_id(), &link)?;
+            if let Some(token) = tokens.into_iter().find(|token| hash_of(token) == link.hash) {
+                token
+            } else {
+                // The key that it was made with is gone.
+                let token = self.token_of(scope.tenant_id(), &link)?;
+                links::renew(&mut tx, scope, link.id, &hash_of(&token)).await?;
+                token
+            }
         } else {
             let now = self.now();
             let (_, link) = self.new_link(scope.tenant_id(), &stored.checkpoint, mail.user, now)?;
@@ -174,7 +185,7 @@ impl App {
             token
         };
         tx.commit().await?;
-        Ok(self.link_url(&token))
+        Ok(Some(self.link_url(&token)))
     }
 
     /// What a link leads to. Nothing changes.
@@ -190,7 +201,8 @@ impl App {
         let mut connection = self.0.database.read().await?;
         let found = links::find_by_hash(&mut connection, &self.0.system, &hash_of(token)).await?;
         let (tenant, link) = found.ok_or_else(none)?;
-        if link.expires_at <= self.now() || self.token_of(tenant, &link)? != token {
+        let known = self.tokens_of(tenant, &link)?.iter().any(|known| known == token);
+        if link.expires_at <= self.now() || !known {
             return Err(none());
         }
         let scope = self.0.system.tenant(tenant);
@@ -265,6 +277,15 @@ impl App {
         };
         Ok(identity.act(Place::Own).ok().map(Arc::new))
     }
+}
+
+fn signed(key: &[u8], tenant: TenantId, link: &Link) -> Result<String, Error> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(Error::internal)?;
+    let bound =
+        format!("{}\n{tenant}\n{}\n{}\n{}", link.id, link.checkpoint, link.user, link.expires_at.micros());
+    mac.update(bound.as_bytes());
+    let seal = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    Ok(format!("{MARK}{}_{seal}", link.id))
 }
 
 fn hash_of(token: &str) -> String {

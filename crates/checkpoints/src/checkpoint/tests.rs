@@ -269,6 +269,16 @@ fn what_is_claimed_is_one_persons() {
 }
 
 #[test]
+fn whoever_has_decided_keeps_nobody_else_from_it() {
+    let claimed = asking_for(2, Rules::default()).claim(&reviewer(1), after(1)).unwrap().checkpoint;
+    let voted = say(&claimed, "approve", &reviewer(1)).unwrap().checkpoint;
+    assert_eq!(voted.claim, None);
+    assert_eq!(voted.clone().claim(&reviewer(1), after(2)), Err(CheckpointError::AlreadyVoted));
+    let claimed = voted.claim(&reviewer(2), after(2)).unwrap().checkpoint;
+    assert!(say(&claimed, "approve", &reviewer(2)).unwrap().ends_the_wait());
+}
+
+#[test]
 fn the_data_of_an_answer_must_fit_the_form() {
     let rules = Rules { form: Some(Arc::new(json!({"required": ["reason"]}))), ..Rules::default() };
     let checkpoint = asking_for(1, rules);

@@ -1,7 +1,9 @@
 //! Links by which one person decides one checkpoint, once. Of a link's token only the hash is kept.
 
 use async_recursion::async_recursion as boxed;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_scope::{CheckpointId, Instant, SystemScope, TenantId, TenantScope, UserId};
@@ -57,6 +59,28 @@ pub async fn add(
         checkpoint_links::used_at.eq(link.used_at.map(Stamp)),
     );
     with!(tx, c => diesel::insert_into(checkpoint_links::table).values(row).execute(c).await)?;
+    Ok(())
+}
+
+/// Takes away the links that a person has made to a checkpoint and not used; not the one that a mail told them.
+///
+/// # Errors
+/// The database's.
+#[boxed]
+pub async fn remove_unused(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    checkpoint: &Checkpoint,
+    user: UserId,
+) -> Result<()> {
+    let unused = checkpoint_links::table
+        .filter(checkpoint_links::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(checkpoint_links::execution_id.eq(checkpoint.execution_id.to_string()))
+        .filter(checkpoint_links::checkpoint_id.eq(checkpoint.id.to_string()))
+        .filter(checkpoint_links::user_id.eq(user.to_string()))
+        .filter(checkpoint_links::used_at.is_null())
+        .filter(sql::<Bool>("NOT EXISTS (SELECT 1 FROM mails WHERE mails.id = checkpoint_links.id)"));
+    with!(tx, c => diesel::delete(unused).execute(c).await)?;
     Ok(())
 }
 
@@ -133,4 +157,18 @@ pub async fn mark_used(tx: &mut Transaction, scope: TenantScope, id: Ulid, at: I
         .filter(checkpoint_links::used_at.is_null());
     let update = diesel::update(link).set(checkpoint_links::used_at.eq(Some(Stamp(at))));
     Ok(with!(tx, c => update.execute(c).await)? == 1)
+}
+
+/// Keeps a link under another token: the one that it had is of no use any more.
+///
+/// # Errors
+/// The database's.
+#[boxed]
+pub async fn renew(tx: &mut Transaction, scope: TenantScope, id: Ulid, hash: &str) -> Result<()> {
+    let link = checkpoint_links::table
+        .filter(checkpoint_links::id.eq(id.to_string()))
+        .filter(checkpoint_links::tenant_id.eq(scope.tenant_id().to_string()));
+    let update = diesel::update(link).set(checkpoint_links::hash.eq(hash.to_owned()));
+    with!(tx, c => update.execute(c).await)?;
+    Ok(())
 }

@@ -117,7 +117,7 @@ impl CheckpointRow {
             history: json!([]),
             created_at: checkpoint.created_at.into(),
             updated_at: checkpoint.updated_at.into(),
-            rules: Some(rules_json(&question.rules)),
+            rules: Some(rules_json(&question.rules, target)),
             standing: standing_json(checkpoint),
             excluded: users_text(&question.rules.excluded),
             revision: checkpoint.revision,
@@ -138,7 +138,7 @@ impl TryFrom<CheckpointRow> for StoredCheckpoint {
         let kind: AssigneeKind = column(TABLE, "assignee_type", id, &row.assignee_type)?;
         let assignee = Assignee::from_stored(kind, row.assignee_value.as_deref())
             .ok_or_else(|| bad("assignee_value", "does not fit the type"))?;
-        let target = row.escalation_target.as_deref().map(|raw| Routing::of_program(Some(raw), None));
+        let target = target_of(&row)?;
         let expiry = row
             .expires_at
             .map(|at| {
@@ -200,6 +200,18 @@ impl TryFrom<CheckpointRow> for StoredCheckpoint {
     }
 }
 
+/// Whom an escalation asks.
+fn target_of(row: &CheckpointRow) -> Result<Option<Routing>> {
+    let Some(raw) = row.escalation_target.as_deref() else { return Ok(None) };
+    let kept = row.rules.as_ref().and_then(|rules| rules.get("escalates_to"));
+    // Those from before it was kept asked for nobody whom the text does not name.
+    let Some(kept) = kept else { return Ok(Some(Routing::of_program(Some(raw), None))) };
+    let bad = || Error::inconsistent(TABLE, "rules", &row.id, "an escalation asks nobody that can be");
+    let kind: AssigneeKind = column(TABLE, "rules", &row.id, kept["type"].as_str().ok_or_else(bad)?)?;
+    let assignee = Assignee::from_stored(kind, kept["value"].as_str()).ok_or_else(bad)?;
+    Ok(Some(Routing { raw: (!raw.is_empty()).then(|| raw.to_owned()), assignee }))
+}
+
 fn history(id: &str, stored: &Value) -> Result<Vec<HistoryEvent>> {
     let bad = |reason: &str| Error::inconsistent(TABLE, "history", id, reason);
     let entries = stored.as_array().ok_or_else(|| bad("not an array"))?;
@@ -230,8 +242,14 @@ pub(crate) fn history_json(events: &[HistoryEvent]) -> Value {
         .collect()
 }
 
-fn rules_json(rules: &Rules) -> Value {
+/// What holds for as long as the checkpoint is there; also whom an escalation asks, which was found out when it was opened: the text
+/// alone does not tell, where it means the user who had lent their identity then.
+fn rules_json(rules: &Rules, target: Option<&Routing>) -> Value {
     let mut fields = Map::new();
+    if let Some(assignee) = target.map(|target| &target.assignee) {
+        let value = assignee.value().map(text_storable);
+        fields.insert("escalates_to".to_owned(), json!({"type": assignee.kind().as_str(), "value": value}));
+    }
     if let Some(form) = &rules.form {
         fields.insert("form".to_owned(), storable((**form).clone()));
     }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_checkpoints::{
-    AllowedCall, Assignee, By, Checkpoint, CheckpointStatus, Claim, Priority, Resolution, Routing, Rules,
-    State, Vote,
+    AllowedCall, Assignee, By, Checkpoint, CheckpointStatus, Claim, Expiry, ExpiryAction, Priority, Resolution,
+    Routing, Rules, State, Vote,
 };
 use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_persistence::checkpoints::changes::{self, Changed};
 use scaigrid_persistence::checkpoints::links::{self, Link};
-use scaigrid_persistence::checkpoints::{self, CheckpointFilter, changes};
+use scaigrid_persistence::checkpoints::{self, CheckpointFilter};
 use scaigrid_persistence::commit::{Change, Unit, Verdict};
-use scaigrid_persistence::retention;
 use scaigrid_persistence::timers::{self, Owner};
+use scaigrid_persistence::{mails, retention};
 use scaigrid_scope::{CheckpointId, Instant, UserId};
 
 use crate::commit::{apply, begin, checkpoint, execution_id, hosted, proceed};
@@ -22,12 +23,14 @@ use crate::values::{SYSTEM, at, of_tenant, tenant_id, ulid, user_id};
 
 crate::on_both_databases! {
     rules_are_read_as_they_were_written,
+    an_escalation_asks_whom_it_was_to_ask,
     a_decision_counts_for_what_was_read,
     votes_are_kept_each_once,
     an_inbox_leaves_out_what_its_owner_may_not_decide,
     an_inbox_is_one_list_of_what_asks_any_that_its_owner_is,
     filters_choose_among_all,
     a_link_is_used_once_and_goes_with_its_execution,
+    a_new_link_takes_the_place_of_an_unused_one,
     what_has_changed_is_found_by_when,
     reminders_go_with_their_checkpoint,
 }
@@ -101,6 +104,28 @@ async fn rules_are_read_as_they_were_written(home: &Home) {
     let all = [with_rules(1, rules), checkpoint(2)];
     opened(home, &all).await;
     assert_eq!([read(home, all[0].id).await, read(home, all[1].id).await], all);
+}
+
+async fn an_escalation_asks_whom_it_was_to_ask(home: &Home) {
+    // A text without a prefix, and none, mean the user who had lent their identity; a text that names somebody means them.
+    let targets = [Some("the boss"), None, Some("group:approvers")]
+        .map(|raw| Routing::of_program(raw, Some(user_id(7))))
+        .into_iter()
+        .chain([Routing::of_program(Some("the boss"), None)]);
+    let escalating = targets.zip(1..).map(|(to, number)| {
+        let mut checkpoint = checkpoint(number);
+        checkpoint.question.expiry = Some(Expiry { at: at(60), action: ExpiryAction::Escalate { to } });
+        checkpoint
+    });
+    let escalating: Vec<Checkpoint> = escalating.collect();
+    opened(home, &escalating).await;
+    for checkpoint in escalating {
+        let found = read(home, checkpoint.id).await;
+        assert_eq!(found.expiry, checkpoint.expiry);
+        let escalated = found.expire(at(60)).unwrap().checkpoint;
+        let expected = checkpoint.expire(at(60)).unwrap().checkpoint;
+        assert_eq!(escalated.routing, expected.routing);
+    }
 }
 
 async fn a_decision_counts_for_what_was_read(home: &Home) {
@@ -270,26 +295,77 @@ async fn a_link_is_used_once_and_goes_with_its_execution(home: &Home) {
     tx.commit().await.unwrap();
     let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap().unwrap();
     assert_eq!(found.1.used_at, Some(at(5)));
+    let mut tx = home.begin().await;
+    links::renew(&mut tx, of_tenant(2), link.id, "foreign").await.unwrap();
+    links::renew(&mut tx, of_tenant(1), link.id, "h2").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap(), None);
+    let found = links::find_by_hash(&mut home.read().await, &SYSTEM, "h2").await.unwrap();
+    assert_eq!(found.map(|(_, link)| link.id), Some(link.id));
     apply(home, vec![proceed(1, (1, 2), ExecutionStatus::Completed)]).await;
     let mut tx = home.begin().await;
     assert_eq!(retention::purge_executions(&mut tx, of_tenant(1), Instant::MAX, 9).await.unwrap(), 1);
     tx.commit().await.unwrap();
-    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h").await.unwrap(), None);
+    assert_eq!(links::find_by_hash(&mut home.read().await, &SYSTEM, "h2").await.unwrap(), None);
+}
+
+async fn a_new_link_takes_the_place_of_an_unused_one(home: &Home) {
+    opened(home, &[checkpoint(1), checkpoint(2)]).await;
+    let mut tx = home.begin().await;
+    // Of one person: unused, used, of a mail, of another checkpoint; and somebody else's.
+    for (number, of, user) in [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 2, 1), (5, 1, 2)] {
+        let link = Link {
+            id: ulid(number),
+            hash: format!("h{number}"),
+            checkpoint: checkpoint(of).id,
+            user: user_id(user),
+            created_at: at(1),
+            expires_at: at(99),
+            used_at: (number == 2).then(|| at(3)),
+        };
+        links::add(&mut tx, of_tenant(1), &checkpoint(of), &link).await.unwrap();
+    }
+    mails::add(&mut tx, of_tenant(1), &checkpoint(1), (ulid(3), user_id(1), "created"), at(1)).await.unwrap();
+    links::remove_unused(&mut tx, of_tenant(2), &checkpoint(1), user_id(1)).await.unwrap();
+    assert!(links::lookup(&mut tx, of_tenant(1), ulid(1)).await.unwrap().is_some());
+    links::remove_unused(&mut tx, of_tenant(1), &checkpoint(1), user_id(1)).await.unwrap();
+    assert_eq!(links::lookup(&mut tx, of_tenant(1), ulid(1)).await.unwrap(), None);
+    for number in 2..=5 {
+        let left = links::lookup(&mut tx, of_tenant(1), ulid(number)).await.unwrap();
+        assert!(left.is_some(), "{number}");
+    }
 }
 
 async fn what_has_changed_is_found_by_when(home: &Home) {
     let later = |number, seconds| Checkpoint { updated_at: at(seconds), ..checkpoint(number) };
-    opened(home, &[later(1, 5), later(2, 3), later(3, 4)]).await;
+    opened(home, &[later(1, 5), later(2, 3), later(3, 4), later(4, 5)]).await;
     let mut c = home.read().await;
-    let since = changes::since(&mut c, of_tenant(1), at(4), 9).await.unwrap();
     let id = |number| checkpoint(number).id;
-    assert_eq!(since, [(id(3), at(4)), (id(1), at(5))]);
-    assert_eq!(changes::since(&mut c, of_tenant(1), at(0), 2).await.unwrap().len(), 2);
-    assert!(changes::since(&mut c, of_tenant(2), at(0), 9).await.unwrap().is_empty());
+    let asks = "role:tenant_admin".to_owned();
+    let changed =
+        |number, seconds| Changed { id: id(number), at: at(seconds), asks: asks.clone(), moved: false };
+    let since = changes::since(&mut c, of_tenant(1), (at(4), None), 9).await.unwrap();
+    assert_eq!(since, [changed(3, 4), changed(1, 5), changed(4, 5)]);
+    assert_eq!(changes::since(&mut c, of_tenant(1), (at(0), None), 2).await.unwrap().len(), 2);
+    assert!(changes::since(&mut c, of_tenant(2), (at(0), None), 9).await.unwrap().is_empty());
+    // Of one instant, what comes behind.
+    let behind = changes::since(&mut c, of_tenant(1), (at(5), Some(id(1))), 9).await.unwrap();
+    assert_eq!(behind, [changed(4, 5)]);
+    assert!(changes::since(&mut c, of_tenant(1), (at(5), Some(id(4))), 9).await.unwrap().is_empty());
+    assert_eq!(changes::since(&mut c, of_tenant(1), (at(4), Some(id(3))), 9).await.unwrap().len(), 2);
     let named = changes::named(&mut c, of_tenant(1), &[id(1), id(2), id(9)]).await.unwrap();
     let named: Vec<CheckpointId> = named.iter().map(|stored| stored.checkpoint.id).collect();
     assert_eq!(named, [id(2), id(1)]);
     assert!(changes::named(&mut c, of_tenant(2), &[id(1)]).await.unwrap().is_empty());
+    drop(c);
+    // What was changed while it waited may have asked somebody else.
+    let mut tx = home.begin().await;
+    let stored = checkpoints::lock(&mut tx, of_tenant(1), id(2)).await.unwrap().unwrap();
+    checkpoints::save_moved(&mut tx, of_tenant(1), &stored).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut c = home.read().await;
+    let moved = changes::since(&mut c, of_tenant(1), (at(3), None), 9).await.unwrap();
+    assert!(moved[0].id == id(2) && moved[0].moved && !moved[1].moved, "{moved:?}");
 }
 
 async fn reminders_go_with_their_checkpoint(home: &Home) {

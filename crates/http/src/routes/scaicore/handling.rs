@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use scaigrid_app::App;
-use scaigrid_app::checkpoints::{BulkAction, InboxEvent, InboxFollower, InboxPosition};
+use scaigrid_app::checkpoints::{BulkAction, InboxEvent, InboxFollower, InboxPiece, InboxPosition};
 use scaigrid_checkpoints::Decision;
 use scaigrid_scope::{CheckpointId, perm};
 use serde::{Deserialize, Serialize};
@@ -266,9 +266,10 @@ async fn follow(
             Err(error) => Err(error),
         };
         match found {
-            Ok(events) if events.is_empty() => {}
-            Ok(events) => {
-                if tell.send(Ok(events.into_iter().map(message).collect())).await.is_err() {
+            Ok(InboxPiece { events, looked }) => {
+                let looked = looked.map(|position| Message { id: position.to_string(), data: None });
+                let messages: Vec<Message> = events.into_iter().map(message).chain(looked).collect();
+                if !messages.is_empty() && tell.send(Ok(messages)).await.is_err() {
                     return;
                 }
             }

@@ -40,7 +40,8 @@ pub(super) struct LinkView {
 
 /// Make a link by which the caller decides a checkpoint
 ///
-/// For another device, without logging in there: if the Core allows it, once, and for seven days at most.
+/// For another device, without logging in there: if the Core allows it, once, and for seven days at most. It takes the place of the one
+/// that the caller has made before and not used.
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "link_checkpoint",
