@@ -15,6 +15,7 @@ on_both_databases!(
     nobody_lends_what_they_lack,
     calls_name_the_user_and_what_was_lent,
     what_is_taken_back_ends_what_was_begun,
+    what_is_set_off_for_nobody_any_more_does_nothing,
     what_the_user_loses_the_core_loses,
     what_is_over_suspends_the_core,
     calls_of_models_and_cores_need_what_the_user_needs,
@@ -291,6 +292,29 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     assert_eq!((&told[0]["action"], &told[0]["actor_type"]), (&json!("core.suspend"), &json!("system")));
     assert_eq!(admin.act(&core, "resume"), "running");
     assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
+    server.stop();
+}
+
+fn what_is_set_off_for_nobody_any_more_does_nothing(place: &Place) {
+    let (server, admin, plugin) = settle(place);
+    let (ada, _) = admin.user("ada@example.org", &["tenant_user"]);
+    let mut program = caller();
+    let ask = programs::checkpoint(&json!({"assignee": "role:tenant_admin"}));
+    let tell = programs::rigid("tell", &json!([{"kind": "emit", "event": "told", "data": "{n: 1}"}]));
+    let flows = program["flows"].as_array_mut().unwrap();
+    flows.push(json!({"name": "tell", "params": [], "body": [ask, tell]}));
+    program["subscriptions"] = json!([{"event": "told", "flow": "go"}]);
+    let core = admin.run("caller", &program);
+    lend(&admin, &core, &ada, &["models:use"]);
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "tell", &json!({}));
+    admin.post(&format!("{CORES}/{core}/revoke-delegation")).answer(200);
+    admin.resolve(&checkpoint, "yes");
+    admin.execution_becomes(&execution, "completed");
+    let path = format!("{CORES}/{core}/executions?flow=go");
+    let begun = eventually("it is heard", SOON, || admin.pages(&path, "items").first().cloned());
+    let ended = admin.execution_becomes(begun["id"].as_str().unwrap(), "failed");
+    assert_eq!(ended["error"]["code"], "DELEGATION_NOT_ACTIVE", "{ended}");
+    assert!(plugin.calls().is_empty(), "it does not go on for the tenant");
     server.stop();
 }
 
