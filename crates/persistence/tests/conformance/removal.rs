@@ -3,17 +3,18 @@
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{self, Change, Unit, Verdict};
-use scaigrid_persistence::{executions, objects, retention};
+use scaigrid_persistence::{cores, executions, objects, retention};
 
 use crate::commit::{apply, begin, execution, execution_id, hosted, proceed, stored};
 use crate::home::Home;
-use crate::limits::{Shelf, heavy, prepare, put_away};
+use crate::limits::{Shelf, heavy, host, prepare, put_away};
 use crate::values::{SYSTEM, at, of_tenant};
 
 crate::on_both_databases! {
     what_goes_on_after_all_stays,
     what_is_written_again_stays,
     those_that_have_ended_hide_none_at_work,
+    nothing_begins_in_a_core_that_is_gone,
 }
 
 async fn what_goes_on_after_all_stays(home: &Home) {
@@ -107,4 +108,32 @@ async fn those_that_have_ended_hide_none_at_work(home: &Home) {
     let at_work = executions::children_at_work(&mut c, of_tenant(1), execution_id(1)).await.unwrap();
     assert_eq!(at_work, [(execution_id(last), 7, ExecutionStatus::Suspended)]);
     assert_eq!(executions::children_at_work(&mut c, of_tenant(2), execution_id(1)).await.unwrap(), []);
+}
+
+async fn nothing_begins_in_a_core_that_is_gone(home: &Home) {
+    hosted(home).await;
+    let callee = host(home, 1, 10).await;
+    apply(home, vec![begin(1)]).await;
+    let beginning = |number: u128, called: bool| Execution {
+        core_id: callee,
+        status: ExecutionStatus::Queued,
+        parent: called.then_some(Parent { execution: execution_id(1), effect: 7 }),
+        ..execution(number)
+    };
+    let step = |seq: i64, started: Execution| Unit {
+        started: vec![started],
+        ..proceed(1, (seq - 1, seq), ExecutionStatus::Suspended)
+    };
+    assert_eq!(apply(home, vec![step(2, beginning(2, true))]).await, [Verdict::Done]);
+    let mut tx = home.begin().await;
+    assert_eq!(cores::delete(&mut tx, of_tenant(1), callee, 100).await.unwrap(), Some(true));
+    tx.commit().await.unwrap();
+    // What called it finds out, and does it otherwise.
+    assert_eq!(apply(home, vec![step(3, beginning(3, true))]).await, [Verdict::CoreGone]);
+    assert_eq!(stored(home, 1).await.unwrap().next_seq, 3, "nothing of it is written");
+    assert_eq!(apply(home, vec![step(3, beginning(4, false))]).await, [Verdict::Done]);
+    let mut c = home.read().await;
+    for number in 2..=4 {
+        assert!(executions::lookup(&mut c, of_tenant(1), execution_id(number)).await.unwrap().is_none());
+    }
 }
