@@ -38,8 +38,8 @@ pub async fn tell_others(
                     UNION SELECT parent_id FROM (SELECT parent_id FROM executions \
                     WHERE tenant_id = $1 AND core_id = $2 ORDER BY id LIMIT $3) AS calling \
                     UNION SELECT id FROM executions WHERE tenant_id = $1 AND finished_at IS NULL \
-                    AND parent_id IS NOT NULL AND parent_id IN (SELECT id FROM executions WHERE tenant_id = $1 AND core_id = $2 \
-                    ORDER BY id LIMIT $3)) ORDER BY id FOR UPDATE";
+                    AND parent_id IS NOT NULL AND parent_id IN (SELECT id FROM executions \
+                    WHERE tenant_id = $1 AND core_id = $2 ORDER BY id LIMIT $3)) ORDER BY id FOR UPDATE";
         let hold = diesel::sql_query(hold)
             .bind::<Text, _>(tenant.clone())
             .bind::<Text, _>(id.clone())
