@@ -20,11 +20,6 @@ use crate::{Engine, Error};
 /// The module that Cores are the affairs of.
 const MODULE: &str = "scaicore";
 
-/// The delegation that an execution is begun under, which begins now.
-pub(crate) fn begun_under(core: &Core) -> Option<DelegationId> {
-    core.identity.delegation().map(|delegation| delegation.id)
-}
-
 /// What a program is told when its Core may not act for the user.
 pub(crate) fn lapsed(lapse: Lapse) -> Failure {
     Failure::new(lapse.as_str(), lapse.message())
@@ -50,6 +45,20 @@ async fn held(
 }
 
 impl Engine {
+    /// The delegation that an execution is begun under, which begins now. It is asked of the database: one that was begun for the
+    /// tenant stays so, though its Core was lent to a user at another node a moment ago.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn begun_under(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+    ) -> Result<Option<DelegationId>, Error> {
+        let mut connection = self.0.database.read().await?;
+        Ok(delegations::lookup(&mut connection, scope, core).await?.map(|delegation| delegation.id))
+    }
+
     /// For whom an execution that was begun under a delegation may act now, with what scopes; none where it was begun under
     /// none, and acts for its tenant. `needed` is the permission without which the call may not go out.
     ///

@@ -9,7 +9,6 @@ use scaigrid_persistence::{cores, tenants};
 use scaigrid_runtime::{CoreCallRequest, Effect, Failure, Outcome};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, Permission, TenantScope};
 
-use crate::authority::begun_under;
 use crate::drive::{Run, encode_outcome};
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
@@ -85,6 +84,8 @@ impl Engine {
                 return Ok(Err(Failure::new("ENTITY_KEY_INVALID", message)));
             }
         };
+        let delegation =
+            if own { run.execution.delegation } else { self.begun_under(run.scope, core).await? };
         Ok(Ok(Execution {
             core_id: core,
             source_version: version,
@@ -103,7 +104,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.trace_under(run),
-            delegation: if own { run.execution.delegation } else { begun_under(&hosted.core) },
+            delegation,
             ..run.execution.clone()
         }))
     }

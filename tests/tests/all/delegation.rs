@@ -452,7 +452,7 @@ fn who_has_lent_is_asked(place: &Place) {
     server.stop();
 }
 
-/// What is taken back at one node counts at once at another, without Redis between them.
+/// What is lent, or taken back, at one node counts at once at another, without Redis between them.
 #[test]
 fn what_is_taken_back_counts_on_every_node() {
     on(Db::Postgres, |place| {
@@ -461,14 +461,23 @@ fn what_is_taken_back_counts_on_every_node() {
         let two = second.client(&place.admin_key());
         let (ada, key) = admin.user("ada@example.org", &["tenant_user"]);
         let core = admin.run("caller", &caller());
-        lend(&admin, &core, &ada, &["models:use"]);
+        let keys = key_set(&first.anyone());
+        for user in [None, Some(&ada)] {
+            if let Some(user) = user {
+                lend(&admin, &core, user, &["models:use"]);
+            }
+            assert_eq!(two.invoke(&core, "go", &json!({}))["output"], "called");
+            let identity = plugin.calls().last().unwrap().headers["x-scaigrid-identity"].clone();
+            let sub = verified(&keys, &identity, "acme/stub")["sub"].clone();
+            assert_eq!(sub, json!(user.unwrap_or(&core)), "what begins acts for whom it was lent by");
+        }
         let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "careful", &json!({}));
         let adas = first.client(&key);
         let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
         adas.delete(&format!("{MINE}/{id}")).answer(204);
         two.resolve(&checkpoint, "yes");
         assert_eq!(two.execution_becomes(&execution, "completed")["output"], "DELEGATION_NOT_ACTIVE");
-        assert!(plugin.calls().is_empty());
+        assert_eq!(plugin.calls().len(), 2);
         second.stop();
         first.stop();
     });
