@@ -275,6 +275,7 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     lend(&admin, &core, &ada, &["models:use"]);
     let (caught, first) = admin.invoke_to_checkpoint(&core, "careful", &json!({}));
     let (uncaught, second) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
+    let (another, third) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
     admin.post(&format!("{CORES}/{core}/revoke-delegation")).answer(200);
     admin.resolve(&first, "yes");
     assert_eq!(admin.execution_becomes(&caught, "completed")["output"], "DELEGATION_NOT_ACTIVE");
@@ -291,7 +292,11 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     let told = admin.pages(&format!("/v1/audit/events?resource_id={core}"), "items");
     assert_eq!((&told[0]["action"], &told[0]["actor_type"]), (&json!("core.suspend"), &json!("system")));
     assert_eq!(admin.act(&core, "resume"), "running");
+    // Those that waited with it end in the same way, and do not stop what goes well.
+    admin.resolve(&third, "yes");
+    assert_eq!(admin.execution_becomes(&another, "failed")["error"]["code"], "DELEGATION_NOT_ACTIVE");
     assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
+    assert_eq!(admin.status(&core), "running");
     server.stop();
 }
 
