@@ -386,7 +386,7 @@ impl App {
         id: ExecutionId,
     ) -> Result<Standing, Error> {
         let record = self.execution_record(by, request, AuditAction::ExecutionRetry, id);
-        Ok(self.0.engine.retry(by.tenant_scope(), id, record).await?)
+        Ok(self.0.engine.retry(by.tenant_scope(), id, by.user_id(), record).await?)
     }
 
     /// Starts an execution that shares what another one has recorded up to an entry.

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use metrics::counter;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
+use scaigrid_engine::Engine;
 use scaigrid_persistence::audit;
 use scaigrid_persistence::hook_messages;
 use scaigrid_persistence::objects;
+use scaigrid_persistence::partings;
 use scaigrid_persistence::retention;
 use scaigrid_persistence::tenants::{self, TenantFilter};
 use scaigrid_scope::{CoreId, Instant, LevelScope, NodeId, TenantScope};
@@ -352,6 +354,7 @@ impl App {
     pub(crate) async fn remove_the_rest(&self, scope: TenantScope, core: CoreId) -> Result<(), Error> {
         loop {
             let mut tx = self.0.database.begin().await?;
+            partings::tell_others(&mut tx, scope, core, REMOVED_AT_ONCE, &Engine::parting()).await?;
             let all = retention::remove_rows(&mut tx, scope, core, REMOVED_AT_ONCE).await?;
             tx.commit().await?;
             if all {

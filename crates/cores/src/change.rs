@@ -176,13 +176,19 @@ impl Problems {
     ) -> Option<Environment> {
         // Triggers are shown there; what is shown can be written back, and is no value of the environment.
         let shown: Value = triggers.iter().map(Trigger::shown).collect();
-        if written.remove(Core::TRIGGERS).is_some_and(|written| written != shown) {
-            let field = format!("environment.{}", Core::TRIGGERS);
-            self.note(
-                &field,
-                "cannot be written here: triggers are registered and removed at the Core's triggers",
-            );
-            return None;
+        if let Some(value) = written.remove(Core::TRIGGERS) {
+            // A value that was given that name before it meant something stays what it is, also while triggers are shown in its place.
+            let kept = stored.shown().remove(Core::TRIGGERS);
+            let is_shown = value == shown && (kept.is_none() || !triggers.is_empty());
+            if !is_shown && kept.as_ref() != Some(&value) {
+                let field = format!("environment.{}", Core::TRIGGERS);
+                self.note(
+                    &field,
+                    "cannot be written here: triggers are registered and removed at the Core's triggers",
+                );
+                return None;
+            }
+            written.extend(kept.map(|kept| (Core::TRIGGERS.to_owned(), kept)));
         }
         Environment::merge(written, stored).map_err(|problems| self.0.extend(problems)).ok()
     }
@@ -322,6 +328,7 @@ mod tests {
 
     use super::*;
     use crate::core::LastError;
+    use crate::environment::{EnvValue, SecretText};
 
     const NOW: Instant = Instant::from_micros(1_000_000);
     const LATER: Instant = Instant::from_micros(2_000_000);
@@ -393,6 +400,24 @@ mod tests {
         assert!(stateless.change(mode(ConcurrencyMode::Entity), LATER).is_err());
         let dropped = CoreChanges { entity_key_field: Some(None), ..CoreChanges::default() };
         assert_eq!(problem_fields(core.change(dropped, LATER).unwrap_err()), ["entity_key_field"]);
+    }
+
+    #[test]
+    fn a_value_that_was_called_triggers_can_be_written_back() {
+        let mut core = create(NewCore::named("A")).unwrap();
+        let old = EnvValue::Secret(SecretText::new("old"));
+        core.environment = Environment::from_stored([(Core::TRIGGERS.to_owned(), old.clone())]);
+        let write = |environment: Value| {
+            let environment = environment.as_object().unwrap().clone();
+            core.change(CoreChanges { environment: Some(environment), ..CoreChanges::default() }, LATER)
+        };
+        let same = write(json!({"triggers": "***", "B": 1})).unwrap();
+        assert_eq!(same.environment.get(Core::TRIGGERS), Some(&old));
+        for other in [json!([]), json!("new")] {
+            let refused = write(json!({"triggers": other})).unwrap_err();
+            assert_eq!(problem_fields(refused), ["environment.triggers"]);
+        }
+        assert_eq!(write(json!({"B": 1})).unwrap().environment.get(Core::TRIGGERS), None);
     }
 
     #[test]

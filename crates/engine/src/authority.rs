@@ -5,12 +5,13 @@
 //! its tenant nor for somebody else to whom the Core was lent meanwhile.
 
 use async_recursion::async_recursion as boxed;
-use scaigrid_audit::{AuditAction, AuditRecord, diff};
+use scaigrid_audit::{AuditAction, AuditRecord, FieldChange, diff};
 use scaigrid_cores::{Core, CoreIdentity, Delegation, Lapse, LastError, Status};
+use scaigrid_persistence::audit::AuditFilter;
 use scaigrid_persistence::{Connection, audit, cores, delegations, grants, holds, tenants, users};
 use scaigrid_runtime::Failure;
 use scaigrid_scope::{
-    AuditId, CoreId, DelegationId, Permission, Permissions, TenantScope, UserId, UserStatus,
+    AuditId, CoreId, DelegationId, LevelScope, Permission, Permissions, TenantScope, UserId, UserStatus,
 };
 use serde_json::json;
 
@@ -19,11 +20,8 @@ use crate::{Engine, Error};
 
 /// The module that Cores are the affairs of.
 const MODULE: &str = "scaicore";
-
-/// The delegation that an execution is begun under, which begins now.
-pub(crate) fn begun_under(core: &Core) -> Option<DelegationId> {
-    core.identity.delegation().map(|delegation| delegation.id)
-}
+/// Times that a Core was held that are looked through, newest first.
+const HELD_AT_MOST: i64 = 50;
 
 /// What a program is told when its Core may not act for the user.
 pub(crate) fn lapsed(lapse: Lapse) -> Failure {
@@ -50,6 +48,20 @@ async fn held(
 }
 
 impl Engine {
+    /// The delegation that an execution is begun under, which begins now. It is asked of the database: one that was begun for the
+    /// tenant stays so, though its Core was lent to a user at another node a moment ago.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn begun_under(
+        &self,
+        scope: TenantScope,
+        core: CoreId,
+    ) -> Result<Option<DelegationId>, Error> {
+        let mut connection = self.0.database.read().await?;
+        Ok(delegations::lookup(&mut connection, scope, core).await?.map(|delegation| delegation.id))
+    }
+
     /// For whom an execution that was begun under a delegation may act now, with what scopes; none where it was begun under
     /// none, and acts for its tenant. `needed` is the permission without which the call may not go out.
     ///
@@ -113,6 +125,24 @@ impl Engine {
         }
     }
 
+    /// Whether the Core of a run was held for a reason since the run was begun. Many may wait under a delegation that is taken back:
+    /// whoever has let their Core go on after the first has seen it, and is not stopped by each of the others.
+    async fn was_held(&self, run: &Run, lapse: Lapse) -> Result<bool, Error> {
+        let filter = AuditFilter {
+            action: Some(AuditAction::CoreSuspend),
+            resource_id: Some(run.execution.core_id.to_string()),
+            since: Some(run.execution.started_at),
+            ..AuditFilter::default()
+        };
+        let mut connection = self.0.database.read().await?;
+        let held = audit::list(&mut connection, LevelScope::Tenant(run.scope), &filter, None, HELD_AT_MOST);
+        let held = held.await?;
+        let for_that = |(field, change): (&str, &FieldChange)| {
+            field == "reason" && change.after.as_str() == Some(lapse.as_str())
+        };
+        Ok(held.iter().any(|record| record.changes.iter().any(for_that)))
+    }
+
     async fn hold_core(&self, run: &Run, lapse: Lapse) -> Result<(), Error> {
         let (scope, core, now) = (run.scope, run.execution.core_id, self.0.clock.now());
         // A program may fail with such a code of its own, or with that of a Core that it has called.
@@ -124,6 +154,10 @@ impl Engine {
             let mut connection = self.0.database.read().await?;
             let found = cores::lookup(&mut connection, scope, core, &self.0.vault).await?;
             if found.is_none_or(|found| run.execution.started_at >= found.value.updated_at) {
+                return Ok(());
+            }
+            drop(connection);
+            if self.was_held(run, lapse).await? {
                 return Ok(());
             }
         }

@@ -101,7 +101,7 @@ impl CallerTokens {
         Self(Arc::new(Inner { database, clock, vault, system, known, looking }))
     }
 
-    /// Signs claims. What must be among them anyhow is added: `iat` and `exp`.
+    /// Signs claims. What must be among them anyhow is added: `iat`, and `exp`, which may be there already and then only gets sooner.
     ///
     /// # Errors
     /// The database's, when it is not known which key signs.
@@ -201,7 +201,8 @@ fn encoded(value: &Value) -> String {
 
 fn signed(signer: &Signer, mut claims: Value, seconds: i64) -> String {
     claims["iat"] = seconds.into();
-    claims["exp"] = seconds.saturating_add_unsigned(TOKEN_LIFE.as_secs()).into();
+    let latest = seconds.saturating_add_unsigned(TOKEN_LIFE.as_secs());
+    claims["exp"] = claims["exp"].as_i64().map_or(latest, |sooner| sooner.min(latest)).into();
     let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": signer.id});
     let text = format!("{}.{}", encoded(&header), encoded(&claims));
     let signature = signer.pair.sign(text.as_bytes());

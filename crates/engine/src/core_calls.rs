@@ -4,20 +4,31 @@ use std::sync::Arc;
 
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::instances::Place;
+use scaigrid_persistence::partings::Parting;
 use scaigrid_persistence::{cores, tenants};
-use scaigrid_runtime::{CoreCallRequest, Effect, Failure};
+use scaigrid_runtime::{CoreCallRequest, Effect, Failure, Outcome};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, Permission, TenantScope};
 
-use crate::authority::begun_under;
-use crate::drive::Run;
+use crate::drive::{Run, encode_outcome};
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
+use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
 /// The Core that calls, in its own words.
 const SELF: &str = "core://self";
 
 impl Engine {
+    /// What executions of other Cores are told when a Core is deleted: whoever waits for one of its executions, and whatever those
+    /// have called.
+    pub fn parting() -> Parting {
+        let told = |code: &str, message: &str| encode_outcome(&Outcome::Error(Failure::new(code, message)));
+        Parting {
+            to_callers: told("CORE_NOT_FOUND", "the called Core was deleted"),
+            to_called: (CANCEL, told("CANCELLED", "the calling Core was deleted")),
+        }
+    }
+
     /// The execution that a call starts, or what the program is told instead.
     pub(crate) async fn call(
         &self,
@@ -73,6 +84,8 @@ impl Engine {
                 return Ok(Err(Failure::new("ENTITY_KEY_INVALID", message)));
             }
         };
+        let delegation =
+            if own { run.execution.delegation } else { self.begun_under(run.scope, core).await? };
         Ok(Ok(Execution {
             core_id: core,
             source_version: version,
@@ -91,7 +104,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.trace_under(run),
-            delegation: if own { run.execution.delegation } else { begun_under(&hosted.core) },
+            delegation,
             ..run.execution.clone()
         }))
     }

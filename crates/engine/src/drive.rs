@@ -445,13 +445,23 @@ impl Engine {
             // Refused before it ever became durable: there is nothing that anybody would have to go on with.
             held.let_go();
         }
-        Ok(match verdict {
+        Ok(self.committed(verdict))
+    }
+
+    /// What a verdict means for a run.
+    fn committed(&self, verdict: Verdict) -> Committed {
+        match verdict {
             Verdict::Done => Committed::Yes,
             Verdict::Awaited => Committed::AndAwaited,
             Verdict::MemoryChanged => Committed::Again,
+            Verdict::CoreGone => {
+                // The program is told so when it calls again.
+                self.0.hosted.forget_all();
+                Committed::Again
+            }
             Verdict::Fenced | Verdict::CheckpointDecided | Verdict::TimerGone => Committed::Overtaken,
             Verdict::CoreNotRunning => Committed::Refused,
-        })
+        }
     }
 
     /// The machine to be kept beside the journal, where it is stored whole and the last one that was kept lies far back.

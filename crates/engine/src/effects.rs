@@ -116,6 +116,10 @@ impl Engine {
         for started in &mut heard.started {
             started.trace = self.trace_under(run);
             started.requested_by.clone_from(&run.execution.requested_by);
+            // What one execution sets off in its own Core is done for whom it acts, also where that is over by now.
+            if started.core_id == run.execution.core_id {
+                started.delegation = run.execution.delegation;
+            }
         }
         note_event(run, name);
         event.heard = heard.noted.take();

@@ -18,7 +18,6 @@ use scaigrid_persistence::events::CoreEvent;
 use scaigrid_runtime::{Failure, Program};
 use scaigrid_scope::{CoreId, EventId, ExecutionId, TenantScope, UserId};
 
-use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::drive::describe;
 use crate::event_waits::arrival;
@@ -106,6 +105,10 @@ impl Engine {
         let mut listened = Vec::new();
         let depth_and_key = (depth, emitted_by);
         let mut started = self.listeners(&program, &hosted, event, &hosted, depth_and_key, &mut listened)?;
+        if event.execution_id.is_none() {
+            // What an execution publishes is heard under its own delegation.
+            self.bind(scope, event.core_id, &mut started).await?;
+        }
         for subscriber in self.subscribers(scope, &hosted, &event.name).await? {
             match self.foreign_listeners(scope, subscriber, event, &hosted, depth, &mut listened).await {
                 Ok(found) => started.extend(found),
@@ -144,11 +147,25 @@ impl Engine {
             return Ok(Vec::new());
         }
         let program = self.program(scope, subscriber, hosted.core.source.version).await?;
-        self.listeners(&program, &hosted, event, emitter, (depth, None), listened)
+        let mut started = self.listeners(&program, &hosted, event, emitter, (depth, None), listened)?;
+        self.bind(scope, subscriber, &mut started).await?;
+        Ok(started)
+    }
+
+    /// Binds executions that begin in a Core to what that is lent.
+    async fn bind(&self, scope: TenantScope, core: CoreId, begun: &mut [Execution]) -> Result<(), Error> {
+        if begun.is_empty() {
+            return Ok(());
+        }
+        let delegation = self.begun_under(scope, core).await?;
+        for execution in begun {
+            execution.delegation = delegation;
+        }
+        Ok(())
     }
 
     /// The executions that an event of a Core starts in a Core, which may be the same: one for each trigger and
-    /// subscription that fits.
+    /// subscription that fits. They are bound to no delegation yet.
     fn listeners(
         &self,
         program: &Program,
@@ -248,7 +265,7 @@ impl Engine {
                 error: problem.map(|problem| describe(&Failure::new("ENTITY_KEY_INVALID", problem))),
                 started_at: event.at,
                 trace: None,
-                delegation: begun_under(&hosted.core),
+                delegation: None,
                 requested_by: Vec::new(),
             });
         }

@@ -13,7 +13,6 @@ use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope, UserId};
 use scaigrid_telemetry::Span;
 
-use crate::authority::begun_under;
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
 use crate::drive::{Committed, Done, Run};
@@ -88,6 +87,7 @@ impl Engine {
         let instances = instances(&hosted, &program);
         let place = instances.place(invocation.instance_key.as_deref(), &invocation.input);
         let place = place.map_err(Error::EntityKey)?;
+        let delegation = self.begun_under(scope, core).await?;
         let execution = Execution {
             id,
             tenant_id: scope.tenant_id(),
@@ -107,7 +107,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
-            delegation: begun_under(&hosted.core),
+            delegation,
             requested_by: invocation.by.into_iter().collect(),
         };
         self.admit(scope, program, &hosted, execution, invocation.wait).await

@@ -16,10 +16,9 @@ use scaigrid_ir::{Diagnostic, Value, diagnostic::codes, load};
 use scaigrid_persistence as persistence;
 use scaigrid_persistence::schedules::{self, StoredSchedule};
 use scaigrid_persistence::timers::{self, Owner, Timer};
-use scaigrid_persistence::{Transaction, cores, executions, subscriptions, tenants};
+use scaigrid_persistence::{Transaction, cores, delegations, executions, subscriptions, tenants};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
 
-use crate::authority::begun_under;
 use crate::traces::{kind, note_begun};
 use crate::{Engine, Error};
 
@@ -200,12 +199,6 @@ impl Engine {
             return self.drop_timer(scope, timer).await;
         };
         let place = self.place_of_all(scope, core).await?;
-        let lent = match self.hosted(scope, core).await {
-            Ok(hosted) => begun_under(&hosted.core),
-            // It is told of below.
-            Err(Error::NoCore) => None,
-            Err(error) => return Err(error),
-        };
         let slots = schedule.slots((timer.due_at, now), stored.last_slot);
         let next = schedule.next_after(now);
         let mut transaction = self.0.database.begin().await?;
@@ -220,6 +213,8 @@ impl Engine {
             transaction.rollback().await?;
             return Err(Error::Contended);
         }
+        let lent = delegations::lookup(&mut transaction, scope, core).await?;
+        let lent = lent.map(|delegation| delegation.id);
         let due: Vec<Execution> = slots
             .due
             .iter()

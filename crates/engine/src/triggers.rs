@@ -15,13 +15,12 @@ use scaigrid_cores::triggers::{self, Entry, Listens};
 use scaigrid_cores::{EnvValue, FieldProblem, Status};
 use scaigrid_ir::Value;
 use scaigrid_persistence::events::{self, CoreEvent};
-use scaigrid_persistence::{cores, data_keys, hook_messages, triggers as stored};
+use scaigrid_persistence::{cores, data_keys, delegations, hook_messages, triggers as stored};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, EventId, ExecutionId, Instant, TenantScope, TriggerId, UserId};
 use scaigrid_webhooks::Secret;
 use sha2::{Digest as _, Sha256};
 
-use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::instances::instances;
 use crate::invoke::{Invocation, begin};
@@ -307,7 +306,7 @@ impl Engine {
         if !ready.hosted.core.status.can_accept_work() {
             return Err(self.not_running(ready, &message_id, ready.hosted.core.status).await?);
         }
-        let execution = match self.of_message(ready, headers, body, &message_id) {
+        let mut execution = match self.of_message(ready, headers, body, &message_id) {
             Ok(execution) => execution,
             Err(error) => {
                 note_message("unfit");
@@ -328,6 +327,8 @@ impl Engine {
             }
             None => return Err(NotTaken::Unknown),
         }
+        let lent = delegations::lookup(&mut transaction, scope, core).await?;
+        execution.delegation = lent.map(|delegation| delegation.id);
         if !hook_messages::note(&mut transaction, scope, place, Some(id), at).await? {
             // It came twice at once; the other one is durable, or this would have waited for it.
             transaction.rollback().await?;
@@ -362,7 +363,7 @@ impl Engine {
         Ok(NotTaken::NotRunning(status))
     }
 
-    /// The execution that a message is to begin; checked as at its beginning.
+    /// The execution that a message is to begin; checked as at its beginning, and bound to no delegation yet.
     fn of_message(
         &self,
         ready: &Ready,
@@ -407,7 +408,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
-            delegation: begun_under(&hosted.core),
+            delegation: None,
             requested_by: Vec::new(),
         };
         begin(ready.scope, Arc::clone(program), hosted, execution.clone()).map_err(Error::Start)?;

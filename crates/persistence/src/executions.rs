@@ -536,7 +536,7 @@ pub async fn leave_outcome(
 }
 
 /// Has a failed execution go on: it is queued as it stood, with one entry more in its journal, which takes back what comes from the
-/// entry `from` on. False when it has not failed, or has gone on since it was read.
+/// entry `from` on, and with who has asked for it as they stand with it now. False when it has not failed, or has gone on since it was read.
 #[boxed]
 pub async fn revive(
     tx: &mut Transaction,
@@ -563,6 +563,7 @@ pub async fn revive(
         executions::snapshot_seq.eq(0_i64),
         executions::next_seq.eq(failed.next_seq + 1),
         executions::epoch.eq(failed.epoch + 1),
+        executions::requested_by.eq(users_text(&execution.requested_by)),
     );
     let changed = with!(tx, c => diesel::update(target).set(standing).execute(c).await)?;
     if changed == 0 {

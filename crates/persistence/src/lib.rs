@@ -50,6 +50,7 @@ pub mod module_configs;
 pub mod module_settings;
 pub mod objects;
 mod outbox;
+pub mod partings;
 pub mod partners;
 pub mod platform_facts;
 pub mod plugins;

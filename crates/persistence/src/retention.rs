@@ -242,7 +242,8 @@ pub async fn cores_of(
     found.iter().map(|id| column("cores", "id", id, id)).collect()
 }
 
-/// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all.
+/// Deletes up to `most` of the rows of each kind that belong to a Core without a row; whether that was all. Whoever waits for its
+/// executions has been told ([`partings::tell_others`](crate::partings::tell_others)).
 #[boxed]
 pub async fn remove_rows(tx: &mut Transaction, scope: TenantScope, core: CoreId, most: i64) -> Result<bool> {
     /// Tables and their keys.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 on_both_databases!(
     a_picture_is_taken_and_shown_to_everybody,
+    of_two_at_once_one_is_shown_and_recorded,
     what_is_no_picture_is_refused,
     a_core_is_made_with_its_picture,
     a_picture_goes_with_its_core,
@@ -92,6 +93,28 @@ fn a_picture_is_taken_and_shown_to_everybody(place: &Place) {
     server.stop();
     let server = place.start();
     assert_eq!(server.anyone().get(&path(core)).answer(200).body, SVG);
+    server.stop();
+}
+
+fn of_two_at_once_one_is_shown_and_recorded(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.host("Pictured", &programs::echo(1));
+    for round in 0..8 {
+        std::thread::scope(|threads| {
+            for uploader in 0..3 {
+                let (admin, core) = (&admin, &core);
+                threads.spawn(move || {
+                    let picture = [PNG, format!(" {round} of {uploader}").as_bytes()].concat();
+                    assert_eq!(upload(admin, core, None, &picture).status, 200);
+                });
+            }
+        });
+        let shown = server.anyone().get(&path(&core)).answer(200);
+        let records = admin.pages(&format!("/v1/audit/events?resource_id={core}"), "items");
+        let recorded = records[0]["changes"]["avatar"]["after"]["sha256"].as_str().unwrap();
+        assert_eq!(shown.header("etag"), Some(format!("\"{recorded}\"").as_str()), "{}", records[0]);
+    }
     server.stop();
 }
 

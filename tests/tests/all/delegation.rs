@@ -15,6 +15,7 @@ on_both_databases!(
     nobody_lends_what_they_lack,
     calls_name_the_user_and_what_was_lent,
     what_is_taken_back_ends_what_was_begun,
+    what_is_set_off_for_nobody_any_more_does_nothing,
     what_the_user_loses_the_core_loses,
     what_is_over_suspends_the_core,
     calls_of_models_and_cores_need_what_the_user_needs,
@@ -275,6 +276,7 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     lend(&admin, &core, &ada, &["models:use"]);
     let (caught, first) = admin.invoke_to_checkpoint(&core, "careful", &json!({}));
     let (uncaught, second) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
+    let (another, third) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
     admin.post(&format!("{CORES}/{core}/revoke-delegation")).answer(200);
     admin.resolve(&first, "yes");
     assert_eq!(admin.execution_becomes(&caught, "completed")["output"], "DELEGATION_NOT_ACTIVE");
@@ -291,7 +293,34 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     let told = admin.pages(&format!("/v1/audit/events?resource_id={core}"), "items");
     assert_eq!((&told[0]["action"], &told[0]["actor_type"]), (&json!("core.suspend"), &json!("system")));
     assert_eq!(admin.act(&core, "resume"), "running");
+    // Those that waited with it end in the same way, and do not stop what goes well.
+    admin.resolve(&third, "yes");
+    assert_eq!(admin.execution_becomes(&another, "failed")["error"]["code"], "DELEGATION_NOT_ACTIVE");
     assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
+    assert_eq!(admin.status(&core), "running");
+    server.stop();
+}
+
+fn what_is_set_off_for_nobody_any_more_does_nothing(place: &Place) {
+    let (server, admin, plugin) = settle(place);
+    let (ada, _) = admin.user("ada@example.org", &["tenant_user"]);
+    let mut program = caller();
+    let ask = programs::checkpoint(&json!({"assignee": "role:tenant_admin"}));
+    let tell = programs::rigid("tell", &json!([{"kind": "emit", "event": "told", "data": "{n: 1}"}]));
+    let flows = program["flows"].as_array_mut().unwrap();
+    flows.push(json!({"name": "tell", "params": [], "body": [ask, tell]}));
+    program["subscriptions"] = json!([{"event": "told", "flow": "go"}]);
+    let core = admin.run("caller", &program);
+    lend(&admin, &core, &ada, &["models:use"]);
+    let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "tell", &json!({}));
+    admin.post(&format!("{CORES}/{core}/revoke-delegation")).answer(200);
+    admin.resolve(&checkpoint, "yes");
+    admin.execution_becomes(&execution, "completed");
+    let path = format!("{CORES}/{core}/executions?flow=go");
+    let begun = eventually("it is heard", SOON, || admin.pages(&path, "items").first().cloned());
+    let ended = admin.execution_becomes(begun["id"].as_str().unwrap(), "failed");
+    assert_eq!(ended["error"]["code"], "DELEGATION_NOT_ACTIVE", "{ended}");
+    assert!(plugin.calls().is_empty(), "it does not go on for the tenant");
     server.stop();
 }
 
@@ -443,7 +472,7 @@ fn a_delegation_goes_with_its_core(place: &Place) {
     server.stop();
 }
 
-/// What is taken back at one node counts at once at another, without Redis between them.
+/// What is lent, or taken back, at one node counts at once at another, without Redis between them.
 #[test]
 fn what_is_taken_back_counts_on_every_node() {
     on(Db::Postgres, |place| {
@@ -452,14 +481,23 @@ fn what_is_taken_back_counts_on_every_node() {
         let two = second.client(&place.admin_key());
         let (ada, key) = admin.user("ada@example.org", &["tenant_user"]);
         let core = admin.run("caller", &caller());
-        lend(&admin, &core, &ada, &["models:use"]);
+        let keys = key_set(&first.anyone());
+        for user in [None, Some(&ada)] {
+            if let Some(user) = user {
+                lend(&admin, &core, user, &["models:use"]);
+            }
+            assert_eq!(two.invoke(&core, "go", &json!({}))["output"], "called");
+            let identity = plugin.calls().last().unwrap().headers["x-scaigrid-identity"].clone();
+            let sub = verified(&keys, &identity, "acme/stub")["sub"].clone();
+            assert_eq!(sub, json!(user.unwrap_or(&core)), "what begins acts for whom it was lent by");
+        }
         let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "careful", &json!({}));
         let adas = first.client(&key);
         let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
         adas.delete(&format!("{MINE}/{id}")).answer(204);
         two.resolve(&checkpoint, "yes");
         assert_eq!(two.execution_becomes(&execution, "completed")["output"], "DELEGATION_NOT_ACTIVE");
-        assert!(plugin.calls().is_empty());
+        assert_eq!(plugin.calls().len(), 2);
         second.stop();
         first.stop();
     });

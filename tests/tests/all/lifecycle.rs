@@ -16,6 +16,7 @@ on_both_databases!(
     a_core_is_shown_as_it_is_and_only_at_home,
     secrets_are_written_and_never_read,
     what_is_deleted_leaves_nothing_but_its_record,
+    whoever_waits_for_what_is_deleted_is_told,
     a_cancelled_execution_ends_and_asks_nobody,
 );
 
@@ -394,6 +395,36 @@ fn what_is_deleted_leaves_nothing_but_its_record(place: &Place) {
     admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");
     std::thread::sleep(Duration::from_millis(300));
     admin.get(&format!("{SCAICORE}/executions/{running}")).refused(404, "EXECUTION_NOT_FOUND");
+    server.stop();
+}
+
+fn whoever_waits_for_what_is_deleted_is_told(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let call = |target: &str| {
+        let call = json!({"kind": "core_call", "id": "call", "target": target, "flow_name": "ask", "input_bindings": {}});
+        let caught = programs::rigid("caught", &json!([{"kind": "return", "value": "problem.code"}]));
+        let safe = json!({"kind": "try", "id": "safe", "body": [call], "catch": [{"as": "problem", "body": [caught]}]});
+        programs::program("Asking", &[programs::flow("ask", &json!([]), &json!([safe]))])
+    };
+    // The first calls the second, which calls the third, where somebody is asked.
+    let first = admin.run("First", &call("core://default/second"));
+    let second = admin.run("Second", &call("core://default/third"));
+    let third = admin.run("Third", &programs::asking(&json!({})));
+    let body = json!({"flow": "ask", "input": {}});
+    let begun = admin.post(&format!("{CORES}/{first}/invoke")).json(&body).answer(202).data();
+    let asked = || {
+        let all = admin.pages(&format!("{SCAICORE}/checkpoints/all?status=pending"), "items");
+        all.first().map(|one| one["execution_id"].as_str().unwrap().to_owned())
+    };
+    let asking = eventually("somebody is asked", Duration::from_mins(1), asked);
+    admin.delete(&format!("{CORES}/{second}")).refused(409, "CONFLICT");
+    admin.delete(&format!("{CORES}/{second}?force=true")).answer(204);
+    let ended = admin.execution_becomes(begun["id"].as_str().unwrap(), "completed");
+    assert_eq!(ended["output"], "CORE_NOT_FOUND", "{ended}");
+    admin.execution_becomes(&asking, "cancelled");
+    assert_eq!(asked(), None, "nobody is asked for nobody");
+    assert_eq!((admin.status(&first), admin.status(&third)), ("running".into(), "running".into()));
     server.stop();
 }
 

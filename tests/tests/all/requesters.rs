@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{Client, Place, SCAICORE, eventually, on_both_databases, programs};
+use scaigrid_tests::{
+    Behaviour, CORES, Client, Place, Plugin, SCAICORE, eventually, on_both_databases, programs,
+};
 use serde_json::{Value, json};
 
 use crate::approvals::{at, decide, history, inbox, people};
 
-on_both_databases!(whoever_started_it_does_not_decide_it, who_asked_is_known_on_every_path);
+on_both_databases!(
+    whoever_started_it_does_not_decide_it,
+    who_asked_is_known_on_every_path,
+    whoever_tries_again_has_asked_too,
+    a_public_call_with_credentials_is_its_callers,
+);
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -127,5 +134,56 @@ fn who_asked_is_known_on_every_path(place: &Place) {
     for checkpoint in &known {
         assert_eq!(decide(&bob, checkpoint, "x").status, 200);
     }
+    server.stop();
+}
+
+fn whoever_tries_again_has_asked_too(place: &Place) {
+    let server = place.launch().set("SCAIGRID_EGRESS_ALLOW", "127.0.0.1").start();
+    let admin = server.admin();
+    let [(_, ada), (_, bob), (_, eve)] = people(&server, &admin);
+    let plugin = Plugin::start();
+    let entry = json!({"plugin": "acme/stub", "kind": "http", "endpoint": plugin.http(), "manifest": Plugin::manifest()});
+    admin.post(&format!("{SCAICORE}/plugins/registry")).json(&entry).answer(201);
+    let call = json!({"kind": "plugin_call", "alias": "stub", "method": "shout", "args": {"n": "1"}, "result_binding": "got"});
+    let ask = programs::checkpoint(&json!({"exclude_requester": true, "assignee": "role:tenant_admin"}));
+    let body = json!([programs::rigid("calls", &json!([call])), ask]);
+    let mut program = programs::program("Again", &[programs::flow("go", &json!([]), &body)]);
+    program["plugins"] = json!([{"alias": "stub", "plugin": "acme/stub", "config": {}, "required": true}]);
+    let core = admin.run("Again", &program);
+    let refusal = "{\"error\": {\"code\": \"NO\", \"message\": \"not now\"}}";
+    plugin.then([Behaviour::Status(400, String::new(), refusal.to_owned())]);
+    let failed = ada.invoke(&core, "go", &json!({}));
+    assert_eq!(failed["status"], "failed", "{failed}");
+    let id = failed["id"].as_str().unwrap();
+    bob.post(&format!("{SCAICORE}/executions/{id}/retry")).answer(202);
+    let checkpoint = eventually("it waits", PATIENCE, || inbox(&eve).first().cloned());
+    for client in [&ada, &bob] {
+        let body = json!({"decision": "x"});
+        client.post(&at(&checkpoint, "resolve")).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    }
+    assert_eq!(decide(&eve, &checkpoint, "x").status, 200);
+    server.stop();
+}
+
+fn a_public_call_with_credentials_is_its_callers(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let [(_, ada), (_, bob)] = people(&server, &admin);
+    let more = json!({"exclude_requester": true, "assignee": "role:tenant_admin"});
+    let mut program = programs::asking(&more);
+    program["triggers"] = json!([{"kind": "api", "name": "asks", "method": "POST", "path": "/ask",
+        "public": true, "target_flow": "ask"}]);
+    let core = admin.run("Public", &program);
+    let path = format!("{CORES}/{core}/api/invoke/ask?wait_ms=0");
+    let told = ada.post(&path).answer(202).json();
+    assert_eq!(told["data"]["checkpoints"], Value::Null, "it is answered like everybody's: {told}");
+    let checkpoint = eventually("it waits", PATIENCE, || inbox(&bob).first().cloned());
+    let body = json!({"decision": "x"});
+    ada.post(&at(&checkpoint, "resolve")).json(&body).refused(403, "AUTHZ_PERMISSION_DENIED");
+    assert_eq!(decide(&bob, &checkpoint, "x").status, 200);
+    // Of one that nobody known has called nothing is known.
+    server.anyone().post(&path).answer(202);
+    let checkpoint = eventually("it waits", PATIENCE, || inbox(&ada).first().cloned());
+    assert_eq!(decide(&ada, &checkpoint, "x").status, 200);
     server.stop();
 }

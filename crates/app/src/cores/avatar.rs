@@ -109,7 +109,7 @@ impl App {
         given: GivenAvatar,
     ) -> Result<ShownCore, Error> {
         let scope = by.tenant_scope();
-        let (avatar, bytes) = given.judged()?;
+        let (mut avatar, bytes) = given.judged()?;
         self.require_core(scope, id).await?;
         self.put_avatar(scope, id, bytes).await?;
         for _ in 0..ATTEMPTS {
@@ -122,6 +122,12 @@ impl App {
                 other => other?,
             };
             if found.value.avatar.as_ref() == Some(&avatar) {
+                // Of several that are put at once one stays in the store, and that is the Core's, whoever wrote its row last.
+                let kept = self.kept_avatar(scope, id, avatar.clone()).await?;
+                if kept != avatar {
+                    avatar = kept;
+                    continue;
+                }
                 let (core, revision) = (found.value, found.revision);
                 return Ok(ShownCore { core, revision, diagnostics: Vec::new() });
             }
@@ -149,8 +155,6 @@ impl App {
                 other => {
                     other?;
                     self.core_changed(id);
-                    let revision = found.revision + 1;
-                    return Ok(ShownCore { core, revision, diagnostics: Vec::new() });
                 }
             }
         }
@@ -177,6 +181,13 @@ impl App {
         // What lies there counts: one that was put a moment ago may not stand with its Core yet.
         let judged = Avatar::of(&bytes, None).unwrap_or(known);
         Ok(ShownAvatar { media_type: judged.media_type, hash: judged.hash, bytes })
+    }
+
+    /// What lies in the store as a Core's picture; `known` where there is none.
+    async fn kept_avatar(&self, scope: TenantScope, core: CoreId, known: Avatar) -> Result<Avatar, Error> {
+        let kept = self.0.objects.get(&key(scope, core)?).await.map_err(|error| away(&error))?;
+        let Some(bytes) = kept else { return Ok(known) };
+        Ok(Avatar::of(&bytes, None).unwrap_or(known))
     }
 
     /// Puts a picture into the store, once it is noted that there may be one.

@@ -14,7 +14,7 @@ use scaigrid_engine::NotTaken;
 pub use scaigrid_engine::{Endpoint, Meant, Receipt, Verified, WAIT};
 use scaigrid_ir::module::Module;
 use scaigrid_ir::{Value as IrValue, load};
-use scaigrid_scope::{Authorized, CoreId, TenantScope, TriggerId, perm};
+use scaigrid_scope::{Authorized, CoreId, TenantScope, TriggerId, UserId, perm};
 use serde_json::{Value, json};
 
 use super::MODULE;
@@ -103,19 +103,25 @@ impl App {
         called.map_err(|error| of_call(error.into()))
     }
 
-    /// The same for a call without credentials.
+    /// The same for a call that needs no credentials; `by` is who calls, where they are known all the same.
     ///
     /// # Errors
-    /// As [`App::call_api`].
+    /// As [`App::call_api`]; [`Error::NotFound`] of a route where it has ceased to be public.
     #[boxed]
     pub async fn call_public_api(
         &self,
         core: CoreId,
         endpoint: &PublicEndpoint,
-        call: &Call,
+        (call, by): (&Call, Option<UserId>),
         wait: Option<Duration>,
     ) -> Result<Standing, Error> {
-        let called = self.0.engine.call_api(endpoint.scope, core, &endpoint.meant, (call, None), wait).await;
+        // The body may have been a while on its way.
+        let path = call.path.strip_prefix('/').unwrap_or(&call.path);
+        let found = self.public_endpoint(core, (&call.method, path)).await?;
+        if !found.is_some_and(|found| found.meant == endpoint.meant) {
+            return Err(Error::NotFound(Resource::Route));
+        }
+        let called = self.0.engine.call_api(endpoint.scope, core, &endpoint.meant, (call, by), wait).await;
         called.map_err(|error| of_call(error.into()))
     }
 

@@ -12,9 +12,10 @@ mod versions;
 use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
+use scaigrid_engine::Engine;
 use scaigrid_ir::{Diagnostic, bundle, load};
 pub use scaigrid_persistence::cores::CoreFilter;
-use scaigrid_persistence::{Error as DatabaseError, Revised, Written, cores, executions, tenants};
+use scaigrid_persistence::{Error as DatabaseError, Revised, Written, cores, executions, partings, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
 use serde_json::{Value, json};
 
@@ -265,7 +266,7 @@ impl App {
     }
 
     /// Removes a Core and everything that belongs to it. What has not ended is lost with it, and only where that is asked for
-    /// by `force`.
+    /// by `force`. Whoever waits for it in other Cores is told, and what it has called there is cancelled.
     ///
     /// # Errors
     /// There is no such Core, it changed since `expected`, or executions of it have not ended.
@@ -295,6 +296,8 @@ impl App {
         if let Some(publication) = &published {
             publication::withdraw(&mut transaction, by.tenant_scope(), publication).await?;
         }
+        let parting = Engine::parting();
+        partings::tell_others(&mut transaction, by.tenant_scope(), id, REMOVED_AT_ONCE, &parting).await?;
         let deleted = cores::delete(&mut transaction, by.tenant_scope(), id, REMOVED_AT_ONCE).await?;
         let Some(all) = deleted else { return Err(Error::NotFound(Resource::Core)) };
         scaigrid_persistence::audit::add(&mut transaction, &record).await?;

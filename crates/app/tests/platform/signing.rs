@@ -42,6 +42,11 @@ async fn a_key_is_known_before_it_signs_and_as_long_as_its_tokens_live() {
     let told = claims(&keys, &one).unwrap();
     assert_eq!((&told["sub"], &told["iat"]), (&json!("usr_1"), &json!(1_800_000_000)));
     assert_eq!(told["exp"], 1_800_000_060);
+    // It is not good for longer than what it is about, nor for longer than any.
+    for (until, exp) in [(1_800_000_005_u64, 1_800_000_005_u64), (1_900_000_000, 1_800_000_060)] {
+        let bound = house.app.engine().caller_tokens().sign(json!({"exp": until})).await.unwrap();
+        assert_eq!(claims(&keys, &bound).unwrap()["exp"], exp);
+    }
 
     house.add_tenant("acme", TenantLimits::default()).await.unwrap();
     let (_, key) = house.join("acme", "ada@acme.example", Role::TenantAdmin).await;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use scaigrid_cores::Delegation;
 use scaigrid_cores::logs::Level;
 use scaigrid_cores::plugins::EffectClass;
-use scaigrid_cores::{Core, Delegation};
 use scaigrid_outbound::Gate;
 use scaigrid_persistence::checkpoints;
 use scaigrid_runtime::{
@@ -166,16 +166,11 @@ impl Call {
             Err(error) => return Ended::With(Outcome::Error(error.failure)),
         };
         if self.in_doubt && class == EffectClass::Queryable {
-            let authority = match self.authority(None).await {
-                Ok(authority) => authority,
-                // Nobody may ask the plugin for the user any more what became of it.
-                Err(Ended::With(_)) => return Ended::InDoubt,
-                Err(other) => return other,
-            };
-            match self.became(&hosted.core.acting_for(authority), request, &key).await {
-                Became::Over(outcome) => return Ended::With(outcome),
-                Became::Unknown => return Ended::InDoubt,
-                Became::Nothing => {}
+            match self.became(request, &key).await {
+                Ok(Became::Over(outcome)) => return Ended::With(outcome),
+                Ok(Became::Unknown) => return Ended::InDoubt,
+                Ok(Became::Nothing) => {}
+                Err(ended) => return ended,
             }
         }
         let harmless = matches!(class, EffectClass::Idempotent | EffectClass::Keyed);
@@ -273,24 +268,31 @@ impl Call {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    /// What became of a call that was made before, as the plugin says; one that is under way is waited for.
-    async fn became(&self, core: &Core, request: &PluginCallRequest, key: &str) -> Became {
+    /// What became of a call that was made before, as the plugin says; one that is under way is waited for, as long as the plugin may
+    /// be asked.
+    async fn became(&self, request: &PluginCallRequest, key: &str) -> Result<Became, Ended> {
         let plugins = &self.engine.0.plugins;
         let declared = &self.program.module().plugins;
         let mut wait = FIRST_WAIT;
         for _ in 0..QUESTIONS {
-            match plugins.query(self.scope, core, declared, request, key).await {
-                Ok(Asked::Done(value)) => return Became::Over(Outcome::Value(value)),
-                Ok(Asked::Failed(failure)) => return Became::Over(Outcome::Error(failure)),
-                Ok(Asked::Unknown) => return Became::Nothing,
+            let core = match self.authority(None).await {
+                Ok(authority) => self.hosted.core.acting_for(authority),
+                // Nobody may ask the plugin for the user any more what became of it.
+                Err(Ended::With(_)) => return Ok(Became::Unknown),
+                Err(ended) => return Err(ended),
+            };
+            match plugins.query(self.scope, &core, declared, request, key).await {
+                Ok(Asked::Done(value)) => return Ok(Became::Over(Outcome::Value(value))),
+                Ok(Asked::Failed(failure)) => return Ok(Became::Over(Outcome::Error(failure))),
+                Ok(Asked::Unknown) => return Ok(Became::Nothing),
                 Ok(Asked::Pending) => {}
                 Err(error) if error.retryable => {}
-                Err(_) => return Became::Unknown,
+                Err(_) => return Ok(Became::Unknown),
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        Became::Unknown
+        Ok(Became::Unknown)
     }
 
     async fn model(&mut self, request: &ModelCallRequest) -> Ended {

@@ -12,7 +12,6 @@ use scaigrid_scope::{ConversationId, ExecutionId, TenantScope, UserId};
 use std::sync::Arc;
 
 use super::{Ask, Begun, refused};
-use crate::authority::begun_under;
 use crate::cores::HostedCore;
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
@@ -170,6 +169,7 @@ impl Engine {
         let (input, key) = (chat.input(flow, &instances), chat.instance_key(flow, &instances));
         let place =
             instances.place(key.as_deref(), &input).map_err(|problem| no(Error::EntityKey(problem)))?;
+        let delegation = self.begun_under(scope, ask.core).await.map_err(no)?;
         let execution = Execution {
             id: ExecutionId::from_ulid(self.0.ids.draw(now)),
             tenant_id: scope.tenant_id(),
@@ -189,7 +189,7 @@ impl Engine {
             finished_at: None,
             debugging: None,
             trace: self.begun_trace(),
-            delegation: begun_under(&hosted.core),
+            delegation,
             requested_by: self.requesters(ask).await?,
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };

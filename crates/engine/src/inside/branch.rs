@@ -8,6 +8,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_cores::logs::Level;
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{self, Change, Mark, Progress, Snapshot, Unit, Verdict};
+use scaigrid_persistence::cores;
 use scaigrid_persistence::executions::{self, Stored};
 use scaigrid_runtime::journal::{self, BranchError, Cut};
 use scaigrid_runtime::{ExecutionContext, Program};
@@ -32,7 +33,8 @@ pub struct Forked {
 }
 
 impl Engine {
-    /// Has a failed execution go on from where it failed. Exactly one of those who ask at the same time does it.
+    /// Has a failed execution go on from where it failed. Exactly one of those who ask at the same time does it, and has asked
+    /// for what it does from then on, as whoever began it.
     ///
     /// # Errors
     /// There is no such execution, it has not failed, what led to its failure is not kept any more, as many executions wait to
@@ -42,11 +44,12 @@ impl Engine {
         &self,
         scope: TenantScope,
         id: ExecutionId,
+        by: UserId,
         audit: AuditRecord,
     ) -> Result<Standing, Error> {
         let mut counted = false;
         for _ in 0..ATTEMPTS {
-            let stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
+            let mut stored = self.load(scope, id).await?.ok_or(Error::NoExecution)?;
             if stored.execution.status != ExecutionStatus::Failed {
                 return Err(Error::NotFailed(stored.execution.status));
             }
@@ -71,7 +74,15 @@ impl Engine {
             unit.lane = self.0.lane;
             unit.logs.push(said(&stored.execution.flow, now, &hosted.inside.masked, what));
             unit.audit.push(audit.clone());
+            if !stored.execution.requested_by.contains(&by) {
+                stored.execution.requested_by.push(by);
+            }
             let mut transaction = self.0.database.begin().await?;
+            // First the Core, as everywhere: one in which nothing goes on may be deleted.
+            let core = stored.execution.core_id;
+            if cores::hold_standing(&mut transaction, scope, core).await?.is_none() {
+                return Err(Error::NoExecution);
+            }
             let entry = (from, journal::encode_chunk(&[cut.into()]));
             if !executions::revive(&mut transaction, scope, &stored, entry, now).await? {
                 continue;

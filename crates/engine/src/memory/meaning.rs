@@ -306,13 +306,6 @@ impl Engine {
                 "a search has had vectors made of some texts only: too many are new"
             );
         }
-        let user_id = if new.is_empty() {
-            None
-        } else {
-            let needed = Some(Permission::ModelsUse);
-            let authority = self.authority(scope, core, delegation, needed).await?;
-            authority.map_err(Lack::Authority)?.map(|delegation| delegation.user_id)
-        };
         let mut rest = new.get(..new.len().min(NEW_AT_MOST)).unwrap_or_default();
         while !rest.is_empty() {
             let (batch, others) = rest.split_at(batch(rest));
@@ -323,6 +316,9 @@ impl Engine {
                 // It is in other hands, which have them made themselves.
                 return Err(Lack::Unwanted);
             }
+            let needed = Some(Permission::ModelsUse);
+            let authority = self.authority(scope, core, delegation, needed).await?;
+            let user_id = authority.map_err(Lack::Authority)?.map(|delegation| delegation.user_id);
             let call = EmbedCall {
                 model: model.clone(),
                 texts: batch.iter().map(|text| text.text.clone()).collect(),

@@ -370,6 +370,9 @@ impl Plugins {
             claims["act"] = json!({"sub": core.id.to_string()});
             let scopes: Vec<String> = delegation.scopes.iter().map(|scope| scope.to_string()).collect();
             claims["scope"] = scopes.join(" ").into();
+            if let Some(until) = delegation.expires_at {
+                claims["exp"] = until.micros().div_euclid(1_000_000).into();
+            }
         }
         self.0.tokens.sign(claims).await.map_err(|error| CallError::inside(&error))
     }

@@ -8,7 +8,7 @@ use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
 use super::{Change, MemoryWrite, Unit, Verdict};
 use crate::json::text_storable;
 use crate::timers::Owner;
-use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
 
 /// The place of a memory entry.
 pub(super) type MemoryKey = (CoreId, String, String, String);
@@ -27,7 +27,9 @@ pub(super) struct Facts {
     pub(super) memory: HashMap<MemoryKey, i64>,
     /// Entries of memory that this transaction keeps a place for, and whose they are.
     pub(super) places: Vec<(MemoryKey, String)>,
-    /// Cores that take new work.
+    /// Cores that are there.
+    pub(super) present: HashSet<CoreId>,
+    /// Those of them that take new work.
     pub(super) accepting: HashSet<CoreId>,
     /// Executions with something in their inbox, by effect.
     pub(super) inbox: HashMap<ExecutionId, HashSet<u32>>,
@@ -75,6 +77,8 @@ impl Wanted {
                     }
                 }
             }
+            // Whoever deletes a Core waits, and then finds what begins here; or this finds that it is gone.
+            wanted.cores.extend(unit.started.iter().map(|execution| execution.core_id));
             wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
             wanted.timers.extend(unit.fired.as_ref().map(|timer| (unit.tenant_id, timer.owner.clone())));
             wanted.checkpoints.extend(unit.decided.as_ref().map(|checkpoint| checkpoint.id));
@@ -153,6 +157,12 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     if changed {
         return Verdict::MemoryChanged;
     }
+    let gone = |child: &Execution| !facts.present.contains(&child.core_id);
+    if unit.started.iter().any(|child| child.parent.is_some() && gone(child)) {
+        return Verdict::CoreGone;
+    }
+    // Nobody waits for what an event was to begin.
+    unit.started.retain(|child| !gone(child));
     record(unit, facts)
 }
 

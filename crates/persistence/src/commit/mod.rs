@@ -60,7 +60,7 @@ pub struct Unit {
     pub memory: Vec<MemoryWrite>,
     /// Events that are published.
     pub events: Vec<CoreEvent>,
-    /// Executions that begin: of subscribed flows, and of calls.
+    /// Executions that begin: of subscribed flows, and of calls. Those of flows whose Core is gone are left out.
     pub started: Vec<Execution>,
     /// Deliveries from the inbox that this step has taken, by effect.
     pub taken: Vec<u32>,
@@ -264,6 +264,8 @@ pub enum Verdict {
     MemoryChanged,
     /// The Core takes no new work; nothing was written.
     CoreNotRunning,
+    /// A Core that is called was deleted in the meantime; nothing was written.
+    CoreGone,
     /// Somebody else has fired, moved or removed the timer; nothing was written.
     TimerGone,
 }

@@ -40,12 +40,12 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
 /// locks it too, so nothing can come in between.
 async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
-    let (accepting, executions) =
-        try_join(accepting(c, &wanted.cores), standings(c, &wanted.executions)).await?;
+    let ((present, accepting), executions) =
+        try_join(standing_of(c, &wanted.cores), standings(c, &wanted.executions)).await?;
     let (pending, inbox, timers) =
         try_join3(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes), due(c, &wanted.timers))
             .await?;
-    let mut facts = Facts { executions, pending, accepting, inbox, timers, ..Facts::default() };
+    let mut facts = Facts { executions, pending, present, accepting, inbox, timers, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {
         let tenant = tenant_of(units, key.0);
@@ -160,20 +160,31 @@ async fn due(
         .collect()
 }
 
-async fn accepting(mut c: &AsyncPgConnection, wanted: &[CoreId]) -> Result<HashSet<CoreId>> {
+/// The Cores that are there, and those of them that take new work.
+async fn standing_of(
+    mut c: &AsyncPgConnection,
+    wanted: &[CoreId],
+) -> Result<(HashSet<CoreId>, HashSet<CoreId>)> {
+    let (mut present, mut accepting) = (HashSet::new(), HashSet::new());
     if wanted.is_empty() {
-        return Ok(HashSet::new());
+        return Ok((present, accepting));
     }
-    let rows: Vec<String> = cores::table
+    let rows: Vec<(String, String)> = cores::table
         .filter(cores::id.eq_any(texts(wanted)))
-        .filter(cores::status.eq("running"))
         .order(cores::id)
-        .select(cores::id)
-        // Whoever stops the Core waits, and then finds what begins here.
+        .select((cores::id, cores::status))
+        // Whoever stops or deletes the Core waits, and then finds what begins here.
         .for_share()
         .load(&mut c)
         .await?;
-    rows.iter().map(|id| column("cores", "id", id, id)).collect()
+    for (id, status) in rows {
+        let id: CoreId = column("cores", "id", &id, &id)?;
+        present.insert(id);
+        if status == "running" {
+            accepting.insert(id);
+        }
+    }
+    Ok((present, accepting))
 }
 
 async fn inbox(

@@ -85,6 +85,9 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
         if status.as_deref() == Some("running") {
             facts.accepting.insert(id);
         }
+        if status.is_some() {
+            facts.present.insert(id);
+        }
     }
     for unit in units {
         let Some(id) = unit.change.execution_id() else { continue };

@@ -36,7 +36,7 @@ crate::on_both_databases! {
 }
 
 /// A Core of a tenant that runs.
-async fn host(home: &Home, tenant: u128, number: u128) -> CoreId {
+pub(crate) async fn host(home: &Home, tenant: u128, number: u128) -> CoreId {
     let id = CoreId::from_ulid(ulid(number));
     let vault = Vault::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let program = serde_json::json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "flows": []});

@@ -3,17 +3,21 @@
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{self, Change, Unit, Verdict};
-use scaigrid_persistence::{executions, objects, retention};
+use scaigrid_persistence::partings::{self, Parting};
+use scaigrid_persistence::{cores, executions, objects, retention};
+use scaigrid_scope::CoreId;
 
-use crate::commit::{apply, begin, execution, execution_id, hosted, proceed, stored};
+use crate::commit::{apply, begin, core_id, execution, execution_id, hosted, proceed, stored};
 use crate::home::Home;
-use crate::limits::{Shelf, heavy, prepare, put_away};
+use crate::limits::{Shelf, heavy, host, prepare, put_away};
 use crate::values::{SYSTEM, at, of_tenant};
 
 crate::on_both_databases! {
     what_goes_on_after_all_stays,
     what_is_written_again_stays,
     those_that_have_ended_hide_none_at_work,
+    nothing_begins_in_a_core_that_is_gone,
+    others_are_told_that_a_core_goes,
 }
 
 async fn what_goes_on_after_all_stays(home: &Home) {
@@ -107,4 +111,87 @@ async fn those_that_have_ended_hide_none_at_work(home: &Home) {
     let at_work = executions::children_at_work(&mut c, of_tenant(1), execution_id(1)).await.unwrap();
     assert_eq!(at_work, [(execution_id(last), 7, ExecutionStatus::Suspended)]);
     assert_eq!(executions::children_at_work(&mut c, of_tenant(2), execution_id(1)).await.unwrap(), []);
+}
+
+async fn nothing_begins_in_a_core_that_is_gone(home: &Home) {
+    hosted(home).await;
+    let callee = host(home, 1, 10).await;
+    apply(home, vec![begin(1)]).await;
+    let beginning = |number: u128, called: bool| Execution {
+        core_id: callee,
+        status: ExecutionStatus::Queued,
+        parent: called.then_some(Parent { execution: execution_id(1), effect: 7 }),
+        ..execution(number)
+    };
+    let step = |seq: i64, started: Execution| Unit {
+        started: vec![started],
+        ..proceed(1, (seq - 1, seq), ExecutionStatus::Suspended)
+    };
+    assert_eq!(apply(home, vec![step(2, beginning(2, true))]).await, [Verdict::Done]);
+    let mut tx = home.begin().await;
+    assert_eq!(cores::delete(&mut tx, of_tenant(1), callee, 100).await.unwrap(), Some(true));
+    tx.commit().await.unwrap();
+    // What called it finds out, and does it otherwise.
+    assert_eq!(apply(home, vec![step(3, beginning(3, true))]).await, [Verdict::CoreGone]);
+    assert_eq!(stored(home, 1).await.unwrap().next_seq, 3, "nothing of it is written");
+    assert_eq!(apply(home, vec![step(3, beginning(4, false))]).await, [Verdict::Done]);
+    let mut c = home.read().await;
+    for number in 2..=4 {
+        assert!(executions::lookup(&mut c, of_tenant(1), execution_id(number)).await.unwrap().is_none());
+    }
+}
+
+/// An execution of a Core, that an effect of another one has called, or nobody.
+async fn made(home: &Home, number: u128, core_id: CoreId, parent: Option<u128>, status: ExecutionStatus) {
+    let parent = parent.map(|parent| Parent { execution: execution_id(parent), effect: 7 });
+    let finished_at = status.is_final().then(|| at(2));
+    let mut unit = begin(number);
+    if let Change::Begin { execution: begun, .. } = &mut unit.change {
+        **begun = Execution { core_id, parent, status, finished_at, ..execution(number) };
+    }
+    assert_eq!(apply(home, vec![unit]).await, [Verdict::Done]);
+}
+
+/// What has come for an execution, and where it stands.
+async fn told(home: &Home, number: u128) -> (Vec<(u32, Vec<u8>)>, ExecutionStatus) {
+    let came = executions::inbox(&mut home.read().await, of_tenant(1), execution_id(number)).await.unwrap();
+    (came, stored(home, number).await.unwrap().execution.status)
+}
+
+async fn others_are_told_that_a_core_goes(home: &Home) {
+    const WAITS: ExecutionStatus = ExecutionStatus::Suspended;
+    const GOES_ON: ExecutionStatus = ExecutionStatus::Queued;
+    const ENDED: ExecutionStatus = ExecutionStatus::Completed;
+    hosted(home).await;
+    let (gone, other) = (core_id(), host(home, 1, 10).await);
+    // What has called it, and what that waits for.
+    for (caller, status) in [(1, WAITS), (2, GOES_ON), (3, ENDED)] {
+        made(home, caller, other, None, status).await;
+        made(home, 10 + caller, gone, Some(caller), WAITS).await;
+    }
+    made(home, 4, other, None, WAITS).await;
+    made(home, 14, gone, Some(4), ENDED).await;
+    // What it has called.
+    made(home, 20, gone, None, WAITS).await;
+    for (called, core, status) in [(21, other, WAITS), (22, other, ENDED), (23, gone, WAITS)] {
+        made(home, called, core, Some(20), status).await;
+    }
+    let parting = Parting { to_callers: vec![1], to_called: (u32::MAX, vec![2]) };
+    let mut tx = home.begin().await;
+    // Once more is the same, and for another tenant nothing.
+    for tenant in [2, 1, 1] {
+        partings::tell_others(&mut tx, of_tenant(tenant), gone, 100, &parting).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(told(home, 1).await, (vec![(7, vec![1])], GOES_ON));
+    assert_eq!(told(home, 2).await, (vec![(7, vec![1])], GOES_ON));
+    assert_eq!(told(home, 3).await, (vec![], ENDED));
+    assert_eq!(told(home, 4).await, (vec![], WAITS), "it has its answer");
+    assert_eq!(told(home, 21).await, (vec![(u32::MAX, vec![2])], GOES_ON));
+    assert_eq!(told(home, 22).await, (vec![], ENDED));
+    assert_eq!(told(home, 23).await, (vec![], WAITS), "it goes with the Core");
+    let mut tx = home.begin().await;
+    assert_eq!(cores::delete(&mut tx, of_tenant(1), gone, 100).await.unwrap(), Some(true));
+    tx.commit().await.unwrap();
+    assert!(stored(home, 20).await.is_none());
 }

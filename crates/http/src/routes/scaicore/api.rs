@@ -19,7 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::executions::LONGEST_WAIT_MS;
 use super::wire::ExecutionView;
 use crate::Error;
-use crate::auth::Allowed;
+use crate::auth::{Allowed, known};
 use crate::body::{self, JSON_LIMIT};
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
@@ -234,9 +234,13 @@ async fn call(
     {
         let edge = Edge::of(request)?;
         count_for(&edge, endpoint.tenant().tenant_id()).await?;
+        // Whoever does say who they are has asked for what is done.
+        let tenant = endpoint.tenant().tenant_id();
+        let by = known(request).filter(|caller| caller.tenant_scope().tenant_id() == tenant);
+        let by = by.map(|caller| caller.user_id());
         let core = asked.core;
         let (call, wait) = asked.read(endpoint.meant(), payload).await?;
-        let standing = app.call_public_api(core, &endpoint, &call, wait).await?;
+        let standing = app.call_public_api(core, &endpoint, (&call, by), wait).await?;
         let ended = standing.execution.status.is_final();
         let result = PublicResult::from(standing);
         let reply = if ended { Reply::ok(result) } else { Reply::accepted(result) };
