@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scaigrid_checkpoints::{
-    AllowedCall, Assignee, By, Checkpoint, CheckpointStatus, Claim, Expiry, ExpiryAction, Priority, Resolution,
-    Routing, Rules, State, Vote,
+    AllowedCall, Assignee, By, Checkpoint, CheckpointStatus, Claim, Expiry, ExpiryAction, Priority,
+    Resolution, Routing, Rules, State, Vote,
 };
 use scaigrid_cores::execution::ExecutionStatus;
 use scaigrid_persistence::checkpoints::changes::{self, Changed};
