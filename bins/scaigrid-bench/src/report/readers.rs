@@ -11,7 +11,7 @@ pub(crate) struct Readers {
     /// The database.
     pub(crate) database: Engine,
     /// How many.
-    pub(crate) readers: u32,
+    pub(crate) connections: u32,
     /// Entries that each of them heard.
     pub(crate) entries: u64,
     /// From an entry's own time to its arrival at a reader: the median, the 99th percentile and the longest, in milliseconds.
@@ -49,7 +49,7 @@ impl Readers {
         let [p50, p99, longest] = self.since_said_ms.map(short);
         vec![
             self.database.name().to_owned(),
-            self.readers.to_string(),
+            self.connections.to_string(),
             self.entries.to_string(),
             p50,
             p99,
@@ -67,7 +67,7 @@ impl Readers {
     #[expect(clippy::cast_precision_loss, reason = "memory is less than 2^53 bytes")]
     fn kilobytes_each(&self) -> f64 {
         let [before, with, after] = self.resident_bytes;
-        with.max(after).saturating_sub(before) as f64 / 1e3 / f64::from(self.readers.max(1))
+        with.max(after).saturating_sub(before) as f64 / 1e3 / f64::from(self.connections.max(1))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     fn memory_is_told_for_each_reader_at_its_most() {
         let row = Readers {
             database: Engine::Sqlite,
-            readers: 1_000,
+            connections: 1_000,
             entries: 8,
             since_said_ms: [1.0, 2.0, 3.0],
             since_asked_ms: [2.0, 4.0, 6.0],

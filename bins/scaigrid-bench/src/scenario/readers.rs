@@ -214,7 +214,7 @@ async fn run(
     heard.over.set(true);
     bench.report.borrow_mut().readers.push(Readers {
         database: *engine,
-        readers: *readers,
+        connections: *readers,
         entries,
         since_said_ms: percentiles(&heard.since_said.borrow()),
         since_asked_ms: percentiles(&heard.since_asked.borrow()),

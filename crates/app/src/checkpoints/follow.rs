@@ -116,16 +116,13 @@ impl InboxPosition {
         self.told.insert(self.place(id, at));
         while self.told.len() > REMEMBERED {
             let place = self.place(id, at).0;
-            match self.told.first().map(|(after, _)| *after).filter(|after| *after < place) {
-                Some(after) => {
-                    let next = self.until.micros().saturating_add(after).saturating_add(1);
-                    self.move_to(Instant::from_micros(next));
-                }
+            if let Some(after) = self.told.first().map(|(after, _)| *after).filter(|after| *after < place) {
+                let next = self.until.micros().saturating_add(after).saturating_add(1);
+                self.move_to(Instant::from_micros(next));
+            } else {
                 // So much at one instant: what comes behind this is yet to be told.
-                None => {
-                    self.pass(id, at);
-                    self.told.retain(|(after, _)| *after > 0);
-                }
+                self.pass(id, at);
+                self.told.retain(|(after, _)| *after > 0);
             }
         }
     }

@@ -16,7 +16,7 @@ struct Kind {
     gauge: &'static str,
 }
 
-/// WebSockets to modules: each takes two connections, and what is under way on both.
+/// Web sockets to modules: each takes two connections, and what is under way on both.
 const TUNNELS: Kind = Kind { most: 1_024, most_of_a_tenant: 256, gauge: "scaigrid_module_tunnels" };
 /// Streams of events: each takes a connection, and asks for the next piece only when the one before is on its way.
 const STREAMS: Kind = Kind { most: 16_384, most_of_a_tenant: 4_096, gauge: "scaigrid_streams" };

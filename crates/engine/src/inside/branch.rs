@@ -79,8 +79,8 @@ impl Engine {
             }
             let mut transaction = self.0.database.begin().await?;
             // First the Core, as everywhere: one in which nothing goes on may be deleted.
-            let core = stored.execution.core_id;
-            if cores::hold_standing(&mut transaction, scope, core).await?.is_none() {
+            let of = stored.execution.core_id;
+            if cores::hold_standing(&mut transaction, scope, of).await?.is_none() {
                 return Err(Error::NoExecution);
             }
             let entry = (from, journal::encode_chunk(&[cut.into()]));

@@ -301,17 +301,22 @@ fn what_is_public_rests_with_its_tenant_and_its_module(place: &Place) {
     let of_tenant = |status: &str| drop(root.put(&path, &json!({"status": status})).answer(200));
     let of_module = |word: &str| drop(boss.post(&format!("/v1/modules/scaicore/{word}")).answer(200));
     let begun = || boss.pages(&format!("{CORES}/{core}/executions"), "items").len();
-    let switches: [(&str, &dyn Fn(), &dyn Fn()); 2] = [
-        ("tenant", &|| of_tenant("suspended"), &|| of_tenant("active")),
-        ("module", &|| of_module("disable"), &|| of_module("enable")),
-    ];
-    for (what, off, back) in switches {
-        off();
+    for what in ["tenant", "module"] {
+        let of_tenants = what == "tenant";
+        if of_tenants {
+            of_tenant("suspended")
+        } else {
+            of_module("disable")
+        }
         eventually("nothing is taken", PATIENCE, || (call.exchange().status == 409).then_some(()));
         call.refused(409, "CORE_NOT_RUNNING");
         let refused = send(what).refused(503, "SERVICE_UNAVAILABLE");
         assert!(refused.header("retry-after").is_some(), "{refused}");
-        back();
+        if of_tenants {
+            of_tenant("active")
+        } else {
+            of_module("enable")
+        }
         boss.status_becomes(&core, "running");
         let before = begun();
         // The message that was refused is taken now, as if it came for the first time.
