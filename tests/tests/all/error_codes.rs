@@ -256,7 +256,7 @@ fn what_breaks_inside_is_told_to_the_log_alone(place: &Place) {
     assert!(refused.json()["error"].get("details").is_none(), "{said}");
     let id = refused.header("x-request-id").unwrap().to_owned();
     eventually("the log has what the request's id leads to", Duration::from_secs(15), || {
-        place.log().lines().any(|line| line.contains(&id) && line.contains("sideways")).then_some(())
+        place.log().lines().any(|line| line.contains(&id) && line.contains("runtime_mode")).then_some(())
     });
     // Others are not concerned, and nothing has to be started again once it is mended.
     let there = admin.in_tenant(&admin.tenant("there"));
