@@ -188,6 +188,8 @@ async fn run(
     let quiet = probe.sample().await?.process - quiet_before.process;
     heard.check()?;
 
+    // The first connection may have been closed meanwhile, as nothing was asked over it.
+    let mut talker = Talker::new(host, core).await?;
     let loud_before = probe.sample().await?;
     let begun = Instant::now();
     let mut pace = tokio::time::interval(PACE);
