@@ -304,18 +304,18 @@ fn what_is_public_rests_with_its_tenant_and_its_module(place: &Place) {
     for what in ["tenant", "module"] {
         let of_tenants = what == "tenant";
         if of_tenants {
-            of_tenant("suspended")
+            of_tenant("suspended");
         } else {
-            of_module("disable")
+            of_module("disable");
         }
         eventually("nothing is taken", PATIENCE, || (call.exchange().status == 409).then_some(()));
         call.refused(409, "CORE_NOT_RUNNING");
         let refused = send(what).refused(503, "SERVICE_UNAVAILABLE");
         assert!(refused.header("retry-after").is_some(), "{refused}");
         if of_tenants {
-            of_tenant("active")
+            of_tenant("active");
         } else {
-            of_module("enable")
+            of_module("enable");
         }
         boss.status_becomes(&core, "running");
         let before = begun();
