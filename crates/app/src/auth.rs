@@ -2,9 +2,9 @@
 //!
 //! A caller who was seen a moment ago costs one digest and one look into the cache.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::{Connection, Transaction, api_keys, grants, partners, tenants, users};
 use scaigrid_scope::token::BearerToken;
 use scaigrid_scope::{

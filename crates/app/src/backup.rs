@@ -11,6 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, Transaction, audit, data_keys, dump};
@@ -139,15 +140,6 @@ struct End {
     sha256: String,
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// The lines of a file, pressed and counted into its seal.
 struct Lines<W: Write> {
     out: zstd::stream::write::Encoder<'static, W>,
@@ -251,7 +243,7 @@ impl App {
         }
         let objects = self.back_up_objects(still, &mut lines).await?;
         let Lines { mut out, hash } = lines;
-        let end = End { rows, objects, sha256: hex(&hash.finalize()) };
+        let end = End { rows, objects, sha256: HEXLOWER.encode(&hash.finalize()) };
         let text = serde_json::to_string(&json!({"end": end})).map_err(Error::internal)?;
         out.write_all(text.as_bytes())?;
         out.write_all(b"\n")?;
@@ -448,7 +440,7 @@ async fn put_back<R: Read>(
                 carried_objects += 1;
             }
             Line::End(end) => {
-                let sha256 = hex(&reader.hash.clone().finalize());
+                let sha256 = HEXLOWER.encode(&reader.hash.clone().finalize());
                 if end.sha256 != sha256 {
                     return Err(broken("its SHA-256 is another"));
                 }

@@ -4,9 +4,9 @@
 //! it. The fingerprint of the master key is settled with it: a node that has another key would write what the others
 //! cannot read.
 
-use async_recursion::async_recursion as boxed;
 use std::io;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_persistence::{
     self as persistence, Transaction, api_keys, audit, data_keys, partners, platform_facts, tenants, users,

@@ -5,10 +5,10 @@ mod follow;
 mod links;
 mod record;
 
-use async_recursion::async_recursion as boxed;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_checkpoints::{
     Access, Change, Checkpoint, CheckpointError, CheckpointStatus, Decision, FormFinding, HistoryEvent,

@@ -1,8 +1,8 @@
 //! Conversations with published Cores, for those who run the Cores: reading them, and erasing them.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeSet, VecDeque};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 pub use scaigrid_cores::conversation::{Caller, Conversation, TurnStatus};
 pub use scaigrid_persistence::conversations::{Told, Turn};

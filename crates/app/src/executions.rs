@@ -1,8 +1,8 @@
 //! Executions: starting flows, and seeing how far they have come.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext};
 use scaigrid_cores::execution::{Execution, Standing};
 pub use scaigrid_cores::progress::{ExecutionPosition, NotAnExecutionPosition};

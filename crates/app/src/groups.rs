@@ -1,8 +1,8 @@
 //! Groups: several users under one name, whom a checkpoint can ask together.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{self as persistence, Connection, Transaction, audit, groups, tenants, users};
 use scaigrid_scope::{

@@ -1,9 +1,9 @@
 //! The inside view: logs, the history of events, an execution's state at any step, breakpoints and steps, going on from the
 //! past.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::debugging::{BREAKPOINTS_AT_MOST, CONDITION_AT_MOST};
 pub use scaigrid_cores::debugging::{Breakpoint, Debugging, Pause, PauseReason, StepMode};

@@ -1,8 +1,8 @@
 //! Who the caller is, as the platform sees them.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::{custom_roles, partners, tenants};
 use scaigrid_scope::{CustomRoleId, LevelScope, Name, PartnerId, Principal, Slug, TenantId};
 

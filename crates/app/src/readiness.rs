@@ -1,8 +1,8 @@
 //! Whether this node can do its work now.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_scope::{Authorized, Instant, NodeId, perm};
 
 use crate::App;

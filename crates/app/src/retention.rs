@@ -1,9 +1,9 @@
 //! What is deleted because its time is over. One node at a time does it, in small transactions, each with its record; whoever comes
 //! after one that died finds what is left.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use metrics::counter;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_engine::Engine;

@@ -5,11 +5,11 @@
 //! under the youngest data key themselves, so one pass is enough. The record in the audit log,
 //! with what the run did, is written at its end.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::partners::PartnerFilter;
 use scaigrid_persistence::sealed::{self, Position};

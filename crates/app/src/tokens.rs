@@ -9,6 +9,7 @@ mod groups;
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
@@ -315,7 +316,7 @@ fn has_news(known: &KnownSubject, verified: &VerifiedToken, home: &TenantRef) ->
 /// An address for those who have none: no mail can be sent there (RFC 2606), and no two subjects have the same.
 fn stand_in(claims: &TokenClaims) -> Result<Email, Error> {
     let digest = Sha256::digest(format!("{}\n{}", claims.issuer, claims.subject).as_bytes());
-    let name = digest[..16].iter().fold(String::new(), |name, byte| name + &format!("{byte:02x}"));
+    let name = HEXLOWER.encode(&digest[..16]);
     Email::parse(&format!("{name}@subject.invalid")).map_err(Error::internal)
 }
 

@@ -1,8 +1,8 @@
 //! Users: the accounts of a tenant, and what they are allowed by their roles.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_persistence::{
     self as persistence, Connection, Transaction, audit, custom_roles, grants, groups, partners,

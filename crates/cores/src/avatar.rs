@@ -1,5 +1,6 @@
 //! Pictures of Cores: what is taken for one, told by its first bytes and not by what somebody says of it.
 
+use data_encoding::HEXLOWER;
 use scaigrid_scope::{CoreId, TenantId, text_enum};
 use sha2::{Digest as _, Sha256};
 
@@ -86,13 +87,7 @@ impl Avatar {
 
 /// The SHA-256 of a picture's bytes, in hexadecimal.
 fn hash(bytes: &[u8]) -> Box<str> {
-    use std::fmt::Write as _;
-    let text = Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    text.into()
+    HEXLOWER.encode(&Sha256::digest(bytes)).into()
 }
 
 /// The type that is meant by what somebody says; none where they say that they do not know.

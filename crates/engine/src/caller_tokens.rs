@@ -5,10 +5,10 @@
 //! so that whoever keeps the set for that long knows it by then; the one before it stays published until nothing that it
 //! has signed can be good any more.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;

@@ -1,10 +1,10 @@
 //! Cores as the engine needs them: status, program ready to run, configuration. Kept in memory for a moment.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use moka::sync::Cache;
 use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Status};

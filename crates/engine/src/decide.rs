@@ -1,9 +1,9 @@
 //! What ends a checkpoint's wait, or an execution: decisions, deadlines, cancellations.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::{self, Duration};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, HistoryEvent, State};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};

@@ -1,9 +1,9 @@
 //! Events and who listens: the flows that an event's name starts.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::subscription;
@@ -116,7 +116,12 @@ impl Engine {
                 // What is wrong with one Core must not keep another from publishing.
                 Err(error) => {
                     tracing::warn!(%error, core = %subscriber, "a subscriber cannot hear an event");
-                    listened.push(of_subscription(subscriber, None, Verdict::Broken(error.to_string())));
+                    // What else is wrong is the platform's, and for its own log alone.
+                    let why = match &error {
+                        Error::BadProgram(_) => error.to_string(),
+                        _ => "the Core cannot be read".to_owned(),
+                    };
+                    listened.push(of_subscription(subscriber, None, Verdict::Broken(why)));
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! Starting a flow from outside.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::TriggerKind;

@@ -1,9 +1,9 @@
 //! The life of a node: its lease, the executions it takes, the Cores it sees through, its end.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use async_recursion::async_recursion as boxed;
 use metrics::gauge;
 use scaigrid_bus::{Heard, Signal};
 use scaigrid_persistence::commit::{Change, Unit};

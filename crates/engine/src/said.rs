@@ -4,11 +4,11 @@
 //! who is too slow is told that something is missing ([`Said::Missed`]). What was said in full is in the execution's journal;
 //! an execution that goes on at another node is heard there only.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::ModelSlug;
 use scaigrid_runtime::EffectId;
 use scaigrid_scope::ExecutionId;

@@ -3,9 +3,9 @@
 //! A slot is one point in time of a schedule. It is served by whoever takes the schedule's timer, in the transaction in
 //! which the execution begins, the slot is noted and the next timer is set: once, on any number of nodes.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::schedule::Schedule;

@@ -1,8 +1,8 @@
 //! The watch over timers: each is fired once, on whichever node is first, in the transaction that does what it says.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{Change, Delivery, Unit, Verdict};
 use scaigrid_persistence::timers::{self, Owner, Timer};

@@ -1,10 +1,11 @@
 //! Calls of a Core's own API, and messages that come in through its webhooks.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
+use data_encoding::HEXLOWER;
 use metrics::counter;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_cores::triggers::api::{self, Found};
@@ -458,7 +459,7 @@ fn note_message(result: &'static str) {
 
 /// Ids are somebody else's, and may be of any length.
 fn hashed(id: &str) -> String {
-    Sha256::digest(id).iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+    HEXLOWER.encode(&Sha256::digest(id))
 }
 
 /// What is wrong with a call, as a list.

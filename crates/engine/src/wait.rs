@@ -1,9 +1,9 @@
 //! Waiting for an execution, and where it stands.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_bus::{Heard, Signal};
 use scaigrid_cores::debugging::Debugging;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};

@@ -6,10 +6,10 @@ pub mod links;
 pub mod purge;
 pub mod seal;
 
-use async_recursion::async_recursion as boxed;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use futures_util::TryFutureExt as _;

@@ -2,9 +2,9 @@
 //!
 //! A program is kept as a bundle, compressed; the secrets of an environment are kept sealed.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::publication::Publication;

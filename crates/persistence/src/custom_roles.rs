@@ -1,8 +1,8 @@
 //! Custom roles, and who holds them.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{CustomRole, CustomRoleChanges, CustomRoleId, Instant, Slug, TenantScope, UserId};

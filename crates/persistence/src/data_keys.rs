@@ -9,9 +9,9 @@
 //! Whoever seals holds the choice of the key until their transaction ends, together with others; whoever makes a younger
 //! key holds it alone. So nothing new lies under a key that is not the youngest, and once nothing old does, it can go.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::prelude::*;

@@ -3,12 +3,12 @@
 //! Functions of this crate take a [`Connection`] to read and a [`Transaction`] to write. A transaction that is
 //! dropped without [`Transaction::commit`] leaves nothing behind, also when the future that held it is dropped.
 
-use async_recursion::async_recursion as boxed;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::expression::SqlLiteral;
 use diesel::sql_types::Bool;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;

@@ -3,9 +3,9 @@
 mod entries;
 mod reached;
 
-use async_recursion::async_recursion as boxed;
 use std::num::NonZeroU32;
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;

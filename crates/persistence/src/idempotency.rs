@@ -4,9 +4,9 @@
 //! answer, [`abandon`] gives the key back. A key whose request died with its node is free again once the lease of that
 //! node has ended.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_scope::{Instant, NodeId, SystemScope, TenantScope};

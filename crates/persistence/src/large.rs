@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use scaigrid_ir::Value;
 use scaigrid_scope::TenantId;
@@ -71,12 +72,7 @@ pub fn hash(bytes: &[u8]) -> Hash {
 
 /// A hash as text.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(bytes)
 }
 
 /// Where objects are read.

@@ -3,10 +3,10 @@
 //! A node holds a lease of its own, renewed in one row; the executions it runs name it. When its lease has ended, any
 //! other node may take them, and raises their epoch as it does: what the old one still writes then fails.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::QueryableByName;
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;

@@ -1,8 +1,8 @@
 //! Calls of models that go on, and what is held back for them: as the records that are left of them should their node die.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_catalog::budget::Spent;

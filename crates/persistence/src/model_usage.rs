@@ -1,9 +1,9 @@
 //! What calls of models have used, and what has been spent of budgets. What calls that go on hold back is in
 //! [`crate::model_reservations`].
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use rust_decimal::Decimal;

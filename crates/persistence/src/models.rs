@@ -3,9 +3,9 @@
 //! Which of them a level sees is the domain's to say ([`scaigrid_catalog::visibility`]); lists say the same in SQL, and a
 //! test compares the two.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,9 +1,9 @@
 //! What each level has configured of each module. Secrets are sealed here and opened here, under the key of the level
 //! that gave them; everything else about them is for the domain to say.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_modules::ModuleId;

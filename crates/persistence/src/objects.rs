@@ -5,6 +5,7 @@
 //! another key: who is late removes nothing that is needed.
 
 use async_recursion::async_recursion as boxed;
+use data_encoding::HEXLOWER;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
@@ -67,16 +68,12 @@ type Row = (String, String, String, i64);
 
 fn doomed((tenant, hash, id, bytes): Row) -> Result<Doomed> {
     let bad = || Error::inconsistent("objects", "hash", &hash, "not 64 hexadecimal digits");
-    let pair = |at: usize| hash.get(2 * at..2 * at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let mut digits = Hash::default();
-    for (at, byte) in digits.iter_mut().enumerate() {
-        *byte = pair(at).ok_or_else(bad)?;
-    }
+    let digits = HEXLOWER.decode(hash.as_bytes()).ok().and_then(|bytes| Hash::try_from(bytes).ok());
     Ok(Doomed {
         tenant_id: column("objects", "tenant_id", &hash, &tenant)?,
         object: Object {
             id: column("objects", "id", &hash, &id)?,
-            hash: digits,
+            hash: digits.ok_or_else(bad)?,
             length: bytes.cast_unsigned(),
         },
     })

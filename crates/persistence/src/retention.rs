@@ -1,9 +1,9 @@
 //! What is deleted because its time is over, or because what it belonged to is gone: in bounded pieces, each in a transaction of
 //! whoever asks.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashSet;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;

@@ -1,9 +1,9 @@
 //! Whatever is kept sealed, wherever that is: for sealing it anew under a younger key, and for telling which keys are
 //! still needed. Every column that holds sealed texts is a [`Store`] here.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Bool, Nullable, Text};

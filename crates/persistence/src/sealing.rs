@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use data_encoding::HEXLOWER;
 use hkdf::Hkdf;
 use scaigrid_scope::TenantId;
 use sha2::{Digest, Sha256};
@@ -81,7 +82,7 @@ impl Vault {
                 let decoded = Zeroizing::new(STANDARD.decode(part).map_err(|_| SealingError::BadKey)?);
                 let bytes = <[u8; KEY_BYTES]>::try_from(decoded.as_slice());
                 let bytes = Zeroizing::new(bytes.map_err(|_| SealingError::BadKey)?);
-                Ok(MasterKey { id: hex(&Sha256::digest(bytes.as_slice())[..8]), bytes })
+                Ok(MasterKey { id: HEXLOWER.encode(&Sha256::digest(bytes.as_slice())[..8]), bytes })
             })
             .collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() { Err(SealingError::NoKey) } else { Ok(Self(keys, Mutex::default())) }
@@ -218,10 +219,6 @@ fn expand(key: &MasterKey, purpose: &str) -> Result<[u8; KEY_BYTES], SealingErro
         .expand(purpose.as_bytes(), &mut derived)
         .map_err(|_| SealingError::Broken)?;
     Ok(derived)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

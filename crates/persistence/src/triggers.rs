@@ -1,8 +1,8 @@
 //! What was registered to start flows of Cores. Secrets of webhooks come and go sealed.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::triggers::{Kind, Listens, Trigger};

@@ -1,8 +1,8 @@
 //! Users, human and service.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;

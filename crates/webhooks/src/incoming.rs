@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use scaigrid_scope::Instant;
 use serde_json::{Map, Value, json};
@@ -179,7 +180,7 @@ impl Scheme {
                 let id = header(name).ok_or_else(|| NotVerified::Missing(name.into()))?;
                 if fits_as_id(id) { Ok(id.to_owned()) } else { Err(NotVerified::Id) }
             }
-            None => Ok(format!("sha256:{}", hex(&Sha256::digest(body)))),
+            None => Ok(format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(body)))),
         };
         let required = |name: &str| header(name).ok_or_else(|| NotVerified::Missing(name.into()));
         match self {
@@ -204,7 +205,7 @@ impl Scheme {
             Self::Hmac { header: name, prefix, encoding, id_header } => {
                 let given = required(name)?.strip_prefix(&**prefix).ok_or(NotVerified::Signature)?;
                 let given = match encoding {
-                    Encoding::Hex => unhex(given),
+                    Encoding::Hex => HEXLOWER_PERMISSIVE.decode(given.as_bytes()).ok(),
                     Encoding::Base64 => STANDARD.decode(given).ok(),
                 };
                 let given = given.ok_or(NotVerified::Signature)?;
@@ -267,19 +268,6 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
 /// Whether something is the code of a text; takes the same time wherever they differ.
 fn is_mac(key: &[u8], parts: &[&[u8]], given: &[u8]) -> bool {
     keyed(key, parts).is_some_and(|mac| mac.verify_slice(given).is_ok())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 impl fmt::Display for Scheme {

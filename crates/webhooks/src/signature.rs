@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -24,7 +25,7 @@ pub fn sign(secret: &Secret, id: &str, seconds: i64, body: &[u8]) -> Signed {
     let timestamp = seconds.to_string();
     let standard = mac(&key, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body]);
     let own = mac(&key, &[body]);
-    let hex = own.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"));
+    let hex = HEXLOWER.encode(&own);
     Signed { timestamp, standard: format!("v1,{}", STANDARD.encode(standard)), own: format!("sha256={hex}") }
 }
 

@@ -1,8 +1,8 @@
 //! Records whose time is over.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::chain::Chain;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_persistence::audit::heads::{self, ChainScope};

@@ -1,8 +1,8 @@
 //! Sealing: what has been recorded is linked into the chains, right after and beside the changes.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use metrics::counter;
 use scaigrid_audit::chain::{Digest, Keys};
 use scaigrid_persistence::Bell;

@@ -1,8 +1,8 @@
 //! Calling models.
 
-use async_recursion::async_recursion as boxed;
 use std::pin::Pin;
 
+use async_recursion::async_recursion as boxed;
 use futures_util::{Stream, StreamExt as _};
 use scaigrid_catalog::ModelSlug;
 use scaigrid_engine::{Asking, CallError, Completion, EmbedCall, Embedded, ModelCall, Piece};

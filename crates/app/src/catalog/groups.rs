@@ -1,8 +1,8 @@
 //! Groups of models: what shows them to tenants.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_catalog::{GroupScope, ModelGroup, ModelSlug};
 use scaigrid_persistence::models::ModelRef;

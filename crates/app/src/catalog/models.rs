@@ -1,8 +1,8 @@
 //! Models of the catalogue.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_catalog::{
     Capabilities, InvalidSlug, Mapping, Modality, Model, ModelChanges, ModelSlug, ModelStatus, Parameters,

@@ -1,8 +1,8 @@
 //! What was used.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::usage::Usage;
 use scaigrid_persistence::model_usage::{self, UsageFilter};
 use scaigrid_scope::{Authorized, Principal, perm};

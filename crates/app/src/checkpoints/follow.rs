@@ -4,12 +4,12 @@
 //! that has passed; so what has changed within the last half minute is looked at again, and a position remembers what of that
 //! was told. It goes with every event, and whoever comes back with it misses nothing and hears nothing twice.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_checkpoints::{Access, Checkpoint, CheckpointStatus, assignees_of};
 use scaigrid_persistence::checkpoints::changes::{self, Changed};
 use scaigrid_persistence::checkpoints::{self, CheckpointFilter, StoredCheckpoint};

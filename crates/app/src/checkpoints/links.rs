@@ -4,12 +4,13 @@
 //! under a key of the platform; of it only the hash is kept. Whoever shows it is that person, with no more rights than to
 //! look at checkpoints and decide them, and everything that keeps them from deciding otherwise keeps them from it here.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
 use scaigrid_checkpoints::{Access, Checkpoint, Decision};
@@ -289,10 +290,5 @@ fn signed(key: &[u8], tenant: TenantId, link: &Link) -> Result<String, Error> {
 }
 
 fn hash_of(token: &str) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(token.as_bytes()) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    HEXLOWER.encode(&Sha256::digest(token.as_bytes()))
 }

@@ -3,9 +3,9 @@
 //! The bytes lie in the object store under one key for each Core, and what they are stands with the Core. A note that there may
 //! be an object is durable before it is put, and is kept until the Core is gone: whatever comes between, the sweep finds it.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -3,9 +3,9 @@
 //! Whoever arranges it lends nothing that they lack themselves, and nothing that the user lacks. The user sees what acts for
 //! them and takes it back whenever they like, whatever they may do with the Core.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::delegation::{check_expiry, check_held, parse_scopes};
 use scaigrid_cores::{Core, CoreIdentity, Delegation, FieldProblem, Lapse};

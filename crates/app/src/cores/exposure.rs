@@ -1,11 +1,11 @@
 //! What others reach of a Core: its own API, and its webhooks.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::Core;
 use scaigrid_cores::execution::Standing;
 use scaigrid_cores::triggers::input::Call;

@@ -1,10 +1,9 @@
 //! What starts the flows of Cores: showing it, registering and removing it.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
-
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::triggers::hook::HookSecret;
 use scaigrid_cores::triggers::{self, Entry, Kind, Listens, Source, TRIGGERS_AT_MOST, Trigger};

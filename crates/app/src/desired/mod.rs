@@ -12,9 +12,9 @@ pub mod plan;
 mod spec;
 mod thing;
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::RequestContext;
 use scaigrid_scope::{Authorized, AuthorizedAtLevel, PermissionMarker, Slug};
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use scaigrid_cores::{ConcurrencyMode, Environment, RuntimeMode};
 use scaigrid_ir::bundle;
 use scaigrid_modules::ModuleId;
@@ -13,6 +14,7 @@ use scaigrid_scope::{
 };
 use scaigrid_webhooks::{Retries, Secret, Subscription, Subscriptions, WebhookStatus, WebhookUrl};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::document::{
     API_VERSION, CoreEntry, Document, ModuleEntry, PartnerEntry, RoleEntry, TenantEntry, UserEntry,
@@ -405,15 +407,8 @@ pub(super) fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> Value {
 
 /// What a program is shown as: long ones say little to people.
 pub(super) fn digest(program: &Value) -> String {
-    use std::fmt::Write as _;
-
-    use sha2::Digest as _;
-    let hash = sha2::Sha256::digest(program.to_string().as_bytes());
-    hash.iter().take(8).fold("sha256:".to_owned(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let hash = Sha256::digest(program.to_string().as_bytes());
+    format!("sha256:{}", HEXLOWER.encode(&hash[..8]))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Calling a remote module: a request of a caller who may is passed on, with word of who they are, and what comes back is
 //! passed back. Nothing of either is kept.
 
-use async_recursion::async_recursion as boxed;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use http::header::{CONNECTION, FORWARDED, HeaderMap, HeaderName, HeaderValue, UPGRADE, VIA};
 use http::{Method, Request, StatusCode};
 use metrics::counter;

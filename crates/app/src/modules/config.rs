@@ -3,9 +3,9 @@
 //! A level changes its own values by merge patch; they are checked together with what the levels above give, as they
 //! would count. Values of levels below are not looked at: they are checked when they are written.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_modules::config::{Finding, Layer, Levels, Origin, field_name};
 use scaigrid_modules::{Manifest, SettingLevel};

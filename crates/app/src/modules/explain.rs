@@ -3,10 +3,10 @@
 //! Those who act at a level are told what the levels above say and since when, for that is what they must live with; but
 //! who there said it is told only at that level itself.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_modules::config::{ConfigSource, Explained, Given, Levels};
 use scaigrid_modules::{Effective, Enablement, Manifest, ModuleId, ModuleStatus, Reason, SettingLevel};
 use scaigrid_persistence::module_settings::ModuleSetting;

@@ -11,11 +11,11 @@ mod rules;
 mod trace;
 mod tunnels;
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_cores::{LastError, Status};
 use scaigrid_modules::{

@@ -1,11 +1,11 @@
 //! Looking after remote modules: each is asked now and then how it is, and what it says counts on this node, which knows
 //! best what it can reach itself.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use http::Request;
 use http::header::USER_AGENT;

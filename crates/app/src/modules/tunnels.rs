@@ -1,9 +1,9 @@
 //! The tunnels and streams that are open on this node: how many there may be, and their end when the node ends.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_recursion::async_recursion as boxed;
 use metrics::gauge;
 use scaigrid_scope::TenantId;
 use tokio::sync::watch;

@@ -1,10 +1,10 @@
 //! What became of what webhooks were told: looking, trying out, asking once more.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext};
 use scaigrid_persistence::webhook_deliveries::{self, Claimed, DeliveryFilter};
 use scaigrid_persistence::webhooks::{self, Addressee};

@@ -4,10 +4,10 @@
 //! A slow receiver holds up its own letters and no others: each webhook, and each tenant, has only so many under way, and
 //! what room there is goes round.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::webhook_deliveries::{self, Busy, Claimed};
 use scaigrid_persistence::{Bell, webhooks};
 use scaigrid_scope::{Instant, TenantId, TenantScope, WebhookId};

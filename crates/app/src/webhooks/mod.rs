@@ -6,9 +6,9 @@ mod dispatch;
 mod post;
 mod turns;
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_outbound::Refusal;
 use scaigrid_persistence::webhooks::PreviousSecret;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -81,14 +82,9 @@ impl FromStr for Pin {
     type Err = InvalidPin;
 
     fn from_str(text: &str) -> Result<Self, InvalidPin> {
-        let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii());
-        let digits = digits.ok_or(InvalidPin)?;
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            let pair = digits.get(2 * index..2 * index + 2).ok_or(InvalidPin)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| InvalidPin)?;
-        }
-        Ok(Self(bytes))
+        let digits = text.strip_prefix("sha256:").ok_or(InvalidPin)?;
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| InvalidPin)?;
+        bytes.try_into().map(Self).map_err(|_| InvalidPin)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Going on from the past: a failed execution once more, or a new one that shares what was recorded.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_cores::logs::Level;

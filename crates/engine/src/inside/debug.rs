@@ -1,9 +1,9 @@
 //! Standing still at breakpoints, and going on step by step.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_cores::debugging::{Debugging, Pause, PauseReason, StepMode};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};

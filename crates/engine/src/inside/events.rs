@@ -1,10 +1,10 @@
 //! What happened at run time, told from the journal: nothing of it is stored.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::Execution;
 use scaigrid_persistence::executions::{self, JournalFilter, JournalRow};
 use scaigrid_runtime::journal::{self, Base, Entry, Told};

@@ -4,11 +4,11 @@
 //! of one log on one node together ([`super::audience`]). Nodes say so only of Cores that somebody follows: whoever does tells
 //! the others every few seconds.
 
-use async_recursion::async_recursion as boxed;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use moka::sync::Cache;
 use scaigrid_bus::Signal;
 use scaigrid_cores::logs::{KeptEntry, LogPlace, LogPosition};

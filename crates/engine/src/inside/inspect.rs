@@ -1,9 +1,9 @@
 //! Looking into an execution as it stands, or stood.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::debugging::Debugging;
 use scaigrid_cores::execution::Execution;
 use scaigrid_ir::Value;

@@ -1,8 +1,8 @@
 //! What is said of executions, and how it is read again.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::Execution;
 use scaigrid_cores::logs::{KeptEntry, Level, LogEntry, LogPlace, LogPosition, LogSource};
 use scaigrid_ir::block::LogLevel;

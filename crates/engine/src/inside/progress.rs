@@ -8,10 +8,10 @@
 //! How an execution stands is told behind the entries that have led there and before those that lead on. What has come and gone
 //! between two looks is not told of it: the journal has what happened.
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_bus::{Heard, Listener, Signal};
 use scaigrid_cores::debugging::{Debugging, Pause};
 use scaigrid_cores::execution::ExecutionStatus;

@@ -14,12 +14,12 @@ mod spend;
 mod streaming;
 mod trace;
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use moka::sync::Cache;
 use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::budget::Limit;

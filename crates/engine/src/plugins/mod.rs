@@ -13,10 +13,10 @@ mod recheck;
 mod required;
 mod target;
 
-use async_recursion::async_recursion as boxed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use metrics::{counter, histogram};
 use scaigrid_bus::{Bus, Signal};

@@ -1,8 +1,8 @@
 //! Reading what a plugin offers, for those who register it.
 
-use async_recursion::async_recursion as boxed;
 use std::time::Duration;
 
+use async_recursion::async_recursion as boxed;
 use http::HeaderMap;
 use scaigrid_cores::Environment;
 use scaigrid_cores::FieldProblem;

@@ -1,7 +1,8 @@
 //! Values to and from JSON, and the text that templates show.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use data_encoding::HEXLOWER;
 use serde_json::{Map, Number, Value as Json};
 use sha2::{Digest as _, Sha256};
 
@@ -53,11 +54,7 @@ impl Value {
     /// The SHA-256 of its JSON in canonical form, in lower-case hexadecimal: keys in bytewise order, no white
     /// space, integers and doubles in their shortest form.
     pub fn sha256(&self) -> String {
-        let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(self.to_json().to_string()) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        HEXLOWER.encode(&Sha256::digest(self.to_json().to_string()))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The links of the chains, with the records that they name.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -8,9 +8,9 @@
 //! What somebody has tampered with is sealed on all the same, for a change must not wait until that is settled; but a head or
 //! root that did not fit before gets no code that does.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::{BTreeMap, HashSet};
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Text};
 use diesel_async::RunQueryDsl;

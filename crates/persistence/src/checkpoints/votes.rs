@@ -1,9 +1,9 @@
 //! What people have said of checkpoints that several must decide alike: each once, whatever happens at the same time.
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::{Checkpoint, Vote};

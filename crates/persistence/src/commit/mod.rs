@@ -14,9 +14,9 @@ mod postgres;
 mod rows;
 mod sqlite;
 
-use async_recursion::async_recursion as boxed;
 use std::collections::HashMap;
 
+use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::debugging::Debugging;
