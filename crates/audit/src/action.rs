@@ -81,6 +81,26 @@ text_enum! {
         ModelEnable => "model.enable",
         /// A model was disabled in a tenant.
         ModelDisable => "model.disable",
+        /// What a tenant has set of its AI was changed.
+        AiConfigUpdate => "ai_config.update",
+        /// Who may try out prompts was changed.
+        PromptStudioUpdate => "prompt_studio.update",
+        /// How notes are processed was changed.
+        NoteProcessingUpdate => "note_processing.update",
+        /// A plugin of the workspace was enabled in a tenant.
+        WorkspacePluginEnable => "workspace_plugin.enable",
+        /// A plugin of the workspace was disabled in a tenant.
+        WorkspacePluginDisable => "workspace_plugin.disable",
+        /// An AI participant was made.
+        ParticipantCreate => "participant.create",
+        /// An AI participant was changed, its work as a helper included.
+        ParticipantUpdate => "participant.update",
+        /// A room was made.
+        RoomCreate => "room.create",
+        /// A room was changed: its name, its status, or who is in it.
+        RoomUpdate => "room.update",
+        /// Something that AIs remembered of a user was forgotten, as that user wished.
+        WorkspaceMemoryDelete => "workspace_memory.delete",
         /// A backend of models was made.
         BackendCreate => "backend.create",
         /// A backend of models was changed.

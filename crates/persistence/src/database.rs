@@ -60,9 +60,11 @@ pub enum Bell {
     Audit,
     /// Letters to webhooks, which are to be posted.
     Outbox,
+    /// Answers that AIs owe to rooms.
+    Answers,
 }
 
-type Bells = [Notify; 2];
+type Bells = [Notify; 3];
 
 enum Inner {
     Postgres(Pool<AsyncPgConnection>),
@@ -192,7 +194,7 @@ impl Database {
         };
         let bells = Arc::clone(&self.1);
         let connection = Connection(connection, Arc::clone(&self.2));
-        let mut transaction = Transaction { connection, ended: false, bells, to_ring: [false; 2] };
+        let mut transaction = Transaction { connection, ended: false, bells, to_ring: [false; 3] };
         with!(transaction, c => c.batch_execute(begin).await)?;
         Ok(transaction)
     }
@@ -367,7 +369,7 @@ pub struct Transaction {
     ended: bool,
     bells: Arc<Bells>,
     /// Which of them are rung once this is durable.
-    to_ring: [bool; 2],
+    to_ring: [bool; 3],
 }
 
 impl Transaction {

@@ -378,12 +378,23 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    core_grams (tenant_id, gram, core_id) {
+        tenant_id -> Text,
+        gram -> Text,
+        core_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::instant::Moment;
 
     avatar_objects (tenant_id, core_id) {
         tenant_id -> Text,
         core_id -> Text,
         touched_at -> Moment,
+        bytes -> BigInt,
     }
 }
 
@@ -578,6 +589,32 @@ diesel::table! {
     removed_cores (tenant_id, core_id) {
         tenant_id -> Text,
         core_id -> Text,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    tallies (tenant_id, figure, id) {
+        tenant_id -> Text,
+        figure -> Text,
+        id -> BigInt,
+        value -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    model_usage_hours (tenant_id, hour, model, id) {
+        tenant_id -> Text,
+        hour -> Moment,
+        model -> Text,
+        id -> BigInt,
+        requests -> BigInt,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
     }
 }
 
@@ -1066,6 +1103,168 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    workspace_settings (tenant_id, name) {
+        tenant_id -> Text,
+        name -> Text,
+        document -> Jsonb,
+        sealed -> Nullable<Text>,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    workspace_plugins (tenant_id, plugin_id) {
+        tenant_id -> Text,
+        plugin_id -> Text,
+        state -> Text,
+        changed_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    workspace_memories (tenant_id, user_id, id) {
+        tenant_id -> Text,
+        user_id -> Text,
+        id -> Text,
+        body -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    participants (id) {
+        id -> Text,
+        tenant_id -> Text,
+        kind -> Text,
+        local_id -> Text,
+        user_id -> Nullable<Text>,
+        display_name -> Nullable<Text>,
+        model -> Nullable<Text>,
+        profile -> Jsonb,
+        helper -> Nullable<Jsonb>,
+        state -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    rooms (id) {
+        id -> Text,
+        tenant_id -> Text,
+        name -> Text,
+        status -> Text,
+        last_seq -> BigInt,
+        created_by -> Text,
+        revision -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    room_members (tenant_id, room_id, participant_id) {
+        tenant_id -> Text,
+        room_id -> Text,
+        participant_id -> Text,
+        power -> Integer,
+        engagement -> Text,
+        joined_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    room_messages (tenant_id, room_id, seq) {
+        tenant_id -> Text,
+        room_id -> Text,
+        seq -> BigInt,
+        id -> Text,
+        kind -> Text,
+        author_id -> Text,
+        body -> Text,
+        mentions -> Jsonb,
+        answer_id -> Nullable<Text>,
+        model -> Nullable<Text>,
+        input_tokens -> BigInt,
+        output_tokens -> BigInt,
+        error -> Nullable<Text>,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    room_answers (id) {
+        id -> Text,
+        tenant_id -> Text,
+        room_id -> Text,
+        asked_seq -> BigInt,
+        participant_id -> Text,
+        user_id -> Text,
+        status -> Text,
+        owner -> Nullable<Text>,
+        attempts -> Integer,
+        next_at -> Moment,
+        error -> Nullable<Text>,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::instant::Moment;
+
+    helper_invocations (id) {
+        id -> Text,
+        tenant_id -> Text,
+        participant_id -> Text,
+        asked_by -> Text,
+        user_id -> Text,
+        question -> Text,
+        status -> Text,
+        tokens -> BigInt,
+        created_at -> Moment,
+        finished_at -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    helper_days (tenant_id, participant_id, day) {
+        tenant_id -> Text,
+        participant_id -> Text,
+        day -> Text,
+        tokens -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
 diesel::allow_tables_to_appear_in_same_query!(delegations, cores);
 diesel::allow_tables_to_appear_in_same_query!(delegations, core_versions);
@@ -1092,6 +1291,8 @@ diesel::allow_tables_to_appear_in_same_query!(webhooks, partners);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, tenants);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, partners);
 diesel::allow_tables_to_appear_in_same_query!(webhook_deliveries, nodes);
+diesel::allow_tables_to_appear_in_same_query!(room_answers, tenants);
+diesel::allow_tables_to_appear_in_same_query!(room_answers, nodes);
 diesel::allow_tables_to_appear_in_same_query!(audit_records, audit_seals, audit_unsealed);
 diesel::allow_tables_to_appear_in_same_query!(audit_chains, audit_root);
 diesel::allow_tables_to_appear_in_same_query!(
@@ -1102,3 +1303,4 @@ diesel::allow_tables_to_appear_in_same_query!(
     model_group_members,
     tenant_models
 );
+diesel::allow_tables_to_appear_in_same_query!(participants, users, rooms, room_members);

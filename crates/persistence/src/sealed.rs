@@ -17,11 +17,13 @@ use crate::error::{Error, Result, column};
 use crate::module_settings::{level_at, place};
 use crate::schema::{
     backends, core_triggers, cores, idempotency_keys, module_configs, plugins, signing_keys, webhooks,
+    workspace_settings,
 };
 use crate::sealing::Vault;
 use crate::{
     backends as backend_rows, cores as core_rows, idempotency, module_configs as config_rows,
     plugins as plugin_rows, signing_keys as signing_rows, triggers as trigger_rows, webhooks as webhook_rows,
+    workspace_settings as setting_rows,
 };
 
 /// A kind of things with secrets.
@@ -43,11 +45,13 @@ pub enum Store {
     Backends,
     /// The secrets of triggers that are webhooks.
     Triggers,
+    /// The secrets among what tenants have set of their workspace.
+    Settings,
 }
 
 impl Store {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Environments,
         Self::ModuleConfigs,
         Self::Webhooks,
@@ -56,6 +60,7 @@ impl Store {
         Self::Plugins,
         Self::Backends,
         Self::Triggers,
+        Self::Settings,
     ];
 
     const fn is_kept_at(self, level: Level) -> bool {
@@ -76,6 +81,7 @@ impl Store {
             Self::Plugins => ("plugins", "credentials"),
             Self::Backends => ("backends", "sealed_config"),
             Self::Triggers => ("core_triggers", "secret"),
+            Self::Settings => ("workspace_settings", "sealed"),
         }
     }
 }
@@ -246,6 +252,7 @@ pub async fn page(
         Store::Plugins => plugins_after(c, tenant, (first, second), rows).await,
         Store::Backends => backends_after(c, of, first, rows).await,
         Store::Triggers => triggers_after(c, tenant, first, rows).await,
+        Store::Settings => settings_after(c, tenant, (first, second), rows).await,
     }
 }
 
@@ -276,6 +283,37 @@ async fn plugins_after(
     let each = found.into_iter().map(|(tenant, plugin, text)| {
         let level = column("plugins", "tenant_id", &plugin, &tenant).map(Level::Tenant)?;
         Ok(Found::new(level, Position([tenant, plugin, String::new()]), text.as_deref()))
+    });
+    each.collect()
+}
+
+async fn settings_after(
+    c: &mut Connection,
+    tenant: Option<String>,
+    (first, second): (String, String),
+    rows: i64,
+) -> Result<Vec<Found>> {
+    let query = workspace_settings::table
+        .filter(
+            sql::<Bool>("(tenant_id, name) > (")
+                .bind::<Text, _>(first)
+                .sql(", ")
+                .bind::<Text, _>(second)
+                .sql(")"),
+        )
+        .order((workspace_settings::tenant_id, workspace_settings::name))
+        .limit(rows);
+    let columns = (workspace_settings::tenant_id, workspace_settings::name, workspace_settings::sealed);
+    let found: Vec<(String, String, Option<String>)> = match tenant {
+        Some(tenant) => {
+            let query = query.filter(workspace_settings::tenant_id.eq(tenant)).select(columns);
+            with!(c, c => query.load(c).await)?
+        }
+        None => with!(c, c => query.select(columns).load(c).await)?,
+    };
+    let each = found.into_iter().map(|(tenant, name, text)| {
+        let level = column("workspace_settings", "tenant_id", &name, &tenant).map(Level::Tenant)?;
+        Ok(Found::new(level, Position([tenant, name, String::new()]), text.as_deref()))
     });
     each.collect()
 }
@@ -353,6 +391,7 @@ enum Kept {
     Plugin(String),
     Backend(String),
     Trigger(String, Option<String>),
+    Setting(String),
 }
 
 /// The place that a sealed text is bound to, and the text.
@@ -434,6 +473,14 @@ impl Kept {
                 let held: Option<Option<String>> = with!(tx, c => held.get_result(c).await.optional())?;
                 held.flatten().map(Self::Plugin)
             }
+            Store::Settings => {
+                let held = diesel::update(workspace_settings::table.find((first, second)))
+                    .filter(workspace_settings::tenant_id.eq(owner))
+                    .set(workspace_settings::updated_at.eq(workspace_settings::updated_at))
+                    .returning(workspace_settings::sealed);
+                let held: Option<Option<String>> = with!(tx, c => held.get_result(c).await.optional())?;
+                held.flatten().map(Self::Setting)
+            }
         })
     }
 
@@ -469,6 +516,7 @@ impl Kept {
             }
             Self::SigningKey(text) => vec![(signing_rows::sealing_place(first), text.clone())],
             Self::Plugin(text) => vec![(plugin_rows::sealing_place(second), text.clone())],
+            Self::Setting(text) => vec![(setting_rows::sealing_place(second), text.clone())],
             Self::Backend(text) => vec![(backend_rows::sealing_place(first), text.clone())],
         }
     }
@@ -504,6 +552,7 @@ impl Kept {
             Self::Answer(body) => Self::Answer(texts.next().map_or(body, String::into_bytes)),
             Self::SigningKey(text) => Self::SigningKey(texts.next().unwrap_or(text)),
             Self::Plugin(text) => Self::Plugin(texts.next().unwrap_or(text)),
+            Self::Setting(text) => Self::Setting(texts.next().unwrap_or(text)),
             Self::Backend(text) => Self::Backend(texts.next().unwrap_or(text)),
         }
     }
@@ -549,6 +598,11 @@ impl Kept {
             Self::Plugin(text) => {
                 let set = diesel::update(plugins::table.find((first, second)))
                     .set(plugins::credentials.eq(Some(text)));
+                with!(tx, c => set.execute(c).await)?
+            }
+            Self::Setting(text) => {
+                let set = diesel::update(workspace_settings::table.find((first, second)))
+                    .set(workspace_settings::sealed.eq(Some(text)));
                 with!(tx, c => set.execute(c).await)?
             }
         };

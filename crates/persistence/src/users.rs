@@ -15,6 +15,7 @@ use scaigrid_scope::{
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
+use crate::participants;
 use crate::schema::{tenants, users};
 use crate::written::{Written, accepted};
 
@@ -259,7 +260,7 @@ pub async fn another_super_admin(c: &mut Connection, _: &SystemScope, than: User
     Ok(found.is_some())
 }
 
-/// Adds a user to the scope's tenant.
+/// Adds a user to the scope's tenant, where they are a participant from now on.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the address is taken; the transaction is of no use then.
@@ -268,7 +269,7 @@ pub async fn add(tx: &mut Transaction, scope: TenantScope, user: &User) -> Resul
     let row = UserRow { tenant_id: scope.tenant_id().to_string(), ..UserRow::of(user) };
     let insert = diesel::insert_into(users::table).values(row);
     with!(tx, c => insert.execute(c).await)?;
-    Ok(())
+    participants::add_user(tx, scope, user).await
 }
 
 /// A user, held until the transaction ends: no one else changes them before.

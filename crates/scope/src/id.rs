@@ -181,6 +181,30 @@ prefixed_id!(
     ConversationId, "conv_"
 );
 prefixed_id!(
+    /// Somebody or something that can be in a room: a person, or an AI.
+    ParticipantId, "par_"
+);
+prefixed_id!(
+    /// A room, where participants talk.
+    RoomId, "room_"
+);
+prefixed_id!(
+    /// What was said in a room.
+    MessageId, "msg_"
+);
+prefixed_id!(
+    /// What an AI owes a room: an answer to something that was said there.
+    AnswerId, "ans_"
+);
+prefixed_id!(
+    /// What AIs are to remember of a user.
+    FactId, "fact_"
+);
+prefixed_id!(
+    /// A question that a helper was asked.
+    InvocationId, "hiv_"
+);
+prefixed_id!(
     /// An outgoing webhook.
     WebhookId, "whk_"
 );

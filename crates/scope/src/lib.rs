@@ -47,9 +47,10 @@ pub use clock::{Clock, Instant};
 pub use custom_role::{CustomRole, CustomRoleChanges};
 pub use group::{Group, GroupChanges, Membership};
 pub use id::{
-    ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, ConversationId, CoreId, CustomRoleId,
-    DelegationId, DeliveryId, EventId, ExecutionId, GroupId, InvalidId, ModelGroupId, ModelId, NodeId,
-    PartnerId, RequestId, TenantId, TriggerId, UsageId, UserId, WebhookId,
+    AnswerId, ApiKeyId, AuditId, BackendId, BreakpointId, CheckpointId, ConversationId, CoreId, CustomRoleId,
+    DelegationId, DeliveryId, EventId, ExecutionId, FactId, GroupId, InvalidId, InvocationId, MessageId,
+    ModelGroupId, ModelId, NodeId, ParticipantId, PartnerId, RequestId, RoomId, TenantId, TriggerId, UsageId,
+    UserId, WebhookId,
 };
 pub use names::{Description, Email, InvalidName, Name, Slug};
 pub use partner::{Partner, PartnerChanges, PartnerLimits};

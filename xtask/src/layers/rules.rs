@@ -49,7 +49,7 @@ const PLACES: &[Place] = &[
     place("crates/cores", Layer::Domain, &["crates/scope", "crates/ir", "crates/webhooks"]),
     place("crates/checkpoints", Layer::Domain, &["crates/scope"]),
     place("crates/delegation", Layer::Domain, &["crates/scope"]),
-    place("crates/workspace", Layer::Domain, &["crates/scope"]),
+    place("crates/workspace", Layer::Domain, &["crates/scope", "crates/catalog"]),
     place("crates/webhooks", Layer::Domain, &["crates/scope", "crates/audit"]),
     place("crates/persistence", Layer::Adapter, &[]),
     place("crates/storage", Layer::Adapter, &[]),

@@ -4,7 +4,8 @@
 //! A row is a JSON array of its columns in the order of [`Table::columns`]: texts and numbers as they are, instants as
 //! microseconds since 1970 in UTC, JSON as its text, bytes in hexadecimal. The databases write and read it themselves.
 //! What is sealed stays sealed. Nothing is left out but the leases of nodes, their duties and what they hold back for calls of models that go
-//! on, which are nobody's past.
+//! on, which are nobody's past, and the figures and what Cores are found by, which come about anew while the
+//! rows are written that they are of.
 
 mod columns;
 mod dialect;
@@ -125,11 +126,22 @@ pub fn tables() -> Vec<Table> {
         tenant_models["tenant_id", "model_id"],
         model_usage["id"],
         model_budgets["tenant_id", "owner", "month"],
+        workspace_settings["tenant_id", "name"],
+        workspace_plugins["tenant_id", "plugin_id"],
+        workspace_memories["tenant_id", "user_id", "id"],
+        participants["id"],
+        rooms["id"],
+        room_members["tenant_id", "room_id", "participant_id"],
+        room_messages["tenant_id", "room_id", "seq"],
+        room_answers["id"],
+        helper_invocations["id"],
+        helper_days["tenant_id", "participant_id", "day"],
     ]
 }
 
 /// The tables whose rows are not taken out.
-pub const LEFT_OUT: [&str; 3] = ["nodes", "model_reservations", "duties"];
+pub const LEFT_OUT: [&str; 6] =
+    ["nodes", "model_reservations", "duties", "tallies", "model_usage_hours", "core_grams"];
 
 /// Where the migrations are remembered.
 const MIGRATIONS: &str = "__diesel_schema_migrations";

@@ -338,6 +338,7 @@ fn all_who_seal_are_known() {
         "persistence/src/plugins.rs",
         "persistence/src/sealed.rs",
         "persistence/src/signing_keys.rs",
+        "persistence/src/workspace_settings.rs",
     ];
     assert_eq!(sealing, known);
 }

@@ -1,11 +1,11 @@
 //! Users: of one tenant, with an address that is theirs there until they are deleted.
 
 use scaigrid_persistence::users::{self, UserFilter};
-use scaigrid_persistence::{Error, Written};
+use scaigrid_persistence::{Error, Written, dump, participants};
 use scaigrid_scope::{Email, Role, Roles, User, UserChanges, UserKind, UserStatus};
 
 use crate::home::Home;
-use crate::values::{at, email, name, of_tenant, settle_two, tenant_id, user, user_id};
+use crate::values::{SYSTEM, at, email, name, of_tenant, settle_two, tenant_id, user, user_id};
 
 crate::on_both_databases! {
     a_user_is_kept_as_they_are,
@@ -14,6 +14,7 @@ crate::on_both_databases! {
     addresses_are_told_apart_to_the_byte,
     users_are_listed_newest_first_without_the_deleted,
     a_change_needs_the_expected_revision,
+    who_was_made_before_there_were_participants_is_found,
 }
 
 async fn add(home: &Home, user: &User) -> Result<(), Error> {
@@ -158,4 +159,39 @@ async fn a_change_needs_the_expected_revision(home: &Home) {
         ..user(1, 1)
     };
     assert_eq!(users::lookup(&mut home.read().await, scope, id).await.unwrap(), Some(changed));
+}
+
+async fn who_was_made_before_there_were_participants_is_found(home: &Home) {
+    settle_two(home).await;
+    add(home, &user(3, 1)).await.unwrap();
+    // As an earlier version writes it: the row alone.
+    let older = user(4, 1);
+    let row = serde_json::json!([[
+        older.id,
+        older.tenant_id,
+        older.email.as_str(),
+        null,
+        "human",
+        "active",
+        "[]",
+        1,
+        0,
+        0
+    ]]);
+    let table = dump::tables().into_iter().find(|table| table.name() == "users").unwrap();
+    let mut tx = home.begin().await;
+    assert_eq!(dump::write(&mut tx, &SYSTEM, &table, &row.to_string()).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+    let found = participants::newcomers(&mut home.read().await, &SYSTEM, 10).await.unwrap();
+    assert!(found.contains(&(older.tenant_id, older.id)), "{found:?}");
+    assert!(!found.contains(&(tenant_id(1), user_id(3))), "{found:?}");
+    for _ in 0..2 {
+        let mut tx = home.begin().await;
+        participants::add_user(&mut tx, of_tenant(1), &older).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let own = participants::find_by_user(&mut home.read().await, of_tenant(1), older.id).await.unwrap();
+    assert_eq!(own.unwrap().local_id.as_str(), "user-4");
+    let found = participants::newcomers(&mut home.read().await, &SYSTEM, 10).await.unwrap();
+    assert!(!found.contains(&(older.tenant_id, older.id)), "{found:?}");
 }

@@ -1,0 +1,10 @@
+DROP TABLE helper_days;
+DROP TABLE helper_invocations;
+DROP TABLE room_answers;
+DROP TABLE room_messages;
+DROP TABLE room_members;
+DROP TABLE rooms;
+DROP TABLE participants;
+DROP TABLE workspace_memories;
+DROP TABLE workspace_plugins;
+DROP TABLE workspace_settings;
