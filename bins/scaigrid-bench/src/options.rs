@@ -112,6 +112,8 @@ pub(crate) enum Scenario {
     LogReaders,
     /// Lists of a tenant that has many Cores and checkpoints, against one that has few.
     LongLists,
+    /// The audit log and the figures of a tenant that has very much of both.
+    Administration,
     /// Bundles that are taken apart.
     ParseBundle,
     /// Expressions, in the generator's own process.
@@ -185,6 +187,9 @@ pub(crate) struct Measure {
     /// Checkpoints of that tenant [default: 1000000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     checkpoints: Option<u32>,
+    /// Audit records of the tenant whose log is long [default: 10000000 on `PostgreSQL`, 1000000 on `SQLite`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(20_000..=100_000_000))]
+    records: Option<u32>,
     /// Short measurements, to see whether everything works; their figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
@@ -267,6 +272,15 @@ impl Measure {
     /// How many checkpoints there are where lists are long.
     pub(crate) fn checkpoints(&self) -> u32 {
         self.checkpoints.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
+    }
+
+    /// How many audit records there are where the log is long.
+    pub(crate) fn records(&self, engine: Engine) -> u32 {
+        let default = match engine {
+            Engine::Sqlite => 1_000_000,
+            Engine::Postgres => 10_000_000,
+        };
+        self.records.unwrap_or(if self.quick { 20_000 } else { default })
     }
 
     /// How often a start is repeated.

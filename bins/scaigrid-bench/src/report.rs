@@ -6,6 +6,7 @@ mod nodes;
 mod pairs;
 mod readers;
 mod starts;
+mod walks;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -23,6 +24,7 @@ pub(crate) use nodes::{Sleeping, Takeover};
 pub(crate) use pairs::Paired;
 pub(crate) use readers::Readers;
 pub(crate) use starts::{Start, Suspended};
+pub(crate) use walks::Walk;
 
 /// Everything of one run.
 #[derive(Debug, Default, Serialize)]
@@ -57,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) readers: Vec<Readers>,
     /// Lists of many against lists of few.
     pub(crate) lists: Vec<LongList>,
+    /// Pages of a very long log.
+    pub(crate) walks: Vec<Walk>,
 }
 
 /// One scenario at one number of clients.
@@ -255,6 +259,7 @@ impl Report {
             (Takeover::COLUMNS.as_slice(), self.takeovers.iter().map(Takeover::row).collect()),
             (Readers::COLUMNS.as_slice(), self.readers.iter().map(Readers::row).collect()),
             (LongList::COLUMNS.as_slice(), self.lists.iter().map(LongList::row).collect()),
+            (Walk::COLUMNS.as_slice(), self.walks.iter().map(Walk::row).collect()),
         ];
         for (columns, rows) in further.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             text.push('\n');

@@ -16,8 +16,8 @@ use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers, reads, sleepers,
-    startup, suspended, tenants, traced,
+    Bench, administration, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers,
+    reads, sleepers, startup, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -61,6 +61,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         takeovers: Vec::new(),
         readers: Vec::new(),
         lists: Vec::new(),
+        walks: Vec::new(),
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
@@ -128,6 +129,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     sleepers::measure(bench, engine).await?;
     readers::measure(bench, engine).await?;
     lists::measure(bench, engine).await?;
+    administration::measure(bench, engine).await?;
     nodes::two(bench, engine).await?;
     nodes::takeover(bench, engine).await
 }

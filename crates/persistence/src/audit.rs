@@ -5,9 +5,9 @@ pub mod heads;
 pub mod links;
 pub mod purge;
 pub mod seal;
+mod search;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
@@ -19,7 +19,6 @@ use scaigrid_audit::{Actor, AuditAction, AuditRecord, Changes, Outcome, RequestC
 use scaigrid_scope::{AuditId, Instant, LevelScope};
 use scaigrid_webhooks::Event;
 use serde_json::Value;
-use ulid::Ulid;
 
 use crate::database::{Bell, Connection, Engine, Transaction, with};
 use crate::error::{Error, Result, column};
@@ -27,6 +26,8 @@ use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
 use crate::outbox;
 use crate::schema::{audit_records, audit_unsealed};
+
+use search::Search;
 
 const TABLE: &str = "audit_records";
 
@@ -213,15 +214,6 @@ pub async fn add(tx: &mut Transaction, record: &AuditRecord) -> Result<()> {
     outbox::write_to(tx, &events, listening).await
 }
 
-/// By how much the clock of a node may be put back while it runs, without records being missed by a list that ends at an
-/// instant: an id is never of an earlier time than its record, but of a later one after such a step.
-const CLOCK_STEP: Duration = Duration::from_hours(24);
-
-/// The first id of a record that can be of an instant. Ids carry the time, and the indexes the ids.
-fn first_id(at: Instant) -> String {
-    AuditId::from_ulid(Ulid::from_parts(at.unix_millis(), 0)).to_string()
-}
-
 /// The records that a filter shows, newest first, after the one that the last page ended with.
 ///
 /// A tenant sees its own, a partner its own and those of its tenants, the platform all.
@@ -233,56 +225,16 @@ pub async fn list(
     after: Option<AuditId>,
     rows: i64,
 ) -> Result<Vec<AuditRecord>> {
+    let sqlite = matches!(c.engine()?, Engine::Sqlite(_));
+    let Some(search) = Search::of(scope, filter, after, (rows, sqlite)) else { return Ok(Vec::new()) };
     macro_rules! query {
-        () => {{
-            let mut query = audit_records::table
+        () => {
+            audit_records::table
+                .filter(search)
                 .order(audit_records::id.desc())
                 .limit(rows)
                 .select(AuditRow::as_select())
-                .into_boxed();
-            match scope {
-                LevelScope::Platform(_) => {}
-                LevelScope::Partner(scope) => {
-                    query = query.filter(audit_records::partner_id.eq(scope.partner_id().to_string()));
-                }
-                LevelScope::Tenant(scope) => {
-                    query = query.filter(audit_records::tenant_id.eq(scope.tenant_id().to_string()));
-                }
-            }
-            if let Some(action) = filter.action {
-                query = query.filter(audit_records::action.eq(action.as_str()));
-            }
-            if let Some(actor) = &filter.actor_id {
-                query = query.filter(audit_records::actor_id.eq(actor.clone()));
-            }
-            if let Some(resource_type) = &filter.resource_type {
-                query = query.filter(audit_records::resource_type.eq(resource_type.clone()));
-            }
-            if let Some(resource) = &filter.resource_id {
-                query = query.filter(audit_records::resource_id.eq(resource.clone()));
-            }
-            if let Some(status) = filter.status {
-                query = query.filter(audit_records::status.eq(status.as_str()));
-            }
-            if let Some(address) = filter.ip_address {
-                query = query.filter(audit_records::ip_address.eq(address.to_string()));
-            }
-            if let Some(module) = &filter.module {
-                query = query.filter(audit_records::module.eq(module.clone()));
-            }
-            if let Some(since) = filter.since {
-                let first = first_id(since);
-                query = query.filter(audit_records::at.ge(Stamp(since))).filter(audit_records::id.ge(first));
-            }
-            if let Some(until) = filter.until {
-                let beyond = first_id(until.plus(CLOCK_STEP));
-                query = query.filter(audit_records::at.lt(Stamp(until))).filter(audit_records::id.lt(beyond));
-            }
-            if let Some(after) = after {
-                query = query.filter(audit_records::id.lt(after.to_string()));
-            }
-            query
-        }};
+        };
     }
     let found: Vec<AuditRow> = with!(c, c => query!().load(c).await)?;
     found.into_iter().map(AuditRecord::try_from).collect()

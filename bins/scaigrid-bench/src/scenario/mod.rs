@@ -1,5 +1,6 @@
 //! What is measured: one file per kind of scenario, and what they share.
 
+pub(crate) mod administration;
 pub(crate) mod bundles;
 pub(crate) mod crowd;
 pub(crate) mod debugged;
