@@ -17,7 +17,7 @@ use scaigrid_scope::{CoreId, Instant, Name, Slug, SystemScope, TenantId, TenantS
 use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
-use crate::database::{Connection, Engine, Transaction, planned, with};
+use crate::database::{Connection, Engine, Transaction, with};
 use crate::delegations::{self, DelegationRow};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
@@ -30,9 +30,11 @@ use crate::sealing::Vault;
 use crate::{Revised, Written, retention, triggers};
 
 mod environment;
+mod list;
 
 use environment::{open, seal};
 pub(crate) use environment::{sealed, sealing_place};
+pub use list::{CoreFilter, list};
 
 const TABLE: &str = "cores";
 
@@ -186,15 +188,6 @@ fn last_error(stored: &Value) -> LastError {
     LastError { code: text("code"), message: text("message"), at }
 }
 
-/// Which Cores a list shows.
-#[derive(Debug, Clone, Default)]
-pub struct CoreFilter {
-    /// In this status.
-    pub status: Option<Status>,
-    /// Whose name or slug contains this text, upper and lower case alike (ASCII).
-    pub q: Option<String>,
-}
-
 /// A Core with its present program.
 #[boxed]
 pub async fn lookup(
@@ -265,57 +258,6 @@ pub async fn hold_standing(
     standing(tx, scope, id).await
 }
 
-/// The Cores that a filter shows, newest first, after the one that the last page ended with. Their programs are left out:
-/// each stands there as an empty object.
-#[boxed]
-pub async fn list(
-    c: &mut Connection,
-    scope: TenantScope,
-    filter: &CoreFilter,
-    after: Option<CoreId>,
-    rows: i64,
-    vault: &Vault,
-) -> Result<Vec<Core>> {
-    macro_rules! query {
-        () => {{
-            let mut query = cores::table
-                .left_join(
-                    lent::table.on(lent::tenant_id.eq(cores::tenant_id).and(lent::core_id.eq(cores::id))),
-                )
-                .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
-                .order(cores::id.desc())
-                .limit(rows)
-                .select((CoreRow::as_select(), Option::<DelegationRow>::as_select()))
-                .into_boxed();
-            if let Some(status) = filter.status {
-                let status = planned("cores.status = ").bind::<diesel::sql_types::Text, _>(status.as_str());
-                query = query.filter(status);
-            }
-            if let Some(q) = &filter.q {
-                let pattern = format!("%{}%", like(&q.to_ascii_lowercase()));
-                let name = diesel::dsl::sql::<diesel::sql_types::Text>("lower(cores.name)");
-                let by_name = name.like(pattern.clone()).escape('\\');
-                query = query.filter(by_name.or(cores::slug.like(pattern).escape('\\')));
-            }
-            if let Some(after) = after {
-                query = query.filter(cores::id.lt(after.to_string()));
-            }
-            query
-        }};
-    }
-    let found: Vec<(CoreRow, Option<DelegationRow>)> = with!(c, c => query!().load(c).await)?;
-    let empty = Arc::new(Value::Object(Map::new()));
-    let texts = found.iter().flat_map(|(row, _)| sealed(&row.environment));
-    let opener = data_keys::opener(c, scope, vault, texts).await?;
-    let ids: Vec<&str> = found.iter().map(|(row, _)| row.id.as_str()).collect();
-    let mut registered = triggers::of_cores(c, scope, &ids).await?;
-    let each = found.into_iter().map(|(row, lent)| {
-        let triggers = Arc::new(registered.remove(&row.id).unwrap_or_default());
-        Ok(Core { triggers, ..row.core(Arc::clone(&empty), lent, &opener)? })
-    });
-    each.collect()
-}
-
 /// The Core of a slug.
 #[boxed]
 pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &str) -> Result<Option<CoreId>> {
@@ -332,11 +274,6 @@ pub async fn find_by_slug(c: &mut Connection, scope: TenantScope, slug: &str) ->
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = cores::table.filter(cores::tenant_id.eq(scope.tenant_id().to_string())).count();
     Ok(with!(c, c => query.get_result(c).await)?)
-}
-
-/// Escapes what `LIKE` would take for a pattern.
-fn like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// Keeps a new Core with its first program.
