@@ -10,7 +10,6 @@ use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Status};
 use scaigrid_ir::block::Checkpoint;
 use scaigrid_ir::diagnostic::codes;
-use scaigrid_ir::module::PluginDecl;
 use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
 use scaigrid_persistence::subscriptions::{self, Subscription};
 use scaigrid_persistence::{breakpoints, cores};
@@ -19,6 +18,7 @@ use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::inside::Inside;
+use crate::start::Wants;
 use crate::{Engine, Error, forms, schedules};
 
 /// How long a Core's standing is believed without looking again, when no signal says that it changed.
@@ -132,12 +132,12 @@ impl Engine {
         }
     }
 
-    /// Checks a program as a start does, and gives the plugins that it declares.
+    /// Checks a program as a start does, and says what it needs of its surroundings.
     ///
     /// # Errors
     /// What keeps it from running.
-    pub fn check(document: &serde_json::Value) -> Result<Vec<PluginDecl>, Refusal> {
-        ready(document).map(|program| program.module().plugins.clone())
+    pub fn check(document: &serde_json::Value) -> Result<Wants, Refusal> {
+        ready(document).map(|program| Wants::of(&program))
     }
 
     /// Tells every node that a Core changed, this one first.

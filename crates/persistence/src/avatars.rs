@@ -17,19 +17,36 @@ use crate::schema::{avatar_objects, cores};
 
 const TABLE: &str = "avatar_objects";
 
-/// Notes that an object is about to be put under the key of a Core.
+/// Notes that an object of so many bytes is about to be put under the key of a Core.
 #[boxed]
-pub async fn touch(tx: &mut Transaction, scope: TenantScope, core: CoreId, now: Instant) -> Result<()> {
+pub async fn touch(
+    tx: &mut Transaction,
+    scope: TenantScope,
+    core: CoreId,
+    bytes: u64,
+    now: Instant,
+) -> Result<()> {
     let insert = diesel::insert_into(avatar_objects::table)
         .values((
             avatar_objects::tenant_id.eq(scope.tenant_id().to_string()),
             avatar_objects::core_id.eq(core.to_string()),
             avatar_objects::touched_at.eq(Stamp(now)),
+            avatar_objects::bytes.eq(bytes.cast_signed()),
         ))
         .on_conflict((avatar_objects::tenant_id, avatar_objects::core_id))
         .do_update()
-        .set(avatar_objects::touched_at.eq(Stamp(now)));
+        .set((avatar_objects::touched_at.eq(Stamp(now)), avatar_objects::bytes.eq(bytes.cast_signed())));
     with!(tx, c => insert.execute(c).await)?;
+    Ok(())
+}
+
+/// Notes that the object under the key of a Core was removed and takes no room. That there may be another one, since somebody is on
+/// the way to putting it, stays noted.
+#[boxed]
+pub async fn emptied(tx: &mut Transaction, scope: TenantScope, core: CoreId) -> Result<()> {
+    let row = avatar_objects::table.find((scope.tenant_id().to_string(), core.to_string()));
+    let update = diesel::update(row).set(avatar_objects::bytes.eq(0_i64));
+    with!(tx, c => update.execute(c).await)?;
     Ok(())
 }
 

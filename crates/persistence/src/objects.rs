@@ -132,6 +132,26 @@ pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     Ok(with!(c, c => query.get_result(c).await)?)
 }
 
+#[derive(QueryableByName)]
+struct Summed {
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
+}
+
+/// How many bytes lie in the store for a tenant, or are about to: large values, and pictures of Cores.
+///
+/// Of what several write at once each sees its own and what was there before; who wants to be sure holds the tenant.
+#[boxed]
+pub async fn stored_bytes(c: &mut Connection, scope: TenantScope) -> Result<u64> {
+    let query = diesel::sql_query(
+        "SELECT CAST(coalesce(sum(value), 0) AS BIGINT) AS bytes FROM tallies \
+         WHERE tenant_id = $1 AND figure = 'storage.bytes'",
+    );
+    let query = query.bind::<Text, _>(scope.tenant_id().to_string());
+    let found: Summed = with!(c, c => query.get_result(c).await)?;
+    Ok(u64::try_from(found.bytes).unwrap_or(0))
+}
+
 /// Removes up to so many references whose holders are gone, of each kind but memory; how many.
 #[boxed]
 pub async fn release(tx: &mut Transaction, _system: &SystemScope) -> Result<usize> {

@@ -176,11 +176,7 @@ impl Program {
 
     /// The checkpoints of its flows, each with where it stands in the document (RFC 6901).
     pub fn checkpoints(&self) -> impl Iterator<Item = (&str, &Checkpoint)> {
-        let blocks = self.lists.iter().filter_map(|list| match list {
-            List::Blocks(blocks) => Some(blocks),
-            List::Statements(_) => None,
-        });
-        blocks.flatten().filter_map(|block| match &block.op {
+        self.all_blocks().filter_map(|block| match &block.op {
             BlockOp::Checkpoint { checkpoint, .. } => Some((&*block.pointer, &**checkpoint)),
             _ => None,
         })
@@ -189,14 +185,34 @@ impl Program {
     /// Whether any of its flows calls plugins or models, or may have texts compared by one.
     pub fn calls_outside(&self) -> bool {
         self.module.embedding().is_some()
+            || self.asks_models()
             || self.lists.iter().any(|list| match list {
-                List::Blocks(blocks) => blocks
-                    .iter()
-                    .any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_))),
+                List::Blocks(_) => false,
                 List::Statements(statements) => {
                     statements.iter().any(|statement| matches!(statement.op, StatementOp::PluginCall { .. }))
                 }
             })
+    }
+
+    /// Whether any of its flows asks a model.
+    pub fn asks_models(&self) -> bool {
+        self.all_blocks().any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_)))
+    }
+
+    /// The Cores that its flows call, as they name them.
+    pub fn called_cores(&self) -> impl Iterator<Item = &str> {
+        self.all_blocks().filter_map(|block| match &block.op {
+            BlockOp::CoreCall(call) => Some(&*call.target),
+            _ => None,
+        })
+    }
+
+    fn all_blocks(&self) -> impl Iterator<Item = &BlockNode> {
+        let blocks = self.lists.iter().filter_map(|list| match list {
+            List::Blocks(blocks) => Some(blocks),
+            List::Statements(_) => None,
+        });
+        blocks.flatten()
     }
 
     /// The module.

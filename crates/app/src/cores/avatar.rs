@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use scaigrid_audit::{AuditAction, RequestContext, diff};
 use scaigrid_cores::{Avatar, AvatarProblem, AvatarType, Core};
-use scaigrid_persistence::{Transaction, avatars, cores};
+use scaigrid_persistence::{Transaction, avatars, cores, objects, tenants};
 use scaigrid_scope::{Authorized, CoreId, TenantScope, perm};
 use scaigrid_storage::Key;
 use serde_json::{Value, json};
@@ -191,6 +191,9 @@ impl App {
     }
 
     /// Puts a picture into the store, once it is noted that there may be one.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] when the tenant has no room for it, and the store's.
     pub(super) async fn put_avatar(
         &self,
         scope: TenantScope,
@@ -199,9 +202,30 @@ impl App {
     ) -> Result<(), Error> {
         let key = key(scope, core)?;
         let mut tx = self.0.database.begin().await?;
-        avatars::touch(&mut tx, scope, core, self.now()).await?;
-        tx.commit().await?;
+        let noted = self.note_avatar(&mut tx, scope, core, bytes.len() as u64).await;
+        ended(tx, noted).await?;
         self.0.objects.put(&key, bytes).await.map_err(|error| away(&error))
+    }
+
+    /// Notes that there may be a picture of so many bytes, if the tenant has room for it.
+    async fn note_avatar(
+        &self,
+        tx: &mut Transaction,
+        scope: TenantScope,
+        core: CoreId,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        // Whoever takes room holds the tenant meanwhile, so that two do not both take the last of it.
+        let tenant = tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
+        let before = objects::stored_bytes(tx, scope).await?;
+        avatars::touch(tx, scope, core, bytes, self.now()).await?;
+        let after = objects::stored_bytes(tx, scope).await?;
+        match tenant.limits.max_storage_bytes {
+            Some(limit) if after > limit && after > before => {
+                Err(Error::Capacity { what: "bytes".into(), limit })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has the note of a new Core's picture stand for as long as the Core does. It can only be missing where making the Core took
@@ -223,7 +247,17 @@ impl App {
         let Ok(key) = key(scope, core) else { return };
         if let Err(error) = self.0.objects.delete(&key).await {
             tracing::warn!(%error, %core, "the picture of a Core that is gone stays for now");
+            return;
         }
+        if let Err(error) = self.note_no_avatar(scope, core).await {
+            tracing::warn!(%error, %core, "the picture of a Core that is gone counts for now");
+        }
+    }
+
+    async fn note_no_avatar(&self, scope: TenantScope, core: CoreId) -> Result<(), Error> {
+        let mut tx = self.0.database.begin().await?;
+        avatars::emptied(&mut tx, scope, core).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Removes pictures of Cores that are gone, once nobody can be on the way to putting another one; how many keys.

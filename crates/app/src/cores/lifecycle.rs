@@ -2,16 +2,15 @@
 
 use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_cores::{Action, Core, FieldProblem, FollowUp, LastError, Outcome, Status, Transition};
-use scaigrid_engine::{Declared, Engine, Refusal};
-use scaigrid_ir::Diagnostic;
-use scaigrid_ir::module::PluginDecl;
+use scaigrid_cores::{Action, Core, FollowUp, Status, Transition};
+use scaigrid_engine::Declared;
 use scaigrid_persistence::{Revised, Transaction, Written, audit, cores, executions, tenants};
 use scaigrid_scope::{Authorized, CoreId, Instant, TenantScope, perm};
 use serde_json::json;
 
+use super::start::Starts;
 use super::{MODULE, ShownCore};
-use crate::{App, Error, FieldError, Resource};
+use crate::{App, Error, Resource};
 
 /// How often a change is tried again because somebody else changed the same Core in between.
 const ATTEMPTS: u32 = 10;
@@ -37,7 +36,9 @@ impl App {
             let found = self.find_core(by.tenant_scope(), id).await?;
             let (moved, transition) = found.value.clone().apply(action, self.now())?;
             let (moved, refusal) = match transition.follow_up {
-                FollowUp::CheckAndStart => self.check_and_start(by.tenant_scope(), moved).await?,
+                FollowUp::CheckAndStart => {
+                    self.check_and_start(by.tenant_scope(), moved, Starts::Anew).await?
+                }
                 _ => (moved, None),
             };
             let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else {
@@ -223,7 +224,7 @@ impl App {
             Status::Starting | Status::Restarting => found.value.clone(),
             _ => return Ok(()),
         };
-        let (core, _) = self.check_and_start(scope, core).await?;
+        let (core, _) = self.check_and_start(scope, core, Starts::Again).await?;
         let declared = declared(&core).await?;
         let mut transaction = self.0.database.begin().await?;
         if core.status == Status::Running {
@@ -244,59 +245,6 @@ impl App {
         }
         Ok(())
     }
-
-    /// Checks a Core that is starting: it runs then, or is in error, with what keeps it from running.
-    async fn check_and_start(&self, scope: TenantScope, core: Core) -> Result<(Core, Option<Error>), Error> {
-        let program = std::sync::Arc::clone(&core.source.program);
-        let checked =
-            tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
-        let refusal = match checked {
-            Ok(declared) => match self.0.engine.check_identity(scope, &core).await? {
-                Ok(()) => self.check_plugins(scope, &core, &declared).await?,
-                Err(lapse) => Some((lapse.as_str(), lapse.message().to_owned(), Error::Delegation(lapse))),
-            },
-            Err(Refusal(findings)) => {
-                let first = findings.first().map(ToString::to_string).unwrap_or_default();
-                let empty = core.source.is_empty();
-                let message = if empty { "the Core has no program".to_owned() } else { first };
-                let findings = findings.iter().map(diagnostic_json).collect();
-                Some(("INVALID_SOURCE_IR", message, Error::InvalidSource(findings)))
-            }
-        };
-        let now = self.now();
-        let Some((name, message, refusal)) = refusal else {
-            return Ok((core.apply(Action::Started, now)?.0, None));
-        };
-        let (core, transition) = core.fail(LastError { code: name.into(), message, at: now })?;
-        debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
-        Ok((core, Some(refusal)))
-    }
-
-    /// Whether what a program requires of plugins is there: the code, what a person reads, and what the caller is told.
-    async fn check_plugins(
-        &self,
-        scope: TenantScope,
-        core: &Core,
-        declared: &[PluginDecl],
-    ) -> Result<Option<(&'static str, String, Error)>, Error> {
-        let lacking = self.0.engine.plugins().lacking(scope, core, declared).await?;
-        let told = |problems: &[FieldProblem]| {
-            let each = problems.iter().map(|problem| format!("{} {}", problem.field, problem.message));
-            each.collect::<Vec<_>>().join("; ")
-        };
-        let fields = |problems: Vec<FieldProblem>| {
-            problems.into_iter().map(|problem| FieldError::new(problem.field, problem.message)).collect()
-        };
-        Ok(if !lacking.plugins.is_empty() {
-            let message = told(&lacking.plugins);
-            Some(("PLUGIN_NOT_FOUND", message, Error::PluginsMissing(fields(lacking.plugins))))
-        } else if !lacking.environment.is_empty() {
-            let message = told(&lacking.environment);
-            Some(("VALIDATION_ERROR", message, Error::Invalid(fields(lacking.environment))))
-        } else {
-            None
-        })
-    }
 }
 
 /// What the program of a Core declares that runs, or will without anybody's start; none of another one.
@@ -307,9 +255,4 @@ pub(super) async fn declared(core: &Core) -> Result<Option<Declared>, Error> {
     let program = std::sync::Arc::clone(&core.source.program);
     let read = tokio::task::spawn_blocking(move || Declared::of(&program)).await;
     read.map(Some).map_err(Error::internal)
-}
-
-/// A finding, as it is told.
-fn diagnostic_json(finding: &Diagnostic) -> serde_json::Value {
-    serde_json::to_value(finding).unwrap_or_default()
 }

@@ -6,6 +6,7 @@ mod exposure;
 mod lifecycle;
 mod plugins;
 mod publication;
+mod start;
 mod triggers;
 mod versions;
 
