@@ -16,6 +16,7 @@ use scaigrid_outbound::mail::Mailer;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::clock::SystemClock;
 use crate::compose;
@@ -34,6 +35,8 @@ const PURGE_EVERY: Duration = Duration::from_mins(10);
 const SEAL_FAREWELL: Duration = Duration::from_secs(3);
 /// How often audit records and executions whose time is over are looked for.
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
+/// How often figures that writers add to are drawn together.
+const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
@@ -132,12 +135,18 @@ async fn run_until_told(
     let posting = tokio::spawn(async move {
         postman.deliver_webhooks(async move { drop(told_to_stop.await) }).await;
     });
+    let answerer = app.clone();
+    let (stop_answering, told_to_rest) = oneshot::channel::<()>();
+    let answering = tokio::spawn(async move {
+        answerer.keep_answering(async move { drop(told_to_rest.await) }).await;
+    });
     let mut housekeeping = JoinSet::new();
     housekeeping.spawn(keep_audit(app.clone(), audit_retention));
     housekeeping.spawn(keep_executions(app.clone(), execution_retention));
     let sealer = app.clone();
     let sealing = app.clone();
     housekeeping.spawn(async move { sealing.keep_audit_sealed().await });
+    housekeeping.spawn(keep_figures(app.clone()));
     housekeeping.spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -158,6 +167,8 @@ async fn run_until_told(
     handle.stop(true).await;
     housekeeping.shutdown().await;
     // While this node's lease still holds: without it, others take for dead what it is posting.
+    let _ = stop_answering.send(());
+    answering.await?;
     let _ = stop_posting.send(());
     posting.await?;
     // Only now: requests under way need the engine.
@@ -186,7 +197,25 @@ async fn keep_house(app: App) {
                 if let Err(error) = app.purge_webhook_deliveries().await {
                     tracing::warn!(%error, "old deliveries to webhooks cannot be removed");
                 }
+                if let Err(error) = app.welcome_newcomers().await {
+                    tracing::warn!(%error, "users cannot be made participants");
+                }
+                if let Err(error) = app.purge_room_answers().await {
+                    tracing::warn!(%error, "answers that were given long ago cannot be forgotten");
+                }
             }
+        }
+    }
+}
+
+/// Draws figures together that writers add to, for as long as the process lives.
+async fn keep_figures(app: App) {
+    let mut look = tokio::time::interval(FOLD_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        if let Err(error) = app.fold_figures().await {
+            tracing::warn!(%error, "figures cannot be drawn together");
         }
     }
 }

@@ -7,7 +7,7 @@ mod verify;
 
 use async_recursion::async_recursion as boxed;
 use scaigrid_persistence::audit;
-use scaigrid_scope::{AuthorizedAtLevel, perm};
+use scaigrid_scope::{Authorized, AuthorizedAtLevel, LevelScope, perm};
 
 use crate::page::{Cursor, Page, PageRequest};
 use crate::{App, Error};
@@ -28,9 +28,28 @@ impl App {
         filter: &AuditFilter,
         page: &PageRequest,
     ) -> Result<Page<AuditRecord>, Error> {
+        self.audit_page(caller.level_scope(), filter, page).await
+    }
+
+    /// The records of the tenant that the caller acts in, newest first.
+    #[boxed]
+    pub async fn tenant_audit_records(
+        &self,
+        caller: &Authorized<perm::AdminAccess>,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditRecord>, Error> {
+        self.audit_page(LevelScope::Tenant(caller.tenant_scope()), filter, page).await
+    }
+
+    async fn audit_page(
+        &self,
+        scope: LevelScope,
+        filter: &AuditFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AuditRecord>, Error> {
         let mut connection = self.0.database.read().await?;
-        let rows =
-            audit::list(&mut connection, caller.level_scope(), filter, page.after()?, page.rows()).await?;
+        let rows = audit::list(&mut connection, scope, filter, page.after()?, page.rows()).await?;
         Ok(Page::of_rows(rows, page, |record| Cursor::new([record.id.to_string().into()])))
     }
 }

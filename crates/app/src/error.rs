@@ -62,6 +62,14 @@ pub enum Resource {
     Backend,
     /// A group of models.
     ModelGroup,
+    /// A plugin of the workspace.
+    WorkspacePlugin,
+    /// A participant.
+    Participant,
+    /// A room.
+    Room,
+    /// Something that AIs are to remember of a user.
+    Memory,
 }
 
 impl fmt::Display for Resource {
@@ -87,10 +95,13 @@ impl fmt::Display for Resource {
             Self::Trigger => "trigger",
             Self::Webhook => "webhook",
             Self::Delivery => "delivery",
-            Self::Plugin => "plugin",
+            Self::Plugin | Self::WorkspacePlugin => "plugin",
             Self::Model => "model",
             Self::Backend => "backend",
             Self::ModelGroup => "model group",
+            Self::Participant => "participant",
+            Self::Room => "room",
+            Self::Memory => "memory",
         })
     }
 }
@@ -190,6 +201,24 @@ pub enum Error {
     /// Several people must decide alike, and the caller has decided.
     #[error("You have decided already; other people are asked now")]
     CheckpointAlreadyVoted,
+    /// The tenant does not let prompts be tried out.
+    #[error("The prompt studio is not enabled in the tenant")]
+    StudioDisabled,
+    /// The caller is not among those who may try out prompts.
+    #[error("The prompt studio is not open to you")]
+    StudioForbidden,
+    /// There is no AI in the room whose prompt could be tried out.
+    #[error("No AI participant of the room is meant")]
+    StudioNoParticipant,
+    /// The tenant does not let its notes be processed.
+    #[error("The processing of notes is not enabled in the tenant")]
+    NotesDisabled,
+    /// The caller is in the room, but has too little power there.
+    #[error("{0}")]
+    RoomForbidden(&'static str),
+    /// Nothing is said in a room that is archived.
+    #[error("The room is archived")]
+    RoomArchived,
     /// The present state does not allow it; the text says why.
     #[error("{0}")]
     Conflict(String),
@@ -272,6 +301,9 @@ pub enum Error {
     /// A Core cannot start without plugins that are not there.
     #[error("Plugins that the program requires are missing")]
     PluginsMissing(Vec<FieldError>),
+    /// A Core cannot start without models that are not there, or that its tenant has not enabled; by role.
+    #[error("Models that the program names are missing")]
+    ModelsMissing(Vec<FieldError>),
     /// No backend of a model can be asked just now.
     #[error("The model {model} cannot be reached just now")]
     ModelUnavailable {

@@ -218,6 +218,7 @@ impl From<EngineError> for Error {
             EngineError::Contended | EngineError::ShuttingDown | EngineError::Busy => {
                 Self::Unavailable { retry_after: RETRY_AFTER }
             }
+            EngineError::StorageFull(limit) => Self::Capacity { what: "bytes".into(), limit },
             EngineError::Storage(reason) => {
                 tracing::warn!(%reason, "a large value cannot be kept");
                 Self::Storage

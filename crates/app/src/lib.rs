@@ -41,6 +41,7 @@ mod transaction;
 mod turns;
 pub mod users;
 pub mod webhooks;
+pub mod workspace;
 
 use std::sync::Arc;
 
@@ -114,6 +115,7 @@ pub(crate) struct Inner {
     pub(crate) health: ModuleHealth,
     pub(crate) tunnels: Tunnels,
     pub(crate) streams: Tunnels,
+    pub(crate) rooms: workspace::rooms::RoomEars,
     pub(crate) started: Instant,
 }
 
@@ -170,6 +172,7 @@ impl App {
             health,
             tunnels,
             streams: Tunnels::streams(),
+            rooms: workspace::rooms::RoomEars::default(),
             started,
         };
         let app = Self(Arc::new(inner));
@@ -183,11 +186,13 @@ impl App {
                     Heard::Signal(Signal::PeopleChanged) => inner.caches.forget_people(),
                     Heard::Signal(Signal::ModulesChanged) => inner.caches.forget_modules(),
                     Heard::Signal(Signal::CoreChanged(core)) => inner.caches.forget_core(core),
+                    Heard::Signal(Signal::RoomChanged(room)) => inner.rooms.look(room),
                     Heard::Signal(_) => {}
                     Heard::Missed => {
                         inner.caches.forget_people();
                         inner.caches.forget_modules();
                         inner.caches.forget_cores();
+                        inner.rooms.look_at_all();
                     }
                     Heard::Closed => return,
                 }

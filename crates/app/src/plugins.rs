@@ -6,8 +6,11 @@ use scaigrid_cores::FieldProblem;
 use scaigrid_cores::plugins::{Credentials, Endpoint, Manifest, PluginKind, PluginName, Registration};
 use scaigrid_engine::plugins::{Plugins, ReadFault};
 use scaigrid_outbound::Refusal;
-use scaigrid_persistence::{Error as DatabaseError, Revised, Transaction, audit, plugins, tenants};
+use scaigrid_persistence::{
+    Error as DatabaseError, Revised, Transaction, audit, plugins, tenants, workspace_plugins,
+};
 use scaigrid_scope::{Authorized, Principal, TenantScope, perm};
+use scaigrid_workspace::plugin::shipped_as;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -307,8 +310,14 @@ impl App {
         check_expected(expected, before.revision)?;
         let mut tx = self.0.database.begin().await?;
         let removed = async {
+            // Nobody enables it meanwhile.
+            tenants::lock(&mut tx, by.tenant_scope()).await?.ok_or(Error::NotFound(Resource::Tenant))?;
             let deleted = plugins::delete(&mut tx, by.tenant_scope(), plugin, before.revision).await?;
             written(deleted, Resource::Plugin)?;
+            // Another of this name is another one: that this one was enabled for rooms says nothing of it.
+            if !shipped_as(plugin.as_str()).is_some_and(|manifest| manifest.built_in) {
+                workspace_plugins::forget(&mut tx, by.tenant_scope(), plugin.as_str()).await?;
+            }
             let changes = diff(&before.value.described(), &json!({}), &[]);
             self.note_plugin(&mut tx, by, request, AuditAction::PluginDelete, plugin, changes).await
         };

@@ -8,6 +8,7 @@ use metrics::counter;
 use scaigrid_audit::{Actor, AuditAction, AuditRecord, Outcome, RequestContext, diff};
 use scaigrid_engine::Engine;
 use scaigrid_persistence::audit;
+use scaigrid_persistence::helper_invocations;
 use scaigrid_persistence::hook_messages;
 use scaigrid_persistence::objects;
 use scaigrid_persistence::partings;
@@ -30,6 +31,8 @@ const OBJECTS: i64 = 100;
 const UNCLAIMED: Duration = Duration::from_hours(1);
 /// How long the ids of messages to webhooks are kept, so that none counts twice.
 const MESSAGES_KEPT: Duration = Duration::from_hours(7 * 24);
+/// How long it is kept what helpers were asked.
+const INVOCATIONS_KEPT: Duration = Duration::from_hours(90 * 24);
 /// The name of the duty.
 const DUTY: &str = "retention";
 /// How long a node has it without saying so again.
@@ -131,6 +134,7 @@ impl App {
         }
         self.remove_leftovers().await?;
         self.forget_messages().await?;
+        self.forget_invocations().await?;
         let everything = LevelScope::Platform(self.0.system.platform());
         let mut after = None;
         loop {
@@ -167,6 +171,19 @@ impl App {
         loop {
             let mut tx = self.0.database.begin().await?;
             let gone = hook_messages::purge(&mut tx, &self.0.system, before, AT_ONCE).await?;
+            tx.commit().await?;
+            if i64::try_from(gone).is_ok_and(|gone| gone < AT_ONCE) || !self.hold_duty().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Forgets what helpers were asked so long ago.
+    async fn forget_invocations(&self) -> Result<(), Error> {
+        let before = self.now().minus(INVOCATIONS_KEPT);
+        loop {
+            let mut tx = self.0.database.begin().await?;
+            let gone = helper_invocations::purge(&mut tx, &self.0.system, before, AT_ONCE).await?;
             tx.commit().await?;
             if i64::try_from(gone).is_ok_and(|gone| gone < AT_ONCE) || !self.hold_duty().await? {
                 return Ok(());

@@ -50,6 +50,8 @@ pub struct Rotation {
     pub plugins: u64,
     /// Backends of models whose configurations were.
     pub backends: u64,
+    /// Settings of tenants' workspaces whose secrets were.
+    pub settings: u64,
     /// Data keys that were removed, since nothing lay under them any more.
     pub removed: u64,
     /// Data keys that are not the youngest of their owner and stay, since something still lies under them.
@@ -105,6 +107,7 @@ impl App {
                 Store::SigningKeys => done.signing_keys = resealed,
                 Store::Plugins => done.plugins = resealed,
                 Store::Backends => done.backends = resealed,
+                Store::Settings => done.settings = resealed,
             }
         }
         (done.removed, done.left) = self.remove_data_keys().await?;
@@ -339,7 +342,8 @@ impl App {
                 + done.answers
                 + done.signing_keys
                 + done.plugins
-                + done.backends,
+                + done.backends
+                + done.settings,
         });
         let changes = diff(&before, &after, &[]);
         let stamp = self.audit_stamp(now);

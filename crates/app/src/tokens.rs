@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use crate::rights::{comes_to_govern, lose_keys};
 use crate::transaction::{ended, written};
 use crate::users::{state, user_limit};
+use crate::workspace::participants::check_place;
 use crate::{App, Error, Resource};
 
 /// When a token whose issuer has never answered may be tried again.
@@ -219,6 +220,7 @@ impl App {
         {
             return Err(Error::Capacity { what: "users".into(), limit: limit.into() });
         }
+        check_place(tx, scope, &tenant.limits).await?;
         let user = User {
             id: UserId::from_ulid(self.0.ids.draw(now)),
             tenant_id: home.id,

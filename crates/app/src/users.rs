@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::bootstrap::SET_UP_BY;
 use crate::page::{Cursor, Page, PageRequest};
 use crate::transaction::{Expected, check_expected, ended, written};
+use crate::workspace::participants::check_place;
 use crate::{App, Error, Resource};
 
 pub use scaigrid_persistence::users::UserFilter;
@@ -158,6 +159,7 @@ impl App {
         if users::find_by_email(tx, scope, &new.email).await?.is_some() {
             return Err(address_taken(&new.email));
         }
+        check_place(tx, scope, &tenant.limits).await?;
         let custom_roles = crate::rights::assignable(tx, caller, &new.custom_roles, &[]).await?;
         let user = User {
             id: UserId::from_ulid(self.0.ids.draw(now)),
@@ -226,6 +228,7 @@ impl App {
         let changes = UserChanges { status: Some(UserStatus::Deleted), ..UserChanges::default() };
         written(users::update(tx, scope, id, None, &changes, now).await?, Resource::User)?;
         let revoked = persistence::api_keys::revoke_all_of(tx, scope, id, now).await?;
+        persistence::workspace_memories::forget_all(tx, scope, id).await?;
         let left = groups::remove_from_all(tx, scope, id, now).await?;
         let granted = grants::lookup(tx, scope, id).await?;
         grants::put(tx, scope, id, &Permissions::default()).await?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use scaigrid_scope::{CoreId, ExecutionId};
+use scaigrid_scope::{CoreId, ExecutionId, RoomId};
 
 /// One hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Signal {
     CoreFollowed(CoreId),
     /// Somebody follows an execution.
     ExecutionFollowed(ExecutionId),
+    /// Something was said in a room, or somebody came or went.
+    RoomChanged(RoomId),
 }
 
 impl fmt::Display for Signal {
@@ -49,6 +51,7 @@ impl fmt::Display for Signal {
             Self::CoreLogged(id) => write!(f, "logged {id}"),
             Self::CoreFollowed(id) => write!(f, "followed {id}"),
             Self::ExecutionFollowed(id) => write!(f, "execution-followed {id}"),
+            Self::RoomChanged(id) => write!(f, "room {id}"),
         }
     }
 }
@@ -79,6 +82,7 @@ impl FromStr for Signal {
             Some(("execution-followed", id)) => {
                 id.parse().map(Self::ExecutionFollowed).map_err(|_| UnknownSignal)
             }
+            Some(("room", id)) => id.parse().map(Self::RoomChanged).map_err(|_| UnknownSignal),
             Some(("core", id)) => id.parse().map(Self::CoreChanged).map_err(|_| UnknownSignal),
             Some(_) => Err(UnknownSignal),
         }
@@ -93,6 +97,7 @@ mod tests {
     fn signals_survive_their_text() {
         let core = "core_00000000000000000000000001".parse().unwrap();
         let execution = "exec_00000000000000000000000001".parse().unwrap();
+        let room = "room_00000000000000000000000001".parse().unwrap();
         for signal in [
             Signal::WorkWaits,
             Signal::ExecutionMoved(execution),
@@ -106,6 +111,7 @@ mod tests {
             Signal::CoreLogged(core),
             Signal::CoreFollowed(core),
             Signal::ExecutionFollowed(execution),
+            Signal::RoomChanged(room),
         ] {
             assert_eq!(signal.to_string().parse(), Ok(signal));
         }

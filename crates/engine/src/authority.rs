@@ -94,6 +94,17 @@ impl Engine {
         }
     }
 
+    /// What a delegation lets a Core do in this moment, or why nothing.
+    pub(crate) async fn lent_now(
+        &self,
+        scope: TenantScope,
+        delegation: &Delegation,
+    ) -> Result<Result<Permissions, Lapse>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let held = held(&mut connection, scope, delegation.user_id).await?;
+        Ok(delegation.effective(held.as_ref(), self.0.clock.now()))
+    }
+
     /// Whether a Core can act as its identity says.
     ///
     /// # Errors
@@ -101,9 +112,7 @@ impl Engine {
     #[boxed]
     pub async fn check_identity(&self, scope: TenantScope, core: &Core) -> Result<Result<(), Lapse>, Error> {
         let CoreIdentity::UserDelegated(delegation) = &core.identity else { return Ok(Ok(())) };
-        let mut connection = self.0.database.read().await?;
-        let held = held(&mut connection, scope, delegation.user_id).await?;
-        Ok(delegation.effective(held.as_ref(), self.0.clock.now()).map(drop))
+        Ok(self.lent_now(scope, delegation).await?.map(drop))
     }
 
     /// The user for whom a run acts, as far as was known a second ago; none where it acts for its tenant.

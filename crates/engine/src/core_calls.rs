@@ -16,7 +16,7 @@ use crate::resume::CANCEL;
 use crate::{Engine, Error};
 
 /// The Core that calls, in its own words.
-const SELF: &str = "core://self";
+pub(crate) const SELF: &str = "core://self";
 
 impl Engine {
     /// What executions of other Cores are told when a Core is deleted: whoever waits for one of its executions, and whatever those

@@ -25,7 +25,6 @@ use tokio::sync::mpsc;
 
 use crate::calls::{Caller, Calls, News, tell_caller};
 use crate::effects::effect_of;
-use crate::error::STORAGE;
 use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
 use crate::memory::Pending;
@@ -213,7 +212,7 @@ impl Engine {
         end_stretch(run, &driven);
         match driven {
             // Dropped, it would be done again by somebody who knows nothing of what its calls gave.
-            Err(error) if error.code() == STORAGE && run.is_durable() && !run.supervised => {
+            Err(error) if error.is_of_the_store() && run.is_durable() && !run.supervised => {
                 tracing::warn!(%error, execution = %run.execution.id, "an execution cannot go on");
                 Box::pin(self.give_up(run.scope, run.execution.id, &error)).await;
                 self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(run.execution.id));

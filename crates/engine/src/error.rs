@@ -15,6 +15,9 @@ use scaigrid_scope::ExecutionId;
 /// What an execution fails with whose large values cannot be kept or read.
 pub(crate) const STORAGE: &str = "STORAGE_ERROR";
 
+/// What an execution fails with whose large values its tenant has no room for.
+pub(crate) const CAPACITY: &str = "TENANT_CAPACITY";
+
 /// Why the engine did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -102,6 +105,9 @@ pub enum Error {
     /// A large value cannot be kept: the object store does not take it.
     #[error("{0}")]
     Storage(String),
+    /// A large value cannot be kept: the tenant may have no more bytes in the object store.
+    #[error("the tenant may have {0} bytes in the object store, and a large value would be past that")]
+    StorageFull(u64),
     /// The process is ending.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -120,8 +126,14 @@ impl Error {
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Storage(_) | Self::Database(persistence::Error::Objects(_)) => STORAGE,
+            Self::StorageFull(_) => CAPACITY,
             _ => "EXECUTION_BROKEN",
         }
+    }
+
+    /// Whether it is about what cannot be kept in, or read from, the object store.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        matches!(self.code(), STORAGE | CAPACITY)
     }
 
     /// Whether the same call may succeed later.

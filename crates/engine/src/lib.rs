@@ -43,6 +43,7 @@ mod reminders;
 mod resume;
 mod said;
 mod schedules;
+mod start;
 mod timers;
 mod told;
 mod traces;
@@ -79,11 +80,12 @@ pub use inside::{
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
 pub use models::{
-    Asking, Breakers, CallError, Completion, EmbedCall, Embedded, ModelCall, Models, Piece, Streaming,
-    Thread, Used,
+    Asking, Breakers, CallError, Completion, EmbedCall, Embedded, Gathered, ModelCall, Models, Piece,
+    Streaming, Thread, Used,
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
+pub use start::Wants;
 pub use triggers::{Endpoint, Meant, NotTaken, RECEIVED, Receipt, Verified, WAIT};
 
 use calls::Awaited;

@@ -15,7 +15,6 @@ use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
 use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
-use crate::error::STORAGE;
 use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;
 use crate::invoke;
@@ -54,8 +53,8 @@ impl Engine {
                     pause = (pause * 2).min(PAUSES.1);
                 }
                 Err(error) => {
-                    if error.code() == STORAGE {
-                        // The operator's trouble, which readiness tells; the program is told by its own failure.
+                    if error.is_of_the_store() {
+                        // The operator's trouble, which readiness tells, or the tenant's; the program is told by its own failure.
                         tracing::warn!(%error, execution = %id, "an execution cannot go on");
                     } else {
                         tracing::error!(%error, execution = %id, "an execution cannot go on");

@@ -49,6 +49,9 @@ in_path! {
     DeliveryId Delivery "delivery_id",
     BackendId Backend "backend_id",
     ModelGroupId ModelGroup "model_group_id",
+    ParticipantId Participant "participant_id",
+    RoomId Room "room_id",
+    FactId Memory "memory_id",
 }
 
 /// The identifier of a path: of its parameter named for the kind (`user_id`), else of `id`.

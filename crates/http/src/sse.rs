@@ -20,6 +20,7 @@ use futures_util::stream::unfold;
 use futures_util::{Stream, StreamExt as _};
 use scaigrid_app::App;
 use scaigrid_app::modules::TunnelPlace;
+use scaigrid_app::workspace::rooms::may_follow;
 use scaigrid_cores::execution::ExecutionStatus;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -40,10 +41,39 @@ const LONGEST_ID: usize = 2_048;
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
-    /// Where to go on after it.
-    pub(crate) id: String,
+    /// What kind of event it is, where a stream has several.
+    name: Option<&'static str>,
+    /// Where to go on after it; none of what passes and is never told again.
+    id: Option<String>,
     /// What it tells; none where there is nothing to tell but how far has been looked.
-    pub(crate) data: Option<Value>,
+    data: Option<Value>,
+}
+
+impl Message {
+    /// An event, after which one can go on.
+    pub(crate) const fn new(id: String, data: Value) -> Self {
+        Self { name: None, id: Some(id), data: Some(data) }
+    }
+
+    /// An event of a kind, after which one can go on.
+    pub(crate) const fn of_kind(name: &'static str, id: String, data: Value) -> Self {
+        Self { name: Some(name), id: Some(id), data: Some(data) }
+    }
+
+    /// An event of a kind that passes: who comes again is not told of it.
+    pub(crate) const fn passing(name: &'static str, data: Value) -> Self {
+        Self { name: Some(name), id: None, data: Some(data) }
+    }
+
+    /// Nothing but how far has been looked.
+    pub(crate) const fn looked(id: String) -> Self {
+        Self { name: None, id: Some(id), data: None }
+    }
+
+    /// Whether one can go on after it from there.
+    pub(crate) fn is_at(&self, place: &str) -> bool {
+        self.id.as_deref() == Some(place)
+    }
 }
 
 /// Why a stream ends.
@@ -87,18 +117,33 @@ pub(crate) struct Listening {
     standing: Standing,
     edge: Arc<Edge>,
     app: App,
+    to: ListensTo,
+}
+
+/// What is listened to, for who may is not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListensTo {
+    Core,
+    Room,
 }
 
 impl Listening {
-    /// Whoever asks.
+    /// Whoever asks, of a Core.
     pub(crate) fn of(request: &HttpRequest, app: &App) -> Result<Self, Error> {
-        Ok(Self { standing: Standing::of_request(request), edge: Edge::of(request)?, app: app.clone() })
+        let (standing, edge) = (Standing::of_request(request), Edge::of(request)?);
+        Ok(Self { standing, edge, app: app.clone(), to: ListensTo::Core })
+    }
+
+    /// Whoever asks, of a room.
+    pub(crate) fn to_room(request: &HttpRequest, app: &App) -> Result<Self, Error> {
+        Ok(Self { to: ListensTo::Room, ..Self::of(request, app)? })
     }
 
     async fn may_go_on(&self) -> bool {
-        let asked = match self.standing.principal(&self.edge).await {
-            Ok(principal) => self.app.may_follow(&principal).await,
-            Err(error) => Err(error),
+        let asked = match (self.standing.principal(&self.edge).await, self.to) {
+            (Ok(principal), ListensTo::Core) => self.app.may_follow(&principal).await,
+            (Ok(principal), ListensTo::Room) => Ok(may_follow(&principal)),
+            (Err(error), _) => Err(error),
         };
         match asked {
             Ok(may) => may,
@@ -184,9 +229,9 @@ fn told(
 }
 
 fn event(message: &Message) -> String {
-    // JSON has no line breaks, and ids are of our own making.
-    match &message.data {
-        Some(data) => format!("id: {}\ndata: {data}\n\n", message.id),
-        None => format!("id: {}\n\n", message.id),
-    }
+    // JSON has no line breaks, and ids and names are of our own making.
+    let name = message.name.map(|name| format!("event: {name}\n")).unwrap_or_default();
+    let id = message.id.as_ref().map(|id| format!("id: {id}\n")).unwrap_or_default();
+    let data = message.data.as_ref().map(|data| format!("data: {data}\n")).unwrap_or_default();
+    format!("{name}{id}{data}\n")
 }

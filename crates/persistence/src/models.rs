@@ -254,6 +254,21 @@ pub async fn is_taken(c: &mut Connection, slug: &ModelSlug) -> Result<bool> {
     Ok(found.is_some())
 }
 
+/// The pictures of some models, of those that have one, by slug: for what already names the models.
+#[boxed]
+pub async fn avatars(c: &mut Connection, slugs: &[ModelSlug]) -> Result<BTreeMap<ModelSlug, String>> {
+    if slugs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let slugs: Vec<String> = slugs.iter().map(ToString::to_string).collect();
+    let query = models::table
+        .filter(models::slug.eq_any(slugs))
+        .filter(models::avatar_url.is_not_null())
+        .select((models::slug, models::avatar_url.assume_not_null()));
+    let found: Vec<(String, String)> = with!(c, c => query.load(c).await)?;
+    found.into_iter().map(|(slug, url)| Ok((column(TABLE, "slug", &slug, &slug)?, url))).collect()
+}
+
 /// The models that a level sees, by slug, after the one that the last page ended with; the whole platform sees all.
 #[boxed]
 pub async fn list(

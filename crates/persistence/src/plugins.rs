@@ -168,6 +168,18 @@ pub async fn list(
     opened(c, scope, found, vault).await
 }
 
+/// The names of the tenant's plugins, at most so many.
+#[boxed]
+pub async fn names(c: &mut Connection, scope: TenantScope, rows: i64) -> Result<Vec<PluginName>> {
+    let query = plugins::table
+        .filter(plugins::tenant_id.eq(scope.tenant_id().to_string()))
+        .order(plugins::plugin)
+        .limit(rows)
+        .select(plugins::plugin);
+    let found: Vec<String> = with!(c, c => query.load(c).await)?;
+    found.iter().map(|name| column(TABLE, "plugin", name, name)).collect()
+}
+
 /// How many plugins the tenant has.
 #[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {

@@ -9,6 +9,7 @@
     clippy::panic,
     reason = "the configured exceptions reach tests, not what tests share"
 )]
+#![expect(clippy::similar_names, reason = "the root and a room are what they are called everywhere")]
 
 mod approvals;
 mod asked_cores;
@@ -18,9 +19,11 @@ mod audit_export;
 mod avatars;
 mod backup;
 mod calls;
+mod capacity;
 mod checkpoints;
 mod conversations;
 mod core_models;
+mod core_search;
 mod crash;
 mod delegation;
 mod desired;
@@ -28,6 +31,7 @@ mod disturbed;
 mod edge;
 mod embeddings;
 mod error_codes;
+mod helpers;
 mod identity;
 mod inbox;
 mod inside;
@@ -47,6 +51,7 @@ mod openai;
 mod people;
 mod plugins;
 mod process;
+mod prompt_trials;
 mod published;
 mod readme;
 mod reference;
@@ -54,8 +59,13 @@ mod reminders;
 mod remote;
 mod remote_life;
 mod requesters;
+mod room_answers;
+mod room_messages;
+mod rooms;
 mod running;
 mod secrets;
+mod start_checks;
+mod statistics;
 mod storm;
 mod story;
 mod strangers;
@@ -67,3 +77,7 @@ mod triggers;
 mod webhook_room;
 mod webhook_secrets;
 mod webhooks;
+mod workspace_models;
+mod workspace_participants;
+mod workspace_plugins;
+mod workspace_settings;

@@ -40,6 +40,10 @@ pub(crate) fn to_nothing(template: &str) -> String {
         ("{breakpoint_id}", "bp_01J00000000000000000000000"),
         ("{delegation_id}", "dlg_01J00000000000000000000000"),
         ("{user_id}", "usr_01J00000000000000000000000"),
+        ("{participant_id}", "par_01J00000000000000000000000"),
+        ("{room_id}", "room_01J00000000000000000000000"),
+        ("{plugin_id}", "no.plugin"),
+        ("{memory_id}", "fact_01J00000000000000000000000"),
     ];
     // What `{id}` names is told by the family.
     let families = [

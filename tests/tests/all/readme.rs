@@ -115,6 +115,8 @@ fn the_guides_commands_work_as_they_are_printed() {
             "\"status\":\"completed\"",
             "\"type\":\"started\"",
             "expense.booked",
+            "\"text\":\"Is anybody here?\"",
+            "\"participant_type\":\"model\"",
         ] {
             let at = rest.find(promised);
             assert!(at.is_some(), "{promised} is not where it should be in:\n{said}");

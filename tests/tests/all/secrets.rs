@@ -36,7 +36,7 @@ fn rotated(place: &Place, keys: &str, more: &[&str]) -> Value {
 
 fn done(renewed: u64, resealed: u64, wrapped: u64, changed: bool) -> Value {
     json!({"renewed_data_keys": renewed, "resealed_cores": resealed, "resealed_module_configs": 0,
-        "resealed_webhooks": 0, "resealed_answers": 0, "resealed_signing_keys": 0, "resealed_plugins": 0, "resealed_backends": 0, "removed_data_keys": renewed, "left_data_keys": 0,
+        "resealed_webhooks": 0, "resealed_answers": 0, "resealed_signing_keys": 0, "resealed_plugins": 0, "resealed_backends": 0, "resealed_settings": 0, "removed_data_keys": renewed, "left_data_keys": 0,
         "wrapped_data_keys": wrapped, "master_key_changed": changed})
 }
 
@@ -109,7 +109,7 @@ fn whatever_is_sealed_is_sealed_anew(place: &Place) {
     let expected = |renewed: u64, resealed: [u64; 4], removed: u64| {
         let [cores, configs, hooks, answers] = resealed;
         json!({"renewed_data_keys": renewed, "resealed_cores": cores, "resealed_module_configs": configs,
-            "resealed_webhooks": hooks, "resealed_answers": answers, "resealed_signing_keys": 0, "resealed_plugins": 0, "resealed_backends": 0, "removed_data_keys": removed,
+            "resealed_webhooks": hooks, "resealed_answers": answers, "resealed_signing_keys": 0, "resealed_plugins": 0, "resealed_backends": 0, "resealed_settings": 0, "removed_data_keys": removed,
             "left_data_keys": 0, "wrapped_data_keys": 0, "master_key_changed": false})
     };
     let works = |server: &Server| {

@@ -109,6 +109,13 @@ impl Existing {
         let question = scaigrid_tests::ask(&format!("scaicore/{tenant}/walked"), "Hello");
         let answer = admin.post("/v1/inference/chat").json(&question).answer(200).data();
         let conversation = text(&answer["scaicore"]["conversation_id"]);
+        let ai = json!({"local_id": "walked", "model": "echo", "display_name": "Walked"});
+        let ai = text(&admin.post("/v1/admin/participants/model").json(&ai).answer(201).data()["id"]);
+        admin
+            .put(&format!("/v1/admin/participants/{ai}/helper"), &json!({"helper_enabled": true}))
+            .answer(200);
+        let room = json!({"name": "Walked", "participants": [ai]});
+        let room = text(&admin.post("/v1/rooms").json(&room).answer(201).data()["id"]);
         Self(BTreeMap::from([
             ("core_id", core),
             ("conversation_id", conversation),
@@ -134,6 +141,10 @@ impl Existing {
             ("delegation_id", delegation),
             ("breakpoint_id", text(&breakpoint["id"])),
             ("trigger_id", text(&trigger["id"])),
+            ("participant_id", ai),
+            ("room_id", room),
+            ("plugin_id", "walked.plugin".to_owned()),
+            ("memory_id", "fact_01JZ8QZ5T0000000000000000A".to_owned()),
         ]))
     }
 
@@ -171,6 +182,12 @@ pub(crate) fn plausible(request: Request, operation: &Operation) -> Request {
 /// Whether a path is of what `models:manage` is for, which no role of tenants has.
 fn is_catalogue(path: &str) -> bool {
     ["/v1/models", "/v1/backends", "/v1/model-groups"].iter().any(|family| path.starts_with(family))
+}
+
+/// Whether a path is of what is above the tenants.
+fn is_above_tenants(path: &str) -> bool {
+    is_catalogue(path)
+        || ["/v1/admin/tenants", "/v1/admin/partners"].iter().any(|family| path.starts_with(family))
 }
 
 /// What a public route answers to whoever asks.
@@ -229,7 +246,7 @@ fn no_route_opens_for_strangers(place: &Place) {
 
         // Another tenant's admin: what is in the path is not there, whatever the body is.
         if names_something {
-            let above = operation.path.starts_with("/v1/admin") || is_catalogue(&operation.path);
+            let above = is_above_tenants(&operation.path);
             let refused: &[u16] = if above { &[403, 404] } else { &[404] };
             for body in ["plausible", "broken"] {
                 let request = stranger.request(operation.method, &path);
@@ -266,7 +283,7 @@ fn no_route_opens_for_strangers(place: &Place) {
 
         // A broken body of somebody who may.
         if let Some(kind) = &operation.body {
-            let above = operation.path.starts_with("/v1/admin") || is_catalogue(&operation.path);
+            let above = is_above_tenants(&operation.path);
             let who = if above { &root } else { &owner };
             for broken in [&b"{\"x"[..], b"", b"[]", b"{\"no_such_field\":1}", b"\xff\xff", b"\0"] {
                 let request = who.request(operation.method, &path).body(kind, broken.to_vec());

@@ -19,6 +19,7 @@ const COLUMNS: Columns = &[
     "resealed_signing_keys",
     "resealed_plugins",
     "resealed_backends",
+    "resealed_settings",
     "removed_data_keys",
     "left_data_keys",
     "wrapped_data_keys",
@@ -54,6 +55,7 @@ impl Desk {
             "resealed_signing_keys": done.signing_keys,
             "resealed_plugins": done.plugins,
             "resealed_backends": done.backends,
+            "resealed_settings": done.settings,
             "removed_data_keys": done.removed,
             "left_data_keys": done.left,
             "wrapped_data_keys": done.wrapped,
@@ -81,6 +83,7 @@ fn tell(progress: Progress) {
                 Store::Plugins => "plugins",
                 Store::Backends => "backends of models",
                 Store::Triggers => "incoming webhooks",
+                Store::Settings => "settings of workspaces",
             };
             format!("{count} {what} looked at")
         }

@@ -24,6 +24,7 @@ pub use scaigrid_persistence::model_usage::UsageFilter;
 pub use scaigrid_persistence::models::{ModelFilter, ModelRef};
 
 pub use call::ModelPieces;
+pub(crate) use models::seen;
 
 /// A model as a level sees it.
 #[derive(Debug, Clone, PartialEq)]

@@ -99,7 +99,7 @@ pub(super) fn of_another_level() -> Error {
 }
 
 /// A model that the caller sees where they act.
-pub(super) async fn seen(
+pub(crate) async fn seen(
     c: &mut Connection,
     caller: &Principal,
     level: LevelScope,
@@ -152,7 +152,8 @@ async fn hold_backends(tx: &mut Transaction, level: LevelScope, wanted: &[Mappin
 }
 
 impl App {
-    pub(super) async fn fill_in(
+    /// What of models is not in their rows.
+    pub(crate) async fn fill_in(
         &self,
         c: &mut Connection,
         level: Level,
@@ -181,7 +182,7 @@ impl App {
         self.models_at(caller, caller.level_scope(), filter, page).await
     }
 
-    pub(super) async fn models_at(
+    pub(crate) async fn models_at(
         &self,
         caller: &Principal,
         level: LevelScope,

@@ -14,6 +14,8 @@ use scaigrid_runtime::EffectId;
 use scaigrid_scope::ExecutionId;
 use serde_json::{Map, Value, json};
 
+use super::ask::broken_off;
+use super::call::CallError;
 use super::spend::Spend;
 use crate::said::{Said, Voices};
 
@@ -112,6 +114,25 @@ pub(super) async fn gather(
                 return Ok(Reply { choices, tokens });
             }
         }
+    }
+}
+
+/// Puts an answer together of the pieces that a stream passes on.
+#[derive(Debug, Default)]
+pub struct Gathered(Choices);
+
+impl Gathered {
+    /// Adds what a piece has that is new of the choices.
+    ///
+    /// # Errors
+    /// [`CallError::Failed`] for a piece that is of no choice that there can be.
+    pub fn take(&mut self, choices: &[Value], model: &ModelSlug) -> Result<(), CallError> {
+        self.0.take(choices).map_err(|error| broken_off(error, model.as_str()))
+    }
+
+    /// The choices, as whole answers have them.
+    pub fn into_choices(self) -> Vec<Value> {
+        self.0.into_values()
     }
 }
 

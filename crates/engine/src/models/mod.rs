@@ -38,6 +38,7 @@ use crate::ids::Ids;
 
 pub use call::{Asking, CallError, Completion, ModelCall, Thread, Used};
 pub use embed::{EmbedCall, Embedded};
+pub use gather::Gathered;
 pub use streaming::{Piece, Streaming};
 
 pub(crate) use gather::Ear;

@@ -10,7 +10,7 @@ use scaigrid_runtime::effect::PluginCallRequest;
 use scaigrid_scope::TenantScope;
 use serde_json::{Map, Value as Json};
 
-use super::{CallError, Plugins, arguments, failure, limits, standing};
+use super::{CallError, Caller, Plugins, arguments, failure, limits, standing};
 
 /// What became of a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +57,8 @@ impl Plugins {
         let own_key = format!("{key}:query");
         let ready =
             self.prepare(scope, core, declared, (&call.alias, query.as_str()), args, &own_key).await?;
-        let answer = match self.send(scope, core, &ready, limits(call.timeout), &own_key).await {
+        let answer = match self.send(scope, Caller::Core(core), &ready, limits(call.timeout), &own_key).await
+        {
             // Its own word only: what it passes on of somebody else's says nothing of the call.
             Err(error) if error.status == Some(404) => return Ok(Asked::Unknown),
             answer => answer?,

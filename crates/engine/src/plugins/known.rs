@@ -213,11 +213,20 @@ impl Plugins {
         scope: TenantScope,
         plugin: &PluginName,
     ) -> Result<Option<Arc<Known>>, CallError> {
+        self.seen(scope, plugin).await.map_err(|error| CallError::inside(&error))
+    }
+
+    /// The same for those who do not call it.
+    pub(super) async fn seen(
+        &self,
+        scope: TenantScope,
+        plugin: &PluginName,
+    ) -> Result<Option<Arc<Known>>, scaigrid_persistence::Error> {
         let key = (scope.tenant_id(), plugin.clone());
         if let Some(seen) = self.0.shelf.seen.get(&key) {
             return Ok(seen);
         }
-        let found = self.look(scope, plugin, &key).await.map_err(|error| CallError::inside(&error))?;
+        let found = self.look(scope, plugin, &key).await?;
         self.0.shelf.seen.insert(key, found.clone());
         Ok(found)
     }

@@ -1,15 +1,17 @@
-//! Calling plugins for Cores: what an alias means, whether the method is what was accepted, who is calling and with what
-//! credentials, and whether what goes out and comes in is as the method's schemas say.
+//! Calling plugins, for Cores and for users: what an alias means, whether the method is what was accepted, who is calling and
+//! with what credentials, and whether what goes out and comes in is as the method's schemas say.
 //!
 //! Whether a call is made again is for whoever asks for it: an error says whether the plugin may have heard of the call, and
 //! [`Plugins::effect_class`] what a repetition costs.
 
 mod ask;
+mod caller;
 mod fault;
 mod known;
 mod mask;
 mod reading;
 mod recheck;
+mod registered;
 mod required;
 mod target;
 
@@ -23,7 +25,7 @@ use scaigrid_bus::{Bus, Signal};
 use scaigrid_cores::plugins::{
     EffectClass, PluginKind, Registration, Resolution, ResolvedCredentials, Standing, resolve, resolve_value,
 };
-use scaigrid_cores::{Core, EnvValue, SecretText};
+use scaigrid_cores::{Core, EnvValue, Environment, SecretText};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::PluginDecl;
 use scaigrid_outbound::Client;
@@ -32,8 +34,8 @@ use scaigrid_persistence::Database;
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_runtime::Failure;
 use scaigrid_runtime::effect::PluginCallRequest;
-use scaigrid_scope::{Clock, SystemScope, TenantScope};
-use serde_json::{Map, Value as Json, json};
+use scaigrid_scope::{Clock, Instant, SystemScope, TenantScope};
+use serde_json::{Map, Value as Json};
 
 use crate::caller_tokens::CallerTokens;
 use crate::ids::Ids;
@@ -41,8 +43,10 @@ use crate::ids::Ids;
 pub use ask::Asked;
 pub use fault::CallError;
 pub use reading::ReadFault;
+pub use registered::{Offer, OfferedMethod, RegisteredCall};
 pub use required::Lacking;
 
+use caller::Caller;
 use known::Known;
 pub(crate) use known::Shelf;
 pub(crate) use mask::Masked;
@@ -81,7 +85,7 @@ impl std::fmt::Debug for Plugins {
     }
 }
 
-/// What an alias and a method mean for a Core: all of a call but its arguments.
+/// What a name and a method mean for a caller: all of a call but its arguments.
 struct Equipped {
     known: Arc<Known>,
     /// The position of the method in the accepted manifest.
@@ -155,14 +159,19 @@ impl Plugins {
     ) -> Result<Value, CallError> {
         let begun = self.0.clock.now();
         let called = self.call_once(leave, scope, core, declared, call, key).await;
-        let result = match &called {
+        self.count(begun, &called);
+        called
+    }
+
+    /// Counts a call that has ended.
+    fn count<T>(&self, begun: Instant, called: &Result<T, CallError>) {
+        let result = match called {
             Ok(_) => "answered",
             Err(error) if !error.sent => "not_sent",
             Err(_) => "failed",
         };
         counter!("scaigrid_plugin_calls_total", "result" => result).increment(1);
         histogram!("scaigrid_plugin_call_seconds").record(self.0.clock.now().since(begun).as_secs_f64());
-        called
     }
 
     async fn call_once(
@@ -177,9 +186,10 @@ impl Plugins {
         let args = arguments(call)?;
         let equipped = self.equip(scope, core, declared, (&call.alias, &call.method)).await?;
         equipped.check_target(leave.target.as_deref(), &call.alias)?;
-        let mut ready = self.make_ready(scope, core, &call.alias, equipped, args, key).await?;
+        let caller = Caller::Core(core);
+        let mut ready = self.make_ready(scope, caller, &call.alias, equipped, args, key).await?;
         ready.outbound = self.0.outbound.through(leave.gate);
-        let value = self.send(scope, core, &ready, limits(call.timeout), key).await?;
+        let value = self.send(scope, caller, &ready, limits(call.timeout), key).await?;
         Ok(Value::from_json(&value))
     }
 
@@ -228,7 +238,7 @@ impl Plugins {
         key: &str,
     ) -> Result<Ready, CallError> {
         let equipped = self.equip(scope, core, declared, (alias, method)).await?;
-        self.make_ready(scope, core, alias, equipped, args, key).await
+        self.make_ready(scope, Caller::Core(core), alias, equipped, args, key).await
     }
 
     /// Finds what a call needs beside its arguments.
@@ -241,28 +251,13 @@ impl Plugins {
     ) -> Result<Equipped, CallError> {
         let (known, config) = self.find(scope, core, declared, alias).await?;
         let method = standing(&known, method)?;
-        let mut secrets = Vec::new();
-        let config = resolve_value(&Json::Object(config), &core.environment, &mut secrets);
-        let Json::Object(config) = config.map_err(|missing| not_configured(alias, &missing))? else {
-            return Err(not_configured(alias, &"its configuration is none"));
-        };
-        // A secret that is an argument must not be told on by what the schema says of it either.
-        let credentials = known.registration.credentials.as_ref();
-        let credentials = credentials.map(|credentials| credentials.resolve(&core.environment));
-        let credentials = credentials.transpose().map_err(|missing| not_configured(alias, &missing))?;
-        secrets.extend(credentials.iter().map(|credentials| credentials.secret().clone()));
-        secrets.extend(core.environment.iter().filter_map(|(_, value)| match value {
-            EnvValue::Secret(secret) => Some(secret.clone()),
-            EnvValue::Plain(_) => None,
-        }));
-        let masked = Masked::new(secrets.iter().map(SecretText::reveal));
-        Ok(Equipped { known, method, config, credentials, masked })
+        equip_with(known, method, config, &core.environment, alias)
     }
 
     async fn make_ready(
         &self,
         scope: TenantScope,
-        core: &Core,
+        caller: Caller<'_>,
         alias: &str,
         equipped: Equipped,
         mut args: Map<String, Json>,
@@ -285,7 +280,7 @@ impl Plugins {
         if let Some(place) = scaigrid_telemetry::current() {
             set(&mut headers, "traceparent", &place.to_string());
         }
-        let token = self.introduce(scope, core, registration, method.name.as_str(), key).await?;
+        let token = self.introduce(scope, caller, registration, method.name.as_str(), key).await?;
         set(&mut headers, "x-scaigrid-identity", &token);
         if let Some(credentials) = &credentials {
             show(&mut headers, credentials).ok_or_else(|| {
@@ -300,7 +295,7 @@ impl Plugins {
     async fn send(
         &self,
         scope: TenantScope,
-        core: &Core,
+        caller: Caller<'_>,
         ready: &Ready,
         limits: Limits,
         key: &str,
@@ -336,49 +331,42 @@ impl Plugins {
                 if !ready.config.is_empty() {
                     meta.insert("scaigrid/config".to_owned(), Json::Object(ready.config.clone()));
                 }
-                self.call_tool(scope, core, ready, meta, limits).await?
+                self.call_tool(scope, caller, ready, meta, limits).await?
             }
         };
         let value = answered.map_err(|fault: CallFault| CallError::of(fault, alias).masked(&ready.masked))?;
         ready.known.check_output(ready.method, &value).map_err(|error| error.masked(&ready.masked))?;
         Ok(ready.masked.value(value))
     }
-
-    /// Who is calling, in a token of the platform's own for this plugin and this call (RFC 7519). Where the Core acts for a
-    /// user, that user is the subject and the Core the actor (RFC 8693 section 4.1).
-    async fn introduce(
-        &self,
-        scope: TenantScope,
-        core: &Core,
-        registration: &Registration,
-        method: &str,
-        key: &str,
-    ) -> Result<String, CallError> {
-        let mut claims = json!({
-            "iss": self.0.issuer,
-            "aud": registration.plugin.as_str(),
-            "sub": core.id.to_string(),
-            "tenant_id": scope.tenant_id().to_string(),
-            "core_id": core.id.to_string(),
-            "core": core.slug.as_str(),
-            "method": method,
-            "idempotency_key": key,
-            "jti": self.0.ids.draw(self.0.clock.now()).to_string(),
-        });
-        if let Some(delegation) = core.identity.delegation() {
-            claims["sub"] = delegation.user_id.to_string().into();
-            claims["act"] = json!({"sub": core.id.to_string()});
-            let scopes: Vec<String> = delegation.scopes.iter().map(|scope| scope.to_string()).collect();
-            claims["scope"] = scopes.join(" ").into();
-            if let Some(until) = delegation.expires_at {
-                claims["exp"] = until.micros().div_euclid(1_000_000).into();
-            }
-        }
-        self.0.tokens.sign(claims).await.map_err(|error| CallError::inside(&error))
-    }
 }
 
-/// What a Core says of a plugin is not enough to call it.
+/// What a call of a method needs beside its arguments, given the environment of whoever calls.
+fn equip_with(
+    known: Arc<Known>,
+    method: usize,
+    config: Map<String, Json>,
+    environment: &Environment,
+    alias: &str,
+) -> Result<Equipped, CallError> {
+    let mut secrets = Vec::new();
+    let config = resolve_value(&Json::Object(config), environment, &mut secrets);
+    let Json::Object(config) = config.map_err(|missing| not_configured(alias, &missing))? else {
+        return Err(not_configured(alias, &"its configuration is none"));
+    };
+    // A secret that is an argument must not be told on by what the schema says of it either.
+    let credentials = known.registration.credentials.as_ref();
+    let credentials = credentials.map(|credentials| credentials.resolve(environment));
+    let credentials = credentials.transpose().map_err(|missing| not_configured(alias, &missing))?;
+    secrets.extend(credentials.iter().map(|credentials| credentials.secret().clone()));
+    secrets.extend(environment.iter().filter_map(|(_, value)| match value {
+        EnvValue::Secret(secret) => Some(secret.clone()),
+        EnvValue::Plain(_) => None,
+    }));
+    let masked = Masked::new(secrets.iter().map(SecretText::reveal));
+    Ok(Equipped { known, method, config, credentials, masked })
+}
+
+/// What is said of a plugin is not enough to call it.
 fn not_configured(alias: &str, why: &dyn std::fmt::Display) -> CallError {
     CallError::before("PLUGIN_ERROR", format!("the plugin {alias}: {why}"))
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use scaigrid_audit::{AuditAction, AuditRecord, diff};
-use scaigrid_cores::Core;
 use scaigrid_cores::plugins::{Drift, Manifest};
 use scaigrid_outbound::plugins::mcp::Session;
 use scaigrid_outbound::plugins::{CallFault, Limits};
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::known::{Known, Learnt};
 use super::reading::usable;
-use super::{CallError, Plugins, Ready};
+use super::{CallError, Caller, Plugins, Ready};
 use crate::Error;
 
 /// How long it is believed that the tools are what they were.
@@ -25,7 +24,7 @@ impl Plugins {
     pub(super) async fn call_tool(
         &self,
         scope: TenantScope,
-        core: &Core,
+        caller: Caller<'_>,
         ready: &Ready,
         meta: Map<String, Value>,
         limits: Limits,
@@ -56,7 +55,7 @@ impl Plugins {
             })?;
             let drift = Drift::between(&registration.accepted, &found);
             if !drift.is_empty() {
-                tracing::warn!(plugin, core = %core.id, ?drift, "a plugin offers something else than was accepted");
+                tracing::warn!(plugin, %caller, ?drift, "a plugin offers something else than was accepted");
             }
             if let Err(error) = self.note(scope, &ready.known, found).await {
                 tracing::warn!(plugin, %error, "what a plugin offers now could not be noted");

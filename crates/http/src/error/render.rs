@@ -114,6 +114,7 @@ fn details(error: &Error) -> Vec<Value> {
     match error {
         app::Error::Invalid(fields)
         | app::Error::PluginsMissing(fields)
+        | app::Error::ModelsMissing(fields)
         | app::Error::DelegationInvalid(fields) => fields
             .iter()
             .take(MAX_DETAILS)

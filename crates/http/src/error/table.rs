@@ -110,6 +110,12 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::CheckpointAlreadyResolved { .. } => {
             entry(S::CONFLICT, "CHECKPOINT_ALREADY_RESOLVED", "SW_CONFLICT")
         }
+        E::StudioDisabled => entry(S::FORBIDDEN, "STUDIO_DISABLED", "SW_STUDIO_DISABLED"),
+        E::StudioForbidden => entry(S::FORBIDDEN, "STUDIO_FORBIDDEN", "SW_STUDIO_FORBIDDEN"),
+        E::StudioNoParticipant => entry(S::CONFLICT, "STUDIO_NO_PARTICIPANT", "SW_STUDIO_NO_PARTICIPANT"),
+        E::NotesDisabled => entry(S::FORBIDDEN, "NOTE_PROCESSING_DISABLED", "SW_NOTE_FORBIDDEN"),
+        E::RoomForbidden(_) => entry(S::FORBIDDEN, "ROOM_FORBIDDEN", "SW_ROOM_FORBIDDEN"),
+        E::RoomArchived => entry(S::CONFLICT, "ROOM_ARCHIVED", "SW_ROOM_FROZEN"),
         E::Conflict(_) => entry(S::CONFLICT, "CONFLICT", "SW_CONFLICT"),
         E::PreconditionFailed => {
             entry(S::PRECONDITION_FAILED, "PRECONDITION_FAILED", "SW_PRECONDITION_FAILED")
@@ -135,6 +141,7 @@ const fn row_of_app(error: &app::Error) -> Row {
         }
         E::PluginUnreachable { .. } => entry(S::BAD_GATEWAY, "PLUGIN_UNREACHABLE", "SW_PLUGIN_UNREACHABLE"),
         E::PluginsMissing(_) => entry(S::UNPROCESSABLE_ENTITY, "PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
+        E::ModelsMissing(_) => entry(S::UNPROCESSABLE_ENTITY, "MODEL_NOT_FOUND", "SW_MODEL_NOT_FOUND"),
         E::ModelUnavailable { .. } => {
             entry(S::SERVICE_UNAVAILABLE, "MODEL_UNAVAILABLE", "SW_MODEL_UNAVAILABLE")
         }
@@ -181,10 +188,13 @@ const fn row_of_missing(resource: Resource) -> Row {
         Resource::Trigger => ("TRIGGER_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Webhook => ("WEBHOOK_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::Delivery => ("DELIVERY_NOT_FOUND", "SW_NOT_FOUND"),
-        Resource::Plugin => ("PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
+        Resource::Plugin | Resource::WorkspacePlugin => ("PLUGIN_NOT_FOUND", "SW_PLUGIN_NOT_FOUND"),
         Resource::Model => ("MODEL_NOT_FOUND", "SW_MODEL_NOT_FOUND"),
         Resource::Backend => ("BACKEND_NOT_FOUND", "SW_NOT_FOUND"),
         Resource::ModelGroup => ("MODEL_GROUP_NOT_FOUND", "SW_NOT_FOUND"),
+        Resource::Participant => ("PARTICIPANT_NOT_FOUND", "SW_PARTICIPANT_NOT_FOUND"),
+        Resource::Room => ("ROOM_NOT_FOUND", "SW_ROOM_NOT_FOUND"),
+        Resource::Memory => ("MEMORY_NOT_FOUND", "SW_NOT_FOUND"),
     };
     entry(StatusCode::NOT_FOUND, grid, workspace)
 }

@@ -196,6 +196,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     let takes_avatar = posts && (of_avatar || path.ends_with("/scaicore/cores"));
     let takes_file = takes_avatar || posts && path.ends_with("/parse-bundle") || of_core && method == "put";
     let of_api = path.contains("/api/invoke/");
+    let starts = path.ends_with("/cores/{core_id}/start") || path.ends_with("/cores/{core_id}/restart");
     let delegates = has_body && (path.ends_with("/delegate") || path.ends_with("/delegation"));
     if posts {
         add_header(
@@ -216,7 +217,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         "InvalidFileType" => takes_file,
         "NoAvatar" => of_avatar && public,
         "StorageError" => takes_avatar || of_avatar || of_values(path),
-        "DelegationInvalid" => delegates,
+        "DelegationInvalid" => delegates || starts,
         "Unauthorized" | "Forbidden" => !public,
         "NotFound" => path.contains('{') || asks_a_model,
         "Conflict" => posts || of_api || (of_core && method == "delete"),

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_actix_web::OpenApiFactory;
 
-use super::table::{OPEN, Route, RouteTable, split};
+use super::table::{Route, RouteTable, split};
 use crate::routes::modules::call::PASSED_ON;
 
 /// The routes of a part of the API, documented where they are declared.
@@ -69,9 +69,9 @@ const fn method_name(method: &HttpMethod) -> &'static str {
 fn place(path: &str, methods: &[HttpMethod]) -> Option<(String, &'static str, usize)> {
     let [method] = methods else { return None };
     let name = split(path).nth(1)?;
-    let plain =
-        !path.contains([':', '*']) && !OPEN.iter().any(|open| path.ends_with(open)) && !name.contains('{');
-    plain.then(|| (name.to_owned(), method_name(method), split(path).count()))
+    let (method, plain) = (method_name(method), !path.contains([':', '*']) && !name.contains('{'));
+    let plain = plain && !Route::new(method, path).is_open();
+    plain.then(|| (name.to_owned(), method, split(path).count()))
 }
 
 /// What the document says of routes.
@@ -209,6 +209,7 @@ mod tests {
         assert_eq!(place("/v1/modules/{module_id}/{rest:.*}"), None, "it may have any number of segments");
         assert_eq!(place("/v1/models/{slug}"), None, "slugs of models have any number of segments");
         assert_eq!(place("/v1/a/{id}/invoke/{path}"), None, "so have paths");
+        assert_eq!(place("/v1/admin/models/{slug}/enable"), None, "in the middle, too");
         assert_eq!(place("/v1/{anything}/x"), None);
         assert_eq!(place("/health"), None);
         assert_eq!(super::place("/v1/users", &[HttpMethod::Get, HttpMethod::Post]), None);

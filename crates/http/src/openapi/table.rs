@@ -11,7 +11,7 @@ use std::sync::Arc;
 enum Segment {
     Literal(Box<str>),
     Parameter,
-    /// Whatever follows, of any number of segments.
+    /// One segment or more.
     Rest,
 }
 
@@ -65,20 +65,19 @@ impl Route {
     /// Whether a path is one of this route, whatever the method.
     pub(super) fn fits(&self, path: &str) -> bool {
         let mut given = split(path);
-        for segment in &self.segments {
-            let Some(given) = given.next() else { return false };
-            if *segment == Segment::Rest {
-                return true;
-            }
-            if !segment.fits(given) {
-                return false;
-            }
+        let mut parts = self.segments.split(|segment| *segment == Segment::Rest);
+        let before = parts.next().unwrap_or_default();
+        if !before.iter().all(|segment| given.next().is_some_and(|given| segment.fits(given))) {
+            return false;
         }
-        given.next().is_none()
+        let Some(after) = parts.next() else { return given.next().is_none() };
+        after.iter().rev().all(|segment| given.next_back().is_some_and(|given| segment.fits(given)))
+            && given.next().is_some()
     }
 
-    fn is_open(&self) -> bool {
-        self.segments.last() == Some(&Segment::Rest)
+    /// Whether its paths have any number of segments.
+    pub(super) fn is_open(&self) -> bool {
+        self.segments.contains(&Segment::Rest)
     }
 }
 
@@ -136,16 +135,17 @@ impl RouteTable {
     }
 }
 
-pub(super) fn split(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-/// What paths end with that take any number of segments: the slug of a model, or a path below.
-pub(super) const OPEN: [&str; 2] = ["/{slug}", "/{path}"];
+/// The parameters that are any number of segments: the slug of a model, a plugin's name, and a path below.
+const OPEN: [&str; 3] = ["slug", "plugin_id", "path"];
 
+/// A segment as it was declared.
 fn segment(text: &str) -> Segment {
     match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-        Some(name) if name.ends_with('*') || name == "slug" || name == "path" => Segment::Rest,
+        Some(name) if name.ends_with('*') || OPEN.contains(&name) => Segment::Rest,
         Some(_) => Segment::Parameter,
         None => Segment::Literal(text.into()),
     }
@@ -164,6 +164,9 @@ mod tests {
             ("PUT", "/v1/cores/{id}"),
             ("GET", "/v1/modules/{id}/{rest:.*}"),
             ("GET", "/v1/modules/{id}/config"),
+            ("GET", "/v1/names/all"),
+            ("POST", "/v1/names/{slug}/on"),
+            ("PUT", "/v1/names/{slug}"),
         ] {
             table.add(method, path);
         }
@@ -174,6 +177,12 @@ mod tests {
         assert_eq!(pattern("GET", "/v1/modules/a/b/c/d").as_deref(), Some("/v1/modules/{id}/{rest:.*}"));
         assert_eq!(pattern("DELETE", "/v1/cores/x").as_deref(), Some("/v1/cores/{id}"));
         assert_eq!(pattern("GET", "/v1/cores/"), None);
+        for path in ["/v1/names/a/on", "/v1/names/a/b/c/on", "/v1/names/on/on"] {
+            assert_eq!(pattern("POST", path).as_deref(), Some("/v1/names/{slug}/on"), "{path}");
+        }
+        assert_eq!(pattern("POST", "/v1/names/on").as_deref(), Some("/v1/names/{slug}"));
+        assert_eq!(pattern("GET", "/v1/names/all").as_deref(), Some("/v1/names/all"));
+        assert_eq!(table.allowed("/v1/names/a/b/on").as_deref(), Some("POST, PUT"));
         assert_eq!(table.allowed("/v1/cores/x").as_deref(), Some("GET, HEAD, PUT"));
         assert_eq!(pattern("GET", "/v1/c%6Fres/x").as_deref(), Some("/v1/cores/{id}"));
         assert_eq!(pattern("GET", "/v1/c%6res/x"), None);

@@ -90,7 +90,7 @@ where
     text.map(|text| problems.maybe(field, text.as_deref()))
 }
 
-/// Which partners or tenants a list shows.
+/// Which partners a list shows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {

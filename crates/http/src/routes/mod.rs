@@ -25,6 +25,7 @@ mod tenants;
 mod users;
 mod webhooks;
 mod well_known;
+mod workspace;
 
 use crate::openapi::ServiceConfig;
 
@@ -47,6 +48,7 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     custom_roles::routes(config);
     partners::routes(config);
     tenants::routes(config);
+    workspace::routes(config);
     modules::routes(config);
     audit::routes(config);
     webhooks::routes(config);

@@ -113,7 +113,7 @@ struct ModelUpdate {
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
-struct Model {
+pub(super) struct Model {
     #[schema(example = "mdl_01JZ8QZ5T0000000000000000A")]
     id: String,
     #[schema(example = "openai/gpt-4o")]
@@ -162,7 +162,7 @@ struct Model {
 /// Which models a list shows.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ModelQuery {
+pub(super) struct ModelQuery {
     /// For this: `chat`, `embedding`, `image` or `audio`.
     modality: Option<String>,
     /// In this status: `active` or `deprecated`.
@@ -170,7 +170,7 @@ struct ModelQuery {
 }
 
 impl ModelQuery {
-    fn read(&self) -> Result<ModelFilter, Error> {
+    pub(super) fn read(&self) -> Result<ModelFilter, Error> {
         let mut problems = Problems::default();
         let filter = ModelFilter {
             modality: problems.maybe("modality", self.modality.as_deref()),
@@ -184,7 +184,7 @@ impl ModelQuery {
 
 impl Model {
     /// As one sees it who may change it, or may not.
-    fn of(listed: ListedModel, manages: bool) -> Self {
+    pub(super) fn of(listed: ListedModel, manages: bool) -> Self {
         let ListedModel { model, enabled, backends, active_backends, own } = listed;
         let health_status = match (active_backends, backends.len()) {
             (0, _) => "unavailable",
@@ -481,12 +481,12 @@ async fn enable_model(
     Ok(Reply::ok(Model::of(listed, false)))
 }
 
-/// Disable a model in the tenant: its callers do not see it any more.
+/// Disable a model in the tenant: its callers do not see it any more. The tenant's default model cannot be disabled.
 #[utoipa::path(
     tag = "models",
     operation_id = "disable_model",
     params(("slug" = String, Path, example = "openai/gpt-4o")),
-    responses((status = 204))
+    responses((status = 204), (status = 409, response = Conflict))
 )]
 #[delete("/v1/model-access/{slug:.+}")]
 async fn disable_model(

@@ -6,13 +6,13 @@
 use crate::openapi::ServiceConfig;
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, tenants};
-use scaigrid_scope::{Features, Instant, Name, TenantChanges, TenantId, perm};
+use scaigrid_scope::{Features, Instant, Name, PartnerId, TenantChanges, TenantId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::given::{Problems, StatusQuery, given, nullable};
+use super::given::{Problems, given, nullable};
 use crate::auth::AllowedAtLevel;
 use crate::body::Body;
 use crate::conditional::IfMatch;
@@ -39,6 +39,26 @@ struct TenantLimits {
     /// For how many days executions that have ended, and what belongs to them, are kept.
     #[validate(range(min = 1, max = 36_500, message = "must be from 1 to 36500"))]
     execution_retention_days: Option<u32>,
+}
+
+/// Which tenants a list shows.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TenantsQuery {
+    /// Of this partner.
+    #[param(value_type = Option<String>)]
+    partner_id: Option<PartnerId>,
+    /// In this status: `active` or `suspended`.
+    status: Option<String>,
+}
+
+impl TenantsQuery {
+    fn read(self) -> Result<tenants::TenantFilter, Error> {
+        let mut problems = Problems::default();
+        let status = problems.maybe("status", self.status.as_deref());
+        problems.check()?;
+        Ok(tenants::TenantFilter { partner_id: self.partner_id, status })
+    }
 }
 
 /// A tenant as it is asked for.
@@ -193,18 +213,18 @@ fn shown_tenant(tenant: scaigrid_scope::Tenant) -> Reply<Tenant> {
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "list_tenants",
-    params(StatusQuery, PageParams),
+    params(TenantsQuery, PageParams),
     responses((status = 200, body = WorkspacePageOf<Tenant>))
 )]
 #[get("/v1/admin/tenants")]
 async fn list_tenants(
     caller: AllowedAtLevel<perm::AdminAccess>,
-    filters: Filters<StatusQuery>,
+    filters: Filters<TenantsQuery>,
     paging: Paging,
     app: web::Data<App>,
 ) -> Result<Listed<Tenant>, Error> {
     App::may_administer_tenants(&caller)?;
-    let filter = tenants::TenantFilter { partner_id: None, status: filters.read()?.read()? };
+    let filter = filters.read()?.read()?;
     let (page, seal) = paging.read("tenants", &format!("{:?}", caller.level()), &Bounds::LIST)?;
     Ok(Listed::workspace(app.tenants(&caller, &filter, &page).await?, &seal))
 }

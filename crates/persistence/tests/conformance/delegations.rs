@@ -199,8 +199,8 @@ async fn what_may_be_in_the_store_is_forgotten_last(home: &Home) {
         assert!(!avatars::is_noted(&mut c, of_tenant(1), core_id()).await.unwrap());
     }
     let mut tx = home.begin().await;
-    avatars::touch(&mut tx, of_tenant(1), core_id(), at(1)).await.unwrap();
-    avatars::touch(&mut tx, of_tenant(1), core_id(), late(10)).await.unwrap();
+    avatars::touch(&mut tx, of_tenant(1), core_id(), 10, at(1)).await.unwrap();
+    avatars::touch(&mut tx, of_tenant(1), core_id(), 10, late(10)).await.unwrap();
     let pictured = Core { avatar: Some(avatar.clone()), ..core.clone() };
     let _written = cores::save(&mut tx, of_tenant(1), &pictured, 1, &vault()).await.unwrap();
     tx.commit().await.unwrap();

@@ -13,6 +13,7 @@
 mod api_keys;
 mod audit;
 mod audit_chain;
+mod audit_search;
 mod catalogue;
 mod checkpoints;
 mod commit;
@@ -36,6 +37,7 @@ mod removal;
 mod rights;
 mod settings;
 mod signing_keys;
+mod tallies;
 mod tenants;
 mod timers;
 mod transactions;
@@ -43,6 +45,7 @@ mod triggers;
 mod users;
 mod values;
 mod webhooks;
+mod workspace_settings;
 
 /// Makes of each of a file's tests, all functions of a [`home::Home`], one test per database.
 macro_rules! on_both_databases {

@@ -57,7 +57,7 @@ struct AuditQuery {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the document is made of it; the page itself is read by `Paging`")]
-struct AuditPage {
+pub(crate) struct AuditPage {
     /// How many records at most.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,

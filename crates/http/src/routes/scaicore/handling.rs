@@ -267,7 +267,7 @@ async fn follow(
         };
         match found {
             Ok(InboxPiece { events, looked }) => {
-                let looked = looked.map(|position| Message { id: position.to_string(), data: None });
+                let looked = looked.map(|position| Message::looked(position.to_string()));
                 let messages: Vec<Message> = events.into_iter().map(message).chain(looked).collect();
                 if !messages.is_empty() && tell.send(Ok(messages)).await.is_err() {
                     return;
@@ -285,5 +285,5 @@ fn message(event: InboxEvent) -> Message {
     let id = event.position.map(|position| position.to_string()).unwrap_or_default();
     let kind = if event.waits { "open" } else { "closed" };
     let view = CheckpointView::from(event.checkpoint);
-    Message { id, data: Some(json!({ "event": kind, "checkpoint": view })) }
+    Message::new(id, json!({ "event": kind, "checkpoint": view }))
 }

@@ -52,7 +52,8 @@ macro_rules! move_route {
 move_route!(
     /// Start a Core
     ///
-    /// Its program is checked; what does not pass leaves the Core in `error` and is answered with 422.
+    /// Its program is checked, and whether what it needs is there: its plugins, its models, and of a Core that acts for a user the
+    /// permissions. What does not pass leaves the Core in `error` and is told.
     start, "/v1/modules/scaicore/cores/{core_id}/start", "start_core", Action::Start
 );
 move_route!(

@@ -309,18 +309,18 @@ impl Passed {
     /// so that who comes again need not have all of it read once more, or not find it any more.
     fn over(&mut self, read: Option<String>, told: Option<&Message>) -> Option<Message> {
         if let Some(read) = read {
-            self.place = Some(read).filter(|read| told.is_none_or(|told| told.id != *read));
+            self.place = Some(read).filter(|read| told.is_none_or(|told| !told.is_at(read)));
         }
         if self.told_at.is_some_and(|at| at.elapsed() < TELL_PASSED) {
             return None;
         }
         let id = self.place.take()?;
         self.told_at = Some(Clock::now());
-        Some(Message { id, data: None })
+        Some(Message::looked(id))
     }
 }
 
 fn message(followed: Followed) -> Message {
     let data = serde_json::to_value(LogView::from(followed.kept)).unwrap_or_default();
-    Message { id: followed.position.to_string(), data: Some(data) }
+    Message::new(followed.position.to_string(), data)
 }

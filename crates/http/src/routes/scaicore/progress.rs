@@ -140,5 +140,5 @@ async fn follow(mut follower: ExecutionFollower, tell: mpsc::Sender<Result<Vec<M
 
 fn message(reported: Reported) -> Message {
     let data = serde_json::to_value(EventView::from(reported.what)).unwrap_or_default();
-    Message { id: reported.position.to_string(), data: Some(data) }
+    Message::new(reported.position.to_string(), data)
 }
