@@ -68,7 +68,7 @@ impl Note<'_> {
 /// What a model is asked for a note.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    /// The messages, as OpenAI's chat completions have them.
+    /// The messages, in the form of chat completions.
     pub messages: Vec<Value>,
     /// The JSON Schema of the answer.
     pub schema: Value,
