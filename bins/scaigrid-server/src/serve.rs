@@ -92,8 +92,7 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     }
     probing.abort();
     measuring.abort();
-    // It waits for its own thread, which needs the runtime's.
-    tokio::task::spawn_blocking(move || tracing.finish()).await?;
+    tracing.finish().await;
     ended
 }
 

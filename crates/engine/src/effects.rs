@@ -14,7 +14,6 @@ use scaigrid_persistence::{self as persistence, event_waits, executions};
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{CheckpointRequest, Effect, EffectId, EffectKind, Failure, Outcome, TimerRequest};
 use scaigrid_scope::{EventId, Instant};
-use scaigrid_telemetry::KeyValue;
 use serde_json::json;
 use ulid::Ulid;
 
@@ -245,7 +244,7 @@ fn asks_nobody(checkpoint: &Checkpoint, block: &Arc<str>) -> Said {
 /// Notes in the span of a run that it has published an event.
 fn note_event(run: &mut Run, name: &str) {
     if let Some(live) = run.span.live() {
-        live.event("emit", vec![KeyValue::new("scaigrid.event", name.to_owned())]);
+        live.event("emit", "scaigrid.event", name);
     }
 }
 

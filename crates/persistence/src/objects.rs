@@ -125,7 +125,7 @@ pub async fn forget(tx: &mut Transaction, _system: &SystemScope, removed: &[Doom
     Ok(())
 }
 
-/// How many objects a tenant has, and how many bytes.
+/// How many objects a tenant has.
 #[boxed]
 pub async fn count(c: &mut Connection, scope: TenantScope) -> Result<i64> {
     let query = objects::table.filter(objects::tenant_id.eq(scope.tenant_id().to_string())).count();

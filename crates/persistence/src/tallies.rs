@@ -11,7 +11,7 @@ use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
-use scaigrid_scope::{Instant, SystemScope, TenantScope};
+use scaigrid_scope::{Instant, SystemScope, TenantScope, UserStatus};
 
 use crate::database::{Connection, Engine, Transaction, with};
 use crate::error::Result;
@@ -106,13 +106,17 @@ async fn counted(c: &mut Connection, scope: TenantScope, query: &str) -> Result<
 #[boxed]
 pub async fn read(c: &mut Connection, scope: TenantScope) -> Result<Figures> {
     let rooms = "SELECT status AS name, count(*) AS value FROM rooms WHERE tenant_id = $1 GROUP BY status";
-    let participants =
-        "SELECT kind AS name, count(*) AS value FROM participants WHERE tenant_id = $1 GROUP BY kind";
+    // Users who were deleted keep their rows, and are no participants any more.
+    let participants = format!(
+        "SELECT p.kind AS name, count(*) AS value FROM participants p LEFT JOIN users u ON u.id = p.user_id \
+         WHERE p.tenant_id = $1 AND (u.status IS NULL OR u.status <> '{}') GROUP BY p.kind",
+        UserStatus::Deleted
+    );
     let tallies = "SELECT figure AS name, CAST(sum(value) AS BIGINT) AS value FROM tallies \
                    WHERE tenant_id = $1 GROUP BY figure";
     let mut figures = Figures {
         rooms: counted(c, scope, rooms).await?.into_iter().collect(),
-        participants: counted(c, scope, participants).await?.into_iter().collect(),
+        participants: counted(c, scope, &participants).await?.into_iter().collect(),
         ..Figures::default()
     };
     for (figure, value) in counted(c, scope, tallies).await? {

@@ -1,13 +1,14 @@
 //! What the environment says of traces, in the words that OpenTelemetry has for it.
 
+mod delivery;
+
 use std::fmt;
-use std::time::Duration;
 
-/// How long one request to the collector may take where nothing says it.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::collector::Collector;
+use crate::queue::Limits;
 
-/// How traces are recorded and where they go. The rest of the standard's variables (`OTEL_EXPORTER_OTLP_HEADERS`,
-/// `OTEL_BSP_*`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) the SDK reads by itself.
+/// How traces are recorded and where they go. What the standard says of the process (`OTEL_SERVICE_NAME`,
+/// `OTEL_RESOURCE_ATTRIBUTES`) the SDK reads by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Which traces that begin here are recorded.
@@ -16,8 +17,10 @@ pub struct Config {
     pub(crate) parent_based: bool,
     /// Whether what was said to and by models stands in spans.
     pub(crate) content: bool,
-    /// How long one request to the collector may take.
-    pub(crate) patience: Duration,
+    /// Where they go.
+    pub(crate) collector: Collector,
+    /// How many wait there for, and how long.
+    pub(crate) limits: Limits,
 }
 
 /// Which traces are recorded.
@@ -39,6 +42,10 @@ pub struct InvalidConfig {
 }
 
 impl InvalidConfig {
+    const fn new(variable: &'static str, rule: String) -> Self {
+        Self { variable, rule }
+    }
+
     /// The variable.
     pub const fn variable(&self) -> &'static str {
         self.variable
@@ -70,7 +77,7 @@ impl Config {
         if yes("OTEL_SDK_DISABLED") {
             return Ok(None);
         }
-        let invalid = |variable, rule: String| InvalidConfig { variable, rule };
+        let invalid = InvalidConfig::new;
         let named =
             given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| given("OTEL_EXPORTER_OTLP_ENDPOINT"));
         match given("OTEL_TRACES_EXPORTER").as_deref() {
@@ -109,15 +116,9 @@ impl Config {
             }
         };
         let content = yes("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT");
-        let mut patience = PATIENCE;
-        for variable in ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"] {
-            if let Some(text) = given(variable) {
-                let millis = text.parse().ok().filter(|millis| (1..=3_600_000).contains(millis));
-                let rule = || format!("expected a number of milliseconds, got {text:?}");
-                patience = Duration::from_millis(millis.ok_or_else(|| invalid(variable, rule()))?);
-            }
-        }
-        Ok(Some(Self { sampler, parent_based, content, patience }))
+        let collector = delivery::collector(&given)?;
+        let limits = delivery::limits(&given)?;
+        Ok(Some(Self { sampler, parent_based, content, collector, limits }))
     }
 }
 
@@ -160,10 +161,11 @@ mod tests {
     fn traces_are_off_unless_somebody_asks_for_them() {
         assert_eq!(of(&[]), Ok(None));
         assert_eq!(of(&[("OTEL_SERVICE_NAME", "x"), ("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]), Ok(None));
-        let on = Config { sampler: Sampler::On, parent_based: true, content: false, patience: PATIENCE };
-        assert_eq!(of(&[("OTEL_TRACES_EXPORTER", "otlp")]), Ok(Some(on.clone())));
+        let on = of(&[("OTEL_TRACES_EXPORTER", "otlp")]).unwrap().unwrap();
+        assert_eq!((on.sampler, on.parent_based, on.content), (Sampler::On, true, false));
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:4318");
-        assert_eq!(of(&[endpoint]), Ok(Some(on)));
+        let on = of(&[endpoint]).unwrap().unwrap();
+        assert_eq!((on.sampler, on.parent_based, on.content), (Sampler::On, true, false));
         assert_eq!(of(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
         assert_eq!(of(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(None));
     }

@@ -8,20 +8,30 @@
 //! A place in a trace ([`TraceContext`]) is a value of the domain: it is stored with what outlives a process. While a
 //! request is answered, its place is [`current`] in the task that answers.
 
+mod collector;
 mod config;
-mod export;
+mod queue;
 mod span;
+mod value;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanProcessor as _};
+use opentelemetry_proto::tonic::trace::v1::Span as Told;
 use scaigrid_scope::{TraceContext, TracedSpan};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 pub use config::{Config, InvalidConfig};
-pub use opentelemetry::KeyValue;
 pub use span::{Kind, Live, Span};
+pub use value::Value;
+
+use crate::collector::Sender;
+use crate::queue::Queue;
+
+/// What waits to be sent when the process ends has this long.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
     static CURRENT: Option<TraceContext>;
@@ -38,18 +48,15 @@ pub struct Tracing(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    processor: BatchSpanProcessor,
-    scope: InstrumentationScope,
+    queue: Arc<Queue>,
+    stop: Arc<Notify>,
+    sending: Mutex<Option<JoinHandle<()>>>,
     config: Config,
 }
 
 impl Inner {
-    fn ended(&self, data: SpanData) {
-        self.processor.on_end(data);
-    }
-
-    fn scope(&self) -> InstrumentationScope {
-        self.scope.clone()
+    fn ended(&self, span: Told) {
+        self.queue.push(span);
     }
 
     fn content(&self) -> bool {
@@ -66,11 +73,13 @@ impl Tracing {
     /// Begins to record, for a program of this version, under the name of this start of it. Must be called inside a Tokio runtime.
     ///
     /// # Errors
-    /// The collector's address, or another variable that the SDK reads, is none.
+    /// There is no client for the collector's address: no TLS, say.
     pub fn start(config: Config, version: &'static str, instance: &str) -> Result<Self, StartError> {
-        let processor = export::start(version, instance, config.patience)?;
-        let scope = InstrumentationScope::builder("scaigrid").with_version(version).build();
-        Ok(Self(Some(Arc::new(Inner { processor, scope, config }))))
+        let sender = Sender::new(config.collector.clone(), version, instance);
+        let sender = sender.map_err(|error| StartError(error.to_string()))?;
+        let (queue, stop) = (Arc::new(Queue::new(config.limits.clone())), Arc::new(Notify::new()));
+        let sending = tokio::spawn(sender.run(Arc::clone(&queue), Arc::clone(&stop)));
+        Ok(Self(Some(Arc::new(Inner { queue, stop, sending: Mutex::new(Some(sending)), config }))))
     }
 
     /// Whether anything is recorded at all.
@@ -78,12 +87,14 @@ impl Tracing {
         self.0.is_some()
     }
 
-    /// Sends what waits to be sent, and ends; what ends later is lost. Blocks for five seconds at most.
-    pub fn finish(&self) {
-        if let Some(inner) = &self.0
-            && let Err(error) = inner.processor.shutdown()
-        {
-            tracing::warn!(%error, "the last spans could not be sent");
+    /// Sends what waits to be sent, and ends; what ends later is lost. Takes five seconds at most.
+    pub async fn finish(&self) {
+        let Some(inner) = &self.0 else { return };
+        let sending = inner.sending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(sending) = sending else { return };
+        inner.stop.notify_one();
+        if tokio::time::timeout(FAREWELL, sending).await.is_err() {
+            tracing::warn!("the last spans could not be sent");
         }
     }
 

@@ -1,17 +1,17 @@
-//! Spans: what is being done, as far as it is recorded.
+//! Spans: what is being done, as far as it is recorded. They are kept in the protocol's own types, so that nothing is
+//! rewritten when they end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use opentelemetry::trace::{
-    Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
-};
-use opentelemetry::{KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span as Told, SpanFlags, Status};
 use scaigrid_scope::TraceContext;
 
-use crate::Inner;
+use crate::{Inner, Value};
 
 /// The most events of a span.
 const EVENTS: usize = 128;
@@ -40,16 +40,7 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Live {
     inner: Arc<Inner>,
-    context: TraceContext,
-    parent: Option<u64>,
-    kind: Kind,
-    name: Cow<'static, str>,
-    begun: SystemTime,
-    ended: Option<SystemTime>,
-    attributes: Vec<KeyValue>,
-    events: SpanEvents,
-    links: SpanLinks,
-    status: Status,
+    told: Told,
 }
 
 impl Span {
@@ -70,20 +61,23 @@ impl Span {
         kind: Kind,
         name: Cow<'static, str>,
     ) -> Self {
-        let live = Live {
-            inner,
-            context,
-            parent,
-            kind,
-            name,
-            begun: SystemTime::now(),
-            ended: None,
-            attributes: Vec::with_capacity(8),
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
+        let kind = match kind {
+            Kind::Server => SpanKind::Server,
+            Kind::Client => SpanKind::Client,
+            Kind::Internal => SpanKind::Internal,
         };
-        Self { context: Some(context), live: Some(Box::new(live)) }
+        let told = Told {
+            trace_id: context.trace().to_be_bytes().to_vec(),
+            span_id: context.span().to_be_bytes().to_vec(),
+            parent_span_id: parent.map(|span| span.to_be_bytes().to_vec()).unwrap_or_default(),
+            flags: flags(context),
+            name: name.into_owned(),
+            kind: kind.into(),
+            start_time_unix_nano: nanos(SystemTime::now()),
+            attributes: Vec::with_capacity(8),
+            ..Told::default()
+        };
+        Self { context: Some(context), live: Some(Box::new(Live { inner, told })) }
     }
 
     /// Its place, for what is done under it; none where traces are off.
@@ -117,7 +111,7 @@ fn cut(mut text: String) -> String {
 impl Live {
     /// Says something of it.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) -> &mut Self {
-        self.attributes.push(KeyValue::new(key, value));
+        self.told.attributes.push(attribute(key, value.into()));
         self
     }
 
@@ -127,37 +121,47 @@ impl Live {
     }
 
     /// What it is called, where that is known late.
-    pub fn rename(&mut self, name: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.name = name.into();
+    pub fn rename(&mut self, name: impl Into<String>) -> &mut Self {
+        self.told.name = name.into();
         self
     }
 
-    /// Notes what happened in it.
-    pub fn event(&mut self, name: impl Into<Cow<'static, str>>, attributes: Vec<KeyValue>) -> &mut Self {
-        if self.events.events.len() < EVENTS {
-            self.events.events.push(Event::new(name, SystemTime::now(), attributes, 0));
+    /// Notes what happened in it, and to what: one attribute.
+    pub fn event(&mut self, name: &str, key: &'static str, value: impl Into<Value>) -> &mut Self {
+        if self.told.events.len() < EVENTS {
+            self.told.events.push(Event {
+                time_unix_nano: nanos(SystemTime::now()),
+                name: name.to_owned(),
+                attributes: vec![attribute(key, value.into())],
+                dropped_attributes_count: 0,
+            });
         } else {
-            self.events.dropped_count += 1;
+            self.told.dropped_events_count += 1;
         }
         self
     }
 
     /// Names something in this or another trace that had a part in it.
     pub fn link(&mut self, context: TraceContext) -> &mut Self {
-        self.links.links.push(Link::with_context(span_context(context)));
+        self.told.links.push(Link {
+            trace_id: context.trace().to_be_bytes().to_vec(),
+            span_id: context.span().to_be_bytes().to_vec(),
+            flags: flags(context),
+            ..Link::default()
+        });
         self
     }
 
     /// Says that it failed, by the name of the error, which must be one of a few.
     pub fn fail(&mut self, code: impl Into<String>) -> &mut Self {
-        self.status = Status::error("");
+        self.told.status = Some(Status { message: String::new(), code: StatusCode::Error.into() });
         self.set("error.type", code.into())
     }
 
     /// When it began and ended, where that was not now.
     pub fn lasted(&mut self, begun: SystemTime, ended: SystemTime) -> &mut Self {
-        self.begun = begun;
-        self.ended = Some(ended);
+        self.told.start_time_unix_nano = nanos(begun);
+        self.told.end_time_unix_nano = nanos(ended);
         self
     }
 
@@ -166,32 +170,28 @@ impl Live {
         self.inner.content()
     }
 
-    fn end(self) {
-        let data = SpanData {
-            span_context: span_context(self.context),
-            parent_span_id: SpanId::from(self.parent.unwrap_or_default()),
-            parent_span_is_remote: false,
-            span_kind: match self.kind {
-                Kind::Server => SpanKind::Server,
-                Kind::Client => SpanKind::Client,
-                Kind::Internal => SpanKind::Internal,
-            },
-            name: self.name,
-            start_time: self.begun,
-            end_time: self.ended.unwrap_or_else(SystemTime::now).max(self.begun),
-            attributes: self.attributes,
-            dropped_attributes_count: 0,
-            events: self.events,
-            links: self.links,
-            status: self.status,
-            instrumentation_scope: self.inner.scope(),
-        };
-        self.inner.ended(data);
+    fn end(mut self) {
+        if self.told.end_time_unix_nano == 0 {
+            self.told.end_time_unix_nano = nanos(SystemTime::now());
+        }
+        // Clocks are set back.
+        self.told.end_time_unix_nano = self.told.end_time_unix_nano.max(self.told.start_time_unix_nano);
+        self.inner.ended(self.told);
     }
 }
 
-fn span_context(context: TraceContext) -> SpanContext {
-    let flags = if context.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::default() };
-    let (trace, span) = (TraceId::from(context.trace()), SpanId::from(context.span()));
-    SpanContext::new(trace, span, flags, false, TraceState::NONE)
+fn attribute(key: &'static str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value.0) }), key_strindex: 0 }
+}
+
+/// Nanoseconds since 1970, as the protocol counts.
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The flags of W3C Trace Context, and that the span above is of this platform.
+fn flags(context: TraceContext) -> u32 {
+    let local = SpanFlags::ContextHasIsRemoteMask as u32;
+    local | u32::from(context.is_sampled())
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use scaigrid_tests::{CORES, Client, Db, Place, SCAICORE, ask, eventually, on_both_databases, programs, run};
 use serde_json::{Map, Value, json};
 
+use crate::workspace_models::{PARTICIPANTS, listed};
+
 on_both_databases!(
     figures_are_what_a_recount_finds,
     figures_are_those_of_what_was_put_back,
@@ -97,6 +99,13 @@ fn figures_are_what_a_recount_finds(place: &Place) {
     server.client(&user).get(AUDIT).answer(403);
     let admin = server.client(&admin);
     assert_eq!(stats(&admin)["participants"]["by_type"]["human"], 2);
+
+    // Who is deleted is no participant any more, here as in the list.
+    let (gone, _) = acme.user("gone@acme.example", &["tenant_user"]);
+    assert_eq!(stats(&admin)["participants"]["total"], 3);
+    acme.delete(&format!("/v1/users/{gone}")).answer(204);
+    assert_eq!(listed(&admin, PARTICIPANTS, 10).len(), 2);
+    assert_eq!(stats(&admin)["participants"]["total"], 2);
 
     // Checkpoints that come to every end.
     let core = admin.run("Asking", &programs::asking(&json!({})));
