@@ -78,6 +78,13 @@ impl Database {
             Db::Postgres => administer(&self.url, statements).unwrap(),
         }
     }
+
+    /// Has the process of PostgreSQL that serves this very request killed, whereupon the server ends every session, of whatever
+    /// database, and recovers from its log.
+    pub(crate) fn crash(&self) {
+        let error = administer(&self.url, "COPY (SELECT 1) TO PROGRAM 'kill -KILL $PPID'").unwrap_err();
+        assert!(error.as_db_error().is_none(), "it was refused: {error:?}");
+    }
 }
 
 impl Drop for Database {

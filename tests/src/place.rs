@@ -48,6 +48,11 @@ impl Place {
         self.database.run(statements);
     }
 
+    /// Has the whole PostgreSQL crash and recover. Only for where nobody else uses it.
+    pub fn crash_postgres(&self) {
+        self.database.crash();
+    }
+
     /// The test's folder; the servers' own is `data` in it.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -197,6 +197,11 @@ impl Plugin {
         self.state().script.extend(behaviours);
     }
 
+    /// Whether no call is left that is to be answered otherwise than as usual.
+    pub fn obeyed(&self) -> bool {
+        self.state().script.is_empty()
+    }
+
     /// Every call so far.
     pub fn calls(&self) -> Vec<PluginCall> {
         self.state().calls.clone()

@@ -18,6 +18,9 @@ const START: Duration = Duration::from_mins(1);
 /// How long a server may take to end.
 const FAREWELL: Duration = Duration::from_secs(45);
 
+/// Starts a program that is told of a file that has become too large by an error, and not by a signal.
+const IGNORING: [&str; 2] = ["env", "--ignore-signal=XFSZ"];
+
 /// The server's program: what `SCAIGRID_TEST_SERVER` names, else the one of the build that the test belongs to.
 pub fn server_binary() -> PathBuf {
     if let Some(named) = std::env::var_os("SCAIGRID_TEST_SERVER").filter(|named| !named.is_empty()) {
@@ -29,20 +32,25 @@ pub fn server_binary() -> PathBuf {
     built
 }
 
-/// A call of the server's program without the variables of whoever runs the tests. The kernel ends the child with the
-/// thread that started it, where there is `setpriv`.
+/// A call of the server's program.
 fn command() -> Command {
+    command_through(&[])
+}
+
+/// A call of the server's program, by way of another one that becomes it, without the variables of whoever runs the tests. The
+/// kernel ends the child with the thread that started it, where there is `setpriv`.
+fn command_through(other: &[&str]) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let setpriv =
         std::env::split_paths(&path).map(|folder| folder.join("setpriv")).find(|file| file.is_file());
-    let mut command = match setpriv {
-        Some(setpriv) => {
-            let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL", "--"]).arg(server_binary());
-            command
-        }
-        None => Command::new(server_binary()),
-    };
+    let mut words: Vec<OsString> = Vec::new();
+    if let Some(setpriv) = setpriv {
+        words.extend([OsString::from(setpriv), "--pdeathsig".into(), "KILL".into(), "--".into()]);
+    }
+    words.extend(other.iter().map(OsString::from));
+    words.push(server_binary().into());
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SCAIGRID_") {
             command.env_remove(name);
@@ -98,11 +106,12 @@ pub fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Out
 pub struct Launch<'a> {
     place: &'a Place,
     variables: Vec<(OsString, OsString)>,
+    through: &'static [&'static str],
 }
 
 impl<'a> Launch<'a> {
     pub(crate) fn of(place: &'a Place) -> Self {
-        Self { place, variables: Vec::new() }
+        Self { place, variables: Vec::new(), through: &[] }
             .set("SCAIGRID_BIND", "127.0.0.1:0")
             .set("SCAIGRID_DATA_DIR", &place.data().to_string_lossy())
             .set("SCAIGRID_DATABASE_URL", place.database_url())
@@ -117,10 +126,27 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Starts the server in such a way that [`Server::limit_files`] makes its writing fail rather than ends it.
+    #[must_use]
+    pub fn with_limits(self) -> Self {
+        Self { through: &IGNORING, ..self }
+    }
+
+    /// Whether this machine has what it takes to limit a server's files.
+    pub fn can_limit_files() -> bool {
+        Command::new(IGNORING[0])
+            .args(&IGNORING[1..])
+            .args(["prlimit", "--version"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start(self) -> Server {
         let log = self.place.new_log();
-        let mut child = command()
+        let mut child = command_through(self.through)
             .current_dir(self.place.folder())
             .envs(self.variables)
             .stdout(Stdio::piped())
@@ -221,6 +247,15 @@ impl Server {
     /// Has it go on as if nothing had been: SIGCONT.
     pub fn resume(&self) {
         rustix::process::kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
+    /// Lets no file of it grow past so many bytes, as if the disk were full; none lifts the limit.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.pid().to_string();
+        let set =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().unwrap();
+        assert!(set.success(), "{set}");
     }
 
     /// Waits until it has ended.

@@ -6,6 +6,7 @@
 
 mod admin;
 mod bench;
+mod chaos;
 mod check;
 mod docs;
 mod fuzz;
@@ -44,6 +45,8 @@ enum Task {
     Docs(docs::Arguments),
     /// The load generator against the release build
     Bench(bench::Arguments),
+    /// Faults of all kinds under load, drawn from a seed
+    Chaos(chaos::Arguments),
     /// The fuzz targets, for as long as wanted
     Fuzz(fuzz::Arguments),
     /// The administration of the server's program, built first
@@ -70,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Services(task) => services::run(&task, &signals),
         Task::Docs(arguments) => docs::run(&arguments, &signals),
         Task::Bench(arguments) => bench::run(&arguments, &signals),
+        Task::Chaos(arguments) => chaos::run(&arguments, &signals),
         Task::Fuzz(arguments) => fuzz::run(&arguments, &signals),
         Task::Admin(arguments) => admin::run(&arguments, &signals),
     }

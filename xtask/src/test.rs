@@ -112,7 +112,8 @@ fn is_threads(argument: &str) -> bool {
     ["-j", "--jobs", "--test-threads"].iter().any(|name| argument.starts_with(name))
 }
 
-fn has_nextest() -> bool {
+/// Whether `cargo nextest` is there.
+pub(crate) fn has_nextest() -> bool {
     // Asked quietly: cargo complains at length about a subcommand that is not there.
     let mut command = Command::new(workspace::cargo().get_program());
     command.args(["nextest", "--version"]).current_dir(workspace::root()).stderr(Stdio::null());

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use scaigrid_tests::{
-    Answer, CORES, Client, Db, Place, Request, SCAICORE, Server, eventually, on, on_both_databases, programs,
+    Answer, CORES, Client, Db, Dice, Place, Request, SCAICORE, Server, eventually, on, on_both_databases,
+    programs,
 };
 use serde_json::{Value, json};
 
@@ -31,19 +32,6 @@ const CLIENTS: u64 = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Above this a report needs a person.
 const LIMIT: i64 = 1000;
-
-/// `SplitMix64`: small, and the same everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 /// What a client asks for.
 struct Report {
@@ -106,7 +94,7 @@ impl Shared {
 
     /// One report after the other, each with a key of its own, until told to stop.
     fn submit_and_decide(&self, me: u64, seed: u64) {
-        let mut dice = Dice(seed ^ me.wrapping_mul(0x1_0001));
+        let mut dice = Dice::of(seed ^ me.wrapping_mul(0x1_0001));
         let mut unanswered = Vec::new();
         let mut number = 0;
         while !self.stop.load(Ordering::SeqCst) {
@@ -199,12 +187,7 @@ fn node(place: &Place, which: usize) -> Server {
 }
 
 fn storm(place: &Place, nodes: usize) {
-    let seed =
-        std::env::var("SCAIGRID_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-            u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
-        });
-    println!("SCAIGRID_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let (seed, mut dice) = Dice::seeded_by("SCAIGRID_TEST_SEED");
 
     let mut servers: Vec<Option<Server>> = (0..nodes).map(|which| Some(node(place, which))).collect();
     let admin = servers[0].as_ref().unwrap().admin();

@@ -20,6 +20,7 @@ mod avatars;
 mod backup;
 mod calls;
 mod capacity;
+mod chaos;
 mod checkpoints;
 mod conversations;
 mod core_models;

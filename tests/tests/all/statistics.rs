@@ -46,7 +46,7 @@ fn told(figures: &Value, by: &str) -> BTreeMap<String, u64> {
 }
 
 /// Waits until the statistics say what the lists show.
-fn agree(client: &Client) {
+pub(crate) fn agree(client: &Client) {
     let mut last = (Value::Null, BTreeMap::new(), BTreeMap::new());
     for _ in 0..200 {
         let figures = stats(client);

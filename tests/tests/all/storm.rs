@@ -1,7 +1,8 @@
 //! Several nodes under load, for tests that disturb them, and what must be true afterwards.
 //!
-//! Each flow calls a plugin three times, once per class of effect that is not simply repeated, and some ask a person in between.
-//! Clients ask another node when one does not answer. A person looks after calls in doubt, and believes the plugin's own books.
+//! Each flow calls a plugin three times, once per class of effect that is not simply repeated, and some ask a person in between. It
+//! counts itself and leaves its number in memory. Clients ask another node when one does not answer. A person looks after calls in
+//! doubt, and believes the plugin's own books.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use scaigrid_tests::{Answer, CORES, Client, Launch, Place, Plugin, Request, SCAICORE, Server, eventually};
+use scaigrid_tests::{
+    Answer, Behaviour, CORES, Client, Launch, Place, Plugin, Request, SCAICORE, Server, eventually, programs,
+};
 use serde_json::{Value, json};
 
 /// How long a client asks again before it gives up: longer than a lease lasts and a stuck connection is kept.
@@ -18,6 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const CLIENTS: u64 = 4;
 /// The pause of a client between two flows: enough nodes share two slow processors already.
 const BREATH: Duration = Duration::from_millis(25);
+/// Memory is read in so many parts: a list has an end.
+const SHELVES: usize = 64;
+/// What some flows keep that is too large for the database.
+const PAGE: &str = "string(n + 10000).repeat(20000)";
+/// How executions fail where what they called gave no answer, or where large values are kept did not. They can be tried again.
+const PASSING: [&str; 4] = ["PLUGIN_TIMEOUT", "PLUGIN_UNREACHABLE", "PLUGIN_RESULT_INVALID", "STORAGE_ERROR"];
 
 /// A flow that was accepted.
 struct Accepted {
@@ -34,6 +43,8 @@ struct Shared {
     key: String,
     core: String,
     plugin: Plugin,
+    /// Whether a person tries again what has failed in passing.
+    patient: bool,
     stop: AtomicBool,
     accepted: Mutex<Vec<Accepted>>,
     /// The decision that was answered with 200, by checkpoint.
@@ -77,22 +88,59 @@ pub(crate) fn call(method: &str) -> Value {
     json!({"kind": "plugin_call", "alias": "stub", "method": method, "args": {"n": "n"}, "result_binding": method})
 }
 
-fn program() -> Value {
-    calling(&json!([
-        {"kind": "rigid", "statements": [call("keep")]},
+/// The program of a storm; `with_pages` has a few of its flows keep something large.
+fn program(with_pages: bool) -> Value {
+    let of_some = |then: Value| json!({"kind": "if", "condition": "n % 16 == 5", "then": then});
+    let mut begin = vec![call("keep")];
+    let mut end = vec![
+        json!({"kind": "memory", "op": "update", "target": "count", "value": "c => (c ?? 0) + 1"}),
+        call("shout"),
+        call("pay"),
+        json!({"kind": "memory", "op": "set", "target": "done", "value": "n",
+            "key": format!("string(n % {SHELVES}) + '/' + execution.id")}),
+        json!({"kind": "emit", "event": "worked", "data": {"n": "n"}}),
+        json!({"kind": "return", "value": "n"}),
+    ];
+    if with_pages {
+        let write =
+            json!({"kind": "memory", "op": "set", "target": "pages", "key": "string(n)", "value": PAGE});
+        begin.insert(0, of_some(json!([write])));
+        end.insert(0, of_some(json!([
+            {"kind": "memory", "op": "get", "target": "pages", "key": "string(n)", "result_binding": "page"},
+            {"kind": "if", "condition": format!("page != {PAGE}"), "then": [{"kind": "fail", "code": "PAGE_LOST"}]},
+        ])));
+    }
+    let mut program = calling(&json!([
+        {"kind": "rigid", "statements": begin},
         {"kind": "checkpoint", "id": "ask", "checkpoint_type": "approval", "when": "n % 4 == 0",
             "present": {"prompt": "Shall it be?"}, "options": ["yes", "no"], "result_binding": "answer"},
-        {"kind": "rigid", "statements": [
-            call("shout"), call("pay"),
-            {"kind": "emit", "event": "worked", "data": {"n": "n"}},
-            {"kind": "return", "value": "n"},
-        ]},
-    ]))
+        {"kind": "rigid", "statements": end},
+    ]));
+    program["memory"] = json!({
+        "count": {"type": "int", "default": 0}, "done": {"type": "map[string, int]"}, "pages": {"type": "map[string, string]"},
+    });
+    let recall = json!([{"kind": "rigid", "statements": [
+        {"kind": "memory", "op": "list", "target": "done", "prefix": "shelf", "limit": 1000, "result_binding": "found"},
+        {"kind": "return", "value": "{count: memory.count, found: found}"},
+    ]}]);
+    let recall = programs::flow("recall", &json!([{"name": "shelf", "type": "string"}]), &recall);
+    program["flows"].as_array_mut().unwrap().push(recall);
+    program
 }
 
 impl Storm {
     /// Puts a load on nodes.
     pub(crate) fn rise(place: &Place, nodes: &[&Server]) -> Self {
+        Self::begin(place, nodes, false)
+    }
+
+    /// The same where the plugin and the store of what is large may fail too: some flows keep something large, and the person tries
+    /// again what has failed in passing.
+    pub(crate) fn rise_amid_failures(place: &Place, nodes: &[&Server]) -> Self {
+        Self::begin(place, nodes, true)
+    }
+
+    fn begin(place: &Place, nodes: &[&Server], amid_failures: bool) -> Self {
         let admin = nodes[0].admin();
         let plugin = plugin(&admin);
         let shared = Arc::new(Shared {
@@ -100,8 +148,9 @@ impl Storm {
             turn: AtomicUsize::new(0),
             numbers: AtomicU64::new(0),
             key: place.admin_key(),
-            core: admin.run("Work", &program()),
+            core: admin.run("Work", &program(amid_failures)),
             plugin,
+            patient: amid_failures,
             stop: AtomicBool::new(false),
             accepted: Mutex::default(),
             decided: Mutex::default(),
@@ -114,6 +163,30 @@ impl Storm {
         let clients = (0..CLIENTS).map(|_| begin(Shared::submit)).collect();
         let person = begin(Shared::decide);
         Self { shared, clients, person }
+    }
+
+    /// The plugin that the flows call.
+    pub(crate) fn plugin(&self) -> &Plugin {
+        &self.shared.plugin
+    }
+
+    /// The Core whose flows they are.
+    pub(crate) fn core(&self) -> &str {
+        &self.shared.core
+    }
+
+    /// Has the plugin answer the next calls so, and waits until it has.
+    pub(crate) fn plugin_fails(&self, behaviours: Vec<Behaviour>) {
+        self.shared.plugin.then(behaviours);
+        eventually("the plugin fails", PATIENCE, || self.shared.plugin.obeyed().then_some(()));
+    }
+
+    /// Waits until nothing that has failed in passing is left to be tried again.
+    pub(crate) fn mends(&self) {
+        let failed = || {
+            self.shared.failed_in_passing(&self.shared.calm_client().get(&self.shared.failed()).answer(200))
+        };
+        eventually("all is tried again", PATIENCE, || failed().is_empty().then_some(()));
     }
 
     /// How many flows were accepted so far.
@@ -141,7 +214,7 @@ impl Storm {
         let shared = &self.shared;
         eventually("everything ends", Duration::from_mins(1), || {
             // Whoever decides is at it still.
-            shared.calm_client().all_ended(&shared.core).then_some(())
+            shared.all_is_over().then_some(())
         });
         shared.numbers.store(u64::MAX, Ordering::SeqCst);
         self.person.join().unwrap();
@@ -213,15 +286,56 @@ impl Shared {
             for one in page.data()["items"].as_array().unwrap() {
                 self.decide_one(one);
             }
+            if self.patient {
+                self.try_again();
+            }
             std::thread::sleep(2 * BREATH);
         }
+    }
+
+    /// Where executions are listed that have failed.
+    fn failed(&self) -> String {
+        format!("{CORES}/{}/executions?status=failed&limit=50", self.core)
+    }
+
+    /// Which of them can be tried again.
+    fn failed_in_passing(&self, page: &Answer) -> Vec<String> {
+        let failed = page.data()["items"].as_array().cloned().unwrap();
+        let passing = failed.iter().filter(|execution| self.may_be_tried_again(execution));
+        passing.map(|execution| execution["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn may_be_tried_again(&self, execution: &Value) -> bool {
+        self.patient && execution["error"]["code"].as_str().is_some_and(|code| PASSING.contains(&code))
+    }
+
+    fn try_again(&self) {
+        let (page, _) = self.insist(|client| client.get(&self.failed()));
+        for id in self.failed_in_passing(&page) {
+            let path = format!("{SCAICORE}/executions/{id}/retry");
+            let (answer, _) = self.insist(|client| client.post(&path));
+            // 409: it is at it already, and the answer that said so was lost.
+            if !matches!(answer.status, 202 | 409) {
+                self.complain(&answer);
+            }
+        }
+    }
+
+    /// Whether every execution has ended, and none is to be tried again.
+    fn all_is_over(&self) -> bool {
+        let executions = self.calm_client().pages(&format!("{CORES}/{}/executions", self.core), "items");
+        executions.iter().all(|execution| match execution["status"].as_str().unwrap() {
+            "completed" | "cancelled" => true,
+            "failed" => !self.may_be_tried_again(execution),
+            _ => false,
+        })
     }
 
     fn decide_one(&self, checkpoint: &Value) {
         let id = checkpoint["id"].as_str().unwrap();
         let decision = if checkpoint["checkpoint_type"] == "call_in_doubt" {
             let key = checkpoint["context"]["idempotency_key"].as_str().unwrap();
-            let made = self.plugin.calls().iter().any(|call| call.key() == key);
+            let made = self.plugin.calls().iter().any(|call| call.method != "status" && call.key() == key);
             if made { "completed" } else { "retry" }
         } else {
             ["yes", "no"][usize::from(id.ends_with(['0', '2', '4', '6', '8']))]
@@ -269,8 +383,25 @@ impl Shared {
         assert_eq!((told.len(), by.len()), (executions.len(), executions.len()), "one event for each");
         // Journals are many pages; a few of them tell.
         for execution in executions.iter().step_by(executions.len().div_ceil(20).max(1)) {
-            check_journal(&admin, execution["id"].as_str().unwrap());
+            check_journal(&admin, execution);
         }
+        self.check_memory(&admin, &by_id);
+    }
+
+    /// Memory is what the executions have written: each its number, and one in the count.
+    fn check_memory(&self, admin: &Client, by_id: &BTreeMap<&str, &Value>) {
+        let mut found: BTreeMap<String, Value> = BTreeMap::new();
+        for shelf in 0..SHELVES {
+            let recalled = admin.invoke(&self.core, "recall", &json!({"shelf": format!("{shelf}/")}));
+            assert_eq!(recalled["output"]["count"], by_id.len(), "each has counted itself once: {recalled}");
+            for entry in recalled["output"]["found"].as_array().unwrap() {
+                let (_, id) = entry["key"].as_str().unwrap().split_once('/').unwrap();
+                found.insert(id.to_owned(), entry["value"].clone());
+            }
+        }
+        let expected =
+            by_id.iter().map(|(id, execution)| ((*id).to_owned(), execution["input"]["n"].clone()));
+        assert_eq!(found, expected.collect(), "each has left its number");
     }
 
     /// Each call was carried out once; unsafe ones and those that can be asked about were not even asked for twice.
@@ -311,12 +442,19 @@ impl Shared {
     }
 }
 
-/// Numbers without gaps, one beginning, one end.
-fn check_journal(admin: &Client, id: &str) {
+/// Numbers without gaps, one beginning, one end; and one writing of what is in memory.
+fn check_journal(admin: &Client, execution: &Value) {
+    let id = execution["id"].as_str().unwrap();
     let journal = admin.pages(&format!("{SCAICORE}/executions/{id}/history"), "items");
     let seqs: Vec<i64> = journal.iter().map(|entry| entry["seq"].as_i64().unwrap()).collect();
     assert!(seqs.iter().copied().eq(0..i64::try_from(seqs.len()).unwrap()), "{id}: {seqs:?}");
     let count = |kind: &str| journal.iter().filter(|entry| entry["type"] == kind).count();
     assert_eq!((count("started"), count("completed")), (1, 1), "{id}: {journal:#?}");
     assert_eq!(journal.last().unwrap()["type"], "completed");
+    let requests = journal.iter().filter(|entry| entry["kind"] == "memory").map(|entry| &entry["request"]);
+    let written: Vec<&Value> =
+        requests.filter(|request| request["op"] == "set" && request["target"] == "done").collect();
+    assert_eq!(written.len(), 1, "{id}: {journal:#?}");
+    assert_eq!(written[0]["value"], execution["input"]["n"], "{id}");
+    assert!(written[0]["key"].as_str().unwrap().ends_with(id), "{id}: {}", written[0]);
 }

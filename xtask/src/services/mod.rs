@@ -105,6 +105,11 @@ impl Services {
         })
     }
 
+    /// Services that nobody else uses, whatever the environment names, ended with xtask.
+    pub(crate) fn private(durability: Durability) -> anyhow::Result<Self> {
+        Self::start(durability, Lifetime::WithXtask, |_| None)
+    }
+
     fn start(
         durability: Durability,
         lifetime: Lifetime,

@@ -1,0 +1,88 @@
+//! What a run has at hand, and so which faults it can have.
+
+use std::path::PathBuf;
+
+use scaigrid_tests::{Db, Launch, Place};
+
+use super::fault::Kind;
+
+/// Where Debian has the library that shows a program another time than it is.
+const FAKE_TIME: &str = "faketime/libfaketimeMT.so.1";
+
+/// What there is.
+#[derive(Debug)]
+pub(super) struct Means {
+    db: Db,
+    /// The URL of Redis.
+    pub(super) redis: Option<String>,
+    /// Whether the database's server is nobody else's, and the run may take long.
+    thorough: bool,
+    /// Whether a disk can be made to look full.
+    full_disk: bool,
+    /// The library that fakes time.
+    pub(super) fake_time: Option<PathBuf>,
+}
+
+impl Means {
+    /// What there is for a run in a place.
+    pub(super) fn of(place: &Place) -> Self {
+        let (db, thorough) =
+            (place.db(), std::env::var("SCAIGRID_CHAOS_PRIVATE").is_ok_and(|told| told == "1"));
+        Self {
+            db,
+            redis: if db == Db::Postgres { Place::redis() } else { None },
+            thorough,
+            full_disk: db == Db::Sqlite && Launch::can_limit_files(),
+            fake_time: fake_time().filter(|_| thorough),
+        }
+    }
+
+    /// Whether nodes are started so that their files can be limited.
+    pub(super) fn limits_files(&self) -> bool {
+        self.full_disk
+    }
+
+    /// The kinds of faults that there can be. What is left out for want of something is said.
+    pub(super) fn kinds(&self) -> Vec<Kind> {
+        let concerned = Kind::ALL.into_iter().filter(|kind| self.concerns(*kind));
+        let missing = |kind: &Kind| {
+            self.missing(*kind).inspect(|reason| println!("skipped: {}: {reason}", kind.name())).is_some()
+        };
+        concerned.filter(|kind| !missing(kind)).collect()
+    }
+
+    /// Whether platforms on this database can have such a fault.
+    fn concerns(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::DatabaseCut
+            | Kind::DatabaseStalled
+            | Kind::DatabaseMuted
+            | Kind::DatabaseHalfClosed
+            | Kind::SessionsEnded
+            | Kind::DatabaseCrashed
+            | Kind::RedisCut => self.db == Db::Postgres,
+            Kind::DiskFull => self.db == Db::Sqlite,
+            _ => true,
+        }
+    }
+
+    /// Why there is no such fault.
+    fn missing(&self, kind: Kind) -> Option<&'static str> {
+        match kind {
+            Kind::RedisCut if self.redis.is_none() => Some("there is no Redis"),
+            Kind::DatabaseCrashed if !self.thorough => Some("others use the same PostgreSQL"),
+            Kind::PluginHung if !self.thorough => Some("it takes long"),
+            Kind::DiskFull if !self.full_disk => {
+                Some("there is no `prlimit`, or no `env` that ignores signals")
+            }
+            Kind::ClockStepped if !self.thorough => Some("only `cargo xtask chaos` fakes time"),
+            Kind::ClockStepped if self.fake_time.is_none() => Some("there is no libfaketime"),
+            _ => None,
+        }
+    }
+}
+
+fn fake_time() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    folders.flatten().map(|folder| folder.path().join(FAKE_TIME)).find(|file| file.is_file())
+}
