@@ -66,6 +66,7 @@ pub mod sealed;
 pub mod sealing;
 pub mod signing_keys;
 mod sqlite;
+mod stable;
 pub mod subscriptions;
 pub mod tallies;
 pub mod tenants;

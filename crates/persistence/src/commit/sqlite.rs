@@ -18,6 +18,7 @@ use crate::schema::{
     objects, timers,
 };
 use crate::sqlite::SqliteConnection;
+use crate::stable::Stable;
 use crate::timers::{Owner, Timer};
 
 pub(super) async fn apply(c: &mut SqliteConnection, units: Vec<Unit>) -> Result<Vec<Verdict>> {
@@ -146,13 +147,12 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     }
     for row in rows.abandoned {
         let pending = checkpoints::table.find(row.id).filter(checkpoints::status.eq("pending"));
-        diesel::update(pending)
-            .set((
-                checkpoints::status.eq("cancelled"),
-                checkpoints::resolved_at.eq(Some(row.at)),
-                checkpoints::updated_at.eq(row.at),
-            ))
-            .execute(c)?;
+        let cancelled = (
+            checkpoints::status.eq("cancelled"),
+            checkpoints::resolved_at.eq(Some(row.at)),
+            checkpoints::updated_at.eq(row.at),
+        );
+        Stable(diesel::update(pending).set(cancelled)).execute(c)?;
     }
     for (key, entry) in rows.memory {
         remember(c, key, entry)?;
@@ -186,9 +186,8 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
             .execute(c)?;
     }
     for id in rows.woken {
-        diesel::update(executions::table.find(id).filter(executions::status.eq("suspended")))
-            .set(executions::status.eq("queued"))
-            .execute(c)?;
+        let asleep = executions::table.find(id).filter(executions::status.eq("suspended"));
+        Stable(diesel::update(asleep).set(executions::status.eq("queued"))).execute(c)?;
     }
     for row in &rows.waits {
         diesel::insert_into(event_waits::table).values(row).execute(c)?;
@@ -221,7 +220,8 @@ fn log(c: &mut Sync, row: LogRow) -> Result<()> {
         core_log_lanes::table.find(place.clone()).select(core_log_lanes::last).get_result(c).optional()?;
     let last = known.unwrap_or(0) + count;
     if known.is_some() {
-        diesel::update(core_log_lanes::table.find(place)).set(core_log_lanes::last.eq(last)).execute(c)?;
+        let lane = core_log_lanes::table.find(place);
+        Stable(diesel::update(lane).set(core_log_lanes::last.eq(last))).execute(c)?;
     } else {
         diesel::insert_into(core_log_lanes::table)
             .values((
@@ -261,10 +261,10 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
     );
     let target = executions::table.find(row.id);
     let changed = if row.keep_snapshot {
-        diesel::update(target).set(standing).execute(c)?
+        Stable(diesel::update(target).set(standing)).execute(c)?
     } else {
         let state = (executions::snapshot.eq(row.snapshot), executions::snapshot_seq.eq(row.next_seq));
-        diesel::update(target).set((standing, state)).execute(c)?
+        Stable(diesel::update(target).set((standing, state))).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
 }
@@ -274,7 +274,7 @@ fn refer(c: &mut Sync, row: Reference) -> Result<()> {
         .filter(objects::tenant_id.eq(row.tenant_id.clone()))
         .filter(objects::hash.eq(row.hash))
         .filter(objects::id.eq(row.object_id.clone()));
-    diesel::update(object).set(objects::state.eq("stored")).execute(c)?;
+    Stable(diesel::update(object).set(objects::state.eq("stored"))).execute(c)?;
     diesel::insert_or_ignore_into(object_refs::table)
         .values((
             object_refs::tenant_id.eq(row.tenant_id),
@@ -337,17 +337,16 @@ fn time(c: &mut Sync, tenant: String, owner: &Owner, timer: Option<Timer>) -> Re
 }
 
 fn decide(c: &mut Sync, row: CheckpointRow) -> Result<()> {
-    diesel::update(checkpoints::table.find(row.id))
-        .set((
-            checkpoints::status.eq(row.status),
-            checkpoints::decision.eq(row.decision),
-            checkpoints::response_data.eq(row.response_data),
-            checkpoints::comment.eq(row.comment),
-            checkpoints::resolved_by.eq(row.resolved_by),
-            checkpoints::resolved_at.eq(row.resolved_at),
-            checkpoints::updated_at.eq(row.updated_at),
-        ))
-        .execute(c)?;
+    let decision = (
+        checkpoints::status.eq(row.status),
+        checkpoints::decision.eq(row.decision),
+        checkpoints::response_data.eq(row.response_data),
+        checkpoints::comment.eq(row.comment),
+        checkpoints::resolved_by.eq(row.resolved_by),
+        checkpoints::resolved_at.eq(row.resolved_at),
+        checkpoints::updated_at.eq(row.updated_at),
+    );
+    Stable(diesel::update(checkpoints::table.find(row.id)).set(decision)).execute(c)?;
     Ok(())
 }
 
@@ -361,9 +360,8 @@ fn remember(c: &mut Sync, (core, partition, name, key): MemoryKey, entry: Memory
         core_memory::table.find(place.clone()).select(core_memory::version).get_result(c).optional()?;
     let version = core_memory::version.eq(next_version(present.unwrap_or(0), entry.at));
     if present.is_some() {
-        diesel::update(core_memory::table.find(place))
-            .set((core_memory::value.eq(value), version))
-            .execute(c)?;
+        let entry = core_memory::table.find(place);
+        Stable(diesel::update(entry).set((core_memory::value.eq(value), version))).execute(c)?;
     } else {
         diesel::insert_into(core_memory::table)
             .values((
