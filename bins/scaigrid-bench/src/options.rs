@@ -196,6 +196,9 @@ pub(crate) struct Measure {
     /// Where the figures are written as JSON
     #[arg(long, default_value = "target/bench.json")]
     pub(crate) json: PathBuf,
+    /// Where they are written as Markdown, with the targets that they meet or miss
+    #[arg(long, default_value = "target/bench.md")]
+    pub(crate) markdown: PathBuf,
     /// Folder for databases while they are measured; it should be on the disk that one wants to know about
     #[arg(long, default_value = "target")]
     pub(crate) scratch: PathBuf,

@@ -24,7 +24,7 @@ use crate::scratch::Databases;
 /// The share of the processors that others may use without a warning.
 const BUSY: f64 = 0.1;
 
-/// Measures, prints the table and writes the JSON. An error if anything failed.
+/// Measures, prints the tables and writes both reports. An error if anything failed.
 pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(options))
@@ -50,18 +50,9 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         command: std::env::args().collect(),
         machine: Machine::look(&server, &options.scratch, postgres).await,
         busy_before,
+        quick: options.quick,
         skipped,
-        failure: None,
-        computed: Vec::new(),
-        loads: Vec::new(),
-        paired: Vec::new(),
-        starts: Vec::new(),
-        suspended: Vec::new(),
-        sleeping: Vec::new(),
-        takeovers: Vec::new(),
-        readers: Vec::new(),
-        lists: Vec::new(),
-        walks: Vec::new(),
+        ..Report::default()
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
@@ -74,9 +65,11 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
 
     let mut report = report.into_inner();
     report.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    report.judge();
     print!("{}", report.table());
     report.write(&options.json)?;
-    println!("written: {}", options.json.display());
+    report.write_markdown(&options.markdown)?;
+    println!("written: {}, {}", options.json.display(), options.markdown.display());
     outcome?;
     ensure!(report.errors() == 0, "{} operations failed", report.errors());
     Ok(())
