@@ -157,6 +157,9 @@ pub(crate) struct Measure {
     /// Seconds per measurement, after the warm-up [default: 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: Option<u16>,
+    /// Flows that are due in a second in the open loop [default: half of what the closed loop has reached]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: Option<u32>,
     /// Runs of each of two that are measured in turns [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pairs: Option<u16>,

@@ -15,6 +15,9 @@ pub(crate) struct Load {
     pub(crate) database: Option<Engine>,
     /// Clients, each waiting for each answer.
     pub(crate) clients: usize,
+    /// Operations that were due in a second, whether or not those before had ended; nothing where clients ask as soon as they can.
+    /// Times are from the instant that an operation was due at.
+    pub(crate) due_per_second: Option<f64>,
     /// Seconds that counted.
     pub(crate) seconds: f64,
     /// Operations that ended well in that time.
@@ -124,6 +127,7 @@ impl Load {
             scenario: scenario.to_owned(),
             database,
             clients,
+            due_per_second: None,
             seconds,
             operations,
             errors,
@@ -214,6 +218,9 @@ impl Load {
                 ]);
             }
             rows.push(row);
+        }
+        if let Some(due) = self.due_per_second {
+            rows.push(vec![String::new(), "  due/s".to_owned(), String::new(), short(due)]);
         }
         if let Some(Parts { name, per_operation, per_second }) = &self.parts {
             rows.push(vec![

@@ -80,6 +80,24 @@ impl Bench<'_> {
         Ok(Load::of(scenario, database, count, outcome))
     }
 
+    /// The same at a pace that is given beforehand.
+    async fn measure_paced<W: Work>(
+        &self,
+        scenario: &str,
+        engine: Engine,
+        clients: Vec<W>,
+        per_second: f64,
+        probe: &Probe,
+    ) -> anyhow::Result<Load> {
+        let extent = Extent::Time { warm_up: self.options.warm_up(), window: self.options.window() };
+        let count = clients.len();
+        let title = format!("{scenario} on {}, {per_second:.0} due in a second", engine.name());
+        let outcome = load::run_paced(&title, clients, per_second, extent, probe).await?;
+        let mut load = Load::of(scenario, Some(engine), count, outcome);
+        load.due_per_second = Some(per_second);
+        Ok(load)
+    }
+
     /// Keeps a load and its floor.
     fn keep(&self, mut load: Load, floor: Load) {
         load.compare(&floor);
