@@ -108,6 +108,8 @@ pub(crate) enum Scenario {
     Traced,
     /// The same with a breakpoint that never holds and without.
     Debugged,
+    /// The flow with a checkpoint where very many executions are stored, against where few are.
+    Stored,
     /// Many readers of the log of one Core.
     LogReaders,
     /// Lists of a tenant that has many Cores and checkpoints, against one that has few.
@@ -181,6 +183,9 @@ pub(crate) struct Measure {
     /// Tenants with settings and configurations of their own [default: 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: Option<u32>,
+    /// Executions that are stored where there are many [default: 1000000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    stored: Option<u32>,
     /// Readers of one log [default: 2000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     readers: Option<u32>,
@@ -263,6 +268,16 @@ impl Measure {
     /// How many tenants there are where many are asked for.
     pub(crate) fn tenants(&self) -> u32 {
         self.tenants.unwrap_or(if self.quick { 500 } else { 10_000 })
+    }
+
+    /// How many executions are stored where there are many.
+    pub(crate) fn stored(&self) -> u32 {
+        self.stored.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
+    }
+
+    /// How many flows are run to see what they cost there.
+    pub(crate) fn stored_flows(&self) -> u64 {
+        if self.quick { 200 } else { 2_000 }
     }
 
     /// How many read one log.

@@ -17,7 +17,7 @@ use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
     Bench, administration, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers,
-    reads, sleepers, startup, suspended, tenants, traced,
+    reads, sleepers, startup, stored, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -117,6 +117,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     }
     traced::measure(bench, engine).await?;
     debugged::measure(bench, engine).await?;
+    stored::measure(bench, engine).await?;
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await?;
     sleepers::measure(bench, engine).await?;

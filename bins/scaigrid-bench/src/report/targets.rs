@@ -7,11 +7,15 @@ use serde::Serialize;
 use super::table::{Table, short};
 use super::{Load, Paired, Report, Start};
 use crate::options::Engine;
+use crate::scenario::stored;
 
 /// Bytes of a megabyte, as the tables count them.
 const MEGABYTE: f64 = 1_048_576.0;
 /// Executions whose memory the target for suspended ones speaks of.
 const SUSPENDED: f64 = 100_000.0;
+/// Executions that must be stored before it counts that flows cost no more with them.
+const STORED: u32 = 1_000_000;
+
 /// Something to be reached on a database.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Target {
@@ -181,8 +185,16 @@ impl Found<'_> {
 
     /// What is measured in turns.
     fn further(&self) -> Vec<Target> {
-        let little = (Bound::Under(3.0), " %");
+        let (flat, little) = ((Bound::AtMost(1.5), "x"), (Bound::Under(3.0), " %"));
+        let time = |paired: &Paired| 1.0 / paired.ratio.median.max(f64::EPSILON);
+        let processor = |paired: &Paired| paired.processor_ratio.median;
         vec![
+            self.target("a flow with 1,000,000 stored, of one with 1,000: time", flat, self.stored(time)),
+            self.target(
+                "a flow with 1,000,000 stored, of one with 1,000: processor",
+                flat,
+                self.stored(processor),
+            ),
             self.target("traced: slower by", little, self.slower("approval_flow/traced")),
             self.target("debugged: slower by", little, self.slower("approval_flow/debugged")),
         ]
@@ -240,6 +252,11 @@ impl Found<'_> {
         let found = paired.filter(|row| row.database == self.engine && row.errors() == 0 && wanted(row));
         let figures = found.map(|row| Figure { value: value(row), clients: Some(row.clients) });
         figures.max_by(|one, other| one.value.total_cmp(&other.value))
+    }
+
+    fn stored(&self, value: impl Fn(&Paired) -> f64) -> Option<Figure> {
+        let enough = |row: &Paired| stored::count(&row.scenario).is_some_and(|count| count >= STORED);
+        self.greatest(enough, value)
     }
 
     fn slower(&self, scenario: &str) -> Option<Figure> {

@@ -17,6 +17,7 @@ pub(crate) mod readers;
 pub(crate) mod reads;
 pub(crate) mod sleepers;
 pub(crate) mod startup;
+pub(crate) mod stored;
 pub(crate) mod suspended;
 pub(crate) mod tenants;
 pub(crate) mod traced;
