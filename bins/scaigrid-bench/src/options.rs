@@ -120,6 +120,8 @@ pub(crate) enum Scenario {
     ParseBundle,
     /// Expressions, in the generator's own process.
     Expressions,
+    /// A mixed load for an hour; only where it is asked for by name.
+    Soak,
 }
 
 /// A database that the server runs on.
@@ -159,9 +161,12 @@ pub(crate) struct Measure {
     /// Seconds per measurement, after the warm-up [default: 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: Option<u16>,
-    /// Flows that are due in a second in the open loop [default: half of what the closed loop has reached]
+    /// Flows that are due in a second in the open loop [default: half of what the closed loop has reached; 50 in `soak`]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: Option<u32>,
+    /// Minutes of the mixed load of `soak` [default: 60]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_080))]
+    minutes: Option<u16>,
     /// Runs of each of two that are measured in turns [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pairs: Option<u16>,
@@ -228,6 +233,16 @@ impl Measure {
     /// How long clients run before what they do counts.
     pub(crate) fn warm_up(&self) -> Duration {
         (self.window() / 4).clamp(Duration::from_millis(500), Duration::from_secs(3))
+    }
+
+    /// For how many minutes a mixed load goes on.
+    pub(crate) fn minutes(&self) -> u16 {
+        self.minutes.unwrap_or(if self.quick { 8 } else { 60 })
+    }
+
+    /// How long such a minute is.
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 60 })
     }
 
     /// How often each of two runs that are measured in turns.
@@ -321,7 +336,7 @@ impl Measure {
 
     /// Whether a scenario was asked for.
     pub(crate) fn wants(&self, scenario: Scenario) -> bool {
-        self.only.is_empty() || self.only.contains(&scenario)
+        self.only.contains(&scenario) || (self.only.is_empty() && scenario != Scenario::Soak)
     }
 }
 
@@ -344,6 +359,12 @@ mod tests {
         assert!(!line.measure.wants(Scenario::ModuleList));
         assert!(line.measure.wants_server());
         assert!(Line::try_parse_from(["bench", "--clients", "0"]).is_err());
+    }
+
+    #[test]
+    fn an_hour_must_be_asked_for() {
+        let wants = |line: &[&str]| Line::try_parse_from(line).unwrap().measure.wants(Scenario::Soak);
+        assert!(!wants(&["bench"]) && wants(&["bench", "--only", "soak", "--minutes", "2"]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod markdown;
 mod nodes;
 mod pairs;
 mod readers;
+mod soak;
 mod starts;
 mod table;
 mod targets;
@@ -27,6 +28,7 @@ pub(crate) use load::Load;
 pub(crate) use nodes::{Sleeping, Takeover};
 pub(crate) use pairs::Paired;
 pub(crate) use readers::Readers;
+pub(crate) use soak::{Kept, Look, Soak, Stretch};
 pub(crate) use starts::{Start, Suspended};
 pub(crate) use walks::Walk;
 
@@ -67,6 +69,8 @@ pub(crate) struct Report {
     pub(crate) lists: Vec<LongList>,
     /// Pages of a very long log.
     pub(crate) walks: Vec<Walk>,
+    /// A mixed load that went on for long.
+    pub(crate) soaks: Vec<Soak>,
     /// What was to be reached, and what was.
     pub(crate) targets: Vec<Target>,
 }
@@ -117,6 +121,7 @@ impl Report {
             Table::new("Readers of a log", &Readers::COLUMNS, self.readers.iter().map(Readers::row)),
             Table::new("Long lists", &LongList::COLUMNS, self.lists.iter().map(LongList::row)),
             Table::new("Administration", &Walk::COLUMNS, self.walks.iter().map(Walk::row)),
+            Table::new("Soak", &Soak::COLUMNS, self.soaks.iter().flat_map(Soak::rows)),
         ];
         all.into_iter().filter(|table| !table.is_empty())
     }

@@ -17,7 +17,7 @@ use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
     Bench, administration, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers,
-    reads, sleepers, startup, stored, suspended, tenants, traced,
+    reads, sleepers, soak, startup, stored, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -125,7 +125,8 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     lists::measure(bench, engine).await?;
     administration::measure(bench, engine).await?;
     nodes::two(bench, engine).await?;
-    nodes::takeover(bench, engine).await
+    nodes::takeover(bench, engine).await?;
+    soak::measure(bench, engine).await
 }
 
 fn program(options: &Measure) -> anyhow::Result<PathBuf> {
