@@ -66,12 +66,17 @@ impl Machine {
             file_system: file_system(&read("/proc/mounts"), scratch),
             server: output(Command::new(server).arg("--version")),
             commit: output(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"])),
-            rustc: output(Command::new("rustc").arg("--version")),
+            rustc: rustc(),
             sqlite: sqlite_version().unwrap_or_default(),
             postgres: version,
             postgres_settings: settings,
         }
     }
+}
+
+/// The compiler where the generator runs; nothing where there is none.
+pub(crate) fn rustc() -> String {
+    output(Command::new("rustc").arg("--version"))
 }
 
 /// What a program says; nothing where it is not there or fails.

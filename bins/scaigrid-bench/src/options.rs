@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 #[command(name = "scaigrid-bench", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Line {
-    /// What a child of the generator does.
+    /// What is done instead.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     /// What is measured.
@@ -19,15 +19,34 @@ pub(crate) struct Line {
     pub(crate) measure: Measure,
 }
 
-/// The bare programs that the generator compares with; it starts them itself.
+/// What does not measure speed. The bare programs that the generator compares with it starts itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Count the instructions of hot paths, and compare them with those that are written down
+    Instructions(Instructions),
     /// Serve the bytes of a file, and nothing else
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
     FloorCommit(FloorCommit),
     /// Answer every call of a plugin with its arguments, and do nothing else
     Stub,
+}
+
+/// What `instructions` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Instructions {
+    /// Where they are written down
+    #[arg(long, default_value = "bins/scaigrid-bench/instructions.json")]
+    pub(crate) file: PathBuf,
+    /// Write them down, instead of comparing them
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Folder for the database while they are counted
+    #[arg(long, default_value = "target")]
+    pub(crate) scratch: PathBuf,
+    /// The server's program
+    #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
+    pub(crate) server: PathBuf,
 }
 
 /// What `floor-http` takes.

@@ -1,6 +1,7 @@
 //! The figures: what is kept of a measurement, as JSON for programs, and as tables and Markdown for people.
 
 mod computed;
+mod counts;
 mod lists;
 mod load;
 mod markdown;
@@ -23,6 +24,7 @@ use table::Table;
 use targets::Target;
 
 pub(crate) use computed::Computed;
+pub(crate) use counts::Counts;
 pub(crate) use lists::LongList;
 pub(crate) use load::Load;
 pub(crate) use nodes::{Sleeping, Takeover};

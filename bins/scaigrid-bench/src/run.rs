@@ -7,17 +7,18 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::machine::Machine;
-use crate::options::{Engine, Measure, Scenario};
+use crate::options::{Engine, Instructions, Measure, Scenario};
 use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, administration, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers,
-    reads, sleepers, soak, startup, stored, suspended, tenants, traced,
+    Bench, administration, bundles, debugged, effects, events, expressions, flows, instructions, lists,
+    nodes, readers, reads, sleepers, soak, startup, stored, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -26,8 +27,21 @@ const BUSY: f64 = 0.1;
 
 /// Measures, prints the tables and writes both reports. An error if anything failed.
 pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(options))
+    runtime()?.block_on(run(options))
+}
+
+/// Counts instructions. An error if there are more than were written down.
+pub(crate) fn count(options: &Instructions) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        tokio::select! {
+            outcome = instructions::measure(options) => outcome,
+            name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
+        }
+    })
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn run(options: &Measure) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ pub(crate) mod expressions;
 mod filling;
 pub(crate) mod flows;
 pub(crate) mod host;
+pub(crate) mod instructions;
 mod listening;
 pub(crate) mod lists;
 pub(crate) mod nodes;
