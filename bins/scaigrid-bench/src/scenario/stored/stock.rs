@@ -61,18 +61,31 @@ impl Stock {
     /// The statements that make all of them.
     pub(super) fn statements(&self, engine: Engine) -> impl Iterator<Item = String> {
         let batches = (0..self.executions).step_by(BATCH as usize);
-        batches.map(move |from| {
+        let batches = batches.map(move |from| {
             let to = self.executions.min(from.saturating_add(BATCH));
             let mut text = String::new();
             for copied in &self.tables {
                 self.copy(&mut text, engine, copied, (from, to));
             }
             text
-        })
+        });
+        std::iter::once(self.set_aside()).chain(batches)
+    }
+
+    /// The template's rows, once for all: not every table has an index that finds them among a million others.
+    fn set_aside(&self) -> String {
+        let of = |copied: &Copied| {
+            let Copied { table, found_by, .. } = copied;
+            let template = &self.template;
+            format!(
+                "CREATE TEMPORARY TABLE one_of_{table} AS SELECT * FROM {table} WHERE {found_by} = '{template}';\n"
+            )
+        };
+        self.tables.iter().map(of).collect::<Vec<_>>().concat()
     }
 
     fn copy(&self, text: &mut String, engine: Engine, copied: &Copied, (from, to): (u32, u32)) {
-        let Copied { table, found_by, own, columns } = copied;
+        let Copied { table, own, columns, .. } = copied;
         let of = |column: &String| {
             let own = own.iter().find(|(name, _)| name == column);
             own.map_or_else(|| format!("t.\"{column}\""), |&(_, own)| self.value(engine, own))
@@ -83,10 +96,9 @@ impl Stock {
         let _ = writeln!(
             text,
             "WITH RECURSIVE n (i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {to}) \
-             INSERT INTO {table} ({}) SELECT {} FROM {table} t, n WHERE t.{found_by} = '{}';",
+             INSERT INTO {table} ({}) SELECT {} FROM one_of_{table} t CROSS JOIN n;",
             names.join(", "),
-            values.join(", "),
-            self.template
+            values.join(", ")
         );
     }
 
