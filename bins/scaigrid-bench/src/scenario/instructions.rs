@@ -18,10 +18,10 @@ use crate::load::{self, Extent, Work};
 use crate::options::{Engine, Instructions};
 use crate::probe::Probe;
 use crate::report::Counts;
-use crate::scratch::{Databases, Place};
+use crate::scratch::Databases;
 use callgrind::Counter;
 
-/// Operations that are counted, and of how many of them as many more go before.
+/// Operations that are counted; a quarter as many go before, and only warm up.
 const READS: u64 = 1_000;
 const LISTS: u64 = 200;
 const FLOWS: u64 = 200;
@@ -43,10 +43,9 @@ pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
     eprintln!("the server starts on {valgrind} …");
     let arguments = callgrind::arguments(place.folder(), &server, &["serve"]);
     let host = Host::start_by(Path::new(callgrind::PROGRAM), arguments, &place).await?;
-    let counted =
-        Bench { counter: Counter::of(host.child.pid, place.folder()), host: &host, place: &place, idle: 0.0 };
-    let counted =
-        counted.all(valgrind).await.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
+    let counter = Counter::of(host.child.pid, place.folder());
+    let counted = Counting { host: &host, counter, idle: 0.0 }.all(valgrind).await;
+    let counted = counted.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await?;
     if options.write {
         println!("{}written: {}", counted.table(None), options.file.display());
@@ -67,7 +66,6 @@ pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
 /// A server whose instructions are counted.
 struct Counting<'a> {
     host: &'a Host,
-    place: &'a Place,
     counter: Counter,
     /// Instructions of a second in which nobody asks.
     idle: f64,
@@ -121,12 +119,11 @@ impl Counting<'_> {
         operations: u64,
         clients: impl AsyncFn() -> anyhow::Result<Vec<W>>,
     ) -> anyhow::Result<u64> {
-        let probe = Probe::new(self.host.child.pid, self.place.counters().await?);
+        let probe = Probe::new(self.host.child.pid, None);
         self.run("warm_up", operations / 4, clients().await?, &probe).await?;
-        let clients = clients().await?;
         self.counter.begin().await?;
         let begun = Instant::now();
-        self.run(name, operations, clients, &probe).await?;
+        self.run(name, operations, clients().await?, &probe).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let all = self.counter.end().await? as f64;
         Ok(((all - self.idle * seconds).max(0.0) / operations as f64) as u64)

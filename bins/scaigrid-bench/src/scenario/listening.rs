@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::host::Host;
 use crate::client::{Connection, Events, Target, put};
+use crate::report::Stretch;
 
 /// The program: it says the number that it is given.
 pub(super) const PROGRAM: &str = include_str!("../../programs/talker.json");
@@ -84,6 +85,15 @@ impl Heard {
     /// The same from the requests that made the program say them.
     pub(super) fn since_asked_ms(&self) -> [f64; 3] {
         percentiles(&self.since_asked.borrow())
+    }
+
+    /// What was heard since the last time, from the entries' own times on.
+    pub(super) fn take(&self, name: &'static str) -> Stretch {
+        let [p50_ms, p99_ms, max_ms] = self.since_said_ms();
+        let mut since_said = self.since_said.borrow_mut();
+        let operations = since_said.len();
+        since_said.reset();
+        Stretch { name, operations, p50_ms, p99_ms, max_ms }
     }
 
     /// Streams may end from now on.
@@ -206,6 +216,7 @@ mod tests {
         heard.note(&entry(1), 1).unwrap();
         assert_eq!(heard.count.get(), 2);
         assert_eq!(heard.since_said.borrow().len(), 2);
+        assert_eq!([heard.take("heard").operations, heard.take("heard").operations], [2, 0]);
         assert!(heard.note(&entry(1), 2).is_err(), "twice");
         assert!(heard.note(&entry(1), 0).is_err(), "lost");
         assert!(heard.note(&entry(2), 2).is_err(), "never asked for");

@@ -19,6 +19,7 @@ use super::host::Host;
 use super::listening::{self, Heard, Talker, listen};
 use super::reads::{self, Reading};
 use super::{Bench, effects};
+use crate::child::Child;
 use crate::load::{Extent, Laps, Work};
 use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
@@ -48,14 +49,24 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
     }
     let place = bench.databases.fresh(engine).await?;
     let host = Host::start(&bench.server, &place).await?;
-    // With the room go those who listen: a server that stops would wait for them.
-    let measured = LocalSet::new().run_until(run(bench, engine, &host, &place)).await;
-    measured.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
+    let measured = async {
+        let called = prepare(bench, engine, &host, &place).await?;
+        // With the room go those who listen: a server that stops would wait for them.
+        LocalSet::new().run_until(run(bench, engine, &host, &place, &called)).await?;
+        called.stub.stop().await
+    };
+    measured.await.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await
 }
 
-async fn run(bench: &Bench<'_>, engine: Engine, host: &Host, place: &Place) -> anyhow::Result<()> {
-    let probe = host.probe(place).await?;
+/// What is called: a Core whose flows stop for a person, and one whose flows call a stub.
+struct Called {
+    core: String,
+    caller: String,
+    stub: Child,
+}
+
+async fn prepare(bench: &Bench<'_>, engine: Engine, host: &Host, place: &Place) -> anyhow::Result<Called> {
     let (stub, caller) = effects::prepare(host, place).await?;
     let core = host.host("approval_flow", Program::Approval.document()).await?;
     for number in 1..CORES {
@@ -63,16 +74,26 @@ async fn run(bench: &Bench<'_>, engine: Engine, host: &Host, place: &Place) -> a
     }
     let clients = flows::flows(host, Program::Approval, &core, WARM_UP_CLIENTS).await?;
     let extent = Extent::Count { operations: WARM_UP, limit: WARM_UP_LIMIT };
-    let load = bench.load("warm_up", Some(engine), clients, extent, &probe).await?;
+    let load = bench.load("warm_up", Some(engine), clients, extent, &host.probe(place).await?).await?;
     ensure!(load.operations == WARM_UP, "warm_up: {}", load.first_error.unwrap_or_default());
+    Ok(Called { core, caller, stub })
+}
 
+async fn run(
+    bench: &Bench<'_>,
+    engine: Engine,
+    host: &Host,
+    place: &Place,
+    called: &Called,
+) -> anyhow::Result<()> {
+    let (core, caller) = (&called.core, &called.caller);
     let heard = Rc::new(Heard::new()?);
     let talker = listeners(host, &heard).await?;
     let rate = bench.options.rate.map_or(FLOWS, f64::from);
     let mut mix = Mix::default();
-    mix.add("approval_flow", rate, async |count| flows::flows(host, Program::Approval, &core, count).await)
+    mix.add("approval_flow", rate, async |count| flows::flows(host, Program::Approval, core, count).await)
         .await?;
-    mix.add("effects", rate * CALLS, async |count| effects::flows(host, &caller, count).await).await?;
+    mix.add("effects", rate * CALLS, async |count| effects::flows(host, caller, count).await).await?;
     let own = format!("/v1/modules/scaicore/cores/{core}");
     for (name, pace, path) in [
         ("core_get", READS, own.clone()),
@@ -86,11 +107,12 @@ async fn run(bench: &Bench<'_>, engine: Engine, host: &Host, place: &Place) -> a
     }
     mix.add("log entry", ENTRIES, async |_| Ok(vec![talker])).await?;
 
+    let probe = host.probe(place).await?;
     watch(bench, engine, &probe, place, &mix, &heard).await?;
     mix.end().await?;
     heard.check()?;
     heard.end();
-    stub.stop().await
+    Ok(())
 }
 
 /// Looks once a minute, and keeps what it sees at once: a run that is interrupted tells what there is.
@@ -114,11 +136,13 @@ async fn watch(
     let begun = Instant::now();
     // What it took to begin is left out.
     mix.take()?;
+    heard.take("begun");
     let mut before = probe.sample().await?;
     for minute in 1..=minutes {
         tokio::time::sleep_until(begun + period * u32::from(minute)).await;
-        let stretches = mix.take()?;
+        let mut stretches = mix.take()?;
         heard.check()?;
+        stretches.push(heard.take("said→heard"));
         let after = probe.sample().await?;
         let look = Look {
             resident_bytes: after.resident,

@@ -23,6 +23,8 @@ pub(super) fn arguments(folder: &Path, program: &Path, further: &[&str]) -> Vec<
     let mut arguments = vec![
         "--tool=callgrind".to_owned(),
         "--instr-atstart=no".to_owned(),
+        // Else a thread that has much to do keeps the others waiting for long.
+        "--fair-sched=yes".to_owned(),
         format!("--callgrind-out-file={}", file.display()),
         program.display().to_string(),
     ];
@@ -99,6 +101,6 @@ mod tests {
     #[test]
     fn what_is_counted_comes_behind_what_counts() {
         let arguments = arguments(Path::new("/folder"), Path::new("/bin/server"), &["serve"]);
-        assert_eq!(arguments[2..], ["--callgrind-out-file=/folder/callgrind.out", "/bin/server", "serve"]);
+        assert_eq!(arguments[3..], ["--callgrind-out-file=/folder/callgrind.out", "/bin/server", "serve"]);
     }
 }
