@@ -7,9 +7,12 @@ use std::process::{Command, ExitCode};
 
 use crate::check::run_cargo;
 use crate::process::{self, Signals};
-use crate::services::{Durability, Services};
+use crate::services::{Durability, Services, valgrind};
 use crate::steps::Verdict;
 use crate::workspace::Metadata;
+
+/// Where the instructions of the last release are written down.
+const INSTRUCTIONS: &str = "bins/scaigrid-bench/instructions.json";
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,12 @@ pub(crate) struct Arguments {
     /// Leave PostgreSQL and Redis out
     #[arg(long)]
     sqlite_only: bool,
+    /// Count the instructions of hot paths on valgrind instead, and fail where they are more than those of the last release
+    #[arg(long)]
+    instructions: bool,
+    /// Write them down as those of this release
+    #[arg(long, requires = "instructions")]
+    write: bool,
     /// Arguments for the load generator
     #[arg(last = true)]
     generator: Vec<String>,
@@ -30,8 +39,15 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         return Ok(ExitCode::FAILURE);
     }
     let mut command = Command::new(metadata.binary("release", "scaigrid-bench"));
-    command.args(&arguments.generator);
     command.env("SCAIGRID_TEST_SERVER", metadata.binary("release", "scaigrid-server"));
+    if arguments.instructions {
+        valgrind::provide().map_err(anyhow::Error::msg)?;
+        command.args(["instructions", "--file"]).arg(metadata.workspace_root.join(INSTRUCTIONS));
+        command.args(arguments.write.then_some("--write")).args(&arguments.generator);
+        let outcome = process::run(&mut command, signals)?;
+        return Ok(if outcome.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    command.args(&arguments.generator);
     let services = if arguments.sqlite_only {
         eprintln!("skipped: measurements on PostgreSQL and with Redis (--sqlite-only was given)");
         None

@@ -1,18 +1,23 @@
-//! The closed loop: clients that each wait for their answer before they ask again, and what is recorded of them.
+//! The loops, and what is recorded of them. In the closed one clients each wait for their answer before they ask again; in the open
+//! one operations are due at instants that are given beforehand ([`pace`]).
+
+mod pace;
+mod progress;
 
 use std::cell::{Cell, RefCell};
-use std::io::IsTerminal as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use crate::probe::{Probe, Sample};
+use progress::Progress;
+
+pub(crate) use pace::{Pace, Record, clients_for, follow};
 
 /// How long clients may take to finish what they have begun when the measurement is over.
 const FINISH: Duration = Duration::from_mins(1);
@@ -86,11 +91,11 @@ pub(crate) struct Outcome {
     pub(crate) after: Sample,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Window {
     WarmUp,
-    Open,
-    Closed,
+    Open { since: Instant },
+    Closed { since: Instant, until: Instant },
 }
 
 struct Shared {
@@ -99,6 +104,8 @@ struct Shared {
     allowance: Cell<u64>,
     working: Cell<usize>,
     ended: Cell<u64>,
+    /// When the last of those that count has ended.
+    last: Cell<Option<Instant>>,
     errors: Cell<u64>,
     first_error: RefCell<Option<String>>,
     recorded: RefCell<Vec<Histogram<u64>>>,
@@ -109,13 +116,14 @@ impl Shared {
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3).context("the histogram's bounds")?;
         let (window, allowance) = match extent {
             Extent::Time { .. } => (Window::WarmUp, u64::MAX),
-            Extent::Count { operations, .. } => (Window::Open, operations),
+            Extent::Count { operations, .. } => (Window::Open { since: Instant::now() }, operations),
         };
         Ok(Self {
             window: Cell::new(window),
             allowance: Cell::new(allowance),
             working: Cell::new(clients),
             ended: Cell::new(0),
+            last: Cell::new(None),
             errors: Cell::new(0),
             first_error: RefCell::new(None),
             recorded: RefCell::new(vec![histogram; phases + 1]),
@@ -125,18 +133,27 @@ impl Shared {
     /// Whether a client may begin once more.
     fn take(&self) -> bool {
         let allowance = self.allowance.get();
-        if self.window.get() == Window::Closed || allowance == 0 {
+        if matches!(self.window.get(), Window::Closed { .. }) || allowance == 0 {
             return false;
         }
         self.allowance.set(allowance - 1);
         true
     }
 
+    /// What has just ended counts while the window is open.
     fn record(&self, whole: Duration, laps: &Laps) {
-        if self.window.get() != Window::Open {
-            return;
+        if matches!(self.window.get(), Window::Open { .. }) {
+            self.count();
+            self.keep(whole, laps);
         }
+    }
+
+    fn count(&self) {
         self.ended.set(self.ended.get() + 1);
+        self.last.set(Some(Instant::now()));
+    }
+
+    fn keep(&self, whole: Duration, laps: &Laps) {
         let mut recorded = self.recorded.borrow_mut();
         for (histogram, time) in recorded.iter_mut().zip(std::iter::once(&whole).chain(&laps.0)) {
             histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(LONGEST));
@@ -146,6 +163,33 @@ impl Shared {
     fn fail(&self, error: &anyhow::Error) {
         self.errors.set(self.errors.get() + 1);
         self.first_error.borrow_mut().get_or_insert_with(|| format!("{error:#}"));
+    }
+
+    fn leave(&self) {
+        self.working.set(self.working.get() - 1);
+    }
+}
+
+impl Record for Shared {
+    /// What was due within the window counts, and its time is kept however late it ends: else those would be left out that waited
+    /// longest. As one of the operations of that time it counts if it has ended in it.
+    fn ended(&self, due: Instant, laps: &Laps) {
+        let (since, until) = match self.window.get() {
+            Window::WarmUp => return,
+            Window::Open { since } => (since, None),
+            Window::Closed { since, until } => (since, Some(until)),
+        };
+        if due < since || until.is_some_and(|until| due >= until) {
+            return;
+        }
+        if until.is_none() {
+            self.count();
+        }
+        self.keep(due.elapsed(), laps);
+    }
+
+    fn failed(&self, error: &anyhow::Error) {
+        self.fail(error);
     }
 }
 
@@ -161,9 +205,43 @@ pub(crate) async fn run<W: Work>(
     for client in clients {
         tasks.spawn_local(work(client, Rc::clone(&shared)));
     }
+    observe::<W>(title, extent, probe, tasks, &shared, || {}).await
+}
+
+/// Lets the clients do so many operations in a second, each at its instant or as soon as one of them is free. Their times are from
+/// the instant on.
+pub(crate) async fn run_paced<W: Work>(
+    title: &str,
+    clients: Vec<W>,
+    per_second: f64,
+    extent: Extent,
+    probe: &Probe,
+) -> anyhow::Result<Outcome> {
+    let shared = Rc::new(Shared::new(clients.len(), W::PHASES.len(), extent)?);
+    let pace = Rc::new(Pace::start(per_second)?);
+    let tasks = LocalSet::new();
+    for client in clients {
+        let (pace, shared) = (Rc::clone(&pace), Rc::clone(&shared));
+        tasks.spawn_local(async move {
+            follow(client, &pace, &*shared).await;
+            shared.leave();
+        });
+    }
+    observe::<W>(title, extent, probe, tasks, &shared, || pace.end()).await
+}
+
+/// Measures what goes on, and waits for the clients.
+async fn observe<W: Work>(
+    title: &str,
+    extent: Extent,
+    probe: &Probe,
+    tasks: LocalSet,
+    shared: &Shared,
+    end: impl Fn(),
+) -> anyhow::Result<Outcome> {
     let progress = Progress::new(title, extent);
-    let (before, seconds, after) = tasks.run_until(conduct(&shared, extent, probe, &progress)).await?;
-    shared.window.set(Window::Closed);
+    let (before, seconds, after) = tasks.run_until(conduct(shared, extent, probe, &progress)).await?;
+    end();
     let finished = timeout(FINISH, tasks).await.is_ok();
     progress.finish();
     if !finished {
@@ -195,7 +273,7 @@ async fn work<W: Work>(mut client: W, shared: Rc<Shared>) {
             }
         }
     }
-    shared.working.set(shared.working.get() - 1);
+    shared.leave();
 }
 
 /// Opens and closes the window, and reads the costs at both moments.
@@ -213,15 +291,23 @@ async fn conduct(
         Extent::Count { limit, .. } => limit,
     };
     let before = probe.sample().await?;
-    shared.window.set(Window::Open);
-    let begun = Instant::now();
-    while shared.working.get() > 0 && begun.elapsed() < limit {
-        tokio::time::sleep(TICK.min(limit.saturating_sub(begun.elapsed()))).await;
-        progress.show(begun.elapsed(), shared.ended.get());
+    let since = match shared.window.get() {
+        Window::Open { since } => since,
+        Window::WarmUp | Window::Closed { .. } => Instant::now(),
+    };
+    shared.window.set(Window::Open { since });
+    while shared.working.get() > 0 && since.elapsed() < limit {
+        tokio::time::sleep(TICK.min(limit.saturating_sub(since.elapsed()))).await;
+        progress.show(since.elapsed(), shared.ended.get());
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    shared.window.set(Window::Closed);
-    Ok((before, seconds, probe.sample().await?))
+    let until = Instant::now();
+    shared.window.set(Window::Closed { since, until });
+    // A number of operations is over when the last of them is, which is noticed a little later.
+    let over = match extent {
+        Extent::Count { .. } if shared.working.get() == 0 => shared.last.get().unwrap_or(until),
+        _ => until,
+    };
+    Ok((before, over.duration_since(since).as_secs_f64(), probe.sample().await?))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of less than two minutes")]
@@ -234,46 +320,6 @@ fn times(phase: &'static str, histogram: &Histogram<u64>) -> Times {
         p999: at(0.999),
         mean: histogram.mean() / 1e6,
         max: histogram.max() as f64 / 1e6,
-    }
-}
-
-/// A bar on a terminal, else a line per measurement.
-struct Progress {
-    bar: ProgressBar,
-    total: u64,
-    counts: bool,
-}
-
-impl Progress {
-    fn new(title: &str, extent: Extent) -> Self {
-        let (total, counts) = match extent {
-            Extent::Time { window, .. } => (u64::try_from(window.as_millis()).unwrap_or(u64::MAX), false),
-            Extent::Count { operations, .. } => (operations, true),
-        };
-        let bar = if std::io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{prefix:44} {bar:30} {percent:>3} % {msg}");
-            let bar = ProgressBar::new(total).with_prefix(title.to_owned());
-            match style {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
-        } else {
-            eprintln!("{title} …");
-            ProgressBar::hidden()
-        };
-        Self { bar, total, counts }
-    }
-
-    fn show(&self, elapsed: Duration, ended: u64) {
-        let position =
-            if self.counts { ended } else { u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) };
-        self.bar.set_position(position.min(self.total));
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        self.bar.set_message(format!("{}/s", ended.saturating_mul(1000) / millis));
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
     }
 }
 
@@ -325,5 +371,28 @@ mod tests {
         let outcome = run("test", clients, extent, &probe()).await.unwrap();
         assert_eq!((outcome.operations, outcome.errors), (39, 1));
         assert_eq!(outcome.first_error.as_deref(), Some("tired"));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_client_has_begun_when_it_was_due() {
+        // One client that needs 2 ms each time cannot do a thousand in a second: the others wait longer and longer.
+        let extent = Extent::Time { warm_up: Duration::ZERO, window: Duration::from_millis(400) };
+        let outcome =
+            run_paced("test", vec![Sleeper { left: 10_000 }], 1_000.0, extent, &probe()).await.unwrap();
+        assert_eq!(outcome.errors, 0, "{:?}", outcome.first_error);
+        let [all, sleep] = outcome.times.as_slice() else { panic!("{:?}", outcome.times) };
+        // Those that were due last are kept though they ended behind the window.
+        assert!(all.max >= 350.0 && sleep.max >= 350.0, "{:?}", outcome.times);
+    }
+
+    #[tokio::test]
+    async fn a_pace_that_can_be_kept_is_kept() {
+        let clients = (0..20).map(|_| Sleeper { left: 10_000 }).collect();
+        let extent = Extent::Time { warm_up: Duration::from_millis(100), window: Duration::from_millis(500) };
+        let outcome = run_paced("test", clients, 100.0, extent, &probe()).await.unwrap();
+        // As many as were due, and not as many as the clients could have done.
+        let due = outcome.seconds * 100.0 + 1.0;
+        let done = f64::from(u32::try_from(outcome.operations).unwrap());
+        assert!(done > 0.0 && done <= due, "{done} of {due}");
     }
 }

@@ -1,7 +1,7 @@
 //! On what it was measured: without this a figure means nothing.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use diesel::connection::Connection as _;
 use diesel::sql_types::Text;
@@ -23,6 +23,10 @@ pub(crate) struct Machine {
     pub(crate) file_system: String,
     /// The server's program.
     pub(crate) server: String,
+    /// The commit that is checked out where the generator runs, and whether anything differs from it; nothing outside a checkout.
+    pub(crate) commit: String,
+    /// The compiler there; what `cargo xtask bench` measures is built with it.
+    pub(crate) rustc: String,
     /// The `SQLite` that both the server and the floor carry.
     pub(crate) sqlite: String,
     /// The `PostgreSQL`, where there is one.
@@ -61,6 +65,8 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             file_system: file_system(&read("/proc/mounts"), scratch),
             server: output(Command::new(server).arg("--version")),
+            commit: output(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"])),
+            rustc: rustc(),
             sqlite: sqlite_version().unwrap_or_default(),
             postgres: version,
             postgres_settings: settings,
@@ -68,8 +74,14 @@ impl Machine {
     }
 }
 
+/// The compiler where the generator runs; nothing where there is none.
+pub(crate) fn rustc() -> String {
+    output(Command::new("rustc").arg("--version"))
+}
+
+/// What a program says; nothing where it is not there or fails.
 fn output(command: &mut Command) -> String {
-    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    let output = command.stderr(Stdio::null()).output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&output).trim().to_owned()
 }
 

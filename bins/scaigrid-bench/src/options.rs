@@ -11,7 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Parser)]
 #[command(name = "scaigrid-bench", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Line {
-    /// What a child of the generator does.
+    /// What is done instead.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     /// What is measured.
@@ -19,15 +19,34 @@ pub(crate) struct Line {
     pub(crate) measure: Measure,
 }
 
-/// The bare programs that the generator compares with; it starts them itself.
+/// What does not measure speed. The bare programs that the generator compares with it starts itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Count the instructions of hot paths, and compare them with those that are written down
+    Instructions(Instructions),
     /// Serve the bytes of a file, and nothing else
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
     FloorCommit(FloorCommit),
     /// Answer every call of a plugin with its arguments, and do nothing else
     Stub,
+}
+
+/// What `instructions` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Instructions {
+    /// Where they are written down
+    #[arg(long, default_value = "bins/scaigrid-bench/instructions.json")]
+    pub(crate) file: PathBuf,
+    /// Write them down, instead of comparing them
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Folder for the database while they are counted
+    #[arg(long, default_value = "target")]
+    pub(crate) scratch: PathBuf,
+    /// The server's program
+    #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
+    pub(crate) server: PathBuf,
 }
 
 /// What `floor-http` takes.
@@ -108,6 +127,8 @@ pub(crate) enum Scenario {
     Traced,
     /// The same with a breakpoint that never holds and without.
     Debugged,
+    /// The flow with a checkpoint where very many executions are stored, against where few are.
+    Stored,
     /// Many readers of the log of one Core.
     LogReaders,
     /// Lists of a tenant that has many Cores and checkpoints, against one that has few.
@@ -118,6 +139,8 @@ pub(crate) enum Scenario {
     ParseBundle,
     /// Expressions, in the generator's own process.
     Expressions,
+    /// A mixed load for an hour; only where it is asked for by name.
+    Soak,
 }
 
 /// A database that the server runs on.
@@ -157,6 +180,12 @@ pub(crate) struct Measure {
     /// Seconds per measurement, after the warm-up [default: 8]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: Option<u16>,
+    /// Flows that are due in a second in the open loop [default: half of what the closed loop has reached; 50 in `soak`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: Option<u32>,
+    /// Minutes of the mixed load of `soak` [default: 60]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_080))]
+    minutes: Option<u16>,
     /// Runs of each of two that are measured in turns [default: 5]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pairs: Option<u16>,
@@ -178,6 +207,9 @@ pub(crate) struct Measure {
     /// Tenants with settings and configurations of their own [default: 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tenants: Option<u32>,
+    /// Executions that are stored where there are many [default: 1000000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    stored: Option<u32>,
     /// Readers of one log [default: 2000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     readers: Option<u32>,
@@ -196,6 +228,9 @@ pub(crate) struct Measure {
     /// Where the figures are written as JSON
     #[arg(long, default_value = "target/bench.json")]
     pub(crate) json: PathBuf,
+    /// Where they are written as Markdown, with the targets that they meet or miss
+    #[arg(long, default_value = "target/bench.md")]
+    pub(crate) markdown: PathBuf,
     /// Folder for databases while they are measured; it should be on the disk that one wants to know about
     #[arg(long, default_value = "target")]
     pub(crate) scratch: PathBuf,
@@ -217,6 +252,16 @@ impl Measure {
     /// How long clients run before what they do counts.
     pub(crate) fn warm_up(&self) -> Duration {
         (self.window() / 4).clamp(Duration::from_millis(500), Duration::from_secs(3))
+    }
+
+    /// For how many minutes a mixed load goes on.
+    pub(crate) fn minutes(&self) -> u16 {
+        self.minutes.unwrap_or(if self.quick { 8 } else { 60 })
+    }
+
+    /// How long such a minute is.
+    pub(crate) fn period(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 60 })
     }
 
     /// How often each of two runs that are measured in turns.
@@ -257,6 +302,16 @@ impl Measure {
     /// How many tenants there are where many are asked for.
     pub(crate) fn tenants(&self) -> u32 {
         self.tenants.unwrap_or(if self.quick { 500 } else { 10_000 })
+    }
+
+    /// How many executions are stored where there are many.
+    pub(crate) fn stored(&self) -> u32 {
+        self.stored.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
+    }
+
+    /// How many flows are run to see what they cost there.
+    pub(crate) fn stored_flows(&self) -> u64 {
+        if self.quick { 200 } else { 2_000 }
     }
 
     /// How many read one log.
@@ -300,7 +355,7 @@ impl Measure {
 
     /// Whether a scenario was asked for.
     pub(crate) fn wants(&self, scenario: Scenario) -> bool {
-        self.only.is_empty() || self.only.contains(&scenario)
+        self.only.contains(&scenario) || (self.only.is_empty() && scenario != Scenario::Soak)
     }
 }
 
@@ -323,6 +378,12 @@ mod tests {
         assert!(!line.measure.wants(Scenario::ModuleList));
         assert!(line.measure.wants_server());
         assert!(Line::try_parse_from(["bench", "--clients", "0"]).is_err());
+    }
+
+    #[test]
+    fn an_hour_must_be_asked_for() {
+        let wants = |line: &[&str]| Line::try_parse_from(line).unwrap().measure.wants(Scenario::Soak);
+        assert!(!wants(&["bench"]) && wants(&["bench", "--only", "soak", "--minutes", "2"]));
     }
 
     #[test]

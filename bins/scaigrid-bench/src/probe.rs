@@ -80,6 +80,16 @@ impl Probe {
         })
     }
 
+    /// The files and connections that the process, or all of them, have open.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<u64> {
+        let of = |pid: &u32| {
+            let folder = format!("/proc/{pid}/fd");
+            let open = fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?;
+            Ok(u64::try_from(open.count())?)
+        };
+        self.pids.iter().map(of).sum()
+    }
+
     /// The resident memory of the process, or of all of them, in bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
         let of = |pid: &u32| {
@@ -166,5 +176,7 @@ mod tests {
         // Twice the same process is twice as much.
         let probe = Probe::new(std::process::id(), None).and(std::process::id());
         assert!(probe.resident().unwrap() > sample.resident * 3 / 2);
+        // What this process writes to and reads from, at least.
+        assert!(probe.descriptors().unwrap() >= 6);
     }
 }

@@ -1,28 +1,36 @@
-//! The figures: what is kept of a measurement, as JSON for programs and as a table for people.
+//! The figures: what is kept of a measurement, as JSON for programs, and as tables and Markdown for people.
 
 mod computed;
+mod counts;
 mod lists;
+mod load;
+mod markdown;
 mod nodes;
 mod pairs;
 mod readers;
+mod soak;
 mod starts;
+mod table;
+mod targets;
 mod walks;
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::load::{Outcome, Times};
 use crate::machine::Machine;
-use crate::options::Engine;
+use table::Table;
+use targets::Target;
 
 pub(crate) use computed::Computed;
+pub(crate) use counts::Counts;
 pub(crate) use lists::LongList;
+pub(crate) use load::Load;
 pub(crate) use nodes::{Sleeping, Takeover};
 pub(crate) use pairs::Paired;
 pub(crate) use readers::Readers;
+pub(crate) use soak::{Kept, Look, Soak, Stretch};
 pub(crate) use starts::{Start, Suspended};
 pub(crate) use walks::Walk;
 
@@ -37,6 +45,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// The share of the processors that others used just before, 0 to 1; much above 0, the figures mean little.
     pub(crate) busy_before: f64,
+    /// Whether the measurements were so short that they only show whether everything works.
+    pub(crate) quick: bool,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
     /// Why the run ended early, if it did.
@@ -61,164 +71,10 @@ pub(crate) struct Report {
     pub(crate) lists: Vec<LongList>,
     /// Pages of a very long log.
     pub(crate) walks: Vec<Walk>,
-}
-
-/// One scenario at one number of clients.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Load {
-    /// What the clients did.
-    pub(crate) scenario: String,
-    /// The database under it; none where there is no database.
-    pub(crate) database: Option<Engine>,
-    /// Clients, each waiting for each answer.
-    pub(crate) clients: usize,
-    /// Seconds that counted.
-    pub(crate) seconds: f64,
-    /// Operations that ended well in that time.
-    pub(crate) operations: u64,
-    /// Operations that failed.
-    pub(crate) errors: u64,
-    /// What the first failure said.
-    pub(crate) first_error: Option<String>,
-    /// Operations per second.
-    pub(crate) per_second: f64,
-    /// What an operation consists of, where it is of many like parts.
-    pub(crate) parts: Option<Parts>,
-    /// How much an operation takes in, where that is what counts.
-    pub(crate) intake: Option<Intake>,
-    /// How long they took, in milliseconds.
-    pub(crate) latency_ms: Vec<Times>,
-    /// Processor time per operation, in microseconds.
-    pub(crate) processor_us: ProcessorTime,
-    /// The share of the machine's processors that was in use, 0 to 1.
-    pub(crate) machine_busy: f64,
-    /// The share that the machine's host kept for itself, 0 to 1.
-    pub(crate) machine_stolen: f64,
-    /// Bytes that the measured process gave to the disk, per operation.
-    pub(crate) written_bytes: f64,
-    /// Bytes of `PostgreSQL`'s write-ahead log per operation.
-    pub(crate) wal_bytes: Option<f64>,
-    /// Resident memory at the end, in bytes.
-    pub(crate) resident_bytes: u64,
-    /// How this compares with its floor, which is a load of its own in the list.
-    pub(crate) floor: Option<Comparison>,
-    /// How it compares with a floor that does no more than it must, where there is another one.
-    pub(crate) strict_floor: Option<Comparison>,
-}
-
-/// The like parts of operations.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Parts {
-    /// What they are.
-    pub(crate) name: &'static str,
-    /// How many of them an operation has.
-    pub(crate) per_operation: u32,
-    /// How many there were per second.
-    pub(crate) per_second: f64,
-}
-
-/// What operations take in.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Intake {
-    /// Megabytes (of a million bytes) of an operation.
-    pub(crate) megabytes: f64,
-    /// Megabytes per second.
-    pub(crate) per_second: f64,
-}
-
-/// Whose processor time an operation takes.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct ProcessorTime {
-    /// The measured process.
-    pub(crate) process: f64,
-    /// The generator.
-    pub(crate) generator: f64,
-    /// Everything on the machine, these two and the database included.
-    pub(crate) machine: f64,
-}
-
-/// A load as a ratio to its floor.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Comparison {
-    /// The floor's name in the list.
-    pub(crate) scenario: String,
-    /// Operations per second, as a share of the floor's: more is better, 1 is the floor.
-    pub(crate) per_second: f64,
-    /// The median times of the whole and of its parts, as multiples of the floor's: less is better.
-    pub(crate) p50: Vec<f64>,
-}
-
-impl Load {
-    /// What a load came to.
-    pub(crate) fn of(scenario: &str, database: Option<Engine>, clients: usize, outcome: Outcome) -> Self {
-        let Outcome { seconds, operations, errors, first_error, times, before, after } = outcome;
-        #[expect(clippy::cast_precision_loss, reason = "no run reaches 2^53 operations or bytes")]
-        let (count, written, wal) = (
-            operations.max(1) as f64,
-            after.written.saturating_sub(before.written) as f64,
-            after.wal.zip(before.wal).map(|(after, before)| after.saturating_sub(before) as f64),
-        );
-        let micros = |after: f64, before: f64| (after - before) * 1e6 / count;
-        let available = (after.available - before.available).max(f64::EPSILON);
-        Self {
-            scenario: scenario.to_owned(),
-            database,
-            clients,
-            seconds,
-            operations,
-            errors,
-            first_error,
-            per_second: if operations == 0 { 0.0 } else { count / seconds },
-            parts: None,
-            intake: None,
-            latency_ms: times,
-            processor_us: ProcessorTime {
-                process: micros(after.process, before.process),
-                generator: micros(after.generator, before.generator),
-                machine: micros(after.machine, before.machine),
-            },
-            machine_busy: (after.machine - before.machine) / available,
-            machine_stolen: (after.stolen - before.stolen) / available,
-            written_bytes: written / count,
-            wal_bytes: wal.map(|wal| wal / count),
-            resident_bytes: after.resident,
-            floor: None,
-            strict_floor: None,
-        }
-    }
-
-    /// Says what its operations consist of.
-    pub(crate) fn consists_of(&mut self, name: &'static str, per_operation: u32) {
-        let per_second = self.per_second * f64::from(per_operation);
-        self.parts = Some(Parts { name, per_operation, per_second });
-    }
-
-    /// Says how many bytes its operations take in, each of them.
-    #[expect(clippy::cast_precision_loss, reason = "what is sent has less than 2^53 bytes")]
-    pub(crate) fn takes_in(&mut self, bytes: usize) {
-        let megabytes = bytes as f64 / 1e6;
-        self.intake = Some(Intake { megabytes, per_second: self.per_second * megabytes });
-    }
-
-    /// Sets it in relation to its floor.
-    pub(crate) fn compare(&mut self, floor: &Self) {
-        self.floor = Some(self.compared_with(floor));
-    }
-
-    /// Sets it in relation to a stricter floor.
-    pub(crate) fn compare_strictly(&mut self, floor: &Self) {
-        self.strict_floor = Some(self.compared_with(floor));
-    }
-
-    fn compared_with(&self, floor: &Self) -> Comparison {
-        let ratio = |own: f64, other: f64| if other > 0.0 { own / other } else { 0.0 };
-        let pairs = self.latency_ms.iter().zip(&floor.latency_ms);
-        Comparison {
-            scenario: floor.scenario.clone(),
-            per_second: ratio(self.per_second, floor.per_second),
-            p50: pairs.map(|(own, other)| ratio(own.p50, other.p50)).collect(),
-        }
-    }
+    /// A mixed load that went on for long.
+    pub(crate) soaks: Vec<Soak>,
+    /// What was to be reached, and what was.
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Report {
@@ -230,231 +86,52 @@ impl Report {
 
     /// Writes the JSON.
     pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+        keep(file, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
-    /// The tables.
+    /// Writes the same for people, as Markdown.
+    pub(crate) fn write_markdown(&self, file: &Path) -> anyhow::Result<()> {
+        keep(file, &markdown::document(self))
+    }
+
+    /// Says which targets are met.
+    pub(crate) fn judge(&mut self) {
+        self.targets = targets::of(self);
+    }
+
+    /// The tables, for a terminal.
     pub(crate) fn table(&self) -> String {
-        let mut text = String::new();
-        if !self.computed.is_empty() {
-            let rows: Vec<_> = self.computed.iter().map(Computed::row).collect();
-            text = aligned(&Computed::COLUMNS, &rows) + "\n";
-        }
-        if !self.loads.is_empty() {
-            text += &aligned(&LOAD_COLUMNS, &self.loads.iter().flat_map(load_rows).collect::<Vec<_>>());
-        }
-        if !self.paired.is_empty() {
-            let rows: Vec<_> = self.paired.iter().map(Paired::row).collect();
-            text.push('\n');
-            text.push_str(&aligned(&Paired::COLUMNS, &rows));
-        }
-        let further = [
-            (Start::COLUMNS.as_slice(), self.starts.iter().map(Start::row).collect::<Vec<_>>()),
-            (Suspended::COLUMNS.as_slice(), self.suspended.iter().map(Suspended::row).collect()),
-            (Sleeping::COLUMNS.as_slice(), self.sleeping.iter().map(Sleeping::row).collect()),
-            (Takeover::COLUMNS.as_slice(), self.takeovers.iter().map(Takeover::row).collect()),
-            (Readers::COLUMNS.as_slice(), self.readers.iter().map(Readers::row).collect()),
-            (LongList::COLUMNS.as_slice(), self.lists.iter().map(LongList::row).collect()),
-            (Walk::COLUMNS.as_slice(), self.walks.iter().map(Walk::row).collect()),
+        let judged = targets::table(self.targets.iter().filter(|target| target.is_measured()));
+        let tables = self.tables().chain(std::iter::once(judged).filter(|table| !table.is_empty()));
+        tables.map(|table| table.aligned()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The tables that have figures.
+    fn tables(&self) -> impl Iterator<Item = Table> {
+        let all = [
+            Table::new("Computed", &Computed::COLUMNS, self.computed.iter().map(Computed::row)),
+            Table::new("Loads", &Load::COLUMNS, self.loads.iter().flat_map(Load::rows)),
+            Table::new("In turns", &Paired::COLUMNS, self.paired.iter().map(Paired::row)),
+            Table::new("Starts", &Start::COLUMNS, self.starts.iter().map(Start::row)),
+            Table::new(
+                "Suspended executions",
+                &Suspended::COLUMNS,
+                self.suspended.iter().map(Suspended::row),
+            ),
+            Table::new("Sleeping executions", &Sleeping::COLUMNS, self.sleeping.iter().map(Sleeping::row)),
+            Table::new("Kills of a node", &Takeover::COLUMNS, self.takeovers.iter().map(Takeover::row)),
+            Table::new("Readers of a log", &Readers::COLUMNS, self.readers.iter().map(Readers::row)),
+            Table::new("Long lists", &LongList::COLUMNS, self.lists.iter().map(LongList::row)),
+            Table::new("Administration", &Walk::COLUMNS, self.walks.iter().map(Walk::row)),
+            Table::new("Soak", &Soak::COLUMNS, self.soaks.iter().flat_map(Soak::rows)),
         ];
-        for (columns, rows) in further.into_iter().filter(|(_, rows)| !rows.is_empty()) {
-            text.push('\n');
-            text.push_str(&aligned(columns, &rows));
-        }
-        text
+        all.into_iter().filter(|table| !table.is_empty())
     }
 }
 
-const LOAD_COLUMNS: [&str; 13] = [
-    "database",
-    "scenario",
-    "clients",
-    "ops/s",
-    "of floor",
-    "p50 ms",
-    "p99 ms",
-    "p99.9 ms",
-    "cpu us/op",
-    "all us/op",
-    "written/op",
-    "wal/op",
-    "rss MB",
-];
-fn load_rows(load: &Load) -> Vec<Vec<String>> {
-    let database = load.database.map_or("-", Engine::name).to_owned();
-    let mut rows = Vec::new();
-    for (number, times) in load.latency_ms.iter().enumerate() {
-        let mut row = if number == 0 {
-            vec![database.clone(), load.scenario.clone(), load.clients.to_string(), short(load.per_second)]
-        } else {
-            vec![String::new(), format!("  {}", times.phase), String::new(), String::new()]
-        };
-        let floor = load.floor.as_ref();
-        row.push(match (floor, number) {
-            (Some(floor), 0) => format!("{:.2}", floor.per_second),
-            (Some(floor), _) => floor.p50.get(number).map(|ratio| format!("{ratio:.1}x")).unwrap_or_default(),
-            (None, _) => String::new(),
-        });
-        row.extend([times.p50, times.p99, times.p999].map(millis));
-        if number == 0 {
-            row.extend([
-                short(load.processor_us.process),
-                short(load.processor_us.machine),
-                short(load.written_bytes),
-                load.wal_bytes.map(short).unwrap_or_default(),
-                megabytes(load.resident_bytes),
-            ]);
-        }
-        rows.push(row);
+fn keep(file: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
     }
-    if let Some(Parts { name, per_operation, per_second }) = &load.parts {
-        rows.push(vec![
-            String::new(),
-            format!("  {per_operation} {name} each"),
-            String::new(),
-            short(*per_second),
-        ]);
-    }
-    if let Some(Intake { megabytes, per_second }) = &load.intake {
-        rows.push(vec![
-            String::new(),
-            format!("  MB/s, of {megabytes:.2} MB each"),
-            String::new(),
-            short(*per_second),
-        ]);
-    }
-    if let Some(floor) = &load.strict_floor {
-        let ratio = format!("{:.2}", floor.per_second);
-        rows.push(vec![
-            String::new(),
-            format!("  of {}", floor.scenario),
-            String::new(),
-            String::new(),
-            ratio,
-        ]);
-    }
-    if let Some(error) = &load.first_error {
-        rows.push(vec![String::new(), format!("  {} FAILED, the first: {error}", load.errors)]);
-    }
-    rows
-}
-
-/// The first two columns to the left, figures to the right. A cell that is longer than all that a row has (an error)
-/// does not widen its column.
-fn aligned(columns: &[&str], rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
-    let all = || std::iter::once(&header).chain(rows);
-    let mut widths = vec![0; columns.len()];
-    for row in all().filter(|row| row.len() > 2) {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in all() {
-        let mut line = String::new();
-        for (number, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Writing to a string cannot fail.
-            let _ = match number {
-                0 => write!(line, "{cell:<width$}"),
-                1 => write!(line, "  {cell:<width$}"),
-                _ => write!(line, "  {cell:>width$}"),
-            };
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
-}
-
-/// Three digits that matter, or all that stand before the point.
-fn short(value: f64) -> String {
-    if value < 10.0 {
-        format!("{value:.2}")
-    } else if value < 100.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
-    }
-}
-
-fn millis(value: f64) -> String {
-    if value < 1.0 { format!("{value:.3}") } else { format!("{value:.2}") }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "memory is less than 2^53 bytes")]
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / f64::from(1 << 20))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::probe::Sample;
-
-    fn load(operations: u64, p50: f64) -> Load {
-        let times =
-            ["all", "first"].map(|phase| Times { phase, p50, p99: 2.0, p999: 3.0, mean: 1.0, max: 4.0 });
-        let after = Sample { process: 1.0, machine: 3.0, available: 4.0, written: 4096, ..Sample::default() };
-        let outcome = Outcome {
-            seconds: 2.0,
-            operations,
-            errors: 0,
-            first_error: None,
-            times: times.to_vec(),
-            before: Sample::default(),
-            after,
-        };
-        Load::of("approval_flow", Some(Engine::Sqlite), 16, outcome)
-    }
-
-    #[test]
-    fn costs_are_told_per_operation() {
-        let load = load(100, 1.0);
-        let near = |own: f64, other: f64| (own - other).abs() < 1e-6;
-        assert!(near(load.per_second, 50.0) && near(load.processor_us.process, 10_000.0));
-        assert!(near(load.machine_busy, 0.75) && near(load.written_bytes, 40.96));
-    }
-
-    #[test]
-    fn a_floor_is_compared_part_by_part() {
-        let mut own = load(50, 3.0);
-        own.compare(&load(100, 1.5));
-        let floor = own.floor.clone().unwrap();
-        assert!((floor.per_second - 0.5).abs() < 1e-9);
-        assert_eq!(floor.p50.len(), 2);
-        assert!(floor.p50.iter().all(|ratio| (ratio - 2.0).abs() < 1e-9));
-    }
-
-    #[test]
-    fn parts_are_told_per_second() {
-        let mut own = load(100, 1.0);
-        own.consists_of("calls", 3);
-        let rows = load_rows(&own);
-        assert_eq!(rows.last().unwrap().join("|"), "|  3 calls each||150");
-    }
-
-    #[test]
-    fn intake_is_told_in_megabytes_per_second() {
-        let mut own = load(100, 1.0);
-        own.takes_in(200_000);
-        let rows = load_rows(&own);
-        assert_eq!(rows.last().unwrap().join("|"), "|  MB/s, of 0.20 MB each||10.0");
-    }
-
-    #[test]
-    fn columns_are_aligned_and_errors_do_not_widen_them() {
-        let mut own = load(50, 3.0);
-        own.first_error = Some("x".repeat(300));
-        let text = aligned(&LOAD_COLUMNS, &load_rows(&own));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4);
-        let end = |line: &str, word: &str| line.find(word).unwrap() + word.len();
-        assert_eq!(end(lines[0], "p50 ms"), end(lines[1], "3.00"));
-        assert_eq!(end(lines[1], "3.00"), end(lines[2], "3.00"));
-    }
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }

@@ -7,27 +7,41 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::machine::Machine;
-use crate::options::{Engine, Measure, Scenario};
+use crate::options::{Engine, Instructions, Measure, Scenario};
 use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, administration, bundles, debugged, effects, events, expressions, flows, lists, nodes, readers,
-    reads, sleepers, startup, suspended, tenants, traced,
+    Bench, administration, bundles, debugged, effects, events, expressions, flows, instructions, lists,
+    nodes, readers, reads, sleepers, soak, startup, stored, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
 /// The share of the processors that others may use without a warning.
 const BUSY: f64 = 0.1;
 
-/// Measures, prints the table and writes the JSON. An error if anything failed.
+/// Measures, prints the tables and writes both reports. An error if anything failed.
 pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(options))
+    runtime()?.block_on(run(options))
+}
+
+/// Counts instructions. An error if there are more than were written down.
+pub(crate) fn count(options: &Instructions) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        tokio::select! {
+            outcome = instructions::measure(options) => outcome,
+            name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
+        }
+    })
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn run(options: &Measure) -> anyhow::Result<()> {
@@ -50,18 +64,9 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
         command: std::env::args().collect(),
         machine: Machine::look(&server, &options.scratch, postgres).await,
         busy_before,
+        quick: options.quick,
         skipped,
-        failure: None,
-        computed: Vec::new(),
-        loads: Vec::new(),
-        paired: Vec::new(),
-        starts: Vec::new(),
-        suspended: Vec::new(),
-        sleeping: Vec::new(),
-        takeovers: Vec::new(),
-        readers: Vec::new(),
-        lists: Vec::new(),
-        walks: Vec::new(),
+        ..Report::default()
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
@@ -74,9 +79,11 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
 
     let mut report = report.into_inner();
     report.failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    report.judge();
     print!("{}", report.table());
     report.write(&options.json)?;
-    println!("written: {}", options.json.display());
+    report.write_markdown(&options.markdown)?;
+    println!("written: {}, {}", options.json.display(), options.markdown.display());
     outcome?;
     ensure!(report.errors() == 0, "{} operations failed", report.errors());
     Ok(())
@@ -124,6 +131,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     }
     traced::measure(bench, engine).await?;
     debugged::measure(bench, engine).await?;
+    stored::measure(bench, engine).await?;
     tenants::measure(bench, engine).await?;
     suspended::measure(bench, engine).await?;
     sleepers::measure(bench, engine).await?;
@@ -131,7 +139,8 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
     lists::measure(bench, engine).await?;
     administration::measure(bench, engine).await?;
     nodes::two(bench, engine).await?;
-    nodes::takeover(bench, engine).await
+    nodes::takeover(bench, engine).await?;
+    soak::measure(bench, engine).await
 }
 
 fn program(options: &Measure) -> anyhow::Result<PathBuf> {

@@ -15,6 +15,7 @@ mod redis;
 pub(crate) mod s3;
 mod server;
 mod state;
+pub(crate) mod valgrind;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -120,16 +121,18 @@ impl Services {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let postgres = match given(POSTGRES_VARIABLE) {
             Some(url) => Found::Given(url),
-            None => match packages::provide("PostgreSQL", &["postgresql"], "postgresql", postgres::find) {
-                Ok(programs) => {
-                    Found::Started(postgres::start(&programs, folder.path(), durability, lifetime)?)
+            None => {
+                match packages::provide("PostgreSQL", &["postgresql"], Some("postgresql"), postgres::find) {
+                    Ok(programs) => {
+                        Found::Started(postgres::start(&programs, folder.path(), durability, lifetime)?)
+                    }
+                    Err(reason) => Found::Missing(reason),
                 }
-                Err(reason) => Found::Missing(reason),
-            },
+            }
         };
         let redis = match given(REDIS_VARIABLE) {
             Some(url) => Found::Given(url),
-            None => match packages::provide("Redis", &["redis-server"], "redis-server", redis::find) {
+            None => match packages::provide("Redis", &["redis-server"], Some("redis-server"), redis::find) {
                 Ok(program) => Found::Started(redis::start(&program, folder.path(), lifetime)?),
                 Err(reason) => Found::Missing(reason),
             },

@@ -1,4 +1,4 @@
-//! Finding a service's programs, and installing the distribution's package where that is allowed.
+//! Finding programs, and installing the distribution's package where that is allowed.
 
 use std::fs;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use crate::process::{find_program, is_root};
 
-/// Finds a program, installing packages when it is not there and xtask may.
+/// Finds a program, installing packages when it is not there and xtask may. `service` is what these packages start by themselves.
 ///
 /// The error says, for the list of what was skipped, why there is none.
 pub(super) fn provide<T>(
     name: &str,
     packages: &[&str],
-    service: &str,
+    service: Option<&str>,
     find: impl Fn() -> Option<T>,
 ) -> Result<T, String> {
     if let Some(found) = find() {
@@ -27,7 +27,9 @@ pub(super) fn provide<T>(
     }
     eprintln!("installing {wanted}");
     install(packages)?;
-    silence(service);
+    if let Some(service) = service {
+        silence(service);
+    }
     find()
         .ok_or_else(|| format!("{name} was installed ({wanted}), but its programs are not where they belong"))
 }
@@ -94,6 +96,6 @@ mod tests {
 
     #[test]
     fn what_is_there_is_not_installed_again() {
-        assert_eq!(provide("It", &["no-such-package"], "none", || Some(7)), Ok(7));
+        assert_eq!(provide("It", &["no-such-package"], None, || Some(7)), Ok(7));
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Report, short};
+use super::Report;
+use super::table::short;
 
 /// One way of computing something, in the generator's own process.
 #[derive(Debug, Clone, Serialize)]

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Load, millis, short};
+use super::Load;
+use super::table::{millis, short};
 use crate::options::Engine;
 
 /// A page of a list, of a tenant that has few of what is listed and of one that has many.

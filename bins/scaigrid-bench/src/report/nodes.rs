@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{megabytes, short};
+use super::table::{megabytes, short};
 use crate::options::Engine;
 
 /// Many executions that sleep, and what those waited that woke one after the other.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Load, millis, short};
+use super::Load;
+use super::table::{millis, short};
 use crate::options::Engine;
 
 /// Figures of several runs.
@@ -47,6 +48,8 @@ pub(crate) struct Paired {
     pub(crate) against_per_second: Spread,
     /// What of the other's operations per second the one comes to, pair by pair.
     pub(crate) ratio: Spread,
+    /// How many times the other's processor time the server spends on an operation, pair by pair.
+    pub(crate) processor_ratio: Spread,
     /// The median time of the one, in milliseconds.
     pub(crate) p50_ms: Spread,
     /// The median time of the other, likewise.
@@ -57,7 +60,7 @@ pub(crate) struct Paired {
 
 impl Paired {
     /// The columns of its table.
-    pub(super) const COLUMNS: [&str; 11] = [
+    pub(super) const COLUMNS: [&str; 13] = [
         "database",
         "in turns",
         "clients",
@@ -65,6 +68,8 @@ impl Paired {
         "ops/s (median)",
         "the other's",
         "ratio (median)",
+        "least..greatest",
+        "cpu ratio (median)",
         "least..greatest",
         "p50 ms (median)",
         "least..greatest",
@@ -84,6 +89,7 @@ impl Paired {
             per_second: Spread::of(runs.iter().map(|[own, _]| own.per_second)),
             against_per_second: Spread::of(runs.iter().map(|[_, other]| other.per_second)),
             ratio: Spread::of(runs.iter().map(|[own, other]| own.compared_with(other).per_second)),
+            processor_ratio: Spread::of(runs.iter().filter_map(processor_ratio)),
             p50_ms: Spread::of(runs.iter().map(|[own, _]| p50(own))),
             against_p50_ms: Spread::of(runs.iter().map(|[_, other]| p50(other))),
             runs,
@@ -98,6 +104,7 @@ impl Paired {
     /// Its row in the table.
     pub(super) fn row(&self) -> Vec<String> {
         let [ratio, ratios] = self.ratio.text(|ratio| format!("{ratio:.3}"));
+        let [processor, processors] = self.processor_ratio.text(|ratio| format!("{ratio:.2}"));
         let [p50, p50s] = self.p50_ms.text(millis);
         vec![
             self.database.name().to_owned(),
@@ -108,6 +115,8 @@ impl Paired {
             short(self.against_per_second.median),
             ratio,
             ratios,
+            processor,
+            processors,
             p50,
             p50s,
             millis(self.against_p50_ms.median),
@@ -115,9 +124,26 @@ impl Paired {
     }
 }
 
+/// Nothing where the other was too short to be seen in the kernel's hundredths of a second.
+fn processor_ratio([own, other]: &[Load; 2]) -> Option<f64> {
+    let (own, other) = (own.processor_us.process, other.processor_us.process);
+    (other > 0.0).then(|| own / other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::load::sample;
+
+    #[test]
+    fn every_run_is_compared_with_the_one_beside_it() {
+        let pair = |own, other| [sample(own, 1.0), sample(other, 1.0)];
+        let paired = Paired::of(Engine::Sqlite, vec![pair(50, 100), pair(100, 100), pair(75, 100)]).unwrap();
+        assert!((paired.ratio.median - 0.75).abs() < 1e-9 && (paired.ratio.least - 0.5).abs() < 1e-9);
+        // Both took a second of the processor, the one for half as many operations.
+        assert!((paired.processor_ratio.greatest - 2.0).abs() < 1e-9);
+        assert_eq!(paired.row().len(), Paired::COLUMNS.len());
+    }
 
     #[test]
     fn a_spread_has_its_middle_between_its_ends() {

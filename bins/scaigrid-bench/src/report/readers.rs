@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{megabytes, short};
+use super::table::{megabytes, short};
 use crate::options::Engine;
 
 /// Readers of the log of one Core. All of them heard every entry once.

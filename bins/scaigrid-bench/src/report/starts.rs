@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{megabytes, short};
+use super::table::{megabytes, short};
 use crate::options::Engine;
 
 /// How long a start took, and what an idle server needs.
@@ -19,21 +19,28 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// What is in a database that an earlier start has set up.
+    pub(crate) const EXISTING: &'static str = "existing database";
     /// The columns of its table.
     pub(super) const COLUMNS: [&str; 5] =
         ["database", "start on", "ready ms (median)", "fastest..slowest", "idle rss MB"];
 
     /// Its row in the table.
     pub(super) fn row(&self) -> Vec<String> {
-        let at = |index: usize| self.ready_ms.get(index).copied().unwrap_or_default();
-        let last = self.ready_ms.len().saturating_sub(1);
+        let [first, last] =
+            [self.ready_ms.first(), self.ready_ms.last()].map(|time| time.copied().unwrap_or_default());
         vec![
             self.database.name().to_owned(),
             self.state.clone(),
-            short(at(last / 2)),
-            format!("{}..{}", short(at(0)), short(at(last))),
+            short(self.median().unwrap_or_default()),
+            format!("{}..{}", short(first), short(last)),
             megabytes(self.idle_resident_bytes),
         ]
+    }
+
+    /// The time in the middle.
+    pub(super) fn median(&self) -> Option<f64> {
+        self.ready_ms.get(self.ready_ms.len().saturating_sub(1) / 2).copied()
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Load, millis, short};
+use super::Load;
+use super::table::{millis, short};
 use crate::options::Engine;
 
 /// A page.

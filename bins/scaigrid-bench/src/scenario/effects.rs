@@ -96,7 +96,7 @@ struct Output {
 }
 
 /// A client that runs flows to their end, on the server or on the floor.
-struct Caller {
+pub(super) struct Caller {
     flow: Flow,
     target: Target,
     connection: Connection,
@@ -186,9 +186,7 @@ pub(crate) async fn measure(
     if !bench.options.wants(three) && !bench.options.wants(each) {
         return Ok(());
     }
-    let stub = start_stub(place.folder()).await?;
-    host.post("/v1/modules/scaicore/plugins/registry", &registration(&stub)).await.context("the plugin")?;
-    let core = host.host("effects", PROGRAM).await?;
+    let (stub, core) = prepare(host, place).await?;
     let subject = Subject { engine, host, place, core, stub };
     if bench.options.wants(three) {
         subject.measure(bench, "effects", Flow::Three, &bench.options.clients).await?;
@@ -198,6 +196,23 @@ pub(crate) async fn measure(
         subject.measure(bench, "fan_out", Flow::Each(bench.options.items()), &[1]).await?;
     }
     subject.stub.stop().await
+}
+
+/// Starts the stub, registers it, and hosts the program that calls it; the stub, and the Core's id.
+pub(super) async fn prepare(host: &Host, place: &Place) -> anyhow::Result<(Child, String)> {
+    let stub = start_stub(place.folder()).await?;
+    host.post("/v1/modules/scaicore/plugins/registry", &registration(&stub)).await.context("the plugin")?;
+    let core = host.host("effects", PROGRAM).await?;
+    Ok((stub, core))
+}
+
+/// So many clients that run flows of three calls of such a Core.
+pub(super) async fn flows(host: &Host, core: &str, count: usize) -> anyhow::Result<Vec<Caller>> {
+    callers(Flow::Three, &host.target, &path(core), true, count).await
+}
+
+fn path(core: &str) -> String {
+    format!("/v1/modules/scaicore/cores/{core}/invoke")
 }
 
 pub(crate) async fn start_stub(folder: &Path) -> anyhow::Result<Child> {
@@ -237,7 +252,7 @@ impl Subject<'_> {
         let target = Target { address: floor.address, key: self.host.target.key.clone() };
         let floor_probe = Probe::new(floor.pid, bare.counters().await?);
         let floor_name = format!("floor_commit/{name}");
-        let path = format!("/v1/modules/scaicore/cores/{}/invoke", self.core);
+        let path = path(&self.core);
         for &count in counts {
             let count = usize::from(count);
             let clients = callers(flow, &self.host.target, &path, true, count).await?;

@@ -1,7 +1,8 @@
 //! Databases that are filled by statements, since by the API it would take longer than what is measured with them.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use diesel::connection::{Connection as _, SimpleConnection as _};
+use diesel::sql_types::Text;
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 
@@ -26,6 +27,29 @@ pub(super) async fn run(place: &Place, batches: impl Iterator<Item = String>) ->
         connection.batch_execute("ANALYZE").await?;
     }
     Ok(())
+}
+
+/// The columns of a table.
+pub(super) async fn columns(place: &Place, table: &str) -> anyhow::Result<Vec<String>> {
+    #[derive(diesel::QueryableByName)]
+    struct Column {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let found: Vec<Column> = if let Some(path) = place.url.strip_prefix("sqlite://") {
+        let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
+        let query = diesel::sql_query("SELECT name FROM pragma_table_info(?)").bind::<Text, _>(table);
+        diesel::RunQueryDsl::load(query, &mut connection)?
+    } else {
+        let mut connection = AsyncPgConnection::establish(&place.url).await.context("PostgreSQL")?;
+        let query = diesel::sql_query(
+            "SELECT column_name::text AS name FROM information_schema.columns \
+             WHERE table_schema = current_schema() AND table_name = $1 ORDER BY ordinal_position",
+        );
+        diesel_async::RunQueryDsl::load(query.bind::<Text, _>(table), &mut connection).await?
+    };
+    ensure!(!found.is_empty(), "there is no table {table}");
+    Ok(found.into_iter().map(|column| column.name).collect())
 }
 
 impl Engine {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::host::{Host, connections};
 use super::{Bench, Envelope};
 use crate::client::{Connection, Target, put};
-use crate::load::{Laps, Work};
+use crate::load::{Laps, Work, clients_for};
 use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
 use crate::scratch::Place;
@@ -266,10 +266,12 @@ pub(crate) async fn measure(
     // As many bytes of a request as the server gets.
     let target = Target { address: floor.address, key: host.target.key.clone() };
     let floor_probe = Probe::new(floor.pid, bare.counters().await?);
+    let mut most = 0.0_f64;
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let clients = flows(host, program, &core, count).await?;
         let load = bench.measure(name, Some(engine), clients, &probe).await?;
+        most = most.max(load.per_second);
         let clients = connections(&target, count).await?.into_iter().zip((0..).step_by(37));
         let clients = clients.map(|(connection, serial)| Commit {
             program,
@@ -282,7 +284,15 @@ pub(crate) async fn measure(
         let floor = bench.measure(floor_name, Some(engine), clients.collect(), &floor_probe).await?;
         bench.keep(load, floor);
     }
-    floor.stop().await
+    floor.stop().await?;
+    if program == Program::Approval {
+        // A server that does all it can has a queue that grows for as long as it is measured; half of that it can keep up with.
+        let rate = bench.options.rate.map_or(most / 2.0, f64::from).max(1.0);
+        let clients = flows(host, program, &core, clients_for(rate)).await?;
+        let load = bench.measure_paced("approval_flow/open", engine, clients, rate, &probe).await?;
+        bench.report.borrow_mut().loads.push(load);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -36,8 +36,16 @@ impl Host {
         place: &Place,
         further: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
-        let folder = place.folder();
-        Self::start_in(server, place, folder, further).await
+        Self::start_in((server, serve()), place, place.folder(), further).await
+    }
+
+    /// The same by another program that runs the server.
+    pub(crate) async fn start_by(
+        program: &Path,
+        arguments: Vec<String>,
+        place: &Place,
+    ) -> anyhow::Result<Self> {
+        Self::start_in((program, arguments), place, place.folder(), Vec::new()).await
     }
 
     /// Starts a further node on the database of a server that is running.
@@ -47,18 +55,18 @@ impl Host {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("admin.key"), &self.target.key)?;
         let more = vec![("SCAIGRID_MASTER_KEY", master.trim().to_owned())];
-        Self::start_in(server, place, &folder, more).await
+        Self::start_in((server, serve()), place, &folder, more).await
     }
 
     async fn start_in(
-        server: &Path,
+        (program, arguments): (&Path, Vec<String>),
         place: &Place,
         folder: &Path,
         more: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
         let mut plan = Plan {
-            program: server.to_owned(),
-            arguments: vec!["serve".to_owned()],
+            program: program.to_owned(),
+            arguments,
             variables: vec![
                 ("SCAIGRID_BIND", "127.0.0.1:0".to_owned()),
                 ("SCAIGRID_DATA_DIR", folder.display().to_string()),
@@ -152,6 +160,11 @@ impl Host {
         }
         Ok(answer.json::<Value>()?["data"].take())
     }
+}
+
+/// What the server's program is called with.
+fn serve() -> Vec<String> {
+    vec!["serve".to_owned()]
 }
 
 /// As many connections as there are clients.

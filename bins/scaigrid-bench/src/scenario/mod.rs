@@ -10,13 +10,17 @@ pub(crate) mod expressions;
 mod filling;
 pub(crate) mod flows;
 pub(crate) mod host;
+pub(crate) mod instructions;
+mod listening;
 pub(crate) mod lists;
 pub(crate) mod nodes;
 mod pairs;
 pub(crate) mod readers;
 pub(crate) mod reads;
 pub(crate) mod sleepers;
+pub(crate) mod soak;
 pub(crate) mod startup;
+pub(crate) mod stored;
 pub(crate) mod suspended;
 pub(crate) mod tenants;
 pub(crate) mod traced;
@@ -78,6 +82,24 @@ impl Bench<'_> {
         let title = format!("{scenario}{on}, {count} {}", if count == 1 { "client" } else { "clients" });
         let outcome = load::run(&title, clients, extent, probe).await?;
         Ok(Load::of(scenario, database, count, outcome))
+    }
+
+    /// The same at a pace that is given beforehand.
+    async fn measure_paced<W: Work>(
+        &self,
+        scenario: &str,
+        engine: Engine,
+        clients: Vec<W>,
+        per_second: f64,
+        probe: &Probe,
+    ) -> anyhow::Result<Load> {
+        let extent = Extent::Time { warm_up: self.options.warm_up(), window: self.options.window() };
+        let count = clients.len();
+        let title = format!("{scenario} on {}, {per_second:.0} due in a second", engine.name());
+        let outcome = load::run_paced(&title, clients, per_second, extent, probe).await?;
+        let mut load = Load::of(scenario, Some(engine), count, outcome);
+        load.due_per_second = Some(per_second);
+        Ok(load)
     }
 
     /// Keeps a load and its floor.

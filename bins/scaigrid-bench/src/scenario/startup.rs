@@ -34,7 +34,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, engine: Engine) -> anyhow::Result
         times.push(time);
         resident = idle;
     }
-    keep(bench, engine, "existing database", times, resident);
+    keep(bench, engine, Start::EXISTING, times, resident);
     Ok(())
 }
 

@@ -1,0 +1,149 @@
+//! How many instructions an operation of the hot paths takes, on SQLite with one client: a figure that does not depend on how busy the
+//! machine is, and that is compared with the one that was written down for the last release.
+//!
+//! It is of the whole process, with what it does besides: what that comes to is counted while nobody asks, and taken off.
+
+mod callgrind;
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use super::flows::{self, Program};
+use super::host::Host;
+use super::reads::{self, Reading};
+use crate::load::{self, Extent, Work};
+use crate::options::{Engine, Instructions};
+use crate::probe::Probe;
+use crate::report::Counts;
+use crate::scratch::Databases;
+use callgrind::Counter;
+
+/// Operations that are counted; a quarter as many go before, and only warm up.
+const READS: u64 = 1_000;
+const LISTS: u64 = 200;
+const FLOWS: u64 = 200;
+/// Cores on a page.
+const PAGE: usize = 50;
+/// How long they may take: a processor in software is some fifty times as slow.
+const LIMIT: Duration = Duration::from_mins(5);
+/// For how long it is counted what the server does while nobody asks.
+const REST: Duration = Duration::from_secs(10);
+
+/// Counts, and compares with what is written down, or writes down. An error if something takes more than it may.
+pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
+    let server = &options.server;
+    let server =
+        server.canonicalize().with_context(|| format!("no server's program at {}", server.display()))?;
+    let valgrind = callgrind::version().await?;
+    let databases = Databases::new(&options.scratch, None)?;
+    let place = databases.fresh(Engine::Sqlite).await?;
+    eprintln!("the server starts on {valgrind} …");
+    let arguments = callgrind::arguments(place.folder(), &server, &["serve"]);
+    let host = Host::start_by(Path::new(callgrind::PROGRAM), arguments, &place).await?;
+    let counter = Counter::of(host.child.pid, place.folder());
+    let counted = Counting { host: &host, counter, idle: 0.0 }.all(valgrind).await;
+    let counted = counted.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
+    host.child.stop().await?;
+    if options.write {
+        println!("{}written: {}", counted.table(None), options.file.display());
+        return counted.write(&options.file);
+    }
+    let before = Counts::read(&options.file)?;
+    print!("{}", counted.table(Some(&before)));
+    let more = counted.more_than(&before);
+    ensure!(
+        more.is_empty(),
+        "more instructions than written down in {}: {}",
+        options.file.display(),
+        more.join(", ")
+    );
+    Ok(())
+}
+
+/// A server whose instructions are counted.
+struct Counting<'a> {
+    host: &'a Host,
+    counter: Counter,
+    /// Instructions of a second in which nobody asks.
+    idle: f64,
+}
+
+impl Counting<'_> {
+    async fn all(mut self, valgrind: String) -> anyhow::Result<Counts> {
+        let (host, mut counts) = (self.host, Counts::new(valgrind));
+        let core = host.host("read", Program::Expense.document()).await?;
+        for number in 1..PAGE {
+            host.keep(&format!("listed {number}"), Program::Expense.document()).await?;
+        }
+        let flow = host.host("approval_flow", Program::Approval.document()).await?;
+        self.rest().await?;
+        for (name, path, operations) in [
+            ("module_list", "/v1/modules".to_owned(), READS),
+            ("core_get", format!("/v1/modules/scaicore/cores/{core}"), READS),
+            ("core_list", format!("/v1/modules/scaicore/cores?limit={PAGE}"), LISTS),
+        ] {
+            let reading = Reading { name: name.to_owned(), path, keys: Rc::from([host.target.key.clone()]) };
+            let length = host.bytes_for(&host.target.key, &reading.path).await?.len();
+            let clients = async || reads::clients(&host.target, &reading, &(length..=length), 1).await;
+            counts.keep(name, self.count(name, operations, clients).await?);
+        }
+        let clients = async || flows::flows(host, Program::Approval, &flow, 1).await;
+        counts.keep("approval_flow", self.count("approval_flow", FLOWS, clients).await?);
+        Ok(counts)
+    }
+
+    /// Counts what the server does by itself.
+    #[expect(clippy::cast_precision_loss, reason = "nothing has 2^53 instructions")]
+    async fn rest(&mut self) -> anyhow::Result<()> {
+        self.counter.begin().await?;
+        let begun = Instant::now();
+        tokio::time::sleep(REST).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.idle = self.counter.end().await? as f64 / seconds;
+        Ok(())
+    }
+
+    /// The instructions of one operation.
+    #[expect(clippy::cast_precision_loss, reason = "nothing has 2^53 instructions")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an operation has less than 2^53"
+    )]
+    async fn count<W: Work>(
+        &mut self,
+        name: &str,
+        operations: u64,
+        clients: impl AsyncFn() -> anyhow::Result<Vec<W>>,
+    ) -> anyhow::Result<u64> {
+        let probe = Probe::new(self.host.child.pid, None);
+        self.run("warm_up", operations / 4, clients().await?, &probe).await?;
+        self.counter.begin().await?;
+        let begun = Instant::now();
+        self.run(name, operations, clients().await?, &probe).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let all = self.counter.end().await? as f64;
+        Ok(((all - self.idle * seconds).max(0.0) / operations as f64) as u64)
+    }
+
+    async fn run<W: Work>(
+        &self,
+        name: &str,
+        operations: u64,
+        clients: Vec<W>,
+        probe: &Probe,
+    ) -> anyhow::Result<()> {
+        let extent = Extent::Count { operations, limit: LIMIT };
+        let outcome = load::run(name, clients, extent, probe).await?;
+        ensure!(
+            outcome.operations == operations,
+            "{name}: {} of {operations}: {}",
+            outcome.operations,
+            outcome.first_error.unwrap_or_default()
+        );
+        Ok(())
+    }
+}
