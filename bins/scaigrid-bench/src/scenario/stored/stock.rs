@@ -108,7 +108,7 @@ impl Stock {
         let number = engine.padded("n.i", 16);
         match own {
             Own::Execution => format!("'exec_01J0000000' || {number}"),
-            Own::Event => format!("'event_01J0000000' || {number}"),
+            Own::Event => format!("'evt_01J0000000' || {number}"),
             Own::Checkpoint => format!("'01970000-0000-7000-8000-' || {}", engine.padded("n.i", 12)),
             // Before what the server counts, which begins at one.
             Own::LogRow => format!("t.last - CAST({LOG_ROWS} AS BIGINT) * ({} - n.i)", self.executions),
@@ -159,7 +159,7 @@ mod tests {
                  INSERT INTO core_memory (tenant_id, core_id, partition, name, key, value, version) \
                  VALUES ('t', 'c', '', 'requested', 'exec_x', x'00', 1); \
                  INSERT INTO core_events (id, tenant_id, core_id, execution_id, name, data, at) \
-                 VALUES ('event_x', 't', 'c', 'exec_x', 'n', x'00', 1); \
+                 VALUES ('evt_x', 't', 'c', 'exec_x', 'n', x'00', 1); \
                  INSERT INTO core_logs (tenant_id, core_id, lane, last, entry_count, level, execution_id, at, entries) \
                  VALUES ('t', 'c', 0, 1, 1, 1, 'exec_x', 1, x'00'), ('t', 'c', 0, 2, 1, 1, 'exec_x', 2, x'00');",
             )
