@@ -245,7 +245,9 @@ impl Shared {
         let mut first = true;
         loop {
             match request(&self.client()).send() {
-                Ok(answer) if answer.status != 503 && answer.code() != "IDEMPOTENCY_KEY_IN_USE" => {
+                // 408 is what one that stood still says to whoever came meanwhile, before it reads what they asked.
+                Ok(answer) if matches!(answer.status, 408 | 503) => first = false,
+                Ok(answer) if answer.code() != "IDEMPOTENCY_KEY_IN_USE" => {
                     return (answer, first);
                 }
                 _ => first = false,
