@@ -10,6 +10,7 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat, Type};
 use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Required, Response, Schema};
 
+use super::parameters;
 use crate::body::JSON_LIMIT;
 use crate::error::{Error, Family, body_of, table};
 use crate::routes::modules::call::PASSED_ON;
@@ -184,9 +185,7 @@ fn openai_error_schema() -> RefOr<Schema> {
 /// Adds the errors that an operation can answer by its kind, and the headers that it takes.
 pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public: bool) {
     let in_api = crate::server::is_api(path);
-    let has_query = operation.parameters.iter().flatten().any(
-        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query),
-    );
+    let has_query = parameters::has_query(operation);
     let has_body = operation.request_body.is_some();
     // What a module makes of such headers, and which kinds of body it takes, is its own affair.
     let passed_on = path == PASSED_ON;

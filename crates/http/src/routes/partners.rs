@@ -3,7 +3,7 @@
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, partners};
 use scaigrid_scope::{Instant, PartnerChanges, PartnerId, PartnerStatus, perm};
@@ -36,11 +36,15 @@ struct PartnerLimits {
 #[schema(example = json!({"slug": "north", "name": "North", "contact_email": "ops@north.example", "limits": {"max_tenants": 10}}))]
 struct NewPartner {
     /// Unique: 1 to 63 of `a-z`, `0-9` and inner hyphens.
+    #[schema(value_type = kinds::Slug)]
     slug: String,
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// Where its operator is reached.
+    #[schema(value_type = Option<kinds::EmailAddress>)]
     contact_email: Option<String>,
     /// `active`, unless it shall begin `suspended`.
+    #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     #[validate(nested)]
     limits: Option<PartnerLimits>,
@@ -50,13 +54,15 @@ struct NewPartner {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"status": "suspended"}))]
 struct PartnerUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::EmailAddress>)]
     #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     contact_email: Option<Option<String>>,
     /// `active` or `suspended`; for super admins.
+    #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     /// The new limits, all of them; for super admins.
     #[validate(nested)]
@@ -178,7 +184,7 @@ async fn create_partner(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "get_partner",
-    params(("partner_id" = String, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
+    params(("partner_id" = kinds::PartnerId, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Partner>))
 )]
 #[get("/v1/admin/partners/{partner_id}")]
@@ -194,7 +200,7 @@ async fn get_partner(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "update_partner",
-    params(("partner_id" = String, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
+    params(("partner_id" = kinds::PartnerId, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
     request_body = PartnerUpdate,
     responses((status = 200, body = DataOf<Partner>))
 )]

@@ -5,7 +5,7 @@ mod verify;
 
 use std::net::IpAddr;
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, web};
 use scaigrid_app::{App, audit};
 use scaigrid_scope::{Instant, perm};
@@ -25,6 +25,7 @@ use crate::paging::{Bounds, Paging};
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
     /// Of this action, e.g. `core.start`.
+    #[param(value_type = Option<kinds::AuditAction>)]
     action: Option<String>,
     /// By this actor.
     actor_id: Option<String>,
@@ -33,6 +34,7 @@ struct AuditQuery {
     /// On this resource.
     resource_id: Option<String>,
     /// That ended so: `SUCCESS` or `FAILURE`.
+    #[param(value_type = Option<kinds::AuditOutcome>)]
     status: Option<String>,
     /// From this address.
     #[param(value_type = Option<String>)]

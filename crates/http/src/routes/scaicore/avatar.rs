@@ -12,6 +12,7 @@ use super::wire::CoreView;
 use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Reply};
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::upload::Upload;
@@ -43,7 +44,7 @@ struct Picture(Vec<u8>);
 #[utoipa::path(
     tag = "cores",
     operation_id = "set_avatar",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body(content = AvatarForm, content_type = "multipart/form-data"),
     responses((status = 200, description = "The Core", body = DataOf<CoreView>))
 )]
@@ -70,7 +71,7 @@ pub(super) async fn set(
     tag = "cores",
     operation_id = "get_avatar",
     security(()),
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses(
         (status = 200, description = "The picture", body = Picture, content_type = "image/*"),
         (status = 304, description = "The caller has it"),
