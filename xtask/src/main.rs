@@ -7,6 +7,7 @@
 mod admin;
 mod bench;
 mod check;
+mod conformance;
 mod docs;
 mod fuzz;
 mod layers;
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Arguments),
     /// The fuzz targets, for as long as wanted
     Fuzz(fuzz::Arguments),
+    /// Schemathesis over the whole OpenAPI document, with as many examples as wanted
+    Conformance(conformance::Arguments),
     /// The administration of the server's program, built first
     Admin(admin::Arguments),
 }
@@ -71,6 +74,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Docs(arguments) => docs::run(&arguments, &signals),
         Task::Bench(arguments) => bench::run(&arguments, &signals),
         Task::Fuzz(arguments) => fuzz::run(&arguments, &signals),
+        Task::Conformance(arguments) => conformance::run(&arguments, &signals),
         Task::Admin(arguments) => admin::run(&arguments, &signals),
     }
 }

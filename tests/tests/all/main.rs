@@ -21,6 +21,7 @@ mod backup;
 mod calls;
 mod capacity;
 mod checkpoints;
+mod conformance;
 mod conversations;
 mod core_models;
 mod core_search;
