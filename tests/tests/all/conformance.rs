@@ -123,6 +123,6 @@ fn schemathesis(environment: &str, server: &Server, folder: &Path) -> Command {
         .arg(files.join("schemathesis.toml"))
         .args(["run", &format!("{url}/openapi.json"), "--url", &url])
         .env("NO_PROXY", "127.0.0.1")
-        .env("PYTHONPATH", files);
+        .env("SCHEMATHESIS_HOOKS", files.join("hooks.py"));
     command
 }
