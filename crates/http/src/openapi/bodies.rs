@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use utoipa::Number;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayItems, KnownFormat, Object, SchemaFormat, SchemaType, Type,
 };
@@ -76,12 +77,13 @@ pub(super) fn bound(object: &mut Object) {
     let Some(SchemaFormat::KnownFormat(format)) = object.format.as_ref().filter(|_| is_integer) else {
         return;
     };
-    let (least, most) = match (format, object.minimum.is_some()) {
-        (KnownFormat::Int32, true) => (0, i64::from(u32::MAX)),
+    let (least, most): (Number, Number) = match (format, object.minimum.is_some()) {
+        (KnownFormat::Int32, true) => (0.into(), u32::MAX.into()),
         (KnownFormat::Int32, false) => (i32::MIN.into(), i32::MAX.into()),
-        (KnownFormat::Int64, _) => (i64::MIN, i64::MAX),
+        (KnownFormat::Int64, true) => (0.into(), u64::MAX.into()),
+        (KnownFormat::Int64, false) => (i64::MIN.into(), i64::MAX.into()),
         _ => return,
     };
-    object.minimum.get_or_insert(least.into());
-    object.maximum.get_or_insert(most.into());
+    object.minimum.get_or_insert(least);
+    object.maximum.get_or_insert(most);
 }

@@ -62,7 +62,6 @@ struct UsageQuery {
     #[param(value_type = Option<kinds::CoreId>)]
     core_id: Option<CoreId>,
     /// Of the model with this slug.
-    #[param(value_type = Option<kinds::ModelSlug>)]
     model: Option<String>,
     /// From this instant on.
     #[param(value_type = Option<String>, format = DateTime)]

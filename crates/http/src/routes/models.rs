@@ -15,7 +15,7 @@ use validator::Validate;
 
 use super::given::{Conflict, Problems, given, nullable};
 use crate::auth::{Allowed, AllowedAtLevel};
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::error::Error;
@@ -81,8 +81,8 @@ struct NewModel {
     global: bool,
     #[serde(default)]
     #[validate(nested)]
-    #[schema(max_items = 20)]
-    backends: Vec<ModelBackend>,
+    #[schema(value_type = Vec<ModelBackend>, max_items = 20)]
+    backends: Vec<AsObject<ModelBackend>>,
 }
 
 /// What is to be changed of a model; what is left out stays.
@@ -118,8 +118,8 @@ struct ModelUpdate {
     global: Option<bool>,
     /// All of them.
     #[validate(nested)]
-    #[schema(max_items = 20)]
-    backends: Option<Vec<ModelBackend>>,
+    #[schema(value_type = Option<Vec<ModelBackend>>, max_items = 20)]
+    backends: Option<Vec<AsObject<ModelBackend>>>,
 }
 
 /// A model.
@@ -266,7 +266,7 @@ fn object<T, E: std::fmt::Display>(
     }
 }
 
-fn mappings(problems: &mut Problems, backends: &[ModelBackend]) -> Vec<Mapping> {
+fn mappings(problems: &mut Problems, backends: &[AsObject<ModelBackend>]) -> Vec<Mapping> {
     let each = backends.iter().enumerate().filter_map(|(index, given)| {
         let field = |name: &str| format!("backends[{index}].{name}");
         let backend_id = problems.read(&field("backend_id"), &given.backend_id);

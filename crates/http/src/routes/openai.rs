@@ -19,7 +19,7 @@ use crate::path::PathModel;
 use crate::server::Edge;
 
 /// Parameters that are sent to the model as they are.
-const SENT: [&str; 24] = [
+const SENT: [&str; 25] = [
     "frequency_penalty",
     "function_call",
     "functions",
@@ -44,6 +44,7 @@ const SENT: [&str; 24] = [
     "tools",
     "top_logprobs",
     "top_p",
+    "verbosity",
 ];
 /// Parameters that are ours to understand, or mean nothing here.
 const OWN: [&str; 7] = ["messages", "metadata", "model", "store", "stream", "stream_options", "user"];

@@ -13,7 +13,7 @@ use validator::Validate;
 
 use super::given::{Problems, StatusQuery, given, nullable};
 use crate::auth::AllowedAtLevel;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, Reply, WorkspacePageOf};
 use crate::error::Error;
@@ -47,7 +47,8 @@ struct NewPartner {
     #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     #[validate(nested)]
-    limits: Option<PartnerLimits>,
+    #[schema(value_type = Option<PartnerLimits>)]
+    limits: Option<AsObject<PartnerLimits>>,
 }
 
 /// What is to be changed of a partner; what is left out stays.
@@ -66,7 +67,8 @@ struct PartnerUpdate {
     status: Option<String>,
     /// The new limits, all of them; for super admins.
     #[validate(nested)]
-    limits: Option<PartnerLimits>,
+    #[schema(value_type = Option<PartnerLimits>)]
+    limits: Option<AsObject<PartnerLimits>>,
 }
 
 /// A partner.
@@ -87,8 +89,8 @@ struct Partner {
     updated_at: Instant,
 }
 
-impl From<PartnerLimits> for scaigrid_scope::PartnerLimits {
-    fn from(PartnerLimits { max_tenants, max_users_per_tenant }: PartnerLimits) -> Self {
+impl From<AsObject<PartnerLimits>> for scaigrid_scope::PartnerLimits {
+    fn from(AsObject(PartnerLimits { max_tenants, max_users_per_tenant }): AsObject<PartnerLimits>) -> Self {
         Self { max_tenants, max_users_per_tenant }
     }
 }

@@ -14,7 +14,7 @@ use validator::Validate;
 
 use super::given::{Problems, given, nullable};
 use crate::auth::AllowedAtLevel;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, Reply, WorkspacePageOf};
 use crate::error::Error;
@@ -79,7 +79,8 @@ struct NewTenant {
     #[schema(value_type = Option<kinds::Name>)]
     scaikey_tenant_id: Option<String>,
     #[validate(nested)]
-    limits: Option<TenantLimits>,
+    #[schema(value_type = Option<TenantLimits>)]
+    limits: Option<AsObject<TenantLimits>>,
     /// Feature flags, e.g. `{"prompt_studio": {"enabled": true}}`, at most 16 KiB.
     #[schema(value_type = Option<Object>)]
     features: Option<Map<String, Value>>,
@@ -101,7 +102,8 @@ struct TenantUpdate {
     scaikey_tenant_id: Option<Option<String>>,
     /// The new limits, all of them.
     #[validate(nested)]
-    limits: Option<TenantLimits>,
+    #[schema(value_type = Option<TenantLimits>)]
+    limits: Option<AsObject<TenantLimits>>,
     /// The new feature flags, all of them.
     #[schema(value_type = Option<Object>)]
     features: Option<Map<String, Value>>,
@@ -128,8 +130,8 @@ struct Tenant {
     updated_at: Instant,
 }
 
-impl From<TenantLimits> for scaigrid_scope::TenantLimits {
-    fn from(limits: TenantLimits) -> Self {
+impl From<AsObject<TenantLimits>> for scaigrid_scope::TenantLimits {
+    fn from(limits: AsObject<TenantLimits>) -> Self {
         Self {
             max_users: limits.max_users,
             max_cores: limits.max_cores,

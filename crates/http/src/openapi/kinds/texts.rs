@@ -10,8 +10,8 @@ use scaigrid_cores::plugins;
 use scaigrid_scope as scope;
 use scaigrid_webhooks as webhooks;
 use scaigrid_workspace as workspace;
-use utoipa::openapi::ObjectBuilder;
-use utoipa::openapi::schema::{KnownFormat, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, KnownFormat, OneOfBuilder, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, Ref};
 
 use super::kinds;
 
@@ -48,6 +48,15 @@ fn said(bytes: usize) -> ObjectBuilder {
     bounded(bytes).min_length(Some(1)).pattern(Some(format!(r"^[^\x00]*[^\x00{WHITE}][^\x00]*$")))
 }
 
+/// A text of at most so many bytes in which something is seen.
+fn seen(bytes: usize) -> ObjectBuilder {
+    text(format!("[^{WHITE}]"), bytes)
+}
+
+fn of_format(name: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom(name.to_owned())))
+}
+
 fn url(most: usize) -> ObjectBuilder {
     text("^https?://[^#]+$", most).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uri)))
 }
@@ -59,6 +68,16 @@ fn signing_secret() -> ObjectBuilder {
     let two_more = format!("({four}){{8,20}}[A-Za-z0-9+/]{{2}}[AEIMQUYcgkosw048]=");
     let pattern = format!("^(whsec_({one_more}|{two_more})|(?!whsec_)[!-~]{{16,}})$");
     text(pattern, webhooks::Secret::MAX_CHARS).min_length(Some(webhooks::Secret::MIN_CHARS))
+}
+
+/// Somebody to ask: by the id or e-mail address of a user, by the id or slug of a group, or by a built-in role.
+fn assignee() -> ObjectBuilder {
+    let id = |prefix: &str| format!("{prefix}[0-7][0-9A-HJKMNP-TV-Z]{{25}}");
+    let roles: Vec<&str> = scope::Role::ALL.iter().map(|role| role.as_str()).collect();
+    let user = format!(r"user:[{WHITE}]*({}|[^\s@]+@[^\s@]+)", id(scope::UserId::PREFIX));
+    let group = format!("group:[{WHITE}]*({}|{LABEL})", id(scope::GroupId::PREFIX));
+    let role = format!("role:[{WHITE}]*({})", roles.join("|"));
+    text(format!("^[{WHITE}]*({user}|{group}|{role})[{WHITE}]*$"), 512)
 }
 
 /// A permission that there is, or one of a module that only its manifest knows.
@@ -105,11 +124,7 @@ kinds! { every_text:
     /// What is said: at most 64 KiB, not blank, without U+0000.
     MessageText = said(workspace::MessageText::MAX_BYTES);
     /// A note: at most 64 KiB, not blank.
-    NoteText = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .min_length(Some(1))
-        .max_length(Some(workspace::note::Note::MAX_BYTES))
-        .pattern(Some(format!("[^{WHITE}]")));
+    NoteText = seen(workspace::note::Note::MAX_BYTES);
     /// A language as BCP 47 names it: `nl`, `de-AT`, `zh-Hant`.
     Language = text("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$", workspace::note::Language::MAX_CHARS);
     /// How a note is put to a model: at most 16 KiB, with `{{note}}`, and with `{{title}}` and `{{language}}` where they are wanted.
@@ -119,13 +134,32 @@ kinds! { every_text:
         .item(text(r"^([0-9]{1,6}(\.[0-9]{1,9})?|1000000(\.0{1,9})?)$", 17))
         .item(ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).maximum(Some(1_000_000)));
     /// Who is asked: `user:<id or e-mail>`, `group:<id or slug>` or `role:<role>`.
-    Assignee = text(format!("^[{WHITE}]*(user|group|role):"), 512);
+    Assignee = assignee();
+    /// Ids of checkpoints, each once.
+    CheckpointIds = ArrayBuilder::new()
+        .items(Ref::from_schema_name("CheckpointId"))
+        .unique_items(true)
+        .min_items(Some(1))
+        .max_items(Some(100));
+    /// What a helper is asked on trial: at most 16 KiB, not blank.
+    HelperQuestion = seen(workspace::helper::MAX_QUERY);
+    /// An API key, or how the stored one is shown, which keeps it.
+    StoredKey = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^(sgk_[A-Za-z0-9]{32,128}|sgk_….{0,4})$"));
+    /// What tells a request from others: 1 to 255 visible ASCII characters.
+    IdempotencyKey = text("^[!-~]+$", 255);
+    /// The `next_cursor` of the page before.
+    Cursor = text("^[A-Za-z0-9_-]+$", 2048);
+    /// An address of the Internet Protocol, version 4 or 6.
+    IpAddress = AnyOfBuilder::new().item(of_format("ipv4")).item(of_format("ipv6"));
 }
 
 #[cfg(test)]
 mod tests {
     use std::str::FromStr;
 
+    use scaigrid_checkpoints::{Assignee, AssigneeKind};
     use serde_json::{Value, json};
     use utoipa::PartialSchema;
 
@@ -254,6 +288,26 @@ mod tests {
             "admin:x",
         ];
         agree::<Permission, scope::PermissionKey>(&[&other[..], &own[..]].concat());
+    }
+
+    #[test]
+    fn assignees_are_what_the_document_says() {
+        let of = |text: &str| {
+            Assignee::parse(Some(text), None).is_ok_and(|whom| whom.kind() != AssigneeKind::Unrouted)
+        };
+        for text in [
+            "user:usr_01JZ8QZ5T0000000000000000A",
+            " user: ada@acme.example ",
+            "group:approvers",
+            "role:tenant_admin",
+            "role:king",
+            "user:",
+            "group:-",
+            "nobody",
+            "",
+        ] {
+            assert_eq!(is_valid::<super::Assignee>(&json!(text)), of(text), "{text:?}");
+        }
     }
 
     #[test]

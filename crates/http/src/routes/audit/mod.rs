@@ -37,7 +37,7 @@ struct AuditQuery {
     #[param(value_type = Option<kinds::AuditOutcome>)]
     status: Option<String>,
     /// From this address.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::IpAddress>)]
     ip_address: Option<IpAddr>,
     /// In this module.
     module: Option<String>,
@@ -64,6 +64,7 @@ pub(crate) struct AuditPage {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[param(value_type = Option<kinds::Cursor>)]
     cursor: Option<String>,
 }
 

@@ -57,7 +57,7 @@ pub(super) async fn set(
     app: web::Data<App>,
 ) -> Result<Reply<CoreView>, Error> {
     app.require_core(caller.tenant_scope(), id.0).await?;
-    let file = upload.read(Avatar::MAX_BYTES).await?.require_file()?;
+    let file = upload.read(Avatar::MAX_BYTES).await?.only_file()?;
     let given = GivenAvatar { bytes: file.content, content_type: file.content_type };
     let shown = app.set_avatar(&caller, &origin.context(), id.0, given).await?;
     let revision = shown.revision.cast_unsigned();

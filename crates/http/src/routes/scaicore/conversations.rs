@@ -79,7 +79,6 @@ struct MessageView {
     /// `system`, `user`, `assistant`, …
     role: String,
     /// The text, or its parts.
-    #[schema(value_type = Object)]
     content: Value,
     /// The number of the request that it belongs to.
     turn: u32,

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
+use super::forms::{BundleForm, CoreChangesForm, NewCoreForm};
 use super::wire::{CoreView, DiagnosticView};
 use crate::Error;
 use crate::auth::Allowed;
@@ -27,15 +28,6 @@ use crate::path::PathId;
 use crate::request::Origin;
 use crate::routes::given::given;
 use crate::upload::{JsonOrForm, Upload};
-
-/// A bundle as a form.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "it only describes the form")]
-pub(super) struct BundleForm {
-    /// The bundle (`.scaicore-ir`), or the program as JSON.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-}
 
 /// What a bundle declares.
 #[derive(Debug, Serialize, ToSchema)]
@@ -92,7 +84,7 @@ pub(super) async fn parse_bundle(
     upload: Upload,
     app: web::Data<App>,
 ) -> Result<Reply<ParsedView>, Error> {
-    let file = upload.read(bundle::MAX_RECEIVED).await?.require_file()?;
+    let file = upload.read(bundle::MAX_RECEIVED).await?.only_file()?;
     let parsed = app.parse_bundle(&caller, file.content.to_vec()).await?;
     let summary = parsed.summary;
     let summary = SummaryView {
@@ -208,7 +200,7 @@ impl From<NewCoreBody> for NewCore {
     operation_id = "create_core",
     request_body(content(
         (NewCoreBody = "application/json"),
-        (BundleForm = "multipart/form-data"),
+        (NewCoreForm = "multipart/form-data"),
     )),
     responses((status = 201, description = "The Core", body = DataOf<CoreView>))
 )]
@@ -349,7 +341,7 @@ pub(super) struct CoreChangesBody {
     params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body(content(
         (CoreChangesBody = "application/json"),
-        (BundleForm = "multipart/form-data"),
+        (CoreChangesForm = "multipart/form-data"),
     )),
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]

@@ -240,7 +240,7 @@ pub(super) struct InspectedView {
     memory: Option<Json>,
     /// The value of the expression.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     value: Option<Json>,
     /// What kept the expression from having one: `code` and `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -352,7 +352,7 @@ pub(super) async fn retry(
 pub(super) struct ForkBody {
     /// The last entry of the journal that the new execution shares.
     #[validate(range(min = 0))]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     at: i64,
     /// What the new one is given; left out, the same. It must lead to the same steps up to there.
     #[schema(value_type = Option<Object>)]

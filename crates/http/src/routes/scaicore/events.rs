@@ -98,7 +98,7 @@ pub(super) struct EventView {
     /// When (RFC 3339, UTC).
     timestamp: String,
     /// What it carried, and which execution published it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     payload: Json,
     /// What became of it with each who listens to its name: `listener` (`trigger:<name>`, `subscription`, `wait`), `core_id`, `flow`, and
     /// `result`: `started` or `woke` with `execution_id`, `filter_false`, `filter_error` with `reason`, `core_not_running` with

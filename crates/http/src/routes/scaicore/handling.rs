@@ -91,7 +91,7 @@ pub(super) async fn decision_record(
 pub(super) struct BulkBody {
     /// Which, each once.
     #[validate(length(min = 1, max = 100))]
-    #[schema(value_type = Vec<kinds::CheckpointId>, min_items = 1, max_items = 100)]
+    #[schema(value_type = kinds::CheckpointIds)]
     ids: Vec<String>,
     /// `resolve`, `cancel`, `reassign`, `claim` or `release`.
     #[schema(value_type = kinds::BulkAction)]

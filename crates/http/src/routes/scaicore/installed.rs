@@ -59,7 +59,7 @@ impl From<Value> for Entry {
 pub(super) struct NewEntry {
     /// What the program calls it.
     #[validate(length(min = 1, max = 200))]
-    #[schema(value_type = kinds::PluginName)]
+    #[schema(value_type = kinds::Name)]
     alias: String,
     /// The plugin in the registry; left out, the one that the program declares.
     #[schema(value_type = Option<kinds::PluginName>)]
@@ -171,7 +171,7 @@ fn spelt(text: &str) -> String {
     operation_id = "update_core_plugin",
     params(
         ("core_id" = kinds::CoreId, Path, description = "The Core"),
-        ("plugin_alias" = kinds::PluginName, Path, description = "The entry's alias"),
+        ("plugin_alias" = kinds::Name, Path, description = "The entry's alias"),
     ),
     request_body = EntryUpdate,
     responses((status = 200, description = "The entry as it is now", body = DataOf<Entry>))
@@ -198,7 +198,7 @@ pub(super) async fn update(
     operation_id = "uninstall_core_plugin",
     params(
         ("core_id" = kinds::CoreId, Path, description = "The Core"),
-        ("plugin_alias" = kinds::PluginName, Path, description = "The entry's alias"),
+        ("plugin_alias" = kinds::Name, Path, description = "The entry's alias"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204, description = "It is gone"))

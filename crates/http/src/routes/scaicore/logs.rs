@@ -47,6 +47,7 @@ pub(super) struct CoreLogsQuery {
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
     /// Whose message or fields hold this text, in whatever case.
+    #[param(min_length = 1, max_length = 200)]
     q: Option<String>,
 }
 
@@ -64,6 +65,7 @@ pub(super) struct ExecutionLogsQuery {
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
     /// Whose message or fields hold this text, in whatever case.
+    #[param(min_length = 1, max_length = 200)]
     q: Option<String>,
 }
 

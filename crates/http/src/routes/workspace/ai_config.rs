@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use validator::Validate;
 
 use crate::auth::Allowed;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Reply};
 use crate::error::Error;
@@ -44,15 +44,15 @@ struct AiConfigUpdate {
     enabled_models: Option<Vec<String>>,
     /// All of them: at most 50.
     #[validate(nested)]
-    #[schema(max_items = 50)]
-    system_prompt_templates: Option<Vec<PromptTemplate>>,
+    #[schema(value_type = Option<Vec<PromptTemplate>>, max_items = 50)]
+    system_prompt_templates: Option<Vec<AsObject<PromptTemplate>>>,
     /// In whose name AIs call their models: `per_user_exchange`, that of the user who asks, or `service_token`, the tenant's.
     #[schema(value_type = Option<kinds::AuthMode>)]
     scaigrid_auth_mode: Option<String>,
     /// An API key of the tenant, in the name of whose user AIs call with `service_token`; `null` for none. How the stored one
     /// is shown keeps it.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::StoredKey>)]
     scaigrid_api_key: Option<Option<String>>,
 }
 
@@ -90,7 +90,7 @@ impl From<AiSettings> for AiConfig {
     }
 }
 
-fn templates(problems: &mut Problems, given: &[PromptTemplate]) -> Vec<ai_config::Template> {
+fn templates(problems: &mut Problems, given: &[AsObject<PromptTemplate>]) -> Vec<ai_config::Template> {
     const FIELD: &str = "system_prompt_templates";
     let read: Vec<_> = given
         .iter()

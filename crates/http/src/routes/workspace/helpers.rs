@@ -40,7 +40,7 @@ struct HelperUpdate {
     helper_temperature: Option<Option<i64>>,
     /// How many tokens it may use on a day (UTC); `null` for as many as it likes.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u64>, minimum = 0)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 1_000_000_000_000_u64)]
     helper_daily_token_cap: Option<Option<u64>>,
     /// Whether it may be asked by plans.
     planner_enabled: Option<bool>,
@@ -118,6 +118,7 @@ struct HelperInvocation {
 #[schema(example = json!({"query": "Is a contract by e-mail binding?"}))]
 struct HelperQuery {
     /// The question: at most 16 KiB.
+    #[schema(value_type = kinds::HelperQuestion)]
     query: String,
 }
 

@@ -45,7 +45,7 @@ struct NewRoomMessage {
 #[into_params(parameter_in = Query)]
 struct MessageQuery {
     /// Only those behind this number, and in their order rather than newest first.
-    #[param(value_type = Option<i64>, minimum = 0)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after_seq: Option<String>,
 }
 
