@@ -8,6 +8,7 @@ mod admin;
 mod bench;
 mod chaos;
 mod check;
+mod conformance;
 mod docs;
 mod fuzz;
 mod layers;
@@ -49,6 +50,8 @@ enum Task {
     Chaos(chaos::Arguments),
     /// The fuzz targets, for as long as wanted
     Fuzz(fuzz::Arguments),
+    /// Schemathesis over the whole OpenAPI document, with as many examples as wanted
+    Conformance(conformance::Arguments),
     /// The administration of the server's program, built first
     Admin(admin::Arguments),
 }
@@ -75,6 +78,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Bench(arguments) => bench::run(&arguments, &signals),
         Task::Chaos(arguments) => chaos::run(&arguments, &signals),
         Task::Fuzz(arguments) => fuzz::run(&arguments, &signals),
+        Task::Conformance(arguments) => conformance::run(&arguments, &signals),
         Task::Admin(arguments) => admin::run(&arguments, &signals),
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::check::{self, run_cargo};
 use crate::docs;
 use crate::process::{self, Signals};
-use crate::services::{Durability, Services, mail, mcp, openai_clients, provider, s3};
+use crate::services::{Durability, Services, mail, mcp, openai_clients, provider, s3, schemathesis};
 use crate::steps::{Account, Verdict};
 use crate::workspace::{self, Metadata};
 
@@ -69,6 +69,11 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     match s3::provide(&metadata.target_directory) {
         Ok(program) => environment.push((s3::VARIABLE.to_owned(), program.display().to_string())),
         Err(reason) => account.skipped("tests with an S3 server", &reason),
+    }
+
+    match schemathesis::provide(&metadata.target_directory) {
+        Ok(folder) => environment.push((schemathesis::VARIABLE.to_owned(), folder.display().to_string())),
+        Err(reason) => account.skipped("the test with Schemathesis", &reason),
     }
 
     for (name, variable, client) in openai_clients::provide(&metadata.target_directory) {

@@ -14,7 +14,7 @@ use crate::{App, Error};
 
 pub use export::AuditExport;
 pub use scaigrid_audit::chain::{Chain, Digest, Fault, Finding};
-pub use scaigrid_audit::{Actor, ActorKind, AuditAction, AuditRecord, Changes};
+pub use scaigrid_audit::{Actor, ActorKind, AuditAction, AuditRecord, Changes, Outcome};
 pub use scaigrid_persistence::audit::AuditFilter;
 pub use verify::AuditReport;
 

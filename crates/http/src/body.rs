@@ -5,6 +5,7 @@
 //! that the type does not know are refused by name, and rules are checked with `validator`.
 
 pub(crate) mod findings;
+mod object;
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -20,6 +21,8 @@ use serde::de::DeserializeOwned;
 use validator::Validate;
 
 use crate::error::{Error, of_payload};
+
+pub(crate) use object::AsObject;
 
 /// The most bytes of a JSON body.
 pub const JSON_LIMIT: usize = 1024 * 1024;
@@ -155,8 +158,8 @@ mod tests {
         name: String,
         #[serde(default)]
         #[validate(nested)]
-        lines: Vec<Line>,
-        note: Option<Line>,
+        lines: Vec<AsObject<Line>>,
+        note: Option<AsObject<Line>>,
     }
 
     async fn read(kind: Option<&'static str>, body: impl Into<Bytes>) -> Result<Order, Error> {
@@ -198,6 +201,11 @@ mod tests {
         let types = findings(r#"{"name":"a","lines":[{"count":"many"}]}"#).await;
         assert_eq!(types[0].0, "lines[0].count");
         assert!(types[0].1.contains("expected i64"), "{types:?}");
+
+        for array in [r#"{"name":"a","lines":[[1]]}"#, r#"{"name":"a","note":[1]}"#] {
+            let types = findings(array).await;
+            assert!(types[0].1.contains("invalid type: sequence, expected an object"), "{types:?}");
+        }
 
         assert_eq!(findings(r#"{"lines":[]}"#).await, [("name".to_owned(), "is required".to_owned())]);
         assert_eq!(findings(r#"{"lines":[{}],"name":""}"#).await[0].0, "lines[0].count");

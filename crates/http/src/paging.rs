@@ -20,6 +20,7 @@ use sha2::Sha256;
 use utoipa::IntoParams;
 
 use crate::error::Error;
+use crate::openapi::kinds;
 use crate::server::Edge;
 
 /// The bytes of the seal. Eight are plenty: guessing is online, and finds at most one's own sort keys.
@@ -51,6 +52,7 @@ pub struct PageParams {
     #[param(minimum = 1, maximum = 100, default = 20)]
     pub limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[param(value_type = Option<kinds::Cursor>)]
     pub cursor: Option<String>,
 }
 

@@ -49,6 +49,14 @@ impl Form {
         self.file.ok_or_else(|| Error::invalid("file", "is required"))
     }
 
+    /// The file of a form that holds nothing else.
+    pub fn only_file(self) -> Result<File, Error> {
+        match self.fields.first() {
+            Some((name, _)) => Err(Error::invalid(name, "is not a field of this request")),
+            None => self.require_file(),
+        }
+    }
+
     /// The other parts as the value that the same fields of a JSON body would make, under the same rules. A part
     /// that is a JSON object or array is taken as one, any other as a text.
     pub fn fields<T: DeserializeOwned + Validate>(&self) -> Result<T, Error> {

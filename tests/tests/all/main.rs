@@ -22,6 +22,7 @@ mod calls;
 mod capacity;
 mod chaos;
 mod checkpoints;
+mod conformance;
 mod conversations;
 mod core_models;
 mod core_search;

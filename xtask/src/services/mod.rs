@@ -13,6 +13,7 @@ mod postgres;
 pub(crate) mod provider;
 mod redis;
 pub(crate) mod s3;
+pub(crate) mod schemathesis;
 mod server;
 mod state;
 pub(crate) mod valgrind;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use scaigrid_app as app;
 use serde_json::json;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
-use utoipa::openapi::schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Content, ObjectBuilder, Ref, RefOr, Required, Response, Schema};
 
+use super::parameters;
 use crate::body::JSON_LIMIT;
 use crate::error::{Error, Family, body_of, table};
 use crate::routes::modules::call::PASSED_ON;
@@ -145,6 +146,10 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
+fn maybe_text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+}
+
 fn error_schema() -> RefOr<Schema> {
     let detail =
         ObjectBuilder::new().property("field", text()).property("message", text()).required("message");
@@ -174,8 +179,8 @@ fn openai_error_schema() -> RefOr<Schema> {
     let error = ObjectBuilder::new()
         .property("message", text())
         .property("type", text())
-        .property("param", text())
-        .property("code", text())
+        .property("param", maybe_text())
+        .property("code", maybe_text())
         .required("message")
         .required("type");
     ObjectBuilder::new().property("error", error).required("error").into()
@@ -183,14 +188,14 @@ fn openai_error_schema() -> RefOr<Schema> {
 
 /// Adds the errors that an operation can answer by its kind, and the headers that it takes.
 pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public: bool) {
+    open_streams(operation);
     let in_api = crate::server::is_api(path);
-    let has_query = operation.parameters.iter().flatten().any(
-        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query),
-    );
+    let has_query = parameters::has_query(operation);
     let has_body = operation.request_body.is_some();
     // What a module makes of such headers, and which kinds of body it takes, is its own affair.
     let passed_on = path == PASSED_ON;
-    let asks_a_model = matches!(path, "/v1/inference/chat" | "/oai/v1/chat/completions");
+    let asks_a_model =
+        matches!(path, "/v1/inference/chat" | "/oai/v1/chat/completions" | "/oai/v1/embeddings");
     let posts = method == "post" && !public && !passed_on;
     let (of_avatar, of_core) = (path.ends_with("/avatar"), path.ends_with("/cores/{core_id}"));
     let takes_avatar = posts && (of_avatar || path.ends_with("/scaicore/cores"));
@@ -202,6 +207,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         add_header(
             operation,
             "Idempotency-Key",
+            Ref::from_schema_name("IdempotencyKey").into(),
             "1 to 255 visible ASCII characters; the same request with the same key runs once",
         );
     }
@@ -211,7 +217,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         method == "put" && !passed_on || operation.parameters.iter().flatten().any(is_condition);
     if conditional {
         operation.parameters.get_or_insert_default().retain(|parameter| !is_condition(parameter));
-        add_header(operation, "If-Match", "The entity tag that the resource must still have");
+        add_header(operation, "If-Match", text().into(), "The entity tag that the resource must still have");
     }
     let answers = |name: &str| match name {
         "InvalidFileType" => takes_file,
@@ -219,7 +225,8 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         "StorageError" => takes_avatar || of_avatar || of_values(path),
         "DelegationInvalid" => delegates || starts,
         "Unauthorized" | "Forbidden" => !public,
-        "NotFound" => path.contains('{') || asks_a_model,
+        // A tenant's partner is named by the body.
+        "NotFound" => path.contains('{') || asks_a_model || posts && path == "/v1/admin/tenants",
         "Conflict" => posts || of_api || (of_core && method == "delete"),
         "PreconditionFailed" => conditional,
         "PayloadTooLarge" => has_body,
@@ -238,6 +245,17 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     }
 }
 
+/// A stream is no text that comes whole: it has no schema, and what its events tell stands with the operation.
+fn open_streams(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && let Some(RefOr::T(content)) = response.content.get_mut("text/event-stream")
+        {
+            content.schema = None;
+        }
+    }
+}
+
 /// Whether an operation takes or gives values of programs, of which large ones lie in the object store.
 fn of_values(path: &str) -> bool {
     const FAMILIES: [&str; 5] = ["/executions/{", "/invoke", "/events", "/debug/step", "/debug/inspect"];
@@ -247,7 +265,7 @@ fn of_values(path: &str) -> bool {
     path.ends_with("/resolve") || FAMILIES.iter().any(|family| path.contains(family))
 }
 
-fn add_header(operation: &mut Operation, name: &str, description: &str) {
+fn add_header(operation: &mut Operation, name: &str, schema: RefOr<Schema>, description: &str) {
     let parameters = operation.parameters.get_or_insert_default();
     let known = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name.eq_ignore_ascii_case(name));
     if parameters.iter().any(known) {
@@ -257,6 +275,6 @@ fn add_header(operation: &mut Operation, name: &str, description: &str) {
     parameter.parameter_in = ParameterIn::Header;
     parameter.required = Required::False;
     parameter.description = Some(description.to_owned());
-    parameter.schema = Some(text().into());
+    parameter.schema = Some(schema);
     parameters.push(parameter.into());
 }

@@ -3,8 +3,11 @@
 //! What is true of every operation of a kind is added here and not repeated beside each handler: security, the
 //! errors that it can answer, the headers that it takes. An operation that says something itself keeps it.
 
+mod bodies;
 mod common;
 pub(crate) mod docs;
+pub(crate) mod kinds;
+mod parameters;
 mod routes;
 mod table;
 
@@ -62,6 +65,12 @@ pub enum DocumentError {
         /// The method and path of the other.
         second: String,
     },
+    /// Two schemas have the same name.
+    #[error("two schemas have the name {name}")]
+    DuplicateSchema {
+        /// The name.
+        name: String,
+    },
     /// An operation has no name.
     #[error("{operation} has no operation id")]
     NoOperationId {
@@ -72,7 +81,7 @@ pub enum DocumentError {
 
 /// The document of all routes: the given ones and those of this crate.
 pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
-    let mut document = routes::describe(&[crate::health::routes, routes]);
+    let mut document = routes::describe(&[crate::health::routes, routes])?;
     let mut info = Info::new("scaigrid", env!("CARGO_PKG_VERSION"));
     info.description =
         Some("A self-hosted, multi-tenant platform that hosts agent programs durably.".to_owned());
@@ -87,6 +96,7 @@ pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
     );
     components.add_security_scheme("bearer", bearer);
     common::add_components(components);
+    kinds::add_components(components);
     document.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("bearer", [])]);
 
     let mut names: BTreeMap<String, String> = BTreeMap::new();
@@ -107,8 +117,10 @@ pub fn document(routes: Routes) -> Result<OpenApi, DocumentError> {
                 operation.security = Some(Vec::new());
             }
             common::add_to(operation, method, path, public);
+            parameters::restrict(operation);
         }
     }
+    bodies::restrict(&mut document);
     Ok(document)
 }
 

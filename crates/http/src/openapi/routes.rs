@@ -1,5 +1,7 @@
 //! Where routes are declared: once, for the server and for the document.
 
+use std::collections::btree_map::Entry;
+
 use actix_web::dev::HttpServiceFactory;
 use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::{Scope, web};
@@ -9,6 +11,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_actix_web::OpenApiFactory;
 
+use super::DocumentError;
 use super::table::{Route, RouteTable, split};
 use crate::routes::modules::call::PASSED_ON;
 
@@ -177,7 +180,7 @@ pub(super) fn list(parts: &[Routes]) -> RouteTable {
 }
 
 /// What the document says of routes, and nothing else.
-pub(super) fn describe(parts: &[Routes]) -> OpenApi {
+pub(super) fn describe(parts: &[Routes]) -> Result<OpenApi, DocumentError> {
     let mut described = Described::default();
     let _unused = actix_web::App::new().configure(|served| {
         for routes in parts {
@@ -188,8 +191,20 @@ pub(super) fn describe(parts: &[Routes]) -> OpenApi {
     });
     let mut document = OpenApi::default();
     document.paths = described.paths;
-    document.components.get_or_insert_default().schemas.extend(described.schemas);
-    document
+    let schemas = &mut document.components.get_or_insert_default().schemas;
+    for (name, schema) in described.schemas {
+        // What many refer to is told by each of them; what only has the same name is something else.
+        match schemas.entry(name) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(schema);
+            }
+            Entry::Occupied(known) if *known.get() == schema => {}
+            Entry::Occupied(known) => {
+                return Err(DocumentError::DuplicateSchema { name: known.key().clone() });
+            }
+        }
+    }
+    Ok(document)
 }
 
 #[cfg(test)]

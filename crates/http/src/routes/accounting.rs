@@ -1,6 +1,6 @@
 //! What calls of models have used.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, web};
 use scaigrid_app::App;
 use scaigrid_app::catalog::UsageFilter;
@@ -56,10 +56,10 @@ struct UsageRecord {
 #[into_params(parameter_in = Query)]
 struct UsageQuery {
     /// Of this user.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::UserId>)]
     user_id: Option<UserId>,
     /// Of this Core.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::CoreId>)]
     core_id: Option<CoreId>,
     /// Of the model with this slug.
     model: Option<String>,

@@ -1,6 +1,6 @@
 //! Backends of models, at the caller's level.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::{App, catalog};
 use scaigrid_catalog::{BackendChanges, ProviderType, UpstreamName};
@@ -25,14 +25,17 @@ use crate::request::Origin;
 #[schema(example = json!({"name": "OpenAI", "provider_type": "openai", "model": "gpt-4o",
     "connection_config": {"base_url": "https://api.openai.com/v1", "api_key": "sk-…"}}))]
 struct NewBackend {
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// `openai`: any server that speaks as OpenAI's chat completions do. `echo`: built in, offline, always the same.
+    #[schema(value_type = kinds::ProviderType)]
     provider_type: String,
     /// What the model is called there.
+    #[schema(value_type = kinds::UpstreamName)]
     model: String,
     /// For `openai`: `base_url`, `api_key`, `headers`, `timeout_ms`, `max_tokens_param`; a secret may be `${env.NAME}`, one
     /// of the environment of the Core that calls. For `echo`: `script`, `chunk_chars`, `delay_ms`. Kept encrypted.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object)]
     #[serde(default)]
     connection_config: Map<String, Value>,
 }
@@ -41,7 +44,9 @@ struct NewBackend {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"model": "gpt-4o-mini"}))]
 struct BackendUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
+    #[schema(value_type = Option<kinds::UpstreamName>)]
     model: Option<String>,
     /// All of it; `***` keeps a secret, for the same server.
     #[schema(value_type = Option<Object>)]
@@ -176,7 +181,7 @@ async fn create_backend(
 #[utoipa::path(
     tag = "models",
     operation_id = "get_backend",
-    params(("backend_id" = String, Path, example = "be_01JZ8QZ5T0000000000000000A")),
+    params(("backend_id" = kinds::BackendId, Path, example = "be_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Backend>))
 )]
 #[get("/v1/backends/{backend_id}")]
@@ -192,7 +197,7 @@ async fn get_backend(
 #[utoipa::path(
     tag = "models",
     operation_id = "get_backend_health",
-    params(("backend_id" = String, Path, example = "be_01JZ8QZ5T0000000000000000A")),
+    params(("backend_id" = kinds::BackendId, Path, example = "be_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<BackendHealth>))
 )]
 #[get("/v1/backends/{backend_id}/health")]
@@ -210,7 +215,7 @@ async fn get_backend_health(
 #[utoipa::path(
     tag = "models",
     operation_id = "update_backend",
-    params(("backend_id" = String, Path, example = "be_01JZ8QZ5T0000000000000000A")),
+    params(("backend_id" = kinds::BackendId, Path, example = "be_01JZ8QZ5T0000000000000000A")),
     request_body = BackendUpdate,
     responses((status = 200, body = DataOf<Backend>))
 )]
@@ -235,7 +240,7 @@ async fn update_backend(
     tag = "models",
     operation_id = "delete_backend",
     params(
-        ("backend_id" = String, Path, example = "be_01JZ8QZ5T0000000000000000A"),
+        ("backend_id" = kinds::BackendId, Path, example = "be_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))

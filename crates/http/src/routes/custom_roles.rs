@@ -1,6 +1,6 @@
 //! Custom roles of the tenant that the caller acts in.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::custom_roles::{self, CustomRoleEdits};
@@ -29,20 +29,26 @@ use crate::request::Origin;
 }))]
 struct NewCustomRole {
     /// Its name for people.
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// Its name for programs: 1 to 63 of `a-z`, `0-9` and inner hyphens, unique in the tenant. Made of the name when left
     /// out; it never changes.
+    #[schema(value_type = Option<kinds::Slug>)]
     slug: Option<String>,
     /// What it is for, at most 1000 characters.
+    #[schema(value_type = Option<kinds::Description>)]
     description: Option<String>,
     /// All that it gives. Not beside the two lists below.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     permissions: Option<Vec<String>>,
     /// The platform's permissions that it gives.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 
@@ -50,20 +56,24 @@ struct NewCustomRole {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"permissions": ["scaicore:view"]}))]
 struct CustomRoleUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Description>)]
     #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     description: Option<Option<String>>,
     /// All that it gives from now on. Not beside the two lists below.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     permissions: Option<Vec<String>>,
     /// The platform's permissions that it gives from now on.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives from now on.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 
@@ -223,7 +233,7 @@ async fn create_custom_role(
 #[utoipa::path(
     tag = "custom roles",
     operation_id = "get_custom_role",
-    params(("id" = String, Path, example = "role_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::CustomRoleId, Path, example = "role_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<CustomRole>))
 )]
 #[get("/v1/iam/custom-roles/{id}")]
@@ -239,7 +249,7 @@ async fn get_custom_role(
 #[utoipa::path(
     tag = "custom roles",
     operation_id = "update_custom_role",
-    params(("id" = String, Path, example = "role_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::CustomRoleId, Path, example = "role_01JZ8QZ5T0000000000000000A")),
     request_body = CustomRoleUpdate,
     responses((status = 200, body = DataOf<CustomRole>), (status = 409, response = Conflict))
 )]
@@ -264,7 +274,7 @@ async fn update_custom_role(
     tag = "custom roles",
     operation_id = "delete_custom_role",
     params(
-        ("id" = String, Path, example = "role_01JZ8QZ5T0000000000000000A"),
+        ("id" = kinds::CustomRoleId, Path, example = "role_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204), (status = 409, response = Conflict))

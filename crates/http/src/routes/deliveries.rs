@@ -1,6 +1,6 @@
 //! What became of what webhooks were told.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, web};
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{DeliveryId, Instant, WebhookId, perm};
@@ -22,6 +22,7 @@ use crate::request::Origin;
 #[into_params(parameter_in = Query)]
 struct DeliveryQuery {
     /// In this status: `pending`, `success` or `failed`.
+    #[param(value_type = Option<kinds::DeliveryStatus>)]
     status: Option<String>,
     /// Of events at or after this instant.
     #[param(value_type = Option<String>, format = DateTime)]
@@ -120,7 +121,7 @@ impl From<scaigrid_webhooks::Delivery> for Delivery {
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "list_webhook_deliveries",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A"), DeliveryQuery, PageParams),
+    params(("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A"), DeliveryQuery, PageParams),
     responses((status = 200, body = PageOf<Delivery>))
 )]
 #[get("/v1/webhooks/{webhook_id}/deliveries")]
@@ -146,8 +147,8 @@ async fn list_webhook_deliveries(
     tag = "webhooks",
     operation_id = "redeliver_webhook_delivery",
     params(
-        ("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A"),
-        ("delivery_id" = String, Path, example = "del_01JZ8QZ5T0000000000000000A")
+        ("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A"),
+        ("delivery_id" = kinds::DeliveryId, Path, example = "del_01JZ8QZ5T0000000000000000A")
     ),
     responses((status = 202, body = DataOf<Delivery>))
 )]

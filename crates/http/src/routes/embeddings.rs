@@ -1,6 +1,6 @@
 //! Vectors of texts in OpenAI's own shapes, so that its official clients work unchanged.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{HttpResponse, post, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,12 +31,17 @@ struct OpenAiEmbeddingRequest {
     /// The slug of a model whose modality is `embedding`.
     model: String,
     /// A text, or up to 2048. Tokens are not taken.
-    #[schema(value_type = Object)]
+    #[schema(value_type = kinds::EmbeddingInput)]
     input: Value,
     /// `float`, where absent, or `base64`: 32-bit floats, the least byte first.
+    #[schema(value_type = Option<kinds::VectorFormat>)]
     encoding_format: Option<String>,
     /// How many components the vectors are to have, where the model lets one choose.
+    #[schema(minimum = 1, maximum = 65_536)]
     dimensions: Option<u64>,
+    /// Whoever asks, in the caller's own terms; nobody else is told.
+    #[schema(value_type = Value)]
+    user: Option<Value>,
 }
 
 /// A vector.

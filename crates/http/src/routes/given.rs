@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::{RefOr, Response};
 
 use crate::error::Error;
+use crate::openapi::kinds;
 
 /// What was found wrong so far.
 #[derive(Debug, Default)]
@@ -95,6 +96,7 @@ where
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
     /// In this status: `active` or `suspended`.
+    #[param(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
 }
 

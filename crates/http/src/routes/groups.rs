@@ -1,6 +1,6 @@
 //! Groups of the tenant that the caller acts in.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::{App, groups};
 use scaigrid_scope::{GroupId, Instant, UserId, perm};
@@ -23,12 +23,15 @@ use crate::request::Origin;
 #[schema(example = json!({"name": "Approvers", "slug": "approvers", "members": ["usr_01JZ8QZ5T0000000000000000A"]}))]
 struct NewGroup {
     /// Its name for people.
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// Its name for programs, as in `group:approvers`: 1 to 63 of `a-z`, `0-9` and inner hyphens, unique in the tenant.
     /// Made of the name when left out; it never changes.
+    #[schema(value_type = Option<kinds::Slug>)]
     slug: Option<String>,
     /// The users who are in it, by id.
     #[validate(length(max = 1000))]
+    #[schema(value_type = Option<Vec<kinds::UserId>>, max_items = 1000)]
     members: Option<Vec<String>>,
 }
 
@@ -36,9 +39,11 @@ struct NewGroup {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"name": "Approvers", "members": []}))]
 struct GroupUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// The users who are in it from now on, all of them.
     #[validate(length(max = 1000))]
+    #[schema(value_type = Option<Vec<kinds::UserId>>, max_items = 1000)]
     members: Option<Vec<String>>,
 }
 
@@ -176,7 +181,7 @@ async fn create_group(
 #[utoipa::path(
     tag = "groups",
     operation_id = "get_group",
-    params(("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::GroupId, Path, example = "grp_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Group>))
 )]
 #[get("/v1/groups/{id}")]
@@ -192,7 +197,7 @@ async fn get_group(
 #[utoipa::path(
     tag = "groups",
     operation_id = "update_group",
-    params(("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::GroupId, Path, example = "grp_01JZ8QZ5T0000000000000000A")),
     request_body = GroupUpdate,
     responses((status = 200, body = DataOf<Group>))
 )]
@@ -216,7 +221,7 @@ async fn update_group(
     tag = "groups",
     operation_id = "delete_group",
     params(
-        ("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
+        ("id" = kinds::GroupId, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))
@@ -238,8 +243,8 @@ async fn delete_group(
     tag = "groups",
     operation_id = "add_group_member",
     params(
-        ("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
-        ("user_id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
+        ("id" = kinds::GroupId, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
+        ("user_id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
     ),
     responses((status = 200, body = DataOf<Group>), (status = 409, response = Conflict))
 )]
@@ -262,8 +267,8 @@ async fn add_group_member(
     tag = "groups",
     operation_id = "remove_group_member",
     params(
-        ("id" = String, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
-        ("user_id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
+        ("id" = kinds::GroupId, Path, example = "grp_01JZ8QZ5T0000000000000000A"),
+        ("user_id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))

@@ -12,7 +12,7 @@ use crate::Error;
 use crate::body::{self, JSON_LIMIT};
 use crate::envelope::{DataOf, Reply};
 use crate::limits::count_for;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::path;
 use crate::routes::scaicore::texts;
 use crate::server::Edge;
@@ -62,8 +62,8 @@ fn contents(headers: &HeaderMap, raw: &[u8]) -> Result<Value, Error> {
     operation_id = "receive_message",
     security(()),
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("trigger_id" = String, Path, description = "The trigger, a webhook"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("trigger_id" = kinds::TriggerId, Path, description = "The trigger, a webhook"),
         ("webhook-id" = Option<String>, Header, description = "What tells the message from others"),
         ("webhook-timestamp" = Option<String>, Header, description = "When it was sent, in seconds since 1970"),
         ("webhook-signature" = Option<String>, Header, description = "`v1,` and the base64 of HMAC-SHA256"),

@@ -4,7 +4,7 @@ mod core_state;
 mod events;
 mod question;
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{HttpRequest, HttpResponse, Responder as _, post, web};
 use futures_util::StreamExt as _;
 use scaigrid_app::App;
@@ -33,28 +33,29 @@ struct ChatRequest {
     /// The model's slug.
     model: String,
     /// The conversation: `{role, content}` each, as OpenAI's chat completions have it.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<kinds::QuestionMessage>, min_items = 1, max_items = 2000)]
     messages: Vec<Value>,
     /// The most tokens of the answer.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
     #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
     #[schema(minimum = 0, maximum = 1)]
     top_p: Option<f64>,
     /// A text, or up to four, at which the answer ends.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kinds::StopTexts>)]
     stop: Option<Value>,
     seed: Option<i64>,
     /// Whether the answer comes bit by bit, as server-sent events.
     #[serde(default)]
     stream: bool,
     /// The tools that the model may call.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<kinds::QuestionTool>>, min_items = 1, max_items = 128)]
     tools: Option<Value>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kinds::ToolChoice>)]
     tool_choice: Option<Value>,
     /// How the answer must look, e.g. `{"type": "json_schema", "json_schema": {"name": "…", "schema": {…}}}`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kinds::ResponseFormat>)]
     response_format: Option<Value>,
     /// For the caller's own use; not sent to the model. Published Cores know `conversation_id`, which names the conversation, and
     /// `entity_id`, whom it is about.
@@ -171,7 +172,10 @@ fn pieces(begun: ModelPieces, id: String) -> HttpResponse {
     tag = "inference",
     operation_id = "chat",
     request_body = ChatRequest,
-    responses((status = 200, body = DataOf<ChatAnswer>))
+    responses((
+        status = 200,
+        content((DataOf<ChatAnswer> = "application/json"), (String = "text/event-stream"))
+    ))
 )]
 #[post("/v1/inference/chat")]
 async fn chat(

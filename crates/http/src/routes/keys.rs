@@ -1,6 +1,6 @@
 //! API keys.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, web};
 use scaigrid_app::{App, api_keys};
 use scaigrid_scope::{ApiKeyId, Instant, perm};
@@ -22,6 +22,7 @@ use crate::request::Origin;
 #[schema(example = json!({"name": "nightly import", "expires_at": "2027-01-01T00:00:00Z", "scopes": ["scaicore:invoke"]}))]
 struct NewApiKey {
     /// What its holder calls it.
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// From when on it counts no more; never when left out.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -29,8 +30,10 @@ struct NewApiKey {
     /// What it is limited to: permissions that both the author and the holder have. Left out, it can do what its holder
     /// may, or what the key can that it is made with.
     #[validate(length(max = 200))]
+    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
     scopes: Option<Vec<String>>,
     /// Whose it will be, with `users:manage`; the caller's own when left out.
+    #[schema(value_type = Option<kinds::UserId>)]
     assigned_user_id: Option<String>,
 }
 
@@ -135,7 +138,7 @@ async fn create_api_key(
 #[utoipa::path(
     tag = "api keys",
     operation_id = "revoke_api_key",
-    params(("id" = String, Path, example = "apikey_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::ApiKeyId, Path, example = "apikey_01JZ8QZ5T0000000000000000A")),
     responses((status = 204))
 )]
 #[delete("/v1/api-keys/{id}")]

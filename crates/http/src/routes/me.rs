@@ -1,6 +1,6 @@
 //! Who the caller is.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, web};
 use scaigrid_app::cores::MyDelegation;
 use scaigrid_app::{App, me};
@@ -212,7 +212,7 @@ async fn list_my_delegations(
 #[utoipa::path(
     tag = "identity",
     operation_id = "revoke_my_delegation",
-    params(("delegation_id" = String, Path, description = "The delegation")),
+    params(("delegation_id" = kinds::DelegationId, Path, description = "The delegation")),
     responses((status = 204, description = "It is taken back"))
 )]
 #[delete("/v1/me/delegations/{delegation_id}")]

@@ -1,6 +1,6 @@
 //! Groups of models, at the caller's level: what shows models to tenants.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::catalog::{GroupEdits, ModelGroupView, NewModelGroup};
@@ -21,26 +21,32 @@ use crate::request::Origin;
 
 /// A group as it is asked for.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[schema(example = json!({"name": "For everybody", "scope": "global", "models": ["openai/gpt-4o"]}))]
+#[schema(as = NewModelGroup, example = json!({"name": "For everybody", "scope": "global", "models": ["openai/gpt-4o"]}))]
 struct NewGroup {
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// 1 to 63 of `a-z`, `0-9` and inner hyphens, unique at the level; made of the name when left out.
+    #[schema(value_type = Option<kinds::Slug>)]
     slug: Option<String>,
     /// Which tenants see its models: `global` at the platform's level, `partner` at a partner's, `tenant` in a tenant.
+    #[schema(value_type = kinds::GroupScope)]
     scope: String,
     /// The slugs of its models.
     #[serde(default)]
     #[validate(length(max = 500))]
+    #[schema(value_type = Vec<kinds::ModelSlug>, max_items = 500)]
     models: Vec<String>,
 }
 
 /// What is to be changed of a group; what is left out stays.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
-#[schema(example = json!({"models": ["openai/gpt-4o"]}))]
+#[schema(as = ModelGroupUpdate, example = json!({"models": ["openai/gpt-4o"]}))]
 struct GroupUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// The slugs of its models, all of them.
     #[validate(length(max = 500))]
+    #[schema(value_type = Option<Vec<kinds::ModelSlug>>, max_items = 500)]
     models: Option<Vec<String>>,
 }
 
@@ -147,7 +153,7 @@ async fn create_model_group(
 #[utoipa::path(
     tag = "models",
     operation_id = "get_model_group",
-    params(("model_group_id" = String, Path, example = "mg_01JZ8QZ5T0000000000000000A")),
+    params(("model_group_id" = kinds::ModelGroupId, Path, example = "mg_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<ModelGroup>))
 )]
 #[get("/v1/model-groups/{model_group_id}")]
@@ -163,7 +169,7 @@ async fn get_model_group(
 #[utoipa::path(
     tag = "models",
     operation_id = "update_model_group",
-    params(("model_group_id" = String, Path, example = "mg_01JZ8QZ5T0000000000000000A")),
+    params(("model_group_id" = kinds::ModelGroupId, Path, example = "mg_01JZ8QZ5T0000000000000000A")),
     request_body = GroupUpdate,
     responses((status = 200, body = DataOf<ModelGroup>))
 )]
@@ -188,7 +194,7 @@ async fn update_model_group(
     tag = "models",
     operation_id = "delete_model_group",
     params(
-        ("model_group_id" = String, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
+        ("model_group_id" = kinds::ModelGroupId, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))
@@ -210,7 +216,7 @@ async fn delete_model_group(
     tag = "models",
     operation_id = "add_to_model_group",
     params(
-        ("model_group_id" = String, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
+        ("model_group_id" = kinds::ModelGroupId, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
         ("slug" = String, Path, example = "openai/gpt-4o"),
     ),
     responses((status = 200, body = DataOf<ModelGroup>), (status = 409, response = Conflict))
@@ -233,7 +239,7 @@ async fn add_to_model_group(
     tag = "models",
     operation_id = "remove_from_model_group",
     params(
-        ("model_group_id" = String, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
+        ("model_group_id" = kinds::ModelGroupId, Path, example = "mg_01JZ8QZ5T0000000000000000A"),
         ("slug" = String, Path, example = "openai/gpt-4o"),
         ("If-Match" = Option<String>, Header),
     ),

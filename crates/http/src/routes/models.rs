@@ -1,6 +1,6 @@
 //! Models of the catalogue, and which of them a tenant has enabled.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::catalog::{self, ListedModel, ModelEdits, ModelFilter};
@@ -15,7 +15,7 @@ use validator::Validate;
 
 use super::given::{Conflict, Problems, given, nullable};
 use crate::auth::{Allowed, AllowedAtLevel};
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::error::Error;
@@ -27,13 +27,13 @@ use crate::request::Origin;
 /// A backend of a model.
 #[derive(Debug, Clone, Serialize, Deserialize, Validate, ToSchema)]
 struct ModelBackend {
-    #[schema(example = "be_01JZ8QZ5T0000000000000000A")]
+    #[schema(value_type = kinds::BackendId)]
     backend_id: String,
     /// The lowest is asked first, from 0 to 1000; left out, 100.
-    #[schema(required = true)]
+    #[schema(minimum = 0, maximum = 1000)]
     priority: Option<i64>,
     /// How often it is asked before others of the same priority, from 1 to 1000; left out, 1.
-    #[schema(required = true)]
+    #[schema(minimum = 1, maximum = 1000)]
     weight: Option<i64>,
 }
 
@@ -44,22 +44,28 @@ struct ModelBackend {
     "backends": [{"backend_id": "be_01JZ8QZ5T0000000000000000A", "priority": 1}]}))]
 struct NewModel {
     /// What callers name it by. At a partner's level it begins with `partner/{slug}/`, in a tenant with `tenant/{slug}/`.
+    #[schema(value_type = kinds::ModelSlug)]
     slug: String,
+    #[schema(value_type = kinds::Name)]
     display_name: String,
+    #[schema(value_type = Option<kinds::Description>)]
     description: Option<String>,
     /// `chat`, `embedding`, `image` or `audio`.
+    #[schema(value_type = kinds::Modality)]
     modality: String,
     /// How many tokens it reads and writes in one call.
     #[validate(range(min = 1, max = 1_000_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     context_window: Option<u32>,
     /// How many it writes at most.
     #[validate(range(min = 1, max = 1_000_000_000))]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_output_tokens: Option<u32>,
     /// What a million tokens cost that it reads: a decimal number, as a text or as a number.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Price>)]
     input_price_per_mtok: Option<Value>,
     /// What a million tokens cost that it writes.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Price>)]
     output_price_per_mtok: Option<Value>,
     /// What it is called with where the call does not say otherwise, e.g. `{"temperature": 0.2}`.
     #[schema(value_type = Option<Object>)]
@@ -68,13 +74,15 @@ struct NewModel {
     #[schema(value_type = Option<Object>)]
     capabilities: Option<Map<String, Value>>,
     /// `active`, or `deprecated`.
+    #[schema(value_type = Option<kinds::ModelStatus>)]
     status: Option<String>,
     /// Whether every tenant may enable it. At the platform's level only.
     #[serde(default)]
     global: bool,
     #[serde(default)]
     #[validate(nested)]
-    backends: Vec<ModelBackend>,
+    #[schema(value_type = Vec<ModelBackend>, max_items = 20)]
+    backends: Vec<AsObject<ModelBackend>>,
 }
 
 /// What is to be changed of a model; what is left out stays.
@@ -82,21 +90,22 @@ struct NewModel {
 #[schema(example = json!({"status": "deprecated"}))]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 struct ModelUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     display_name: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Description>)]
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000_000)]
     context_window: Option<Option<u32>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000_000)]
     max_output_tokens: Option<Option<u32>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Price>)]
     input_price_per_mtok: Option<Option<Value>>,
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Price>)]
     output_price_per_mtok: Option<Option<Value>>,
     /// All of them.
     #[schema(value_type = Option<Object>)]
@@ -104,11 +113,13 @@ struct ModelUpdate {
     /// All of them.
     #[schema(value_type = Option<Object>)]
     capabilities: Option<Map<String, Value>>,
+    #[schema(value_type = Option<kinds::ModelStatus>)]
     status: Option<String>,
     global: Option<bool>,
     /// All of them.
     #[validate(nested)]
-    backends: Option<Vec<ModelBackend>>,
+    #[schema(value_type = Option<Vec<ModelBackend>>, max_items = 20)]
+    backends: Option<Vec<AsObject<ModelBackend>>>,
 }
 
 /// A model.
@@ -164,8 +175,10 @@ pub(super) struct Model {
 #[into_params(parameter_in = Query)]
 pub(super) struct ModelQuery {
     /// For this: `chat`, `embedding`, `image` or `audio`.
+    #[param(value_type = Option<kinds::Modality>)]
     modality: Option<String>,
     /// In this status: `active` or `deprecated`.
+    #[param(value_type = Option<kinds::ModelStatus>)]
     status: Option<String>,
 }
 
@@ -253,7 +266,7 @@ fn object<T, E: std::fmt::Display>(
     }
 }
 
-fn mappings(problems: &mut Problems, backends: &[ModelBackend]) -> Vec<Mapping> {
+fn mappings(problems: &mut Problems, backends: &[AsObject<ModelBackend>]) -> Vec<Mapping> {
     let each = backends.iter().enumerate().filter_map(|(index, given)| {
         let field = |name: &str| format!("backends[{index}].{name}");
         let backend_id = problems.read(&field("backend_id"), &given.backend_id);

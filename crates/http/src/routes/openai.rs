@@ -1,6 +1,6 @@
 //! Asking models in OpenAI's own shapes, so that its official clients work unchanged.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use futures_util::StreamExt as _;
 use scaigrid_app::App;
@@ -19,7 +19,7 @@ use crate::path::PathModel;
 use crate::server::Edge;
 
 /// Parameters that are sent to the model as they are.
-const SENT: [&str; 24] = [
+const SENT: [&str; 25] = [
     "frequency_penalty",
     "function_call",
     "functions",
@@ -44,6 +44,7 @@ const SENT: [&str; 24] = [
     "tools",
     "top_logprobs",
     "top_p",
+    "verbosity",
 ];
 /// Parameters that are ours to understand, or mean nothing here.
 const OWN: [&str; 7] = ["messages", "metadata", "model", "store", "stream", "stream_options", "user"];
@@ -70,17 +71,74 @@ struct OpenAiModels {
     data: Vec<OpenAiModel>,
 }
 
-/// What a model is asked, as OpenAI's clients do. The other parameters of theirs are taken too.
+/// What a model is asked, as OpenAI's clients do. What has no description here is as theirs say, and sent to the model.
 #[derive(Debug, ToSchema)]
 #[schema(example = json!({"model": "echo", "messages": [{"role": "user", "content": "Hello"}]}))]
-#[expect(dead_code, reason = "for the document; what is read is any object with these")]
+#[expect(dead_code, reason = "for the document; what is read is an object with some of these")]
 struct OpenAiChatRequest {
     /// The model's slug.
     model: String,
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<kinds::QuestionMessage>, min_items = 1, max_items = 2000)]
     messages: Vec<Value>,
     /// Whether the answer comes bit by bit, as server-sent events.
     stream: Option<bool>,
+    /// For streamed answers only.
+    stream_options: Option<OpenAiStreamOptions>,
+    /// For the caller's own use; not sent to the model. Published Cores know `conversation_id`, which names the conversation, and
+    /// `entity_id`, whom it is about.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+    /// Whoever asks, in the caller's own terms. Not sent to the model; published Cores take it for whom the conversation is about.
+    user: Option<String>,
+    /// Means nothing here.
+    store: Option<Value>,
+    #[schema(minimum = -2, maximum = 2)]
+    frequency_penalty: Option<f64>,
+    function_call: Option<Value>,
+    functions: Option<Value>,
+    #[schema(value_type = Option<Object>)]
+    logit_bias: Option<Value>,
+    logprobs: Option<bool>,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    max_completion_tokens: Option<u64>,
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    max_tokens: Option<u64>,
+    modalities: Option<Value>,
+    #[schema(minimum = 1, maximum = 128)]
+    n: Option<u64>,
+    parallel_tool_calls: Option<bool>,
+    #[schema(value_type = Option<Object>)]
+    prediction: Option<Value>,
+    #[schema(minimum = -2, maximum = 2)]
+    presence_penalty: Option<f64>,
+    prompt_cache_key: Option<String>,
+    reasoning_effort: Option<String>,
+    #[schema(value_type = Option<kinds::ResponseFormat>)]
+    response_format: Option<Value>,
+    safety_identifier: Option<String>,
+    seed: Option<i64>,
+    service_tier: Option<String>,
+    #[schema(value_type = Option<kinds::StopTexts>)]
+    stop: Option<Value>,
+    #[schema(minimum = 0, maximum = 2)]
+    temperature: Option<f64>,
+    #[schema(value_type = Option<kinds::ToolChoice>)]
+    tool_choice: Option<Value>,
+    #[schema(value_type = Option<Vec<kinds::QuestionTool>>, min_items = 1, max_items = 128)]
+    tools: Option<Value>,
+    #[schema(minimum = 0, maximum = 20)]
+    top_logprobs: Option<u64>,
+    #[schema(minimum = 0, maximum = 1)]
+    top_p: Option<f64>,
+    verbosity: Option<String>,
+}
+
+/// How an answer is streamed.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "for the document")]
+struct OpenAiStreamOptions {
+    /// Whether the stream ends with what was used.
+    include_usage: Option<bool>,
 }
 
 /// What was used, as OpenAI's clients know it.
@@ -234,7 +292,10 @@ fn pieces(begun: ModelPieces, id: String, created: i64, with_usage: bool) -> Htt
     tag = "inference",
     operation_id = "create_chat_completion",
     request_body = OpenAiChatRequest,
-    responses((status = 200, body = OpenAiCompletion))
+    responses((
+        status = 200,
+        content((OpenAiCompletion = "application/json"), (String = "text/event-stream"))
+    ))
 )]
 #[post("/oai/v1/chat/completions")]
 async fn create_chat_completion(
@@ -298,4 +359,21 @@ async fn get_openai_model(
 
 pub(super) fn routes(config: &mut ServiceConfig<'_>) {
     config.service(create_chat_completion).service(list_openai_models).service(get_openai_model);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+
+    #[test]
+    fn the_document_names_what_is_known() {
+        let schema = serde_json::to_value(OpenAiChatRequest::schema()).unwrap();
+        let named: BTreeSet<&str> =
+            schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(named, SENT.into_iter().chain(OWN).collect());
+    }
 }

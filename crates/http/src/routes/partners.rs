@@ -3,7 +3,7 @@
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, partners};
 use scaigrid_scope::{Instant, PartnerChanges, PartnerId, PartnerStatus, perm};
@@ -13,7 +13,7 @@ use validator::Validate;
 
 use super::given::{Problems, StatusQuery, given, nullable};
 use crate::auth::AllowedAtLevel;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, Reply, WorkspacePageOf};
 use crate::error::Error;
@@ -36,31 +36,39 @@ struct PartnerLimits {
 #[schema(example = json!({"slug": "north", "name": "North", "contact_email": "ops@north.example", "limits": {"max_tenants": 10}}))]
 struct NewPartner {
     /// Unique: 1 to 63 of `a-z`, `0-9` and inner hyphens.
+    #[schema(value_type = kinds::Slug)]
     slug: String,
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// Where its operator is reached.
+    #[schema(value_type = Option<kinds::EmailAddress>)]
     contact_email: Option<String>,
     /// `active`, unless it shall begin `suspended`.
+    #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     #[validate(nested)]
-    limits: Option<PartnerLimits>,
+    #[schema(value_type = Option<PartnerLimits>)]
+    limits: Option<AsObject<PartnerLimits>>,
 }
 
 /// What is to be changed of a partner; what is left out stays.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"status": "suspended"}))]
 struct PartnerUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::EmailAddress>)]
     #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     contact_email: Option<Option<String>>,
     /// `active` or `suspended`; for super admins.
+    #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     /// The new limits, all of them; for super admins.
     #[validate(nested)]
-    limits: Option<PartnerLimits>,
+    #[schema(value_type = Option<PartnerLimits>)]
+    limits: Option<AsObject<PartnerLimits>>,
 }
 
 /// A partner.
@@ -81,8 +89,8 @@ struct Partner {
     updated_at: Instant,
 }
 
-impl From<PartnerLimits> for scaigrid_scope::PartnerLimits {
-    fn from(PartnerLimits { max_tenants, max_users_per_tenant }: PartnerLimits) -> Self {
+impl From<AsObject<PartnerLimits>> for scaigrid_scope::PartnerLimits {
+    fn from(AsObject(PartnerLimits { max_tenants, max_users_per_tenant }): AsObject<PartnerLimits>) -> Self {
         Self { max_tenants, max_users_per_tenant }
     }
 }
@@ -178,7 +186,7 @@ async fn create_partner(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "get_partner",
-    params(("partner_id" = String, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
+    params(("partner_id" = kinds::PartnerId, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Partner>))
 )]
 #[get("/v1/admin/partners/{partner_id}")]
@@ -194,7 +202,7 @@ async fn get_partner(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "update_partner",
-    params(("partner_id" = String, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
+    params(("partner_id" = kinds::PartnerId, Path, example = "prt_01JZ8QZ5T0000000000000000A")),
     request_body = PartnerUpdate,
     responses((status = 200, body = DataOf<Partner>))
 )]

@@ -3,7 +3,7 @@
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, put, web};
 use scaigrid_app::{App, tenants};
 use scaigrid_scope::{Features, Instant, Name, PartnerId, TenantChanges, TenantId, perm};
@@ -14,7 +14,7 @@ use validator::Validate;
 
 use super::given::{Problems, given, nullable};
 use crate::auth::AllowedAtLevel;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, Reply, WorkspacePageOf};
 use crate::error::Error;
@@ -37,6 +37,7 @@ struct TenantLimits {
     /// How many of its executions may be waiting to run.
     max_queued_executions: Option<u32>,
     /// For how many days executions that have ended, and what belongs to them, are kept.
+    #[schema(minimum = 1, maximum = 36500)]
     #[validate(range(min = 1, max = 36_500, message = "must be from 1 to 36500"))]
     execution_retention_days: Option<u32>,
 }
@@ -46,9 +47,10 @@ struct TenantLimits {
 #[into_params(parameter_in = Query)]
 struct TenantsQuery {
     /// Of this partner.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::PartnerId>)]
     partner_id: Option<PartnerId>,
     /// In this status: `active` or `suspended`.
+    #[param(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
 }
 
@@ -66,14 +68,19 @@ impl TenantsQuery {
 #[schema(example = json!({"slug": "acme", "name": "Acme", "limits": {"max_users": 50}}))]
 struct NewTenant {
     /// Unique on the whole platform: 1 to 63 of `a-z`, `0-9` and inner hyphens.
+    #[schema(value_type = kinds::Slug)]
     slug: String,
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// The partner that will own it: for super admins. Left out, the caller's own, or the platform's.
+    #[schema(value_type = Option<kinds::PartnerId>)]
     partner_id: Option<String>,
     /// Its identifier at the identity provider.
+    #[schema(value_type = Option<kinds::Name>)]
     scaikey_tenant_id: Option<String>,
     #[validate(nested)]
-    limits: Option<TenantLimits>,
+    #[schema(value_type = Option<TenantLimits>)]
+    limits: Option<AsObject<TenantLimits>>,
     /// Feature flags, e.g. `{"prompt_studio": {"enabled": true}}`, at most 16 KiB.
     #[schema(value_type = Option<Object>)]
     features: Option<Map<String, Value>>,
@@ -83,17 +90,20 @@ struct NewTenant {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"status": "suspended"}))]
 struct TenantUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `active` or `suspended`. A suspended tenant's calls are refused and its Cores stand still.
+    #[schema(value_type = Option<kinds::TenantStatus>)]
     status: Option<String>,
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Name>)]
     #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     scaikey_tenant_id: Option<Option<String>>,
     /// The new limits, all of them.
     #[validate(nested)]
-    limits: Option<TenantLimits>,
+    #[schema(value_type = Option<TenantLimits>)]
+    limits: Option<AsObject<TenantLimits>>,
     /// The new feature flags, all of them.
     #[schema(value_type = Option<Object>)]
     features: Option<Map<String, Value>>,
@@ -120,8 +130,8 @@ struct Tenant {
     updated_at: Instant,
 }
 
-impl From<TenantLimits> for scaigrid_scope::TenantLimits {
-    fn from(limits: TenantLimits) -> Self {
+impl From<AsObject<TenantLimits>> for scaigrid_scope::TenantLimits {
+    fn from(limits: AsObject<TenantLimits>) -> Self {
         Self {
             max_users: limits.max_users,
             max_cores: limits.max_cores,
@@ -255,7 +265,7 @@ async fn create_tenant(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "get_tenant",
-    params(("tenant_id" = String, Path, example = "ten_01JZ8QZ5T0000000000000000A")),
+    params(("tenant_id" = kinds::TenantId, Path, example = "ten_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Tenant>))
 )]
 #[get("/v1/admin/tenants/{tenant_id}")]
@@ -271,7 +281,7 @@ async fn get_tenant(
 #[utoipa::path(
     tag = "tenancy",
     operation_id = "update_tenant",
-    params(("tenant_id" = String, Path, example = "ten_01JZ8QZ5T0000000000000000A")),
+    params(("tenant_id" = kinds::TenantId, Path, example = "ten_01JZ8QZ5T0000000000000000A")),
     request_body = TenantUpdate,
     responses((status = 200, body = DataOf<Tenant>))
 )]

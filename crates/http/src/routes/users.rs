@@ -1,6 +1,6 @@
 //! Users of the tenant that the caller acts in.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::rights::{DirectGrants, RoleChanges};
 use scaigrid_app::{App, users};
@@ -25,16 +25,21 @@ use crate::request::Origin;
 #[schema(example = json!({"email": "ada@acme.example", "display_name": "Ada", "roles": ["tenant_user"]}))]
 struct NewUser {
     /// Their address, unique in the tenant.
+    #[schema(value_type = kinds::EmailAddress)]
     email: String,
     /// Their name.
+    #[schema(value_type = Option<kinds::Name>)]
     display_name: Option<String>,
     /// Their built-in roles: none that reaches farther than the caller's own.
     #[validate(length(max = 20))]
+    #[schema(value_type = Vec<kinds::Role>, max_items = 20)]
     roles: Vec<String>,
     /// Their custom roles: none that gives what the caller lacks.
     #[validate(length(max = 20))]
+    #[schema(value_type = Option<Vec<kinds::CustomRoleId>>, max_items = 20)]
     custom_role_ids: Option<Vec<String>>,
     /// `human`, unless it is a program: `service`.
+    #[schema(value_type = Option<kinds::UserKind>)]
     kind: Option<String>,
 }
 
@@ -44,10 +49,11 @@ struct NewUser {
 struct UserUpdate {
     /// `null` for none from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Name>)]
     #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
     display_name: Option<Option<String>>,
     /// `active` or `suspended`. A suspended user's keys are refused until they are active again.
+    #[schema(value_type = Option<kinds::UserStanding>)]
     status: Option<String>,
 }
 
@@ -57,9 +63,11 @@ struct UserUpdate {
 struct UserRoles {
     /// The built-in ones, all of them; what is not named is taken away.
     #[validate(length(max = 20))]
+    #[schema(value_type = Option<Vec<kinds::Role>>, max_items = 20)]
     roles: Option<Vec<String>>,
     /// The custom ones, all of them.
     #[validate(length(max = 20))]
+    #[schema(value_type = Option<Vec<kinds::CustomRoleId>>, max_items = 20)]
     custom_role_ids: Option<Vec<String>>,
 }
 
@@ -69,6 +77,7 @@ struct UserRoles {
 struct ModulePermissions {
     /// Permissions of modules, all of them; what is not named is taken away.
     #[validate(length(max = 200))]
+    #[schema(value_type = Vec<kinds::Permission>, max_items = 200)]
     permissions: Vec<String>,
 }
 
@@ -77,8 +86,10 @@ struct ModulePermissions {
 #[into_params(parameter_in = Query)]
 struct UserQuery {
     /// In this status: `active`, `suspended` or `deleted`. Left out, all that are not deleted.
+    #[param(value_type = Option<kinds::UserStatus>)]
     status: Option<String>,
     /// Of this kind: `human` or `service`.
+    #[param(value_type = Option<kinds::UserKind>)]
     kind: Option<String>,
 }
 
@@ -225,7 +236,7 @@ async fn create_user(
 #[utoipa::path(
     tag = "users",
     operation_id = "get_user",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<User>))
 )]
 #[get("/v1/users/{id}")]
@@ -237,7 +248,7 @@ async fn get_user(caller: Caller, id: PathId<UserId>, app: web::Data<App>) -> Re
 #[utoipa::path(
     tag = "users",
     operation_id = "update_user",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
     request_body = UserUpdate,
     responses((status = 200, body = DataOf<User>), (status = 409, response = Conflict))
 )]
@@ -262,7 +273,7 @@ async fn update_user(
     tag = "users",
     operation_id = "delete_user",
     params(
-        ("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
+        ("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204), (status = 409, response = Conflict))
@@ -283,7 +294,7 @@ async fn delete_user(
 #[utoipa::path(
     tag = "users",
     operation_id = "set_user_roles",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
     request_body = UserRoles,
     responses((status = 200, body = DataOf<User>), (status = 409, response = Conflict))
 )]
@@ -307,7 +318,7 @@ async fn set_user_roles(
 #[utoipa::path(
     tag = "users",
     operation_id = "get_user_module_permissions",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<ModulePermissions>))
 )]
 #[get("/v1/users/{id}/module-permissions")]
@@ -323,7 +334,7 @@ async fn get_user_module_permissions(
 #[utoipa::path(
     tag = "users",
     operation_id = "set_user_module_permissions",
-    params(("id" = String, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
+    params(("id" = kinds::UserId, Path, example = "usr_01JZ8QZ5T0000000000000000A")),
     request_body = ModulePermissions,
     responses((status = 200, body = DataOf<ModulePermissions>))
 )]

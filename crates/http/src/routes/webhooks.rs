@@ -1,6 +1,6 @@
 //! Outgoing webhooks, and trying them out.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{delete, get, post, put, web};
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{Instant, WebhookId, perm};
@@ -26,16 +26,21 @@ use crate::request::Origin;
 #[schema(example = json!({"url": "https://example.org/hooks/scaigrid", "events": ["scaicore.checkpoint_pending", "module.*"]}))]
 struct NewWebhook {
     /// Where events are posted: an `https` URL without credentials, at a public address.
+    #[schema(value_type = kinds::TargetUrl)]
     url: String,
     /// What is told: types of events, families of them (`scaicore.*`), or everything (`*`).
     #[validate(length(min = 1, max = 50))]
+    #[schema(value_type = Vec<kinds::Subscription>, min_items = 1, max_items = 50)]
     events: Vec<String>,
     /// What deliveries are signed with: `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 visible characters. Drawn
     /// when left out.
+    #[schema(value_type = Option<kinds::SigningSecret>)]
     secret: Option<String>,
     /// `active`, unless it shall be told nothing yet: `inactive`.
+    #[schema(value_type = Option<kinds::WebhookStatus>)]
     status: Option<String>,
     /// How often a delivery is tried again, 0 to 8; left out, 8.
+    #[schema(minimum = 0, maximum = 8)]
     max_retries: Option<i64>,
 }
 
@@ -44,15 +49,20 @@ struct NewWebhook {
 #[schema(example = json!({"status": "active"}))]
 struct WebhookUpdate {
     /// Where events are posted.
+    #[schema(value_type = Option<kinds::TargetUrl>)]
     url: Option<String>,
     /// What is told.
     #[validate(length(min = 1, max = 50))]
+    #[schema(value_type = Option<Vec<kinds::Subscription>>, min_items = 1, max_items = 50)]
     events: Option<Vec<String>>,
     /// What deliveries are signed with from now on.
+    #[schema(value_type = Option<kinds::SigningSecret>)]
     secret: Option<String>,
     /// `active` or `inactive`. One that the platform has switched off is switched on again by `active`.
+    #[schema(value_type = Option<kinds::WebhookStatus>)]
     status: Option<String>,
     /// How often a delivery is tried again, 0 to 8.
+    #[schema(minimum = 0, maximum = 8)]
     max_retries: Option<i64>,
 }
 
@@ -93,6 +103,7 @@ struct CreatedWebhook {
 #[schema(example = json!({}))]
 struct NewSecret {
     /// As when a webhook is made; drawn when left out.
+    #[schema(value_type = Option<kinds::SigningSecret>)]
     secret: Option<String>,
 }
 
@@ -259,7 +270,7 @@ async fn create_webhook(
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "get_webhook",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    params(("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Webhook>))
 )]
 #[get("/v1/webhooks/{webhook_id}")]
@@ -275,7 +286,7 @@ async fn get_webhook(
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "update_webhook",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    params(("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
     request_body = WebhookUpdate,
     responses((status = 200, body = DataOf<Webhook>))
 )]
@@ -299,7 +310,7 @@ async fn update_webhook(
     tag = "webhooks",
     operation_id = "delete_webhook",
     params(
-        ("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A"),
+        ("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204))
@@ -321,7 +332,7 @@ async fn delete_webhook(
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "rotate_webhook_secret",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    params(("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
     request_body = NewSecret,
     responses((status = 200, body = DataOf<RotatedSecret>))
 )]
@@ -355,7 +366,7 @@ async fn rotate_webhook_secret(
 #[utoipa::path(
     tag = "webhooks",
     operation_id = "test_webhook",
-    params(("webhook_id" = String, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
+    params(("webhook_id" = kinds::WebhookId, Path, example = "whk_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<TriedWebhook>), (status = 502, response = EgressDenied))
 )]
 #[post("/v1/webhooks/{webhook_id}/test")]

@@ -15,6 +15,7 @@ use crate::auth::AllowedAtLevel;
 use crate::error::Error;
 use crate::export::{Format, Writer};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::request::{HeadersOnly, Origin};
 
 /// How the file is written.
@@ -22,6 +23,7 @@ use crate::request::{HeadersOnly, Origin};
 #[into_params(parameter_in = Query)]
 struct FormatQuery {
     /// `json` (one array, and what is taken when this is left out), `ndjson` (a record per line) or `csv` (RFC 4180).
+    #[param(value_type = Option<kinds::ExportFormat>)]
     format: Option<String>,
 }
 

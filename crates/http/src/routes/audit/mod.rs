@@ -5,7 +5,7 @@ mod verify;
 
 use std::net::IpAddr;
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, web};
 use scaigrid_app::{App, audit};
 use scaigrid_scope::{Instant, perm};
@@ -25,6 +25,7 @@ use crate::paging::{Bounds, Paging};
 #[into_params(parameter_in = Query)]
 struct AuditQuery {
     /// Of this action, e.g. `core.start`.
+    #[param(value_type = Option<kinds::AuditAction>)]
     action: Option<String>,
     /// By this actor.
     actor_id: Option<String>,
@@ -33,9 +34,10 @@ struct AuditQuery {
     /// On this resource.
     resource_id: Option<String>,
     /// That ended so: `SUCCESS` or `FAILURE`.
+    #[param(value_type = Option<kinds::AuditOutcome>)]
     status: Option<String>,
     /// From this address.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::IpAddress>)]
     ip_address: Option<IpAddr>,
     /// In this module.
     module: Option<String>,
@@ -62,6 +64,7 @@ pub(crate) struct AuditPage {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[param(value_type = Option<kinds::Cursor>)]
     cursor: Option<String>,
 }
 

@@ -92,9 +92,10 @@ pub(in super::super) fn read(
             problems.note(&field(".role"), format!("must be one of {}", ROLES.join(", ")));
         }
         let content = &message["content"];
-        let called = message["tool_calls"].is_array() || message["function_call"].is_object();
-        if !(content.is_string() || content.is_array() || content.is_null() && called) {
-            problems.note(&field(".content"), "must be a text, or an array of parts");
+        let objects = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_object));
+        let called = objects(&message["tool_calls"]) || message["function_call"].is_object();
+        if !(content.is_string() || objects(content) || content.is_null() && called) {
+            problems.note(&field(".content"), "must be a text, or an array of parts, which are objects");
         }
     }
     check(&mut problems, &params);

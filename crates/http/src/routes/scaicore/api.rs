@@ -24,6 +24,7 @@ use crate::body::{self, JSON_LIMIT};
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
 use crate::limits::count_for;
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::server::Edge;
 
@@ -50,7 +51,7 @@ pub(super) struct Parameters(Json);
 #[into_params(parameter_in = Query)]
 pub(super) struct SpecQuery {
     /// `compact`, also where left out, or `openapi`.
-    #[param(example = "openapi")]
+    #[param(value_type = Option<kinds::SpecFormat>)]
     format: Option<String>,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct SpecQuery {
 #[utoipa::path(
     tag = "api",
     operation_id = "get_core_api_spec",
-    params(("core_id" = String, Path, description = "The Core"), SpecQuery),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), SpecQuery),
     responses((status = 200, description = "The description", body = DataOf<DescriptionView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/api/spec")]
@@ -86,7 +87,7 @@ pub(super) async fn spec(
 #[utoipa::path(
     tag = "api",
     operation_id = "get_core_api_document",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "The document", body = DescriptionView))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/api/openapi.json")]
@@ -286,7 +287,7 @@ macro_rules! calls {
             tag = "api",
             operation_id = $operation,
             params(
-                ("core_id" = String, Path, description = "The Core"),
+                ("core_id" = kinds::CoreId, Path, description = "The Core"),
                 ("path" = String, Path, example = "orders/7"),
                 ("wait_ms" = Option<u64>, Query, description = "How long to wait; 0 is not at all"),
                 ("Prefer" = Option<String>, Header, description = "`respond-async` or `wait=SECONDS` (RFC 7240)")

@@ -12,6 +12,7 @@ use super::wire::CoreView;
 use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Reply};
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::upload::Upload;
@@ -43,7 +44,7 @@ struct Picture(Vec<u8>);
 #[utoipa::path(
     tag = "cores",
     operation_id = "set_avatar",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body(content = AvatarForm, content_type = "multipart/form-data"),
     responses((status = 200, description = "The Core", body = DataOf<CoreView>))
 )]
@@ -56,7 +57,7 @@ pub(super) async fn set(
     app: web::Data<App>,
 ) -> Result<Reply<CoreView>, Error> {
     app.require_core(caller.tenant_scope(), id.0).await?;
-    let file = upload.read(Avatar::MAX_BYTES).await?.require_file()?;
+    let file = upload.read(Avatar::MAX_BYTES).await?.only_file()?;
     let given = GivenAvatar { bytes: file.content, content_type: file.content_type };
     let shown = app.set_avatar(&caller, &origin.context(), id.0, given).await?;
     let revision = shown.revision.cast_unsigned();
@@ -70,7 +71,7 @@ pub(super) async fn set(
     tag = "cores",
     operation_id = "get_avatar",
     security(()),
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses(
         (status = 200, description = "The picture", body = Picture, content_type = "image/*"),
         (status = 304, description = "The caller has it"),

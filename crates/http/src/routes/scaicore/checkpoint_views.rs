@@ -25,7 +25,7 @@ pub(super) struct ResolutionView {
     /// What was decided.
     pub(super) decision: String,
     /// More for the program.
-    #[schema(required = true, value_type = Option<Object>)]
+    #[schema(required = true)]
     pub(super) response_data: Option<Value>,
     /// A note.
     #[schema(required = true)]
@@ -65,7 +65,6 @@ pub(super) struct CheckpointView {
     /// Who is asked, as it was understood.
     pub(super) assignee_resolved: AssigneeView,
     /// What one needs to know to answer.
-    #[schema(value_type = Object)]
     pub(super) context: Value,
     /// `pending`, `resolved`, `expired` or `cancelled`.
     pub(super) status: String,

@@ -19,6 +19,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -28,9 +29,10 @@ use crate::request::Origin;
 #[into_params(parameter_in = Query)]
 pub(super) struct InboxQuery {
     /// Of this Core.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::CoreId>)]
     core_id: Option<CoreId>,
     /// `low`, `normal`, `high` or `critical`.
+    #[param(value_type = Option<kinds::CheckpointPriority>)]
     priority: Option<String>,
     /// Of this type.
     #[serde(rename = "type")]
@@ -86,15 +88,17 @@ pub(super) async fn inbox(
 #[into_params(parameter_in = Query)]
 pub(super) struct AllQuery {
     /// Of this Core.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::CoreId>)]
     core_id: Option<CoreId>,
     /// `low`, `normal`, `high` or `critical`.
+    #[param(value_type = Option<kinds::CheckpointPriority>)]
     priority: Option<String>,
     /// Of this type.
     #[serde(rename = "type")]
     #[param(rename = "type")]
     kind: Option<String>,
     /// `pending`, `resolved`, `expired` or `cancelled`.
+    #[param(value_type = Option<kinds::CheckpointStatus>)]
     status: Option<String>,
     /// Asking this one: `user:…`, `group:…` or `role:…`.
     assignee: Option<String>,
@@ -133,7 +137,7 @@ pub(super) async fn all(
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "get_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "The checkpoint", body = DataOf<CheckpointView>))
 )]
 #[get("/v1/modules/scaicore/checkpoints/{checkpoint_id}")]
@@ -156,16 +160,17 @@ fn decided(decided: Decided) -> Reply<CheckpointView> {
 pub(super) struct ResolveBody {
     /// What is decided: one of the checkpoint's options, if it has any.
     #[validate(length(min = 1, max = 1000))]
-    #[schema(example = "approve")]
+    #[schema(example = "approve", min_length = 1, max_length = 1000)]
     decision: String,
     /// More for the program.
-    #[schema(value_type = Option<Object>)]
     response_data: Option<Value>,
     /// A note for people; the program sees it too.
     #[validate(length(max = 10_000))]
+    #[schema(max_length = 10000)]
     comment: Option<String>,
     /// How long to wait for the execution's end, or for its next wait: milliseconds, at most 60000.
     #[validate(range(max = 60_000))]
+    #[schema(maximum = 60000)]
     wait_ms: Option<u64>,
 }
 
@@ -176,7 +181,7 @@ pub(super) struct ResolveBody {
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "resolve_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     request_body = ResolveBody,
     responses((status = 200, description = "The checkpoint, and its execution", body = DataOf<CheckpointView>))
 )]
@@ -210,7 +215,7 @@ pub(super) async fn resolve(
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "cancel_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "The checkpoint, and its execution", body = DataOf<CheckpointView>))
 )]
 #[post("/v1/modules/scaicore/checkpoints/{checkpoint_id}/cancel")]
@@ -228,10 +233,11 @@ pub(super) async fn cancel(
 pub(super) struct ReassignBody {
     /// `user:<id or e-mail>`, `group:<id or slug>` or `role:<role>`.
     #[validate(length(min = 1, max = 512))]
-    #[schema(example = "role:tenant_admin")]
+    #[schema(value_type = kinds::Assignee)]
     assignee: String,
     /// Why.
     #[validate(length(max = 10_000))]
+    #[schema(max_length = 10000)]
     comment: Option<String>,
 }
 
@@ -239,7 +245,7 @@ pub(super) struct ReassignBody {
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "reassign_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     request_body = ReassignBody,
     responses((status = 200, description = "The checkpoint", body = DataOf<CheckpointView>))
 )]
@@ -270,7 +276,7 @@ pub(super) struct HistoryView {
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "get_checkpoint_history",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "What happened to it", body = DataOf<HistoryView>))
 )]
 #[get("/v1/modules/scaicore/checkpoints/{checkpoint_id}/history")]

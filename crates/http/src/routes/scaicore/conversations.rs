@@ -12,6 +12,7 @@ use super::wire::UsedView;
 use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -78,7 +79,6 @@ struct MessageView {
     /// `system`, `user`, `assistant`, …
     role: String,
     /// The text, or its parts.
-    #[schema(value_type = Object)]
     content: Value,
     /// The number of the request that it belongs to.
     turn: u32,
@@ -151,7 +151,7 @@ impl From<ShownConversation> for WholeConversationView {
 #[utoipa::path(
     tag = "conversations",
     operation_id = "list_conversations",
-    params(("core_id" = String, Path, description = "The Core"), PageParams),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams),
     responses((status = 200, description = "A page of conversations", body = PageOf<ConversationView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/conversations")]
@@ -172,7 +172,7 @@ pub(super) async fn list(
 #[utoipa::path(
     tag = "conversations",
     operation_id = "get_conversation",
-    params(("conversation_id" = String, Path, description = "The conversation")),
+    params(("conversation_id" = kinds::ConversationId, Path, description = "The conversation")),
     responses((status = 200, description = "The conversation", body = DataOf<WholeConversationView>))
 )]
 #[get("/v1/modules/scaicore/conversations/{conversation_id}")]
@@ -191,7 +191,7 @@ pub(super) async fn get(
 #[utoipa::path(
     tag = "conversations",
     operation_id = "erase_conversation",
-    params(("conversation_id" = String, Path, description = "The conversation")),
+    params(("conversation_id" = kinds::ConversationId, Path, description = "The conversation")),
     responses((status = 204, description = "It is gone"), (status = 409, response = Conflict))
 )]
 #[delete("/v1/modules/scaicore/conversations/{conversation_id}")]

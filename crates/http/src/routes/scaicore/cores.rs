@@ -15,26 +15,19 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
+use super::forms::{BundleForm, CoreChangesForm, NewCoreForm};
 use super::wire::{CoreView, DiagnosticView};
 use crate::Error;
 use crate::auth::Allowed;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply, Written};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::routes::given::given;
 use crate::upload::{JsonOrForm, Upload};
-
-/// A bundle as a form.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "it only describes the form")]
-pub(super) struct BundleForm {
-    /// The bundle (`.scaicore-ir`), or the program as JSON.
-    #[schema(value_type = String, format = Binary)]
-    file: Vec<u8>,
-}
 
 /// What a bundle declares.
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,7 +84,7 @@ pub(super) async fn parse_bundle(
     upload: Upload,
     app: web::Data<App>,
 ) -> Result<Reply<ParsedView>, Error> {
-    let file = upload.read(bundle::MAX_RECEIVED).await?.require_file()?;
+    let file = upload.read(bundle::MAX_RECEIVED).await?.only_file()?;
     let parsed = app.parse_bundle(&caller, file.content.to_vec()).await?;
     let summary = parsed.summary;
     let summary = SummaryView {
@@ -116,15 +109,15 @@ pub(super) async fn parse_bundle(
 pub(super) struct NewCoreBody {
     /// What it is called; its slug is made of it.
     #[validate(length(min = 1, max = 200))]
-    #[schema(example = "Expense approval")]
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// `event_driven` (the default), `interactive`, `api` or `model`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::RuntimeMode>)]
     runtime_mode: Option<RuntimeMode>,
     /// `stateless` (the default), `entity` or `singleton`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::ConcurrencyMode>)]
     concurrency_mode: Option<ConcurrencyMode>,
     /// The input field that is the key; required for entities.
     entity_key_field: Option<String>,
@@ -142,11 +135,11 @@ pub(super) struct NewCoreBody {
     resource_limits: Option<Map<String, Value>>,
     /// `auto` (the default), `visual_queue` or `routed`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::CheckpointMode>)]
     checkpoint_mode: Option<CheckpointMode>,
     /// `standard` (the default), `elevated` or `admin`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::PrivilegeLevel>)]
     privilege_level: Option<PrivilegeLevel>,
     /// Whatever is to be kept there.
     #[schema(value_type = Option<Object>)]
@@ -207,7 +200,7 @@ impl From<NewCoreBody> for NewCore {
     operation_id = "create_core",
     request_body(content(
         (NewCoreBody = "application/json"),
-        (BundleForm = "multipart/form-data"),
+        (NewCoreForm = "multipart/form-data"),
     )),
     responses((status = 201, description = "The Core", body = DataOf<CoreView>))
 )]
@@ -247,7 +240,7 @@ pub(super) async fn create(
 pub(super) struct CoreQuery {
     /// In this status.
     #[serde(default, deserialize_with = "named")]
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::CoreStatus>)]
     status: Option<Status>,
     /// Whose name or slug contains this text.
     q: Option<String>,
@@ -279,7 +272,7 @@ pub(super) async fn list(
 #[utoipa::path(
     tag = "cores",
     operation_id = "get_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "The Core", body = DataOf<CoreView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}")]
@@ -298,14 +291,15 @@ pub(super) async fn get(
 pub(super) struct CoreChangesBody {
     /// What it is called; the slug stays.
     #[validate(length(min = 1, max = 200))]
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `event_driven`, `interactive`, `api` or `model`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::RuntimeMode>)]
     runtime_mode: Option<RuntimeMode>,
     /// `stateless`, `entity` or `singleton`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::ConcurrencyMode>)]
     concurrency_mode: Option<ConcurrencyMode>,
     /// The input field that is the key of an entity; null takes it away.
     #[serde(default, deserialize_with = "given")]
@@ -326,11 +320,11 @@ pub(super) struct CoreChangesBody {
     resource_limits: Option<Map<String, Value>>,
     /// `auto`, `visual_queue` or `routed`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::CheckpointMode>)]
     checkpoint_mode: Option<CheckpointMode>,
     /// `standard`, `elevated` or `admin`.
     #[serde(default, deserialize_with = "named")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::PrivilegeLevel>)]
     privilege_level: Option<PrivilegeLevel>,
     /// Whatever is to be kept there.
     #[schema(value_type = Option<Object>)]
@@ -344,10 +338,10 @@ pub(super) struct CoreChangesBody {
 #[utoipa::path(
     tag = "cores",
     operation_id = "replace_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body(content(
         (CoreChangesBody = "application/json"),
-        (BundleForm = "multipart/form-data"),
+        (CoreChangesForm = "multipart/form-data"),
     )),
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]
@@ -407,7 +401,7 @@ pub(super) struct DeletionQuery {
     tag = "cores",
     operation_id = "delete_core",
     params(
-        ("core_id" = String, Path, description = "The Core"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
         ("If-Match" = Option<String>, Header),
         DeletionQuery,
     ),

@@ -18,6 +18,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -31,13 +32,15 @@ const STEP_WAIT_MS: u64 = 5_000;
 pub(super) struct BreakpointBody {
     /// The flow.
     #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
     flow: String,
     /// The id of the block before which they stop.
     #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
     block: String,
     /// An expression in the names that are known there; they stop only where it is true. It asks for nothing from outside.
     #[validate(length(min = 1, max = 2000))]
-    #[schema(example = "amount > 1000")]
+    #[schema(example = "amount > 1000", min_length = 1, max_length = 2000)]
     condition: Option<String>,
     /// Whether it counts.
     #[serde(default = "yes")]
@@ -93,7 +96,7 @@ impl From<Breakpoint> for BreakpointView {
 #[utoipa::path(
     tag = "debug",
     operation_id = "set_breakpoint",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = BreakpointBody,
     responses((status = 201, description = "It is set", body = DataOf<BreakpointView>))
 )]
@@ -118,7 +121,7 @@ pub(super) async fn set(
 #[utoipa::path(
     tag = "debug",
     operation_id = "list_breakpoints",
-    params(("core_id" = String, Path, description = "The Core"), PageParams),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams),
     responses((status = 200, description = "A page of breakpoints, oldest first", body = PageOf<BreakpointView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/debug/breakpoint")]
@@ -140,8 +143,8 @@ pub(super) async fn list(
     tag = "debug",
     operation_id = "remove_breakpoint",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("breakpoint_id" = String, Path, description = "The breakpoint"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("breakpoint_id" = kinds::BreakpointId, Path, description = "The breakpoint"),
     ),
     responses((status = 204, description = "It is gone"))
 )]
@@ -161,14 +164,15 @@ pub(super) async fn remove(
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct StepBody {
     /// The execution, which stands still.
-    #[schema(value_type = String)]
+    #[schema(value_type = kinds::ExecutionId)]
     execution_id: ExecutionId,
     /// `over`: to the next block of the same body, or the one after its end. `into`: to the next block, wherever it is. `out`: to
     /// the next block after the end of the body. `continue`: to the next breakpoint.
-    #[schema(example = "over")]
+    #[schema(value_type = kinds::StepMode)]
     mode: String,
     /// How long to wait for where it comes to: milliseconds, at most 60000; 5000 where left out.
     #[validate(range(max = 60_000))]
+    #[schema(maximum = 60000)]
     wait_ms: Option<u64>,
 }
 
@@ -178,7 +182,7 @@ pub(super) struct StepBody {
 #[utoipa::path(
     tag = "debug",
     operation_id = "step_execution",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = StepBody,
     responses((status = 200, description = "The execution", body = DataOf<ExecutionView>))
 )]
@@ -204,10 +208,11 @@ pub(super) async fn step(
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct InspectBody {
     /// The execution.
-    #[schema(value_type = String)]
+    #[schema(value_type = kinds::ExecutionId)]
     execution_id: ExecutionId,
     /// An expression in the names that are known where it stands, `memory` among them. Nothing changes by it.
     #[validate(length(min = 1, max = 2000))]
+    #[schema(min_length = 1, max_length = 2000)]
     expression: Option<String>,
     /// After which entry of its journal; left out for how it stands.
     at: Option<i64>,
@@ -235,7 +240,7 @@ pub(super) struct InspectedView {
     memory: Option<Json>,
     /// The value of the expression.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     value: Option<Json>,
     /// What kept the expression from having one: `code` and `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -270,7 +275,7 @@ impl From<Inspected> for InspectedView {
 #[utoipa::path(
     tag = "debug",
     operation_id = "inspect_execution",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = InspectBody,
     responses((status = 200, description = "What is there", body = DataOf<InspectedView>))
 )]
@@ -302,7 +307,7 @@ pub(super) struct StateQuery {
 #[utoipa::path(
     tag = "executions",
     operation_id = "get_execution_state",
-    params(("execution_id" = String, Path, description = "The execution"), StateQuery),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution"), StateQuery),
     responses(
         (status = 200, description = "Its state", body = DataOf<InspectedView>),
         (status = 409, response = Conflict),
@@ -329,7 +334,7 @@ pub(super) async fn state(
 #[utoipa::path(
     tag = "executions",
     operation_id = "retry_execution",
-    params(("execution_id" = String, Path, description = "The execution")),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution")),
     responses((status = 202, description = "It goes on", body = DataOf<ExecutionView>))
 )]
 #[post("/v1/modules/scaicore/executions/{execution_id}/retry")]
@@ -347,6 +352,7 @@ pub(super) async fn retry(
 pub(super) struct ForkBody {
     /// The last entry of the journal that the new execution shares.
     #[validate(range(min = 0))]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     at: i64,
     /// What the new one is given; left out, the same. It must lead to the same steps up to there.
     #[schema(value_type = Option<Object>)]
@@ -360,7 +366,7 @@ pub(super) struct ForkBody {
 #[utoipa::path(
     tag = "executions",
     operation_id = "fork_execution",
-    params(("execution_id" = String, Path, description = "The execution")),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution")),
     request_body = ForkBody,
     responses((status = 202, description = "The new execution", body = DataOf<ExecutionView>))
 )]

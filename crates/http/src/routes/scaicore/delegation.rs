@@ -15,6 +15,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Reply};
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::routes::given::given;
@@ -24,8 +25,10 @@ use crate::routes::given::given;
 #[schema(example = json!({"user_id": "usr_01JZ8QZ5T0000000000000000A", "scopes": ["models:use"], "expires_at": "2027-01-01T00:00:00Z"}))]
 pub(super) struct DelegationBody {
     /// Whose identity: an active user of the tenant.
+    #[schema(value_type = kinds::UserId)]
     user_id: String,
     /// Within what: at least one permission that the user holds, and the caller too.
+    #[schema(value_type = Vec<kinds::Permission>, min_items = 1)]
     scopes: Vec<String>,
     /// From when on it counts no more; for as long as nobody takes it back, when left out.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -36,6 +39,7 @@ pub(super) struct DelegationBody {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 pub(super) struct DelegationChangesBody {
     /// Within what: at least one permission that the user holds, and the caller too.
+    #[schema(value_type = Option<Vec<kinds::Permission>>, min_items = 1)]
     scopes: Option<Vec<String>>,
     /// From when on it counts no more; null takes the end away.
     #[serde(default, deserialize_with = "given")]
@@ -92,7 +96,7 @@ fn of_delegation(error: Error) -> Error {
 #[utoipa::path(
     tag = "delegation",
     operation_id = "delegate_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = DelegationBody,
     responses((status = 200, description = "The Core", body = DataOf<CoreView>))
 )]
@@ -116,7 +120,7 @@ pub(super) async fn delegate(
 #[utoipa::path(
     tag = "delegation",
     operation_id = "get_delegation",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "For whom", body = DataOf<DelegationView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/delegation")]
@@ -135,7 +139,7 @@ pub(super) async fn get(
 #[utoipa::path(
     tag = "delegation",
     operation_id = "replace_delegation",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = DelegationChangesBody,
     responses((status = 200, description = "For whom the Core acts now", body = DataOf<DelegationView>))
 )]
@@ -163,7 +167,7 @@ pub(super) async fn replace(
 #[utoipa::path(
     tag = "delegation",
     operation_id = "revoke_delegation",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "The Core", body = DataOf<CoreView>))
 )]
 #[post("/v1/modules/scaicore/cores/{core_id}/revoke-delegation")]

@@ -16,6 +16,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 
@@ -24,11 +25,11 @@ use crate::path::PathId;
 pub(super) struct EventBody {
     /// Its name.
     #[validate(length(min = 1, max = 200))]
-    #[schema(example = "expense.submitted")]
+    #[schema(example = "expense.submitted", min_length = 1, max_length = 200)]
     event_name: String,
     /// What it carries.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     data: Json,
 }
 
@@ -47,7 +48,7 @@ pub(super) struct TakenView {
 #[utoipa::path(
     tag = "events",
     operation_id = "send_event",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = EventBody,
     responses((status = 202, description = "It was taken", body = DataOf<TakenView>))
 )]
@@ -74,13 +75,13 @@ pub(super) struct EventQuery {
     #[param(rename = "type")]
     kind: Option<String>,
     /// Published by this execution, or told of it.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::ExecutionId>)]
     execution_id: Option<ExecutionId>,
     /// At or after this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Instant>,
     /// Before this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
 }
 
@@ -97,7 +98,7 @@ pub(super) struct EventView {
     /// When (RFC 3339, UTC).
     timestamp: String,
     /// What it carried, and which execution published it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     payload: Json,
     /// What became of it with each who listens to its name: `listener` (`trigger:<name>`, `subscription`, `wait`), `core_id`, `flow`, and
     /// `result`: `started` or `woke` with `execution_id`, `filter_false`, `filter_error` with `reason`, `core_not_running` with
@@ -158,7 +159,7 @@ pub(super) struct EventsView {
 #[utoipa::path(
     tag = "events",
     operation_id = "list_events",
-    params(("core_id" = String, Path, description = "The Core"), PageParams, EventQuery),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams, EventQuery),
     responses((status = 200, description = "A page of events", body = DataOf<EventsView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/events/history")]

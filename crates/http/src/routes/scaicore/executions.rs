@@ -19,6 +19,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -32,7 +33,7 @@ const _: () = assert!(LONGEST_WAIT.as_millis() == LONGEST_WAIT_MS as u128);
 pub(super) struct InvokeBody {
     /// The flow; may be left out where the program has one, or one with an API trigger.
     #[validate(length(min = 1, max = 200))]
-    #[schema(example = "submit")]
+    #[schema(example = "submit", min_length = 1, max_length = 200)]
     flow: Option<String>,
     /// Its parameters.
     #[serde(default)]
@@ -40,10 +41,12 @@ pub(super) struct InvokeBody {
     input: Map<String, Json>,
     /// The instance, for entity Cores.
     #[validate(length(min = 1, max = 512))]
+    #[schema(min_length = 1, max_length = 512)]
     instance_key: Option<String>,
     /// How long to wait for the end, or for the first wait for a person: milliseconds, at most 60000. Left out, the
     /// answer comes as soon as the execution is accepted.
     #[validate(range(max = 60_000))]
+    #[schema(maximum = 60000)]
     wait_ms: Option<u64>,
 }
 
@@ -53,7 +56,7 @@ pub(super) struct InvokeBody {
 #[utoipa::path(
     tag = "executions",
     operation_id = "invoke_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = InvokeBody,
     responses(
         (status = 200, description = "It has ended", body = DataOf<ExecutionView>),
@@ -87,14 +90,15 @@ pub(super) async fn invoke(
 #[into_params(parameter_in = Query)]
 pub(super) struct ExecutionQuery {
     /// In this status.
+    #[param(value_type = Option<kinds::ExecutionStatus>)]
     status: Option<String>,
     /// Of this flow.
     flow: Option<String>,
     /// Accepted at or after this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Instant>,
     /// Accepted before this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
 }
 
@@ -104,7 +108,7 @@ pub(super) struct ExecutionQuery {
 #[utoipa::path(
     tag = "executions",
     operation_id = "list_executions",
-    params(("core_id" = String, Path, description = "The Core"), PageParams, ExecutionQuery),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams, ExecutionQuery),
     responses((status = 200, description = "A page of executions", body = PageOf<ExecutionView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/executions")]
@@ -133,7 +137,7 @@ pub(super) async fn list(
 #[utoipa::path(
     tag = "executions",
     operation_id = "get_execution",
-    params(("execution_id" = String, Path, description = "The execution")),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution")),
     responses((status = 200, description = "The execution", body = DataOf<ExecutionView>))
 )]
 #[get("/v1/modules/scaicore/executions/{execution_id}")]
@@ -153,7 +157,7 @@ pub(super) async fn get(
 #[utoipa::path(
     tag = "executions",
     operation_id = "cancel_execution",
-    params(("execution_id" = String, Path, description = "The execution")),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution")),
     responses(
         (status = 200, description = "It is cancelled", body = DataOf<ExecutionView>),
         (status = 202, description = "It will be", body = DataOf<ExecutionView>),
@@ -196,7 +200,7 @@ impl From<HistoryEntry> for EntryView {
 #[utoipa::path(
     tag = "executions",
     operation_id = "get_execution_history",
-    params(("execution_id" = String, Path, description = "The execution"), PageParams),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution"), PageParams),
     responses((status = 200, description = "A page of entries", body = PageOf<EntryView>))
 )]
 #[get("/v1/modules/scaicore/executions/{execution_id}/history")]

@@ -21,6 +21,7 @@ use crate::auth::{Allowed, Standing};
 use crate::body::Body;
 use crate::envelope::{DataOf, Reply};
 use crate::error::table;
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::server::Edge;
@@ -35,7 +36,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "claim_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "The checkpoint", body = DataOf<CheckpointView>))
 )]
 #[post("/v1/modules/scaicore/checkpoints/{checkpoint_id}/claim")]
@@ -54,7 +55,7 @@ pub(super) async fn claim(
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "release_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "The checkpoint", body = DataOf<CheckpointView>))
 )]
 #[post("/v1/modules/scaicore/checkpoints/{checkpoint_id}/release")]
@@ -73,7 +74,7 @@ pub(super) async fn release(
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "get_checkpoint_decision",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 200, description = "The record, as far as a decision was made", body = DataOf<DecisionView>))
 )]
 #[get("/v1/modules/scaicore/checkpoints/{checkpoint_id}/decision")]
@@ -90,21 +91,24 @@ pub(super) async fn decision_record(
 pub(super) struct BulkBody {
     /// Which, each once.
     #[validate(length(min = 1, max = 100))]
+    #[schema(value_type = kinds::CheckpointIds)]
     ids: Vec<String>,
     /// `resolve`, `cancel`, `reassign`, `claim` or `release`.
-    #[schema(example = "resolve")]
+    #[schema(value_type = kinds::BulkAction)]
     action: String,
     /// What is decided, to resolve them.
     #[validate(length(min = 1, max = 1000))]
+    #[schema(min_length = 1, max_length = 1000)]
     decision: Option<String>,
     /// More for the programs, to resolve them.
-    #[schema(value_type = Option<Object>)]
     response_data: Option<Value>,
     /// A note, to resolve or reassign them.
     #[validate(length(max = 10_000))]
+    #[schema(max_length = 10000)]
     comment: Option<String>,
     /// `user:<id or e-mail>`, `group:<id or slug>` or `role:<role>`, to reassign them.
     #[validate(length(min = 1, max = 512))]
+    #[schema(value_type = Option<kinds::Assignee>)]
     assignee: Option<String>,
 }
 

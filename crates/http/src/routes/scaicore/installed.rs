@@ -15,6 +15,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
+use crate::openapi::kinds;
 use crate::paging::{Bounds, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -58,8 +59,10 @@ impl From<Value> for Entry {
 pub(super) struct NewEntry {
     /// What the program calls it.
     #[validate(length(min = 1, max = 200))]
+    #[schema(value_type = kinds::Name)]
     alias: String,
     /// The plugin in the registry; left out, the one that the program declares.
+    #[schema(value_type = Option<kinds::PluginName>)]
     plugin: Option<String>,
     /// What goes with each call, over what the program declares. May hold `${env.NAME}`.
     #[schema(value_type = Option<Object>)]
@@ -74,7 +77,7 @@ pub(super) struct NewEntry {
 pub(super) struct EntryUpdate {
     /// The plugin in the registry; null is the one that the program declares.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::PluginName>)]
     #[expect(clippy::option_option, reason = "absent keeps it, null takes it away")]
     plugin: Option<Option<String>>,
     /// What goes with each call.
@@ -114,7 +117,7 @@ fn shown(installed: Installed) -> Reply<Entry> {
 #[utoipa::path(
     tag = "plugins",
     operation_id = "list_core_plugins",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "Its entries, all of them", body = PageOf<Entry>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/plugins")]
@@ -134,7 +137,7 @@ pub(super) async fn list(
 #[utoipa::path(
     tag = "plugins",
     operation_id = "install_core_plugin",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = NewEntry,
     responses((status = 201, description = "The entry", body = DataOf<Entry>))
 )]
@@ -167,8 +170,8 @@ fn spelt(text: &str) -> String {
     tag = "plugins",
     operation_id = "update_core_plugin",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("plugin_alias" = String, Path, description = "The entry's alias"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("plugin_alias" = kinds::Name, Path, description = "The entry's alias"),
     ),
     request_body = EntryUpdate,
     responses((status = 200, description = "The entry as it is now", body = DataOf<Entry>))
@@ -194,8 +197,8 @@ pub(super) async fn update(
     tag = "plugins",
     operation_id = "uninstall_core_plugin",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("plugin_alias" = String, Path, description = "The entry's alias"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("plugin_alias" = kinds::Name, Path, description = "The entry's alias"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204, description = "It is gone"))

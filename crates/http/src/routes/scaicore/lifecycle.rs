@@ -12,6 +12,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 
@@ -34,7 +35,7 @@ macro_rules! move_route {
         #[utoipa::path(
             tag = "lifecycle",
             operation_id = $operation,
-            params(("core_id" = String, Path, description = "The Core")),
+            params(("core_id" = kinds::CoreId, Path, description = "The Core")),
             responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
         )]
         #[post($path)]
@@ -91,7 +92,7 @@ pub(super) struct StopQuery {
 #[utoipa::path(
     tag = "lifecycle",
     operation_id = "stop_core",
-    params(("core_id" = String, Path, description = "The Core"), StopQuery),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), StopQuery),
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]
 #[post("/v1/modules/scaicore/cores/{core_id}/stop")]
@@ -140,7 +141,7 @@ pub(super) struct StateView {
 #[utoipa::path(
     tag = "lifecycle",
     operation_id = "get_core_state",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "Status and modes", body = DataOf<StateView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/state")]

@@ -22,6 +22,7 @@ use crate::auth::Allowed;
 use crate::body::{JSON_LIMIT, parse, receive};
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 
@@ -45,7 +46,7 @@ pub(super) struct LinkView {
 #[utoipa::path(
     tag = "checkpoints",
     operation_id = "link_checkpoint",
-    params(("checkpoint_id" = String, Path, description = "The checkpoint")),
+    params(("checkpoint_id" = kinds::CheckpointId, Path, description = "The checkpoint")),
     responses((status = 201, description = "The link", body = DataOf<LinkView>))
 )]
 #[post("/v1/modules/scaicore/checkpoints/{checkpoint_id}/link")]
@@ -125,12 +126,13 @@ pub(super) async fn show(
 pub(super) struct LinkBody {
     /// What is decided: one of the checkpoint's options, if it has any.
     #[validate(length(min = 1, max = 1000))]
+    #[schema(min_length = 1, max_length = 1000)]
     decision: String,
     /// More for the program.
-    #[schema(value_type = Option<Object>)]
     response_data: Option<Value>,
     /// A note for people; the program sees it too.
     #[validate(length(max = 10_000))]
+    #[schema(max_length = 10000)]
     comment: Option<String>,
 }
 

@@ -16,6 +16,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::envelope::{DataOf, Reply};
 use crate::filters::Filters;
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging, Seal};
 use crate::path::PathId;
 use crate::sse::{self, Ending, Listening, Message};
@@ -34,17 +35,19 @@ const TELL_PASSED: Duration = Duration::from_secs(5);
 #[into_params(parameter_in = Query)]
 pub(super) struct CoreLogsQuery {
     /// Of at least this level: `debug`, `info`, `warn` or `error`.
+    #[param(value_type = Option<kinds::LogLevel>)]
     level: Option<String>,
     /// Of this execution.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::ExecutionId>)]
     execution_id: Option<ExecutionId>,
     /// At or after this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Instant>,
     /// Before this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
     /// Whose message or fields hold this text, in whatever case.
+    #[param(min_length = 1, max_length = 200)]
     q: Option<String>,
 }
 
@@ -53,14 +56,16 @@ pub(super) struct CoreLogsQuery {
 #[into_params(parameter_in = Query)]
 pub(super) struct ExecutionLogsQuery {
     /// Of at least this level: `debug`, `info`, `warn` or `error`.
+    #[param(value_type = Option<kinds::LogLevel>)]
     level: Option<String>,
     /// At or after this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Instant>,
     /// Before this instant (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Instant>,
     /// Whose message or fields hold this text, in whatever case.
+    #[param(min_length = 1, max_length = 200)]
     q: Option<String>,
 }
 
@@ -148,7 +153,7 @@ impl LogsView {
 #[utoipa::path(
     tag = "logs",
     operation_id = "list_core_logs",
-    params(("core_id" = String, Path, description = "The Core"), PageParams, CoreLogsQuery),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams, CoreLogsQuery),
     responses((status = 200, description = "A page of entries", body = DataOf<LogsView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/logs")]
@@ -178,7 +183,7 @@ pub(super) async fn of_core(
 #[utoipa::path(
     tag = "logs",
     operation_id = "list_execution_logs",
-    params(("execution_id" = String, Path, description = "The execution"), PageParams, ExecutionLogsQuery),
+    params(("execution_id" = kinds::ExecutionId, Path, description = "The execution"), PageParams, ExecutionLogsQuery),
     responses((status = 200, description = "A page of entries", body = DataOf<LogsView>))
 )]
 #[get("/v1/modules/scaicore/executions/{execution_id}/logs")]
@@ -210,9 +215,10 @@ pub(super) struct StreamQuery {
     #[param(value_type = Option<u32>, maximum = 1000)]
     tail: Option<String>,
     /// Of at least this level: `debug`, `info`, `warn` or `error`.
+    #[param(value_type = Option<kinds::LogLevel>)]
     level: Option<String>,
     /// Of this execution.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<kinds::ExecutionId>)]
     execution_id: Option<ExecutionId>,
 }
 
@@ -226,7 +232,7 @@ pub(super) struct StreamQuery {
     tag = "logs",
     operation_id = "stream_core_logs",
     params(
-        ("core_id" = String, Path, description = "The Core"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
         StreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard"),
     ),

@@ -10,6 +10,7 @@ mod debug;
 mod delegation;
 mod events;
 mod executions;
+mod forms;
 mod handling;
 mod installed;
 mod lifecycle;

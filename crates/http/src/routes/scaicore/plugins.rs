@@ -16,6 +16,7 @@ use crate::auth::Allowed;
 use crate::body::Body;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::request::Origin;
 use crate::routes::given::{Problems, given};
@@ -141,11 +142,14 @@ impl From<Registration> for PluginView {
 #[schema(example = json!({"plugin": "acme.crm", "kind": "mcp", "endpoint": "https://crm.example.org/mcp", "credentials": {"type": "bearer", "token": "${env.CRM_TOKEN}"}}))]
 pub(super) struct NewPluginBody {
     /// What Cores call it by: 1 to 100 of `A-Z a-z 0-9 . _ - / @`.
+    #[schema(value_type = kinds::PluginName)]
     plugin: String,
     /// `http`: `POST {endpoint}/{method}`, JSON in and out. `openapi`: the endpoint is an OpenAPI document, whose operations
     /// are called. `mcp`: a server of the Model Context Protocol, over streamable HTTP.
+    #[schema(value_type = kinds::PluginKind)]
     kind: String,
     /// An `https` URL without credentials, at a public address.
+    #[schema(value_type = kinds::TargetUrl)]
     endpoint: String,
     /// What it is shown: `{"type": "bearer", "token"}`, `{"type": "basic", "username", "password"}` or `{"type": "header",
     /// "name", "value"}`. The secrets may hold `${env.NAME}`, which is taken from the environment of the Core that calls.
@@ -162,6 +166,7 @@ pub(super) struct NewPluginBody {
 #[schema(example = json!({"endpoint": "https://crm.example.org/v2/mcp"}))]
 pub(super) struct PluginUpdate {
     /// Where it is. What it offers there is read at once, and accepted as far as it is what was accepted before.
+    #[schema(value_type = Option<kinds::TargetUrl>)]
     endpoint: Option<String>,
     /// What it is shown; `***` keeps a secret, null takes all of it away.
     #[serde(default, deserialize_with = "given")]
@@ -295,7 +300,7 @@ pub(super) async fn register(
 #[utoipa::path(
     tag = "plugins",
     operation_id = "get_plugin",
-    params(("plugin" = String, Path, description = "The plugin's name", example = "acme.crm")),
+    params(("plugin" = kinds::PluginName, Path, description = "The plugin's name", example = "acme.crm")),
     responses((status = 200, description = "The plugin", body = DataOf<PluginView>))
 )]
 #[get("/v1/modules/scaicore/plugins/registry/{plugin}")]
@@ -311,7 +316,7 @@ pub(super) async fn get(
 #[utoipa::path(
     tag = "plugins",
     operation_id = "update_plugin",
-    params(("plugin" = String, Path, description = "The plugin's name", example = "acme.crm")),
+    params(("plugin" = kinds::PluginName, Path, description = "The plugin's name", example = "acme.crm")),
     request_body = PluginUpdate,
     responses(
         (status = 200, description = "The plugin as it is now", body = DataOf<PluginView>),
@@ -342,7 +347,7 @@ pub(super) async fn update(
     tag = "plugins",
     operation_id = "remove_plugin",
     params(
-        ("plugin" = String, Path, description = "The plugin's name", example = "acme.crm"),
+        ("plugin" = kinds::PluginName, Path, description = "The plugin's name", example = "acme.crm"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204, description = "It is gone"))
@@ -365,7 +370,7 @@ pub(super) async fn remove(
 #[utoipa::path(
     tag = "plugins",
     operation_id = "refresh_plugin",
-    params(("plugin" = String, Path, description = "The plugin's name", example = "acme.crm")),
+    params(("plugin" = kinds::PluginName, Path, description = "The plugin's name", example = "acme.crm")),
     responses(
         (status = 200, description = "The plugin as it is now", body = DataOf<PluginView>),
         (status = 502, response = PluginUnreachable),
@@ -388,7 +393,7 @@ pub(super) async fn refresh(
     tag = "plugins",
     operation_id = "accept_plugin",
     params(
-        ("plugin" = String, Path, description = "The plugin's name", example = "acme.crm"),
+        ("plugin" = kinds::PluginName, Path, description = "The plugin's name", example = "acme.crm"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 200, description = "The plugin as it is now", body = DataOf<PluginView>))

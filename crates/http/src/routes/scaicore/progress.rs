@@ -14,6 +14,7 @@ use super::executions::EntryView;
 use super::wire::PausedView;
 use crate::Error;
 use crate::auth::Allowed;
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::sse::{self, Ending, Listening, Message};
 
@@ -78,7 +79,7 @@ impl From<Happening> for EventView {
     tag = "executions",
     operation_id = "stream_execution",
     params(
-        ("execution_id" = String, Path, description = "The execution"),
+        ("execution_id" = kinds::ExecutionId, Path, description = "The execution"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard"),
     ),
     responses(

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Reply};
+use crate::openapi::kinds;
 use crate::path::PathId;
 use crate::request::Origin;
 
@@ -24,6 +25,7 @@ pub(super) struct PublishBody {
     /// out.
     #[serde(default)]
     #[validate(length(max = 100))]
+    #[schema(max_items = 100)]
     group_ids: Vec<String>,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct PublishBody {
 #[utoipa::path(
     tag = "publication",
     operation_id = "publish_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = PublishBody,
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]
@@ -59,7 +61,7 @@ pub(super) async fn publish(
 #[utoipa::path(
     tag = "publication",
     operation_id = "unpublish_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]
 #[post("/v1/modules/scaicore/cores/{core_id}/unpublish")]
@@ -80,7 +82,7 @@ pub(super) async fn unpublish(
 #[utoipa::path(
     tag = "publication",
     operation_id = "sync_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "The Core as it is", body = DataOf<CoreView>))
 )]
 #[post("/v1/modules/scaicore/cores/{core_id}/sync")]

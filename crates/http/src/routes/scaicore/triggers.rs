@@ -15,6 +15,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
+use crate::openapi::kinds;
 use crate::paging::{Bounds, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -26,12 +27,15 @@ use crate::routes::given::{Conflict, Problems};
     "config": {"cron": "0 8 * * *", "timezone": "Europe/Berlin"}}))]
 pub(super) struct TriggerBody {
     /// `api`, `webhook`, `schedule` or `event`.
+    #[schema(value_type = kinds::TriggerKind)]
     kind: String,
     /// Its name, unlike those of the Core's other triggers.
     #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// The flow that it starts.
     #[validate(length(min = 1, max = 200))]
+    #[schema(min_length = 1, max_length = 200)]
     flow: String,
     /// By kind: `{path, method?, public?}`, `{secret?, scheme?}`, `{cron, timezone?, catch_up?}`, `{event, filter?}`.
     #[serde(default)]
@@ -143,7 +147,7 @@ impl From<RegisteredTrigger> for TriggerView {
 #[utoipa::path(
     tag = "triggers",
     operation_id = "register_trigger",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = TriggerBody,
     responses((status = 201, description = "It is registered", body = DataOf<TriggerView>))
 )]
@@ -168,7 +172,7 @@ pub(super) async fn register(
 #[utoipa::path(
     tag = "triggers",
     operation_id = "list_triggers",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     responses((status = 200, description = "Its triggers, all of them", body = PageOf<TriggerView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/triggers")]
@@ -189,8 +193,8 @@ pub(super) async fn list(
     tag = "triggers",
     operation_id = "get_trigger",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("trigger_id" = String, Path, description = "The trigger"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("trigger_id" = kinds::TriggerId, Path, description = "The trigger"),
     ),
     responses((status = 200, description = "The trigger", body = DataOf<TriggerView>))
 )]
@@ -213,8 +217,8 @@ pub(super) async fn get(
     tag = "triggers",
     operation_id = "remove_trigger",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("trigger_id" = String, Path, description = "The trigger"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("trigger_id" = kinds::TriggerId, Path, description = "The trigger"),
     ),
     responses(
         (status = 204, description = "It is gone"),
@@ -239,6 +243,7 @@ pub(super) async fn remove(
 #[derive(Debug, Default, Deserialize, Validate, ToSchema)]
 pub(super) struct HookSecretBody {
     /// `whsec_` and the base64 of 24 to 64 bytes, or 16 to 256 visible ASCII characters; drawn where it is left out.
+    #[schema(value_type = Option<kinds::SigningSecret>)]
     secret: Option<String>,
 }
 
@@ -266,8 +271,8 @@ impl From<RotatedHookSecret> for HookSecretView {
     tag = "triggers",
     operation_id = "rotate_trigger_secret",
     params(
-        ("core_id" = String, Path, description = "The Core"),
-        ("trigger_id" = String, Path, description = "The trigger, a webhook that keeps its own secret"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
+        ("trigger_id" = kinds::TriggerId, Path, description = "The trigger, a webhook that keeps its own secret"),
     ),
     request_body = HookSecretBody,
     responses((status = 200, description = "It has another one", body = DataOf<HookSecretView>))

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::auth::Allowed;
 use crate::body::Body;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
+use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::{self, PathId};
 use crate::request::Origin;
@@ -22,7 +23,7 @@ use crate::request::Origin;
 #[utoipa::path(
     tag = "versions",
     operation_id = "list_core_versions",
-    params(("core_id" = String, Path, description = "The Core"), PageParams),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core"), PageParams),
     responses((status = 200, description = "A page of versions", body = PageOf<VersionView>))
 )]
 #[get("/v1/modules/scaicore/cores/{core_id}/versions")]
@@ -42,7 +43,7 @@ pub(super) async fn list(
     tag = "versions",
     operation_id = "get_core_version",
     params(
-        ("core_id" = String, Path, description = "The Core"),
+        ("core_id" = kinds::CoreId, Path, description = "The Core"),
         ("version" = u32, Path, description = "The version's number"),
     ),
     responses((status = 200, description = "The version, with the program", body = DataOf<VersionView>))
@@ -66,6 +67,7 @@ pub(super) async fn get(
 pub(super) struct RollbackBody {
     /// The version's number.
     #[validate(range(min = 1))]
+    #[schema(minimum = 1, maximum = 4294967295)]
     version: u32,
 }
 
@@ -75,7 +77,7 @@ pub(super) struct RollbackBody {
 #[utoipa::path(
     tag = "versions",
     operation_id = "roll_back_core",
-    params(("core_id" = String, Path, description = "The Core")),
+    params(("core_id" = kinds::CoreId, Path, description = "The Core")),
     request_body = RollbackBody,
     responses((status = 200, description = "The Core as it is now", body = DataOf<CoreView>))
 )]

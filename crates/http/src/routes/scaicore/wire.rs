@@ -260,7 +260,7 @@ pub(super) struct ExecutionView {
     #[schema(value_type = Object)]
     pub(super) input: Value,
     /// What it returned.
-    #[schema(required = true, value_type = Option<Object>)]
+    #[schema(required = true)]
     pub(super) output: Option<Value>,
     /// Why it failed: `code`, `message`, and where.
     #[schema(required = true, value_type = Option<Object>)]

@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use validator::Validate;
 
 use crate::auth::Allowed;
-use crate::body::Body;
+use crate::body::{AsObject, Body};
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Reply};
 use crate::error::Error;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::request::Origin;
 use crate::routes::given::{Conflict, Problems, given, nullable};
 
@@ -23,10 +23,10 @@ use crate::routes::given::{Conflict, Problems, given, nullable};
 #[derive(Debug, Clone, Serialize, Deserialize, Validate, ToSchema)]
 struct PromptTemplate {
     /// No two of a tenant have the same: 1 to 200 characters.
-    #[schema(example = "Friendly")]
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// At most 32 KiB.
-    #[schema(example = "You are a friendly assistant.")]
+    #[schema(value_type = kinds::Prompt)]
     prompt: String,
 }
 
@@ -37,19 +37,22 @@ struct PromptTemplate {
 struct AiConfigUpdate {
     /// The model that answers where nobody else does: one that is enabled, for chat. `null` for none.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::ModelSlug>)]
     default_model: Option<Option<String>>,
     /// The models that the tenant enables, and no others: at most 1000.
+    #[schema(value_type = Option<Vec<kinds::ModelSlug>>, max_items = 1000)]
     enabled_models: Option<Vec<String>>,
     /// All of them: at most 50.
     #[validate(nested)]
-    system_prompt_templates: Option<Vec<PromptTemplate>>,
+    #[schema(value_type = Option<Vec<PromptTemplate>>, max_items = 50)]
+    system_prompt_templates: Option<Vec<AsObject<PromptTemplate>>>,
     /// In whose name AIs call their models: `per_user_exchange`, that of the user who asks, or `service_token`, the tenant's.
+    #[schema(value_type = Option<kinds::AuthMode>)]
     scaigrid_auth_mode: Option<String>,
     /// An API key of the tenant, in the name of whose user AIs call with `service_token`; `null` for none. How the stored one
     /// is shown keeps it.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::StoredKey>)]
     scaigrid_api_key: Option<Option<String>>,
 }
 
@@ -87,7 +90,7 @@ impl From<AiSettings> for AiConfig {
     }
 }
 
-fn templates(problems: &mut Problems, given: &[PromptTemplate]) -> Vec<ai_config::Template> {
+fn templates(problems: &mut Problems, given: &[AsObject<PromptTemplate>]) -> Vec<ai_config::Template> {
     const FIELD: &str = "system_prompt_templates";
     let read: Vec<_> = given
         .iter()

@@ -1,6 +1,6 @@
 //! The audit log of the tenant, as the workspace's administration lists it.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, web};
 use scaigrid_app::App;
 use scaigrid_app::audit::AuditFilter;
@@ -21,6 +21,7 @@ use crate::routes::given::Problems;
 #[into_params(parameter_in = Query)]
 struct WorkspaceAuditQuery {
     /// Of this action, e.g. `participant.create`.
+    #[param(value_type = Option<kinds::AuditAction>)]
     action: Option<String>,
     /// By this actor.
     actor_id: Option<String>,

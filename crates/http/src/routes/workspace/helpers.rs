@@ -1,6 +1,6 @@
 //! Helpers: AIs that others ask as a tool.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::workspace::helpers::helper::Invocation;
@@ -32,6 +32,7 @@ struct HelperUpdate {
     helper_enabled: Option<bool>,
     /// What it is good for, as those who may ask it are told: at most 2000 characters.
     #[validate(length(max = 2000, message = "must have at most 2000 characters"))]
+    #[schema(max_length = 2000, pattern = r"^[^\x00]*$")]
     helper_role_description: Option<String>,
     /// How freely it answers, times 100: 30 is 0.3; `null` for the way it always does.
     #[serde(default, deserialize_with = "given")]
@@ -39,7 +40,7 @@ struct HelperUpdate {
     helper_temperature: Option<Option<i64>>,
     /// How many tokens it may use on a day (UTC); `null` for as many as it likes.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u64>, minimum = 0)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 1_000_000_000_000_u64)]
     helper_daily_token_cap: Option<Option<u64>>,
     /// Whether it may be asked by plans.
     planner_enabled: Option<bool>,
@@ -117,6 +118,7 @@ struct HelperInvocation {
 #[schema(example = json!({"query": "Is a contract by e-mail binding?"}))]
 struct HelperQuery {
     /// The question: at most 16 KiB.
+    #[schema(value_type = kinds::HelperQuestion)]
     query: String,
 }
 
@@ -259,7 +261,7 @@ async fn list_helpers(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "configure_helper",
-    params(("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A")),
+    params(("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A")),
     request_body = HelperUpdate,
     responses((status = 200, body = DataOf<Helper>))
 )]
@@ -285,7 +287,7 @@ async fn configure_helper(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "list_helper_invocations",
-    params(("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A"), PageParams),
+    params(("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A"), PageParams),
     responses((status = 200, body = WorkspacePageOf<HelperInvocation>))
 )]
 #[get("/v1/admin/participants/{participant_id}/helper/invocations")]
@@ -306,7 +308,7 @@ async fn list_helper_invocations(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "try_helper",
-    params(("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A")),
+    params(("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A")),
     request_body = HelperQuery,
     responses((status = 200, body = DataOf<HelperAnswer>))
 )]
@@ -328,7 +330,7 @@ async fn try_helper(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "list_room_helpers",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams),
     responses((status = 200, body = PageOf<RoomHelper>))
 )]
 #[get("/v1/rooms/{room_id}/helpers")]

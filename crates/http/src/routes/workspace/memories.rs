@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::auth::Allowed;
 use crate::envelope::{Listed, NoContent, PageOf};
 use crate::error::Error;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -54,7 +54,7 @@ async fn list_memories(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "delete_memory",
-    params(("memory_id" = String, Path, example = "fact_01JZ8QZ5T0000000000000000A")),
+    params(("memory_id" = kinds::MemoryId, Path, example = "fact_01JZ8QZ5T0000000000000000A")),
     responses((status = 204))
 )]
 #[delete("/v1/memories/{memory_id}")]

@@ -1,6 +1,6 @@
 //! The processing of notes: how a tenant has it done, and the doing.
 
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use actix_web::{get, post, put, web};
 use scaigrid_app::App;
 use scaigrid_app::workspace::notes::{
@@ -29,7 +29,7 @@ struct NoteProcessingUpdate {
     enabled: Option<bool>,
     /// The slug of the model that is asked, which is enabled in the tenant; `null` for the tenant's default model.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::ModelSlug>)]
     model: Option<Option<String>>,
     /// Whether a category and a title are asked for.
     organise: Option<bool>,
@@ -41,12 +41,12 @@ struct NoteProcessingUpdate {
     suggest_tags: Option<bool>,
     /// The language of the answers, as BCP 47 names it; `null` for that of the note.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::Language>)]
     language: Option<Option<String>>,
     /// How a note is put to the model, with `{{note}}` and, where they are wanted, `{{title}}` and `{{language}}`; at most 16 KiB;
     /// `null` for the platform's own way.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::NoteTemplate>)]
     prompt_template: Option<Option<String>>,
 }
 
@@ -72,11 +72,14 @@ struct NoteProcessingSettings {
 #[schema(example = json!({"text": "Call the plumber on Monday; the tap in the kitchen drips."}))]
 struct NewNote {
     /// What it says: at most 64 KiB.
+    #[schema(value_type = kinds::NoteText)]
     text: String,
     /// What it is called.
     #[validate(length(max = 200, message = "must have at most 200 characters"))]
+    #[schema(max_length = 200)]
     title: Option<String>,
     /// The language that the answer is wanted in, instead of the tenant's.
+    #[schema(value_type = Option<kinds::Language>)]
     language: Option<String>,
 }
 

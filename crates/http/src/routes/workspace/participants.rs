@@ -15,7 +15,7 @@ use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, Reply, WorkspacePageOf};
 use crate::error::Error;
 use crate::filters::Filters;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -27,17 +27,23 @@ use crate::routes::given::{Conflict, Problems, given};
     "system_prompt": "You review code. Be brief."}))]
 struct NewModelParticipant {
     /// The name by which it is mentioned: 1 to 64 of `a-z`, `0-9` and inner `.`, `_` and `-`; no two of a tenant have the same.
+    #[schema(value_type = kinds::LocalId)]
     local_id: String,
     /// The model that answers: one for chat that the tenant may use.
+    #[schema(value_type = kinds::ModelSlug)]
     model: String,
+    #[schema(value_type = kinds::Name)]
     display_name: String,
     /// What it is told before all else: at most 32 KiB.
+    #[schema(value_type = Option<kinds::Prompt>)]
     system_prompt: Option<String>,
     /// `streaming`, or `conversational`; left out, `streaming`.
+    #[schema(value_type = Option<kinds::ResponseMode>)]
     default_response_mode: Option<String>,
     /// The plugins that it may use, at most 64; left out or `null`, all that the tenant has enabled.
     plugins: Option<Vec<String>>,
     /// How freely it answers, from 0 to 2; left out or `null`, as the model does by itself.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
 }
 
@@ -48,11 +54,15 @@ struct NewModelParticipant {
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 pub(super) struct AiUpdate {
     /// The name by which it is mentioned.
+    #[schema(value_type = Option<kinds::LocalId>)]
     local_id: Option<String>,
+    #[schema(value_type = Option<kinds::Name>)]
     display_name: Option<String>,
     /// What it is told before all else: at most 32 KiB.
+    #[schema(value_type = Option<kinds::Prompt>)]
     system_prompt: Option<String>,
     /// `streaming`, or `conversational`.
+    #[schema(value_type = Option<kinds::ResponseMode>)]
     default_response_mode: Option<String>,
     /// Whether it takes part.
     enabled: Option<bool>,
@@ -62,7 +72,7 @@ pub(super) struct AiUpdate {
     plugins: Option<Option<Vec<String>>>,
     /// How freely it answers, from 0 to 2; `null` for as the model does by itself.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 0, maximum = 2)]
     temperature: Option<Option<f64>>,
 }
 
@@ -251,8 +261,10 @@ impl AiUpdate {
 #[into_params(parameter_in = Query)]
 struct ParticipantQuery {
     /// Of this type: `human`, `model`, `agent`, `helper`, `bridge` or `federated`.
+    #[param(value_type = Option<kinds::ParticipantType>)]
     participant_type: Option<String>,
     /// AIs of this model, by its slug.
+    #[param(value_type = Option<kinds::ModelSlug>)]
     model: Option<String>,
 }
 
@@ -312,7 +324,7 @@ async fn create_model_participant(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "get_participant",
-    params(("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A")),
+    params(("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<Participant>))
 )]
 #[get("/v1/admin/participants/{participant_id}")]
@@ -328,7 +340,7 @@ async fn get_participant(
 #[utoipa::path(
     tag = "workspace",
     operation_id = "update_participant",
-    params(("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A")),
+    params(("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A")),
     request_body = AiUpdate,
     responses((status = 200, body = DataOf<Participant>), (status = 409, response = Conflict))
 )]

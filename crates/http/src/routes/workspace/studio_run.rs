@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::envelope::{DataOf, Reply};
 use crate::error::Error;
 use crate::hang_up::HangUp;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::path::PathId;
 use crate::routes::given::Problems;
 
@@ -28,16 +28,20 @@ use crate::routes::given::Problems;
 }))]
 struct PromptTrial {
     /// The AI, which is in the room.
+    #[schema(value_type = kinds::ParticipantId)]
     participant_id: String,
     /// What it is told before all else, up to 32 KiB, in place of its own prompt.
+    #[schema(value_type = Option<kinds::Prompt>)]
     system_prompt_override: Option<String>,
     /// 0 to 2.
+    #[schema(minimum = 0, maximum = 2)]
     temperature: Option<f64>,
     #[validate(range(min = 0.0, max = 1.0))]
     #[schema(minimum = 0, maximum = 1)]
     top_p: Option<f64>,
     /// The most tokens of the answer.
     #[validate(range(min = 1))]
+    #[schema(minimum = 1, maximum = 4294967295)]
     max_tokens: Option<u32>,
     #[validate(range(min = -2.0, max = 2.0))]
     #[schema(minimum = -2, maximum = 2)]
@@ -46,13 +50,17 @@ struct PromptTrial {
     #[schema(minimum = -2, maximum = 2)]
     presence_penalty: Option<f64>,
     /// `minimal`, `low`, `medium` or `high`.
+    #[schema(value_type = Option<kinds::ReasoningEffort>)]
     reasoning_effort: Option<String>,
     /// `streaming` or `conversational`.
+    #[schema(value_type = Option<kinds::ResponseMode>)]
     response_mode: Option<String>,
     /// The plugins that it may use, by id; of those that the tenant has enabled.
     #[validate(length(max = 64))]
+    #[schema(max_items = 64)]
     plugins_enabled: Option<Vec<String>>,
     /// What it answers, as if the caller said it now: up to 64 KiB.
+    #[schema(value_type = kinds::MessageText)]
     trigger_text: String,
 }
 
@@ -168,7 +176,7 @@ impl From<Tried> for PromptRun {
 #[utoipa::path(
     tag = "rooms",
     operation_id = "preview_prompt",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A")),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A")),
     request_body = PromptTrial,
     responses((status = 200, body = DataOf<PromptPreview>))
 )]
@@ -189,7 +197,7 @@ async fn preview_prompt(
 #[utoipa::path(
     tag = "rooms",
     operation_id = "run_prompt",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A")),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A")),
     request_body = PromptTrial,
     responses((status = 200, body = DataOf<PromptRun>))
 )]

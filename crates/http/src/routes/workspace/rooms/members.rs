@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::error::Error;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -25,8 +25,10 @@ use crate::routes::given::{Conflict, Problems};
 #[schema(example = json!({"power": 50}))]
 struct RoomMemberUpdate {
     /// What they may do: 0 to 100, of which 50 are needed to change the room; 0 for an AI.
+    #[schema(minimum = 0, maximum = 100)]
     power: Option<i64>,
     /// When an AI answers by itself: `always`, or `mention`; `none` for a person.
+    #[schema(value_type = Option<kinds::Engagement>)]
     engagement: Option<String>,
 }
 
@@ -35,9 +37,11 @@ struct RoomMemberUpdate {
 #[schema(example = json!({"participant_id": "code-helper", "mode": "mention"}))]
 struct Engage {
     /// Its id or local id.
+    #[schema(value_type = kinds::ParticipantRef)]
     participant_id: String,
     /// `always`: it answers whatever is said, unless a message mentions an AI; `mention`: only what mentions it. Left out,
     /// `always`.
+    #[schema(value_type = Option<kinds::AiEngagement>)]
     mode: Option<String>,
 }
 
@@ -128,7 +132,7 @@ impl Engage {
 #[utoipa::path(
     tag = "rooms",
     operation_id = "list_room_members",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams),
     responses((status = 200, body = PageOf<MemberView>))
 )]
 #[get("/v1/rooms/{room_id}/participants")]
@@ -150,8 +154,8 @@ async fn list_members(
     tag = "rooms",
     operation_id = "put_room_member",
     params(
-        ("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"),
-        ("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A"),
+        ("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"),
+        ("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A"),
     ),
     request_body = RoomMemberUpdate,
     responses((status = 200, body = DataOf<MemberView>), (status = 409, response = Conflict))
@@ -180,8 +184,8 @@ async fn put_member(
     tag = "rooms",
     operation_id = "remove_room_member",
     params(
-        ("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"),
-        ("participant_id" = String, Path, example = "par_01JZ8QZ5T0000000000000000A"),
+        ("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"),
+        ("participant_id" = kinds::ParticipantId, Path, example = "par_01JZ8QZ5T0000000000000000A"),
         ("If-Match" = Option<String>, Header),
     ),
     responses((status = 204), (status = 409, response = Conflict))
@@ -205,7 +209,7 @@ async fn remove_member(
 #[utoipa::path(
     tag = "rooms",
     operation_id = "engage_room_ai",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A")),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A")),
     request_body = Engage,
     responses((status = 200, body = DataOf<MemberView>))
 )]

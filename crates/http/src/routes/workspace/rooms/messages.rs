@@ -17,7 +17,7 @@ use crate::body::Body;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
 use crate::error::Error;
 use crate::filters::Filters;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -31,10 +31,12 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 #[schema(example = json!({"text": "@code-helper What does this do?"}))]
 struct NewRoomMessage {
     /// At most 64 KiB, not blank. `@` where a word begins and a local id behind it is a mention.
+    #[schema(value_type = kinds::MessageText)]
     text: String,
     /// Who is meant beside those in the text, by id or local id: AIs, or people in the room; at most 50.
     #[validate(length(max = 50))]
     #[serde(default)]
+    #[schema(value_type = Vec<kinds::ParticipantRef>, max_items = 50)]
     mentions: Vec<String>,
 }
 
@@ -43,7 +45,7 @@ struct NewRoomMessage {
 #[into_params(parameter_in = Query)]
 struct MessageQuery {
     /// Only those behind this number, and in their order rather than newest first.
-    #[param(value_type = Option<i64>, minimum = 0)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     after_seq: Option<String>,
 }
 
@@ -189,7 +191,7 @@ fn number(field: &'static str, text: Option<&str>, most: i64) -> Result<Option<i
 #[utoipa::path(
     tag = "rooms",
     operation_id = "list_room_messages",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams, MessageQuery),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"), PageParams, MessageQuery),
     responses((status = 200, body = PageOf<MessageView>))
 )]
 #[get("/v1/rooms/{room_id}/messages")]
@@ -214,7 +216,7 @@ async fn list_messages(
 #[utoipa::path(
     tag = "rooms",
     operation_id = "post_room_message",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"), WaitQuery),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"), WaitQuery),
     request_body = NewRoomMessage,
     responses((status = 201, body = DataOf<PostedView>))
 )]

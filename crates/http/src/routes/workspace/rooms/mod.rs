@@ -19,7 +19,7 @@ use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
 use crate::error::Error;
 use crate::filters::Filters;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
@@ -29,11 +29,13 @@ use crate::routes::given::Problems;
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"name": "Release 2.1", "participants": ["ada.lovelace", "code-helper"]}))]
 struct NewRoom {
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// Who is in it beside the caller, by id or local id: people, who have no power there, and AIs, which answer whatever is said
     /// unless a message mentions an AI.
     #[validate(length(max = 100))]
     #[serde(default)]
+    #[schema(value_type = Vec<kinds::ParticipantRef>, max_items = 100)]
     participants: Vec<String>,
 }
 
@@ -41,8 +43,10 @@ struct NewRoom {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[schema(example = json!({"status": "archived"}))]
 struct RoomUpdate {
+    #[schema(value_type = Option<kinds::Name>)]
     name: Option<String>,
     /// `open`, or `archived`: nothing can be said there then.
+    #[schema(value_type = Option<kinds::RoomStatus>)]
     status: Option<String>,
 }
 
@@ -51,6 +55,7 @@ struct RoomUpdate {
 #[into_params(parameter_in = Query)]
 struct RoomQuery {
     /// In this status: `open` or `archived`.
+    #[param(value_type = Option<kinds::RoomStatus>)]
     status: Option<String>,
 }
 
@@ -162,7 +167,7 @@ async fn create_room(
 #[utoipa::path(
     tag = "rooms",
     operation_id = "get_room",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A")),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A")),
     responses((status = 200, body = DataOf<RoomView>))
 )]
 #[get("/v1/rooms/{room_id}")]
@@ -178,7 +183,7 @@ async fn get_room(
 #[utoipa::path(
     tag = "rooms",
     operation_id = "update_room",
-    params(("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A")),
+    params(("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A")),
     request_body = RoomUpdate,
     responses((status = 200, body = DataOf<RoomView>))
 )]

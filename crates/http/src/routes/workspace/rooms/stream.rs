@@ -15,7 +15,7 @@ use super::messages::MessageView;
 use crate::auth::Allowed;
 use crate::error::Error;
 use crate::filters::Filters;
-use crate::openapi::ServiceConfig;
+use crate::openapi::{ServiceConfig, kinds};
 use crate::path::PathId;
 use crate::sse::{self, Ending, Listening, Message};
 
@@ -42,7 +42,7 @@ struct StreamQuery {
     tag = "rooms",
     operation_id = "stream_room",
     params(
-        ("room_id" = String, Path, example = "room_01JZ8QZ5T0000000000000000A"),
+        ("room_id" = kinds::RoomId, Path, example = "room_01JZ8QZ5T0000000000000000A"),
         StreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was heard"),
     ),

@@ -1,0 +1,54 @@
+//! What is true of every parameter.
+
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+
+use super::bodies::bound;
+
+/// A parameter that may be left out is left out or a text: there is no `null` in an address or a header. Numbers have the bounds
+/// of their format.
+pub(super) fn restrict(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter {
+            without_null(schema);
+            if let RefOr::T(Schema::Object(object)) = schema {
+                bound(object);
+            }
+        }
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null))
+}
+
+fn without_null(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            let SchemaType::Array(types) = &mut object.schema_type else { return };
+            types.retain(|kind| *kind != Type::Null);
+            if types.len() == 1
+                && let Some(only) = types.pop()
+            {
+                object.schema_type = SchemaType::Type(only);
+            }
+        }
+        RefOr::T(Schema::OneOf(one_of)) => {
+            one_of.items.retain(|item| !is_null(item));
+            if one_of.items.len() == 1
+                && let Some(only) = one_of.items.pop()
+            {
+                *schema = only;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether an operation takes parameters in its query.
+pub(super) fn has_query(operation: &Operation) -> bool {
+    operation.parameters.iter().flatten().any(
+        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query),
+    )
+}

@@ -1,0 +1,104 @@
+"""What Schemathesis cannot know of the platform: what it stands on itself, and which rules no schema can say.
+
+Whatever is let pass here is let pass for a reason that stands beside it.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import re
+
+import schemathesis
+from schemathesis.core.parameters import ParameterLocation
+
+# What the caller's own rights hang on: their user and key, the tenant that they act in and its partner, and the module that
+# most operations are of. Whatever takes one of them away makes every later answer a 401 or a 403, which says nothing.
+KEPT = set(os.environ["CONFORMANCE_KEPT"].split())
+READING = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+@schemathesis.hook
+def filter_case(context, case):
+    """Nobody saws off the branch that they sit on, nor removes what there is for others to find."""
+    given = {str(value) for value in (case.path_parameters or {}).values()}
+    if case.method == "DELETE":
+        return given.isdisjoint(KEPT) and given.isdisjoint(WORLD.values())
+    return case.method in READING or given.isdisjoint(KEPT)
+
+
+# Ids of things that there are, by the names that they have in paths. An id that is drawn names nothing, and nothing is learnt
+# from one 404 after the other.
+WORLD = json.loads(pathlib.Path(os.environ["CONFORMANCE_WORLD"]).read_text())
+FAMILIES = {"/v1/users/": "user", "/v1/groups/": "group", "/v1/iam/custom-roles/": "custom_role", "/v1/api-keys/": "key"}
+TURNS = itertools.count()
+KEY = "Idempotency-Key"
+KEYS = itertools.count(1)
+
+
+def named(path, parameter):
+    if parameter != "id":
+        return WORLD.get(parameter)
+    return next((WORLD[name] for family, name in FAMILIES.items() if path.startswith(family)), None)
+
+
+@schemathesis.hook
+def map_case(context, case):
+    """Three of four well-formed paths lead to what there is. It stays: what is removed was made on the way."""
+    negative = case.meta is not None and case.meta.is_negative_at(ParameterLocation.PATH)
+    if case.method != "DELETE" and not negative and next(TURNS) % 4:
+        for parameter in case.path_parameters or {}:
+            known = named(case.path, parameter)
+            if known is not None:
+                case.path_parameters[parameter] = known
+    # A key that was drawn before belongs to another request, whose answer would be given again.
+    given = (case.headers or {}).get(KEY)
+    if isinstance(given, str) and re.fullmatch("[!-~]{1,255}", given):
+        case.headers[KEY] = f"conformance-{next(KEYS)}"
+    return case
+
+
+# Rules that a request can break though it is as its schema says: of which field, and what is told. JSON Schema knows neither what
+# there is in the database, nor what fields say together, nor how many bytes a text takes.
+BEYOND_SCHEMAS = [
+    # What is named must exist, be somebody's, or be of a kind.
+    ("", r"^is no (backend|custom role|model|user) "),
+    ("", r"^must be an active user of the tenant$"),
+    ("", r"^must be a group of the tenant, by id or slug$"),
+    ("", r"^must be the id or the local id of (a participant of the tenant who is enabled|an AI, or of a person in the room)$"),
+    ("^at$", r"^must be the number of an entry, "),
+    ("^Last-Event-ID$", ""),
+    # What one field may be hangs on another one.
+    ("", r"^does not go with "),
+    ("", r"^is allowed only with "),
+    ("", r"^must not stand beside "),
+    ("", r"^must be before the end of the period$"),
+    ("", r"^must be at most 400 days after the beginning of the period$"),
+    ("", r"^is the name of another template already$"),
+    # What a backend is reached by is its provider's, and what a plugin is shown hangs on the kind of credentials.
+    (r"^(connection_config|credentials)\b", ""),
+    # JSON Schema takes 1.0 for a whole number. A program that writes it has computed with something else.
+    ("", r"^invalid type: floating point `-?\d+\.0`, expected [iu]\d+$"),
+    # A URL is longer when it is spelled out.
+    ("^url$", r"^must have at most 2048 characters$"),
+    # What a cursor tells is sealed.
+    ("^cursor$", ""),
+    # What is in a file is not said by a schema.
+    ("^file$", r"^neither a bundle "),
+]
+
+
+def is_beyond_schemas(field, message):
+    return any(re.search(where, field) and re.search(what, message) for where, what in BEYOND_SCHEMAS)
+
+
+@schemathesis.hook
+def filter_failure(context, failure, case, response):
+    """A schema-valid request may be refused for rules that no schema can say, if every one that is told is such a rule."""
+    if type(failure).__name__ != "RejectedPositiveData" or response.status_code not in (400, 422):
+        return True
+    try:
+        details = response.json()["error"]["details"]
+    except (ValueError, KeyError, TypeError):
+        return True
+    return not all(is_beyond_schemas(detail["field"], detail["message"]) for detail in details)
