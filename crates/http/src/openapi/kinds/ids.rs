@@ -10,7 +10,7 @@ use super::kinds;
 fn prefixed(prefix: &str) -> ObjectBuilder {
     let pattern = format!("^{prefix}[0-7][0-9A-HJKMNP-TV-Z]{{25}}$");
     let example = format!("{prefix}01JZ8QZ5T0000000000000000A");
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).example(Some(example.into()))
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).examples([example])
 }
 
 /// A UUID in its hyphenated spelling, in lower case.
@@ -18,7 +18,7 @@ fn uuid() -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))
-        .example(Some("0197d17f-9740-0000-0000-00000000000a".into()))
+        .examples(["0197d17f-9740-0000-0000-00000000000a"])
 }
 
 kinds! { every_id:

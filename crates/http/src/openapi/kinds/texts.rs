@@ -58,7 +58,7 @@ fn of_format(name: &str) -> ObjectBuilder {
 }
 
 fn url(most: usize) -> ObjectBuilder {
-    text("^https?://[^#]+$", most).format(Some(SchemaFormat::KnownFormat(KnownFormat::Uri)))
+    text("^https?://[^#]+$", most).format(Some(SchemaFormat::Custom("uri".to_owned())))
 }
 
 /// Base64 in its one spelling: no bits are left over in the last character.

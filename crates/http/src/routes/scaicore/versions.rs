@@ -67,7 +67,7 @@ pub(super) async fn get(
 pub(super) struct RollbackBody {
     /// The version's number.
     #[validate(range(min = 1))]
-    #[schema(minimum = 1, maximum = 4294967295)]
+    #[schema(minimum = 1)]
     version: u32,
 }
 

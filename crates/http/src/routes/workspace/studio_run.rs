@@ -41,7 +41,7 @@ struct PromptTrial {
     top_p: Option<f64>,
     /// The most tokens of the answer.
     #[validate(range(min = 1))]
-    #[schema(minimum = 1, maximum = 4294967295)]
+    #[schema(minimum = 1)]
     max_tokens: Option<u32>,
     #[validate(range(min = -2.0, max = 2.0))]
     #[schema(minimum = -2, maximum = 2)]
