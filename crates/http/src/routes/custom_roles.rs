@@ -48,7 +48,7 @@ struct NewCustomRole {
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::ModulePermission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PermissionOfModule>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 
@@ -73,7 +73,7 @@ struct CustomRoleUpdate {
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives from now on.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::ModulePermission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PermissionOfModule>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 

@@ -105,7 +105,7 @@ kinds! { every_text:
     /// A permission: `area:verb` of the platform, or one of a module.
     Permission = permission(scope::Permission::ALL);
     /// A permission of a module.
-    ModulePermission = permission(scope::Permission::SCAICORE);
+    PermissionOfModule = permission(scope::Permission::SCAICORE);
     /// The slug of a model, such as `openai/gpt-4o`.
     ModelSlug = text("^[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*$", catalog::ModelSlug::MAX);
     /// What a model is called at its backend: 1 to 200 characters, none of them white space.
