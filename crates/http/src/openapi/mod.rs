@@ -23,6 +23,7 @@ use utoipa::openapi::{Info, License, OpenApi, PathItem};
 pub use routes::{Routes, ServiceConfig};
 
 use crate::error::Error;
+pub(crate) use parameters::without_null;
 pub(crate) use table::RouteTable;
 
 /// The document as it is served. It is made when somebody first asks, which may never be.

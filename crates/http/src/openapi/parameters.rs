@@ -6,14 +6,20 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::bodies::bound;
 
+/// What no text in a query holds, since PostgreSQL takes none with U+0000, not even to compare with.
+const WITHOUT_NUL: &str = r"^[^\x00]*$";
+
 /// A parameter that may be left out is left out or a text: there is no `null` in an address or a header. Numbers have the bounds
 /// of their format.
 pub(super) fn restrict(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter {
-            without_null(schema);
-            if let RefOr::T(Schema::Object(object)) = schema {
-                bound(object);
+        let RefOr::T(Parameter { schema: Some(schema), parameter_in, .. }) = parameter else { continue };
+        without_null(schema);
+        if let RefOr::T(Schema::Object(object)) = schema {
+            bound(object);
+            let is_text = object.schema_type == SchemaType::Type(Type::String) && object.format.is_none();
+            if is_text && *parameter_in == ParameterIn::Query && object.enum_values.is_none() {
+                object.pattern.get_or_insert_with(|| WITHOUT_NUL.to_owned());
             }
         }
     }
@@ -23,7 +29,8 @@ fn is_null(schema: &RefOr<Schema>) -> bool {
     matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null))
 }
 
-fn without_null(schema: &mut RefOr<Schema>) {
+/// The schema, without `null`.
+pub(crate) fn without_null(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
             let SchemaType::Array(types) = &mut object.schema_type else { return };

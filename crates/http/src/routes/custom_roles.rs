@@ -44,11 +44,11 @@ struct NewCustomRole {
     permissions: Option<Vec<String>>,
     /// The platform's permissions that it gives.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PlatformPermission>>, max_items = 200)]
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PermissionOfModule>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 
@@ -69,11 +69,11 @@ struct CustomRoleUpdate {
     permissions: Option<Vec<String>>,
     /// The platform's permissions that it gives from now on.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PlatformPermission>>, max_items = 200)]
     core_permissions: Option<Vec<String>>,
     /// The modules' permissions that it gives from now on.
     #[validate(length(max = 200))]
-    #[schema(value_type = Option<Vec<kinds::Permission>>, max_items = 200)]
+    #[schema(value_type = Option<Vec<kinds::PermissionOfModule>>, max_items = 200)]
     module_permissions: Option<Vec<String>>,
 }
 

@@ -48,6 +48,8 @@ kinds! { every_choice:
     TenantStatus = every!(scope::TenantStatus);
     /// A built-in role.
     Role = every!(scope::Role);
+    /// A permission of the platform.
+    PlatformPermission = one_of(scope::Permission::CORE.iter().map(|permission| permission.as_str()));
     /// What a model is for.
     Modality = every!(catalog::Modality);
     /// The status of a model.

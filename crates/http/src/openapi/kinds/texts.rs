@@ -80,10 +80,10 @@ fn assignee() -> ObjectBuilder {
     text(format!("^[{WHITE}]*({user}|{group}|{role})[{WHITE}]*$"), 512)
 }
 
-/// A permission that there is, or one of a module that only its manifest knows.
-fn permission() -> ObjectBuilder {
+/// One of these permissions, or one of a module that only its manifest knows.
+fn permission(known: &[scope::Permission]) -> ObjectBuilder {
+    let known: Vec<&str> = known.iter().map(|permission| permission.as_str()).collect();
     let all = scope::Permission::ALL.iter().map(|permission| permission.as_str());
-    let known: Vec<&str> = all.clone().collect();
     let areas: BTreeSet<&str> = all.filter_map(|key| key.split(':').next()).collect();
     let areas: Vec<&str> = areas.into_iter().collect();
     let others = format!("(?!({}):)[a-z][a-z0-9_-]*(:[a-z0-9_.-]+){{1,2}}", areas.join("|"));
@@ -103,7 +103,9 @@ kinds! { every_text:
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)))
         .max_length(Some(scope::Email::MAX_CHARS));
     /// A permission: `area:verb` of the platform, or one of a module.
-    Permission = permission();
+    Permission = permission(scope::Permission::ALL);
+    /// A permission of a module.
+    PermissionOfModule = permission(scope::Permission::SCAICORE);
     /// The slug of a model, such as `openai/gpt-4o`.
     ModelSlug = text("^[A-Za-z0-9][A-Za-z0-9._:@+-]*(/[A-Za-z0-9][A-Za-z0-9._:@+-]*)*$", catalog::ModelSlug::MAX);
     /// What a model is called at its backend: 1 to 200 characters, none of them white space.

@@ -4,6 +4,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::cores::{CoreChangesBody, NewCoreBody};
+use crate::openapi::without_null;
 
 /// A bundle as a form.
 #[derive(Debug, ToSchema)]
@@ -14,10 +15,11 @@ pub(super) struct BundleForm {
     file: Vec<u8>,
 }
 
-/// The fields of a body, and the file that a form has beside them.
+/// The fields of a body, none of which is null in a form, and the file beside them.
 fn with_file(fields: RefOr<Schema>) -> RefOr<Schema> {
     match (fields, BundleForm::schema()) {
         (RefOr::T(Schema::Object(mut fields)), RefOr::T(Schema::Object(form))) => {
+            fields.properties.values_mut().for_each(without_null);
             fields.properties.extend(form.properties);
             fields.required.extend(form.required);
             RefOr::T(Schema::Object(fields))
