@@ -245,8 +245,9 @@ impl Shared {
         let mut first = true;
         loop {
             match request(&self.client()).send() {
-                // 408 is what one that stood still says to whoever came meanwhile, before it reads what they asked.
-                Ok(answer) if matches!(answer.status, 408 | 503) => first = false,
+                // 408 is what one that stood still says to whoever came meanwhile, before it reads what they asked, and 502 that
+                // the store of large values does not do its work.
+                Ok(answer) if matches!(answer.status, 408 | 502 | 503) => first = false,
                 Ok(answer) if answer.code() != "IDEMPOTENCY_KEY_IN_USE" => {
                     return (answer, first);
                 }

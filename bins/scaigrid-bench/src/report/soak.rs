@@ -73,7 +73,7 @@ impl Soak {
                 let quarter = figures.len().div_ceil(4);
                 let first = mean(figures.get(..quarter)?)?;
                 let last = mean(figures.get(figures.len() - quarter..)?)?;
-                let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+                let lowest = figures.iter().copied().fold(f64::INFINITY, f64::min);
                 let greatest = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let ratio = if first > 0.0 { format!("{:.2}", last / first) } else { String::new() };
                 Some(vec![
@@ -83,7 +83,7 @@ impl Soak {
                     short(first),
                     short(last),
                     ratio,
-                    format!("{}..{}", short(least), short(greatest)),
+                    format!("{}..{}", short(lowest), short(greatest)),
                 ])
             })
             .collect()

@@ -45,8 +45,8 @@ pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
     eprintln!("the server starts on {valgrind} …");
     let arguments = callgrind::arguments(place.folder(), &server, &["serve"]);
     let host = Host::start_by(Path::new(callgrind::PROGRAM), arguments, &place).await?;
-    let counter = Counter::of(host.child.pid, place.folder());
-    let counted = Counting { host: &host, counter, idle: 0.0 }.all(valgrind).await;
+    let tool = Counter::of(host.child.pid, place.folder());
+    let counted = Counting { host: &host, counter: tool, idle: 0.0 }.all(valgrind).await;
     let counted = counted.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await?;
     if options.write {

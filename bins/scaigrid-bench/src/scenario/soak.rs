@@ -84,9 +84,9 @@ async fn run(
     engine: Engine,
     host: &Host,
     place: &Place,
-    called: &Called,
+    cores: &Called,
 ) -> anyhow::Result<()> {
-    let (core, caller) = (&called.core, &called.caller);
+    let (core, caller) = (&cores.core, &cores.caller);
     let heard = Rc::new(Heard::new()?);
     let talker = listeners(host, &heard).await?;
     let rate = bench.options.rate.map_or(FLOWS, f64::from);

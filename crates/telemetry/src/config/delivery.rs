@@ -52,12 +52,11 @@ pub(super) fn collector(given: Given<'_>) -> Result<Collector, InvalidConfig> {
 fn url(given: Given<'_>) -> Result<Url, InvalidConfig> {
     const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
     const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-    let (variable, text) = match given(TRACES) {
-        Some(text) => (TRACES, text),
-        None => {
-            let base = given(ALL).unwrap_or_else(|| HERE.to_owned());
-            (ALL, format!("{}/{PATH}", base.trim_end_matches('/')))
-        }
+    let (variable, text) = if let Some(text) = given(TRACES) {
+        (TRACES, text)
+    } else {
+        let base = given(ALL).unwrap_or_else(|| HERE.to_owned());
+        (ALL, format!("{}/{PATH}", base.trim_end_matches('/')))
     };
     let rule = || InvalidConfig::new(variable, "expected an address with http:// or https://".to_owned());
     let url = Url::parse(&text).map_err(|_| rule())?;

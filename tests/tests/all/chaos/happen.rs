@@ -45,7 +45,7 @@ impl Fault {
             Kind::DatabaseCrashed => cluster.place().crash_postgres(),
             Kind::RedisCut => self.redis_fails(cluster, storm),
             Kind::PluginLate => {
-                self.plugin_fails(storm, &Behaviour::Late(Duration::from_secs(2) + 3 * self.moment))
+                self.plugin_fails(storm, &Behaviour::Late(Duration::from_secs(2) + 3 * self.moment));
             }
             Kind::PluginCut => self.plugin_fails(storm, &Behaviour::Cut),
             Kind::PluginHalf => self.plugin_fails(storm, &Behaviour::Half),

@@ -11,8 +11,11 @@ const BATCH: u32 = 20_000;
 /// More rows of its Core's log than an execution has; each copy has as many numbers of its own.
 const LOG_ROWS: u32 = 100;
 
-/// What an execution has rows in, by which column they are found, and which columns hold what only one row may have.
-const TABLES: [(&str, &str, &[(&str, Own)]); 6] = [
+/// A table, the column by which an execution's rows are found, and the columns that hold what only one row may have.
+type Copied = (&'static str, &'static str, &'static [(&'static str, Own)]);
+
+/// What an execution has rows in.
+const TABLES: [Copied; 6] = [
     ("executions", "id", &[("id", Own::Execution)]),
     ("journal", "execution_id", &[("execution_id", Own::Execution)]),
     ("checkpoints", "execution_id", &[("id", Own::Checkpoint), ("execution_id", Own::Execution)]),

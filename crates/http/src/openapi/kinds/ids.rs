@@ -72,7 +72,7 @@ mod tests {
     fn the_examples_are_ids() {
         let example = |schema: ObjectBuilder| {
             let schema = schema.build();
-            schema.example.unwrap().as_str().unwrap().to_owned()
+            schema.examples[0].as_str().unwrap().to_owned()
         };
         assert!(example(prefixed(scope::CoreId::PREFIX)).parse::<scope::CoreId>().is_ok());
         assert!(example(uuid()).parse::<scope::CheckpointId>().is_ok());
