@@ -66,14 +66,14 @@ impl Name {
     /// The greatest number of characters.
     pub const MAX_CHARS: usize = 200;
 
-    /// Trims and checks a name.
+    /// Trims and checks a name. The white space around it counts: what is too long is so before anybody has trimmed it.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        if text.chars().count() > Self::MAX_CHARS {
+            return Err(InvalidName::TooLong { max: Self::MAX_CHARS });
+        }
         let text = text.trim();
         if text.is_empty() {
             return Err(InvalidName::Empty);
-        }
-        if text.chars().count() > Self::MAX_CHARS {
-            return Err(InvalidName::TooLong { max: Self::MAX_CHARS });
         }
         if text.chars().any(char::is_control) {
             return Err(InvalidName::ControlCharacter);
@@ -93,14 +93,14 @@ impl Description {
     /// The greatest number of characters.
     pub const MAX_CHARS: usize = 1000;
 
-    /// Trims and checks a description.
+    /// Trims and checks a description, whose length is that before.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        if text.chars().count() > Self::MAX_CHARS {
+            return Err(InvalidName::TooLong { max: Self::MAX_CHARS });
+        }
         let text = text.trim();
         if text.is_empty() {
             return Err(InvalidName::Empty);
-        }
-        if text.chars().count() > Self::MAX_CHARS {
-            return Err(InvalidName::TooLong { max: Self::MAX_CHARS });
         }
         if text.chars().any(|c| c.is_control() && c != '\n') {
             return Err(InvalidName::ControlCharacter);
@@ -255,6 +255,7 @@ mod tests {
         assert_eq!(Name::parse("a\u{7}b"), Err(InvalidName::ControlCharacter));
         assert!(Name::parse(&"é".repeat(200)).is_ok());
         assert!(Name::parse(&"é".repeat(201)).is_err());
+        assert!(Name::parse(&format!(" {}", "é".repeat(200))).is_err());
         assert_eq!(Description::parse(" a\nb ").unwrap().as_str(), "a\nb");
         assert_eq!(Description::parse("a\u{0}b"), Err(InvalidName::ControlCharacter));
         assert!(Description::parse(&"é".repeat(1001)).is_err() && Description::parse(" ").is_err());

@@ -77,7 +77,7 @@ struct UserRoles {
 struct ModulePermissions {
     /// Permissions of modules, all of them; what is not named is taken away.
     #[validate(length(max = 200))]
-    #[schema(value_type = Vec<kinds::Permission>, max_items = 200)]
+    #[schema(value_type = Vec<kinds::PermissionOfModule>, max_items = 200)]
     permissions: Vec<String>,
 }
 

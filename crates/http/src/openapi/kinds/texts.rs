@@ -149,6 +149,10 @@ kinds! { every_text:
     StoredKey = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^(sgk_[A-Za-z0-9]{32,128}|sgk_….{0,4})$"));
+    /// Bytes in base64, with padding.
+    Base64 = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"));
     /// What tells a request from others: 1 to 255 visible ASCII characters.
     IdempotencyKey = text("^[!-~]+$", 255);
     /// The `next_cursor` of the page before.

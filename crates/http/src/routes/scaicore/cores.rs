@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::forms::{BundleForm, CoreChangesForm, NewCoreForm};
+use super::installed::NewEntry;
 use super::wire::{CoreView, DiagnosticView};
 use crate::Error;
 use crate::auth::Allowed;
@@ -125,7 +126,7 @@ pub(super) struct NewCoreBody {
     #[schema(value_type = Option<Object>)]
     source: Option<Value>,
     /// Plugin entries.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<NewEntry>>)]
     plugins: Option<Vec<Value>>,
     /// Environment: plain values, or `{"type": "secret", "value": "…"}`.
     #[schema(value_type = Option<Object>)]
@@ -145,6 +146,7 @@ pub(super) struct NewCoreBody {
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
     /// A picture, in base64: PNG, JPEG, GIF, WebP or SVG. Without one the Core has the picture that its program brings.
+    #[schema(value_type = Option<kinds::Base64>)]
     avatar_b64: Option<String>,
     /// The media type of the picture.
     #[schema(example = "image/png")]
@@ -310,7 +312,7 @@ pub(super) struct CoreChangesBody {
     #[schema(value_type = Option<Object>)]
     source: Option<Value>,
     /// Plugin entries.
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<NewEntry>>)]
     plugins: Option<Vec<Value>>,
     /// Environment; `***` keeps the stored secret.
     #[schema(value_type = Option<Object>)]
