@@ -62,7 +62,8 @@ fn the_server_does_what_its_document_says(place: &Place) {
     // What programs are asked for with garbage fails as it should.
     let server = place.start();
     let root = server.admin();
-    Existing::make(&root, &root);
+    let world = place.folder().join("world.json");
+    std::fs::write(&world, Existing::make(&root, &root).ids().to_string()).unwrap();
     let there = root.tenant("strangers");
     let (_, stranger) = root.in_tenant(&there).user("boss@strangers.example", &["tenant_admin"]);
     let (examples, seed) =
@@ -73,6 +74,7 @@ fn the_server_does_what_its_document_says(place: &Place) {
     let mut child = schemathesis(&environment, &server, place.folder())
         .args(["--max-examples", &examples, "--seed", &seed])
         .env("CONFORMANCE_CREDENTIALS", credentials)
+        .env("CONFORMANCE_WORLD", world)
         .env("CONFORMANCE_KEPT", kept(&root, &place.admin_key()))
         .stdin(Stdio::null())
         .stdout(std::fs::File::create(&told).unwrap())

@@ -148,6 +148,11 @@ impl Existing {
         ]))
     }
 
+    /// The ids, by the names that they have in paths.
+    pub(crate) fn ids(&self) -> Value {
+        json!(self.0)
+    }
+
     /// The path with the ids in it.
     pub(crate) fn path(&self, template: &str) -> String {
         let mut path = template.to_owned();

@@ -12,10 +12,10 @@ const BATCH: u32 = 20_000;
 const LOG_ROWS: u32 = 100;
 
 /// A table, the column by which an execution's rows are found, and the columns that hold what only one row may have.
-type Copied = (&'static str, &'static str, &'static [(&'static str, Own)]);
+type TableOf = (&'static str, &'static str, &'static [(&'static str, Own)]);
 
 /// What an execution has rows in.
-const TABLES: [Copied; 6] = [
+const TABLES: [TableOf; 6] = [
     ("executions", "id", &[("id", Own::Execution)]),
     ("journal", "execution_id", &[("execution_id", Own::Execution)]),
     ("checkpoints", "execution_id", &[("id", Own::Checkpoint), ("execution_id", Own::Execution)]),
