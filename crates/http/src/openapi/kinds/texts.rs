@@ -38,6 +38,12 @@ fn trimmed(control: &str, most: usize) -> ObjectBuilder {
     text(format!("^[{WHITE}]*{seen}([^{control}]*{seen})?[{WHITE}]*$"), most)
 }
 
+/// A text without white space around it.
+fn bare(most: usize) -> ObjectBuilder {
+    let seen = format!("[^{WHITE}{CONTROL}]");
+    text(format!("^{seen}([^{CONTROL}]*{seen})?$"), most)
+}
+
 /// A text of at most so many bytes, without U+0000. A character takes a byte at least.
 fn bounded(bytes: usize) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).max_length(Some(bytes)).pattern(Some(r"^[^\x00]*$"))
@@ -149,6 +155,13 @@ kinds! { every_text:
     StoredKey = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^(sgk_[A-Za-z0-9]{32,128}|sgk_….{0,4})$"));
+    /// The name of a field: 1 to 128 characters without control characters, and no white space around it.
+    FieldName = bare(128);
+    /// Values by name, which is 1 to 128 of `A-Z a-z 0-9 _ . -` and begins with no digit: plain ones, or `{"type": "secret",
+    /// "value": "…"}`.
+    EnvironmentValues = ObjectBuilder::new().property_names(Some(
+        text("^[A-Za-z_.-][A-Za-z0-9_.-]*$", 128).build(),
+    ));
     /// Bytes in base64, with padding.
     Base64 = ObjectBuilder::new()
         .schema_type(Type::String)

@@ -121,6 +121,7 @@ pub(super) struct NewCoreBody {
     #[schema(value_type = Option<kinds::ConcurrencyMode>)]
     concurrency_mode: Option<ConcurrencyMode>,
     /// The input field that is the key; required for entities.
+    #[schema(value_type = Option<kinds::FieldName>)]
     entity_key_field: Option<String>,
     /// The program.
     #[schema(value_type = Option<Object>)]
@@ -129,7 +130,7 @@ pub(super) struct NewCoreBody {
     #[schema(value_type = Option<Vec<NewEntry>>)]
     plugins: Option<Vec<Value>>,
     /// Environment: plain values, or `{"type": "secret", "value": "…"}`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kinds::EnvironmentValues>)]
     environment: Option<Map<String, Value>>,
     /// Limits.
     #[schema(value_type = Option<Object>)]
@@ -305,7 +306,7 @@ pub(super) struct CoreChangesBody {
     concurrency_mode: Option<ConcurrencyMode>,
     /// The input field that is the key of an entity; null takes it away.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<kinds::FieldName>)]
     #[expect(clippy::option_option, reason = "absent keeps it, null takes it away")]
     entity_key_field: Option<Option<String>>,
     /// The program; another one is a new version.
@@ -315,7 +316,7 @@ pub(super) struct CoreChangesBody {
     #[schema(value_type = Option<Vec<NewEntry>>)]
     plugins: Option<Vec<Value>>,
     /// Environment; `***` keeps the stored secret.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<kinds::EnvironmentValues>)]
     environment: Option<Map<String, Value>>,
     /// Limits.
     #[schema(value_type = Option<Object>)]

@@ -31,7 +31,7 @@ pub(super) struct TriggerBody {
     kind: String,
     /// Its name, unlike those of the Core's other triggers.
     #[validate(length(min = 1, max = 200))]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(value_type = kinds::Name)]
     name: String,
     /// The flow that it starts.
     #[validate(length(min = 1, max = 200))]
