@@ -98,6 +98,7 @@ BEYOND_SCHEMAS = [
     ("^core_id$", r"^names a Core (that is published; use sync|that is not published|without a delegation)$"),
     # What one field may be hangs on another one.
     ("", r"^does not go with "),
+    ("^stream_options$", r"is for streamed answers only$"),
     ("^(decision|assignee)$", r"^is required$"),
     ("", r"^is required when "),
     ("", r"^is allowed only (with|when) "),

@@ -32,15 +32,8 @@ fn is_null(schema: &RefOr<Schema>) -> bool {
 /// The schema, without `null`.
 pub(crate) fn without_null(schema: &mut RefOr<Schema>) {
     match schema {
-        RefOr::T(Schema::Object(object)) => {
-            let SchemaType::Array(types) = &mut object.schema_type else { return };
-            types.retain(|kind| *kind != Type::Null);
-            if types.len() == 1
-                && let Some(only) = types.pop()
-            {
-                object.schema_type = SchemaType::Type(only);
-            }
-        }
+        RefOr::T(Schema::Object(object)) => type_without_null(&mut object.schema_type),
+        RefOr::T(Schema::Array(array)) => type_without_null(&mut array.schema_type),
         RefOr::T(Schema::OneOf(one_of)) => {
             one_of.items.retain(|item| !is_null(item));
             if one_of.items.len() == 1
@@ -50,6 +43,16 @@ pub(crate) fn without_null(schema: &mut RefOr<Schema>) {
             }
         }
         _ => {}
+    }
+}
+
+fn type_without_null(of: &mut SchemaType) {
+    let SchemaType::Array(types) = of else { return };
+    types.retain(|kind| *kind != Type::Null);
+    if types.len() == 1
+        && let Some(only) = types.pop()
+    {
+        *of = SchemaType::Type(only);
     }
 }
 
