@@ -148,6 +148,11 @@ impl Existing {
         ]))
     }
 
+    /// The ids, by the names of parameters; what `{id}` names is told by the family: `user`, `group`, `custom_role`, `key`.
+    pub(crate) fn ids(&self) -> &BTreeMap<&'static str, String> {
+        &self.0
+    }
+
     /// The path with the ids in it.
     pub(crate) fn path(&self, template: &str) -> String {
         let mut path = template.to_owned();
