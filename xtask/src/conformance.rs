@@ -17,7 +17,7 @@ use crate::workspace::Metadata;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// How many examples are made for each operation
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 20)]
     max_examples: u32,
     /// What the examples are drawn by
     #[arg(long, default_value_t = 8)]

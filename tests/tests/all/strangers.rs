@@ -148,9 +148,9 @@ impl Existing {
         ]))
     }
 
-    /// The ids, by the names that they have in paths.
-    pub(crate) fn ids(&self) -> Value {
-        json!(self.0)
+    /// The ids, by the names of parameters; what `{id}` names is told by the family: `user`, `group`, `custom_role`, `key`.
+    pub(crate) fn ids(&self) -> &BTreeMap<&'static str, String> {
+        &self.0
     }
 
     /// The path with the ids in it.
