@@ -50,7 +50,7 @@ enum Task {
     Chaos(chaos::Arguments),
     /// The fuzz targets, for as long as wanted
     Fuzz(fuzz::Arguments),
-    /// Schemathesis over the whole OpenAPI document, with as many examples as wanted
+    /// Schemathesis over the whole API, with as many examples as wanted
     Conformance(conformance::Arguments),
     /// The administration of the server's program, built first
     Admin(admin::Arguments),

@@ -40,7 +40,6 @@ struct OpenAiEmbeddingRequest {
     #[schema(minimum = 1, maximum = 65_536)]
     dimensions: Option<u64>,
     /// Whoever asks, in the caller's own terms; nobody else is told.
-    #[schema(value_type = Value)]
     user: Option<Value>,
 }
 
