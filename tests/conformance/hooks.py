@@ -160,8 +160,8 @@ def filter_failure(context, failure, case, response):
         error = response.json()["error"]
         # OpenAI's clients are told of the first field only, with its name before it.
         param = error.get("param") or ""
-        whole = [{"field": param, "message": error["message"].removeprefix(f"{param} ")}]
-        details = error.get("details") or whole
+        told = [{"field": param, "message": error["message"].removeprefix(f"{param} ")}]
+        details = error.get("details") or told
     except (ValueError, KeyError, TypeError):
         return True
     return not all(is_beyond_schemas(detail["field"], detail["message"]) for detail in details)

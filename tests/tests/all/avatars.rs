@@ -126,6 +126,8 @@ fn what_is_no_picture_is_refused(place: &Place) {
         let answer = upload(&admin, &core, kind, bytes);
         (answer.status, answer.code())
     };
+    let more = admin.post(&path(&core)).form(PNG, &[("title", "A picture")]);
+    assert_eq!(more.refused(422, "VALIDATION_ERROR").fields(), ["title"]);
     let no = |code: &str| (400, code.to_owned());
     let bad: [(Option<&str>, &[u8]); 8] = [
         (Some("image/png"), b"<html></html>"),

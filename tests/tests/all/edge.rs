@@ -167,6 +167,13 @@ fn what_is_wrong_with_a_body_is_told_by_name(place: &Place) {
     let refusal = admin.post("/v1/admin/tenants").json(&json!({"slug": "UPPER case"}));
     let refusal = refusal.refused(422, "SW_VALIDATION_ERROR");
     assert!(!refusal.fields().is_empty());
+    // An array is no object, however well its items fit.
+    let partner = json!({"slug": "arrays", "name": "Arrays", "limits": [1, 2]});
+    let refusal = admin.post("/v1/admin/partners").json(&partner).refused(422, "SW_VALIDATION_ERROR");
+    assert_eq!(refusal.fields(), ["limits"]);
+    let templates = json!({"system_prompt_templates": [["a", "b"]]});
+    let refusal = admin.put("/v1/admin/ai-config", &templates).refused(422, "SW_VALIDATION_ERROR");
+    assert_eq!(refusal.fields(), ["system_prompt_templates[0]"]);
 
     for broken in [
         "",

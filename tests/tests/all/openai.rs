@@ -81,6 +81,11 @@ fn answers_and_errors_look_as_openais_do(place: &Place) {
             "temperature",
         ),
         (json!({"model": "echo", "messages": [{"role": "user", "content": "x"}], "magic": 7}), "magic"),
+        (json!({"model": "echo", "messages": [{"role": "user", "content": [7]}]}), "messages[0].content"),
+        (
+            json!({"model": "echo", "messages": [{"role": "user", "content": "x"}], "verbosity": 7}),
+            "verbosity",
+        ),
     ] {
         let wrong = error(root.post(CHAT).json(&body).answer(400));
         assert_eq!(
