@@ -379,10 +379,10 @@ mod tests {
                     prop_assert_eq!(composed.messages.last(), all.last());
                     let prompt = |part: &&Part| part.source == "system:participant";
                     prop_assert_eq!(composed.messages.iter().find(prompt), all.iter().find(prompt));
-                    // Both are what there was, in its order, and together all of it.
+                    // Both are what there was, in its order, and together all of it. Of two that say the same, the older is out.
                     let (mut kept, mut out) = (composed.messages.iter().peekable(), composed.trimmed.iter().peekable());
                     for part in &all {
-                        prop_assert!(kept.next_if_eq(&part).is_some() || out.next_if_eq(&part).is_some());
+                        prop_assert!(out.next_if_eq(&part).is_some() || kept.next_if_eq(&part).is_some());
                     }
                     prop_assert!(kept.next().is_none() && out.next().is_none());
                     // What was said last is kept longest.
