@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::{Assignee, Checkpoint, CheckpointStatus, Priority};
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantScope, UserId};
 
-use crate::database::{Connection, Engine, Transaction, planned, with};
+use crate::database::{Connection, Engine, Transaction, find, planned, with};
 use crate::error::Result;
 use crate::executions::{LoadedRow, Stored};
 use crate::schema::{checkpoints, cores, executions};
@@ -124,8 +124,7 @@ pub async fn lookup_with_execution(
                 .select((CheckpointRow::as_select(), LoadedRow::as_select(), cores::status))
         };
     }
-    let row: Option<(CheckpointRow, LoadedRow, String)> =
-        with!(c, c => query!().get_result(c).await.optional())?;
+    let row: Option<(CheckpointRow, LoadedRow, String)> = find!(c, query!())?;
     let Some((checkpoint, execution, core_status)) = row else { return Ok(None) };
     let Some(checkpoint) = votes::whole(c, scope, vec![checkpoint]).await?.pop() else { return Ok(None) };
     Ok(Some((checkpoint, Stored::of(execution, &core_status)?)))

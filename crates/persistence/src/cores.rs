@@ -17,7 +17,7 @@ use scaigrid_scope::{CoreId, Instant, Name, Slug, SystemScope, TenantId, TenantS
 use serde_json::{Map, Value, json};
 
 use crate::data_keys::{self, Opener};
-use crate::database::{Connection, Engine, Transaction, with};
+use crate::database::{Connection, Engine, Transaction, find, with};
 use crate::delegations::{self, DelegationRow};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
@@ -214,7 +214,7 @@ pub async fn lookup(
         };
     }
     type Row = (CoreRow, Vec<u8>, Option<DelegationRow>);
-    let row: Option<Row> = with!(c, c => query!().get_result(c).await.optional())?;
+    let row: Option<Row> = find!(c, query!())?;
     let Some((row, bundle, lent)) = row else { return Ok(None) };
     let program = unpack(&row.id, &bundle)?;
     let revision = row.revision;

@@ -310,6 +310,24 @@ macro_rules! with {
 }
 pub(crate) use with;
 
+/// Asks for one row, if there is one, by what is asked at every turn. On SQLite [`with`] has the text of a query built each time; here the
+/// query goes to where blocking work is done, and what it was prepared to is found by its type.
+macro_rules! find {
+    ($connection:expr, $query:expr) => {{
+        $connection.asks(true);
+        let answered = match $connection.engine()? {
+            $crate::database::Engine::Postgres(c) => diesel_async::RunQueryDsl::get_result($query, c).await,
+            $crate::database::Engine::Sqlite(c) => {
+                let query = $query;
+                c.spawn_blocking(move |c| diesel::RunQueryDsl::get_result(query, c)).await
+            }
+        };
+        $connection.asks(false);
+        diesel::OptionalExtension::optional(answered)
+    }};
+}
+pub(crate) use find;
+
 /// The beginning of a condition whose value is bound behind it, for a query that is planned anew each time: what is rare is known
 /// by its value alone, and a plan that is kept for whatever value there may be has a page of it looked for among all rows.
 pub(crate) fn planned(condition: &str) -> SqlLiteral<Bool> {

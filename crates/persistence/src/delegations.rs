@@ -8,7 +8,7 @@ use scaigrid_cores::Delegation;
 use scaigrid_scope::{CoreId, DelegationId, Name, Slug, TenantScope, UserId};
 use serde_json::Value;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Transaction, find, with};
 use crate::error::{Error, Result, column};
 use crate::grants;
 use crate::instant::Stamp;
@@ -69,7 +69,7 @@ pub async fn lookup(c: &mut Connection, scope: TenantScope, core: CoreId) -> Res
                 .select(DelegationRow::as_select())
         };
     }
-    let row: Option<DelegationRow> = with!(c, c => query!().get_result(c).await.optional())?;
+    let row: Option<DelegationRow> = find!(c, query!())?;
     row.map(DelegationRow::delegation).transpose()
 }
 

@@ -14,7 +14,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope, UserId};
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Transaction, find, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
@@ -427,7 +427,7 @@ pub async fn load(c: &mut Connection, scope: TenantScope, id: ExecutionId) -> Re
                 .select((LoadedRow::as_select(), cores::status))
         };
     }
-    let row: Option<(LoadedRow, String)> = with!(c, c => query!().get_result(c).await.optional())?;
+    let row: Option<(LoadedRow, String)> = find!(c, query!())?;
     row.map(|(row, core_status)| Stored::of(row, &core_status)).transpose()
 }
 

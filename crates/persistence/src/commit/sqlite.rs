@@ -1,6 +1,8 @@
 //! Units on SQLite: one visit to the blocking thread does all of it, row by row with prepared statements, which is what
 //! SQLite is fastest at. Nothing is locked: there is one writer.
 
+use std::collections::btree_map::{BTreeMap, Entry};
+
 use diesel::SqliteConnection as Sync;
 use diesel::prelude::*;
 use scaigrid_scope::CoreId;
@@ -18,7 +20,7 @@ use crate::schema::{
     objects, timers,
 };
 use crate::sqlite::SqliteConnection;
-use crate::stable::Stable;
+use crate::stable::update;
 use crate::timers::{Owner, Timer};
 
 pub(super) async fn apply(c: &mut SqliteConnection, units: Vec<Unit>) -> Result<Vec<Verdict>> {
@@ -146,13 +148,13 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
         diesel::insert_into(checkpoint_votes::table).values(row).execute(c)?;
     }
     for row in rows.abandoned {
-        let pending = checkpoints::table.find(row.id).filter(checkpoints::status.eq("pending"));
+        let pending = checkpoints::id.eq(row.id).and(checkpoints::status.eq("pending"));
         let cancelled = (
             checkpoints::status.eq("cancelled"),
             checkpoints::resolved_at.eq(Some(row.at)),
             checkpoints::updated_at.eq(row.at),
         );
-        Stable(diesel::update(pending).set(cancelled)).execute(c)?;
+        update(checkpoints::table, cancelled, pending).execute(c)?;
     }
     for (key, entry) in rows.memory {
         remember(c, key, entry)?;
@@ -186,8 +188,8 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
             .execute(c)?;
     }
     for id in rows.woken {
-        let asleep = executions::table.find(id).filter(executions::status.eq("suspended"));
-        Stable(diesel::update(asleep).set(executions::status.eq("queued"))).execute(c)?;
+        let asleep = executions::id.eq(id).and(executions::status.eq("suspended"));
+        update(executions::table, executions::status.eq("queued"), asleep).execute(c)?;
     }
     for row in &rows.waits {
         diesel::insert_into(event_waits::table).values(row).execute(c)?;
@@ -199,9 +201,7 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     for ((tenant, owner), timer) in rows.timers {
         time(c, tenant, &owner, timer)?;
     }
-    for row in rows.logs {
-        log(c, row)?;
-    }
+    log(c, rows.logs)?;
     for row in rows.references {
         refer(c, row)?;
     }
@@ -212,40 +212,54 @@ fn write(c: &mut Sync, rows: Rows) -> Result<()> {
     Ok(())
 }
 
-/// Writes a row with the next numbers of its lane: nobody else writes meanwhile.
-fn log(c: &mut Sync, row: LogRow) -> Result<()> {
-    let place = (row.tenant_id.clone(), row.core_id.clone(), row.lane);
-    let count = i64::from(row.entry_count);
-    let known: Option<i64> =
-        core_log_lanes::table.find(place.clone()).select(core_log_lanes::last).get_result(c).optional()?;
-    let last = known.unwrap_or(0) + count;
-    if known.is_some() {
-        let lane = core_log_lanes::table.find(place);
-        Stable(diesel::update(lane).set(core_log_lanes::last.eq(last))).execute(c)?;
-    } else {
-        diesel::insert_into(core_log_lanes::table)
+/// Writes rows with the next numbers of their lanes: nobody else writes meanwhile.
+fn log(c: &mut Sync, rows: Vec<LogRow>) -> Result<()> {
+    let mut lanes = BTreeMap::new();
+    for row in rows {
+        let place = (row.tenant_id.clone(), row.core_id.clone(), row.lane);
+        let lane = match lanes.entry(place) {
+            Entry::Occupied(lane) => lane.into_mut(),
+            Entry::Vacant(lane) => {
+                let known = core_log_lanes::table.find(lane.key().clone()).select(core_log_lanes::last);
+                let known: Option<i64> = known.get_result(c).optional()?;
+                lane.insert(Lane { is_new: known.is_none(), last: known.unwrap_or(0) })
+            }
+        };
+        lane.last += i64::from(row.entry_count);
+        diesel::insert_into(core_logs::table)
             .values((
-                core_log_lanes::tenant_id.eq(place.0),
-                core_log_lanes::core_id.eq(place.1),
-                core_log_lanes::lane.eq(place.2),
-                core_log_lanes::last.eq(last),
+                core_logs::tenant_id.eq(row.tenant_id),
+                core_logs::core_id.eq(row.core_id),
+                core_logs::lane.eq(row.lane),
+                core_logs::last.eq(lane.last),
+                core_logs::entry_count.eq(row.entry_count),
+                core_logs::level.eq(row.level),
+                core_logs::execution_id.eq(row.execution_id),
+                core_logs::at.eq(row.at),
+                core_logs::entries.eq(row.entries),
             ))
             .execute(c)?;
     }
-    diesel::insert_into(core_logs::table)
-        .values((
-            core_logs::tenant_id.eq(row.tenant_id),
-            core_logs::core_id.eq(row.core_id),
-            core_logs::lane.eq(row.lane),
-            core_logs::last.eq(last),
-            core_logs::entry_count.eq(row.entry_count),
-            core_logs::level.eq(row.level),
-            core_logs::execution_id.eq(row.execution_id),
-            core_logs::at.eq(row.at),
-            core_logs::entries.eq(row.entries),
-        ))
-        .execute(c)?;
+    for ((tenant, core, number), lane) in lanes {
+        let last = core_log_lanes::last.eq(lane.last);
+        let place = (
+            core_log_lanes::tenant_id.eq(tenant),
+            core_log_lanes::core_id.eq(core),
+            core_log_lanes::lane.eq(number),
+        );
+        if lane.is_new {
+            diesel::insert_into(core_log_lanes::table).values((place, last)).execute(c)?;
+        } else {
+            update(core_log_lanes::table, last, place.0.and(place.1).and(place.2)).execute(c)?;
+        }
+    }
     Ok(())
+}
+
+/// Where the log of a Core has come to.
+struct Lane {
+    is_new: bool,
+    last: i64,
 }
 
 fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
@@ -259,22 +273,22 @@ fn proceed(c: &mut Sync, row: Proceeded) -> Result<()> {
         executions::epoch.eq(row.epoch),
         executions::debugging.eq(row.debugging),
     );
-    let target = executions::table.find(row.id);
+    let target = executions::id.eq(row.id);
     let changed = if row.keep_snapshot {
-        Stable(diesel::update(target).set(standing)).execute(c)?
+        update(executions::table, standing, target).execute(c)?
     } else {
         let state = (executions::snapshot.eq(row.snapshot), executions::snapshot_seq.eq(row.next_seq));
-        Stable(diesel::update(target).set((standing, state))).execute(c)?
+        update(executions::table, (standing, state), target).execute(c)?
     };
     if changed == 1 { Ok(()) } else { Err(Error::Query(diesel::result::Error::NotFound)) }
 }
 
 fn refer(c: &mut Sync, row: Reference) -> Result<()> {
-    let object = objects::table
-        .filter(objects::tenant_id.eq(row.tenant_id.clone()))
-        .filter(objects::hash.eq(row.hash))
-        .filter(objects::id.eq(row.object_id.clone()));
-    Stable(diesel::update(object).set(objects::state.eq("stored"))).execute(c)?;
+    let object = objects::tenant_id
+        .eq(row.tenant_id.clone())
+        .and(objects::hash.eq(row.hash))
+        .and(objects::id.eq(row.object_id.clone()));
+    update(objects::table, objects::state.eq("stored"), object).execute(c)?;
     diesel::insert_or_ignore_into(object_refs::table)
         .values((
             object_refs::tenant_id.eq(row.tenant_id),
@@ -346,7 +360,7 @@ fn decide(c: &mut Sync, row: CheckpointRow) -> Result<()> {
         checkpoints::resolved_at.eq(row.resolved_at),
         checkpoints::updated_at.eq(row.updated_at),
     );
-    Stable(diesel::update(checkpoints::table.find(row.id)).set(decision)).execute(c)?;
+    update(checkpoints::table, decision, checkpoints::id.eq(row.id)).execute(c)?;
     Ok(())
 }
 
@@ -360,8 +374,13 @@ fn remember(c: &mut Sync, (core, partition, name, key): MemoryKey, entry: Memory
         core_memory::table.find(place.clone()).select(core_memory::version).get_result(c).optional()?;
     let version = core_memory::version.eq(next_version(present.unwrap_or(0), entry.at));
     if present.is_some() {
-        let entry = core_memory::table.find(place);
-        Stable(diesel::update(entry).set((core_memory::value.eq(value), version))).execute(c)?;
+        let entry = core_memory::tenant_id
+            .eq(place.0)
+            .and(core_memory::core_id.eq(place.1))
+            .and(core_memory::partition.eq(place.2))
+            .and(core_memory::name.eq(place.3))
+            .and(core_memory::key.eq(place.4));
+        update(core_memory::table, (core_memory::value.eq(value), version), entry).execute(c)?;
     } else {
         diesel::insert_into(core_memory::table)
             .values((
