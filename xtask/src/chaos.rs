@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// How many faults a run has
     #[arg(long, default_value_t = 20)]
     faults: u32,
+    /// Only faults of these kinds, by the names that reports have for them, with commas in between
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
     /// How many runs each database has, each with the seed after that of the one before
     #[arg(long, default_value_t = 1)]
     rounds: u32,
@@ -75,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
             told("SCAIGRID_CHAOS_PRIVATE", "1"),
             told("SCAIGRID_CHAOS_SEED", &seed.to_string()),
             told("SCAIGRID_CHAOS_FAULTS", &arguments.faults.to_string()),
+            told("SCAIGRID_CHAOS_KINDS", &arguments.kinds.join(",")),
             told("SCAIGRID_CHAOS_REPORT", &lines.display().to_string()),
             told("RUST_BACKTRACE", "0"),
         ];

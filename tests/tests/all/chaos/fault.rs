@@ -38,6 +38,16 @@ pub(super) enum Kind {
     PluginHalf,
     /// A plugin does as it was asked and answers garbage.
     PluginGarbage,
+    /// A model never answers, or not to the end.
+    ModelHung,
+    /// A model dies without an answer.
+    ModelCut,
+    /// A model dies in the midst of its answer.
+    ModelHalf,
+    /// A model answers garbage.
+    ModelGarbage,
+    /// A model says that it fails.
+    ModelFailing,
     /// The store of large values fails.
     ObjectsAway,
     /// A node's disk is full.
@@ -48,7 +58,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::NodeKilled,
         Self::NodeTerminated,
         Self::NodePaused,
@@ -64,6 +74,11 @@ impl Kind {
         Self::PluginCut,
         Self::PluginHalf,
         Self::PluginGarbage,
+        Self::ModelHung,
+        Self::ModelCut,
+        Self::ModelHalf,
+        Self::ModelGarbage,
+        Self::ModelFailing,
         Self::ObjectsAway,
         Self::DiskFull,
         Self::ClockStepped,
@@ -87,6 +102,11 @@ impl Kind {
             Self::PluginCut => "plugin_cut",
             Self::PluginHalf => "plugin_half",
             Self::PluginGarbage => "plugin_garbage",
+            Self::ModelHung => "model_hung",
+            Self::ModelCut => "model_cut",
+            Self::ModelHalf => "model_half",
+            Self::ModelGarbage => "model_garbage",
+            Self::ModelFailing => "model_failing",
             Self::ObjectsAway => "objects_away",
             Self::DiskFull => "disk_full",
             Self::ClockStepped => "clock_stepped",
@@ -134,7 +154,7 @@ fn the_same_seed_draws_the_same_faults() {
     };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
-    let first: Vec<Kind> =
-        drawn(&mut Dice::of(7), &Kind::ALL, 2, 18).iter().map(|fault| fault.kind).collect();
+    let once = drawn(&mut Dice::of(7), &Kind::ALL, 2, Kind::ALL.len());
+    let first: Vec<Kind> = once.iter().map(|fault| fault.kind).collect();
     assert!(Kind::ALL.iter().all(|kind| first.contains(kind)), "each comes once: {first:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{Behaviour, CORES, Proxy, Server, eventually};
+use scaigrid_tests::{Behaviour, CORES, Proxy, Server, Told, eventually};
 use serde_json::json;
 
 use super::SOON;
@@ -14,6 +14,8 @@ use crate::storm::Storm;
 const PAST_LEASE: Duration = Duration::from_secs(7);
 /// Longer than a node waits for a plugin, however often it asks again.
 const HANGING: Duration = Duration::from_mins(3);
+/// The beginning of an answer that comes to no end.
+const LOST: &str = "words that are lost on the way";
 /// What a full disk still takes of each file: the server's log, and not the database's.
 const LEFT_OVER: u64 = 1024 * 1024;
 /// Ends the sessions of everybody else in this database, of whom there must be some.
@@ -51,6 +53,13 @@ impl Fault {
             Kind::PluginHalf => self.plugin_fails(storm, &Behaviour::Half),
             Kind::PluginGarbage => self.plugin_fails(storm, &Behaviour::Garbage),
             Kind::PluginHung => plugin_hangs(storm),
+            Kind::ModelHung => self.model_hangs(storm),
+            Kind::ModelCut => self.model_fails(storm, &Told::Gone),
+            Kind::ModelHalf => self.model_fails(storm, &Told::Cut(LOST.to_owned(), 3)),
+            Kind::ModelGarbage => self.model_fails(storm, &Told::Raw("what?".to_owned())),
+            Kind::ModelFailing => {
+                self.model_fails(storm, &Told::Status(500, String::new(), "not today".to_owned()));
+            }
             Kind::ObjectsAway => self.objects_go(cluster, storm),
             Kind::DiskFull => self.disk_is_full(cluster, storm),
             Kind::ClockStepped => self.clock_steps(cluster, storm),
@@ -91,6 +100,20 @@ impl Fault {
 
     fn plugin_fails(&self, storm: &Storm, behaviour: &Behaviour) {
         storm.plugin_fails(vec![behaviour.clone(); self.times]);
+    }
+
+    fn model_fails(&self, storm: &Storm, told: &Told) {
+        storm.model_fails(vec![told.clone(); self.times]);
+    }
+
+    /// Half of the questions are not answered at all, the others not to the end; those who asked leave.
+    fn model_hangs(&self, storm: &Storm) {
+        let waited = storm.model().hung_up();
+        let hang = [Told::Silence, Told::Stall(LOST.to_owned(), 3)];
+        storm.model_fails(hang.into_iter().cycle().take(self.times).collect());
+        eventually("nobody waits any more", SOON, || {
+            (storm.model().hung_up() >= waited + self.times).then_some(())
+        });
     }
 
     fn objects_go(&self, cluster: &Cluster<'_>, storm: &Storm) {

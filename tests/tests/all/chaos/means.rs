@@ -6,6 +6,8 @@ use scaigrid_tests::{Db, Launch, Place};
 
 use super::fault::Kind;
 
+/// Names the kinds of faults that are wanted, with commas in between; all where it names none.
+const KINDS: &str = "SCAIGRID_CHAOS_KINDS";
 /// Where Debian has the library that shows a program another time than it is.
 const FAKE_TIME: &str = "faketime/libfaketimeMT.so.1";
 
@@ -42,9 +44,9 @@ impl Means {
         self.full_disk
     }
 
-    /// The kinds of faults that there can be. What is left out for want of something is said.
+    /// The kinds of faults that there can be, of those that are wanted. What is left out for want of something is said.
     pub(super) fn kinds(&self) -> Vec<Kind> {
-        let concerned = Kind::ALL.into_iter().filter(|kind| self.concerns(*kind));
+        let concerned = wanted().into_iter().filter(|kind| self.concerns(*kind));
         let missing = |kind: &Kind| {
             self.missing(*kind).inspect(|reason| println!("skipped: {}: {reason}", kind.name())).is_some()
         };
@@ -80,6 +82,15 @@ impl Means {
             _ => None,
         }
     }
+}
+
+fn wanted() -> Vec<Kind> {
+    let named = std::env::var(KINDS).unwrap_or_default();
+    let known = |name: &str| {
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.unwrap_or_else(|| panic!("there is no fault {name:?}"))
+    };
+    if named.is_empty() { Kind::ALL.to_vec() } else { named.split(',').map(known).collect() }
 }
 
 fn fake_time() -> Option<PathBuf> {
