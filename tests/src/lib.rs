@@ -12,6 +12,7 @@
 )]
 
 mod catalog;
+mod child;
 mod client;
 mod collector;
 mod database;
@@ -21,6 +22,7 @@ mod exposition;
 mod mailbox;
 mod mcp;
 mod model_server;
+mod object_server;
 mod place;
 mod plugin;
 pub mod programs;
@@ -42,6 +44,7 @@ pub use exposition::Exposition;
 pub use mailbox::Mailbox;
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};
+pub use object_server::{Harm, ObjectServer};
 pub use place::Place;
 pub use plugin::{Behaviour, Plugin, PluginCall};
 pub use provider::Provider;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::check::run_cargo;
 use crate::process::Signals;
-use crate::services::{Durability, Services};
+use crate::services::{Durability, Services, s3};
 use crate::steps::{Account, Verdict};
 use crate::test::has_nextest;
 use crate::workspace::Metadata;
@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     if !built {
         return Ok(account.finish());
     }
+    let mut object_server = String::new();
     let services = if arguments.sqlite_only {
         account.skipped("faults on PostgreSQL", "--sqlite-only was given");
         None
@@ -62,6 +63,10 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         let services = Services::private(Durability::Durable)?;
         for (name, reason) in services.missing() {
             account.skipped(&format!("faults with {name}"), reason);
+        }
+        match s3::provide(&metadata.target_directory) {
+            Ok(program) => object_server = program.display().to_string(),
+            Err(reason) => account.skipped("faults with an S3 server", &reason),
         }
         Some(services)
     };
@@ -75,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
             // What xtask was started with is somebody else's.
             told("SCAIGRID_TEST_POSTGRES_URL", ""),
             told("SCAIGRID_TEST_REDIS_URL", ""),
+            told(s3::VARIABLE, &object_server),
             told("SCAIGRID_CHAOS_PRIVATE", "1"),
             told("SCAIGRID_CHAOS_SEED", &seed.to_string()),
             told("SCAIGRID_CHAOS_FAULTS", &arguments.faults.to_string()),

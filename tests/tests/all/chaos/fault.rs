@@ -48,8 +48,14 @@ pub(super) enum Kind {
     ModelGarbage,
     /// A model says that it fails.
     ModelFailing,
-    /// The store of large values fails.
+    /// The store of large values is gone: a folder.
     ObjectsAway,
+    /// The store of large values says that it fails.
+    ObjectsFailing,
+    /// The store of large values answers slowly.
+    ObjectsSlow,
+    /// The store of large values dies in the midst of its answers.
+    ObjectsHalf,
     /// A node's disk is full.
     DiskFull,
     /// A node's clock is set forth and back.
@@ -58,7 +64,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 23] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::NodeKilled,
         Self::NodeTerminated,
         Self::NodePaused,
@@ -80,6 +86,9 @@ impl Kind {
         Self::ModelGarbage,
         Self::ModelFailing,
         Self::ObjectsAway,
+        Self::ObjectsFailing,
+        Self::ObjectsSlow,
+        Self::ObjectsHalf,
         Self::DiskFull,
         Self::ClockStepped,
     ];
@@ -108,6 +117,9 @@ impl Kind {
             Self::ModelGarbage => "model_garbage",
             Self::ModelFailing => "model_failing",
             Self::ObjectsAway => "objects_away",
+            Self::ObjectsFailing => "objects_failing",
+            Self::ObjectsSlow => "objects_slow",
+            Self::ObjectsHalf => "objects_half",
             Self::DiskFull => "disk_full",
             Self::ClockStepped => "clock_stepped",
         }

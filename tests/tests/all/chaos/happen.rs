@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{Behaviour, CORES, Proxy, Server, Told, eventually};
+use scaigrid_tests::{Behaviour, CORES, Harm, Proxy, Server, Told, eventually};
 use serde_json::json;
 
 use super::SOON;
@@ -18,6 +18,8 @@ const HANGING: Duration = Duration::from_mins(3);
 const LOST: &str = "words that are lost on the way";
 /// What a full disk still takes of each file: the server's log, and not the database's.
 const LEFT_OVER: u64 = 1024 * 1024;
+/// Of so many flows some have something large to keep, as one in sixteen has.
+const SOME_LARGE: usize = 32;
 /// Ends the sessions of everybody else in this database, of whom there must be some.
 const END_SESSIONS: &str = "DO $$ BEGIN \
      IF (SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
@@ -61,6 +63,9 @@ impl Fault {
                 self.model_fails(storm, &Told::Status(500, String::new(), "not today".to_owned()));
             }
             Kind::ObjectsAway => self.objects_go(cluster, storm),
+            Kind::ObjectsFailing => self.objects_fail(cluster, storm, Harm::Failing),
+            Kind::ObjectsHalf => self.objects_fail(cluster, storm, Harm::Half),
+            Kind::ObjectsSlow => self.objects_are_slow(cluster, storm),
             Kind::DiskFull => self.disk_is_full(cluster, storm),
             Kind::ClockStepped => self.clock_steps(cluster, storm),
         }
@@ -119,9 +124,26 @@ impl Fault {
     fn objects_go(&self, cluster: &Cluster<'_>, storm: &Storm) {
         cluster.point_objects_to("objects");
         cluster.becomes(self.node, "object_store", "failing");
-        // One flow in sixteen has something large to keep.
-        storm.goes_on(32);
+        storm.goes_on(SOME_LARGE);
         cluster.point_objects_to("kept");
+    }
+
+    fn objects_fail(&self, cluster: &Cluster<'_>, storm: &Storm, harm: Harm) {
+        let bucket = cluster.bucket();
+        bucket.harm(harm);
+        cluster.becomes(self.node, "object_store", "failing");
+        storm.goes_on(SOME_LARGE);
+        bucket.harm(Harm::None);
+    }
+
+    /// Four pauses at once are less than a node waits for an answer: all goes on, later.
+    fn objects_are_slow(&self, cluster: &Cluster<'_>, storm: &Storm) {
+        let bucket = cluster.bucket();
+        let before = bucket.harmed();
+        bucket.harm(Harm::Slow(Duration::from_millis(250) + self.moment));
+        storm.goes_on(SOME_LARGE);
+        eventually("answers are slow", SOON, || (bucket.harmed() >= before + self.times).then_some(()));
+        bucket.harm(Harm::None);
     }
 
     fn disk_is_full(&self, cluster: &Cluster<'_>, storm: &Storm) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scaigrid_tests::{Db, Launch, Place};
+use scaigrid_tests::{Db, Launch, ObjectServer, Place};
 
 use super::fault::Kind;
 
@@ -17,6 +17,8 @@ pub(super) struct Means {
     db: Db,
     /// The URL of Redis.
     pub(super) redis: Option<String>,
+    /// The program of an S3 server, where large values are kept by one.
+    pub(super) object_server: Option<PathBuf>,
     /// Whether the database's server is nobody else's, and the run may take long.
     thorough: bool,
     /// Whether a disk can be made to look full.
@@ -33,6 +35,7 @@ impl Means {
         Self {
             db,
             redis: if db == Db::Postgres { Place::redis() } else { None },
+            object_server: if db == Db::Postgres { ObjectServer::program() } else { None },
             thorough,
             full_disk: db == Db::Sqlite && Launch::can_limit_files(),
             fake_time: fake_time().filter(|_| thorough),
@@ -62,7 +65,11 @@ impl Means {
             | Kind::DatabaseHalfClosed
             | Kind::SessionsEnded
             | Kind::DatabaseCrashed
-            | Kind::RedisCut => self.db == Db::Postgres,
+            | Kind::RedisCut
+            | Kind::ObjectsFailing
+            | Kind::ObjectsSlow
+            | Kind::ObjectsHalf => self.db == Db::Postgres,
+            Kind::ObjectsAway => self.object_server.is_none(),
             Kind::DiskFull => self.db == Db::Sqlite,
             _ => true,
         }
@@ -72,6 +79,9 @@ impl Means {
     fn missing(&self, kind: Kind) -> Option<&'static str> {
         match kind {
             Kind::RedisCut if self.redis.is_none() => Some("there is no Redis"),
+            Kind::ObjectsFailing | Kind::ObjectsSlow | Kind::ObjectsHalf if self.object_server.is_none() => {
+                Some("there is no S3 server")
+            }
             Kind::DatabaseCrashed if !self.thorough => Some("others use the same PostgreSQL"),
             Kind::PluginHung if !self.thorough => Some("it takes long"),
             Kind::DiskFull if !self.full_disk => {
