@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: faults of all kinds under load, and a model that what came of it is held against.
 //!
 //! The runs are the tests in `tests/tests/all/chaos`, of which `cargo xtask test` has a short form. Here they have as many faults as
-//! are wanted, and a PostgreSQL of their own, durable, which may crash.
+//! are wanted, and a PostgreSQL of their own, durable, with a replica where that can be made, which may crash and be lost.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::check::run_cargo;
 use crate::process::Signals;
-use crate::services::{Durability, Services, s3};
+use crate::services::{Durability, Services, postgres_programs, s3};
 use crate::steps::{Account, Verdict};
 use crate::test::has_nextest;
 use crate::workspace::Metadata;
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     if !built {
         return Ok(account.finish());
     }
-    let mut object_server = String::new();
+    let (mut object_server, mut postgres) = (String::new(), String::new());
     let services = if arguments.sqlite_only {
         account.skipped("faults on PostgreSQL", "--sqlite-only was given");
         None
@@ -64,6 +64,8 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         for (name, reason) in services.missing() {
             account.skipped(&format!("faults with {name}"), reason);
         }
+        // Where there is none, it was looked for with the services and has been named.
+        postgres = postgres_programs().map(|folder| folder.display().to_string()).unwrap_or_default();
         match s3::provide(&metadata.target_directory) {
             Ok(program) => object_server = program.display().to_string(),
             Err(reason) => account.skipped("faults with an S3 server", &reason),
@@ -81,6 +83,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
             told("SCAIGRID_TEST_POSTGRES_URL", ""),
             told("SCAIGRID_TEST_REDIS_URL", ""),
             told(s3::VARIABLE, &object_server),
+            told("SCAIGRID_CHAOS_POSTGRES", &postgres),
             told("SCAIGRID_CHAOS_PRIVATE", "1"),
             told("SCAIGRID_CHAOS_SEED", &seed.to_string()),
             told("SCAIGRID_CHAOS_FAULTS", &arguments.faults.to_string()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scaigrid_tests::{Client, Db, ObjectServer, Place, Proxy, Server, eventually};
+use scaigrid_tests::{Client, Db, ObjectServer, Place, Proxy, Replicated, Server, eventually};
 
 use super::SOON;
 use super::means::Means;
@@ -17,7 +17,7 @@ struct Wires {
 /// The nodes of a run.
 pub(super) struct Cluster<'a> {
     place: &'a Place,
-    means: &'a Means,
+    means: &'a Means<'a>,
     wires: Vec<Wires>,
     servers: Vec<Server>,
     /// Where large values are, if not in a folder.
@@ -26,7 +26,7 @@ pub(super) struct Cluster<'a> {
 
 impl<'a> Cluster<'a> {
     /// Starts so many nodes.
-    pub(super) fn start(place: &'a Place, nodes: usize, means: &'a Means) -> Self {
+    pub(super) fn start(place: &'a Place, nodes: usize, means: &'a Means<'a>) -> Self {
         let wires = || Wires {
             database: (place.db() == Db::Postgres).then(|| Proxy::on_the_way_to(place.database_url())),
             redis: means.redis.as_deref().map(Proxy::on_the_way_to),
@@ -119,6 +119,11 @@ impl<'a> Cluster<'a> {
         let new = self.launch(node);
         self.servers.insert(node, new);
         storm.ask(&self.nodes());
+    }
+
+    /// The database, which has a replica.
+    pub(super) fn replicated(&self) -> &Replicated {
+        self.means.replicated.unwrap()
     }
 
     /// The wire between a node and the database.

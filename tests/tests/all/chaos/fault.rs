@@ -26,6 +26,8 @@ pub(super) enum Kind {
     SessionsEnded,
     /// The database crashes and recovers.
     DatabaseCrashed,
+    /// The database's machine is lost, and its replica takes its place.
+    DatabaseLost,
     /// A node and Redis are cut off from each other.
     RedisCut,
     /// A plugin does as it was asked and answers late.
@@ -64,7 +66,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::NodeKilled,
         Self::NodeTerminated,
         Self::NodePaused,
@@ -74,6 +76,7 @@ impl Kind {
         Self::DatabaseHalfClosed,
         Self::SessionsEnded,
         Self::DatabaseCrashed,
+        Self::DatabaseLost,
         Self::RedisCut,
         Self::PluginLate,
         Self::PluginHung,
@@ -105,6 +108,7 @@ impl Kind {
             Self::DatabaseHalfClosed => "database_half_closed",
             Self::SessionsEnded => "sessions_ended",
             Self::DatabaseCrashed => "database_crashed",
+            Self::DatabaseLost => "database_lost",
             Self::RedisCut => "redis_cut",
             Self::PluginLate => "plugin_late",
             Self::PluginHung => "plugin_hung",

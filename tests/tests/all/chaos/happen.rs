@@ -47,6 +47,7 @@ impl Fault {
             }
             Kind::SessionsEnded => self.again_and_again(storm, || cluster.place().run_sql(END_SESSIONS)),
             Kind::DatabaseCrashed => cluster.place().crash_postgres(),
+            Kind::DatabaseLost => cluster.replicated().fail_over(),
             Kind::RedisCut => self.redis_fails(cluster, storm),
             Kind::PluginLate => {
                 self.plugin_fails(storm, &Behaviour::Late(Duration::from_secs(2) + 3 * self.moment));

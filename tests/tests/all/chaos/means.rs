@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scaigrid_tests::{Db, Launch, ObjectServer, Place};
+use scaigrid_tests::{Db, Launch, ObjectServer, Place, Replicated};
 
 use super::fault::Kind;
 
@@ -13,8 +13,10 @@ const FAKE_TIME: &str = "faketime/libfaketimeMT.so.1";
 
 /// What there is.
 #[derive(Debug)]
-pub(super) struct Means {
+pub(super) struct Means<'a> {
     db: Db,
+    /// The database, where it has a replica.
+    pub(super) replicated: Option<&'a Replicated>,
     /// The URL of Redis.
     pub(super) redis: Option<String>,
     /// The program of an S3 server, where large values are kept by one.
@@ -27,13 +29,14 @@ pub(super) struct Means {
     pub(super) fake_time: Option<PathBuf>,
 }
 
-impl Means {
+impl<'a> Means<'a> {
     /// What there is for a run in a place.
-    pub(super) fn of(place: &Place) -> Self {
+    pub(super) fn of(place: &Place, replicated: Option<&'a Replicated>) -> Self {
         let (db, thorough) =
             (place.db(), std::env::var("SCAIGRID_CHAOS_PRIVATE").is_ok_and(|told| told == "1"));
         Self {
             db,
+            replicated,
             redis: if db == Db::Postgres { Place::redis() } else { None },
             object_server: if db == Db::Postgres { ObjectServer::program() } else { None },
             thorough,
@@ -65,6 +68,7 @@ impl Means {
             | Kind::DatabaseHalfClosed
             | Kind::SessionsEnded
             | Kind::DatabaseCrashed
+            | Kind::DatabaseLost
             | Kind::RedisCut
             | Kind::ObjectsFailing
             | Kind::ObjectsSlow
@@ -83,6 +87,9 @@ impl Means {
                 Some("there is no S3 server")
             }
             Kind::DatabaseCrashed if !self.thorough => Some("others use the same PostgreSQL"),
+            Kind::DatabaseLost if self.replicated.is_none() => {
+                Some("only `cargo xtask chaos` makes a replica, where there is `pg_basebackup`")
+            }
             Kind::PluginHung if !self.thorough => Some("it takes long"),
             Kind::DiskFull if !self.full_disk => {
                 Some("there is no `prlimit`, or no `env` that ignores signals")

@@ -13,7 +13,7 @@ mod report;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use scaigrid_tests::{Client, Db, Dice, Place, eventually, on};
+use scaigrid_tests::{Client, Db, Dice, Place, Replicated, eventually, on};
 
 use crate::statistics;
 use crate::storm::Storm;
@@ -31,21 +31,27 @@ const SOON: Duration = Duration::from_secs(45);
 
 #[test]
 fn one_node_on_sqlite() {
-    on(Db::Sqlite, |place| chaos(place, 1));
+    on(Db::Sqlite, |place| chaos(place, 1, None));
 }
 
 #[test]
 fn two_nodes_on_postgresql() {
-    on(Db::Postgres, |place| chaos(place, 2));
+    let Some(programs) = Replicated::programs() else {
+        return on(Db::Postgres, |place| chaos(place, 2, None));
+    };
+    let database = Replicated::start(&programs);
+    let place = Place::on_postgres(database.url());
+    chaos(&place, 2, Some(&database));
+    place.leave();
 }
 
-fn chaos(place: &Place, nodes: usize) {
+fn chaos(place: &Place, nodes: usize, replicated: Option<&Replicated>) {
     // What nodes say of faults is for the operator, and may be loud.
     place.allow_in_log("");
     let seed = std::env::var("SCAIGRID_CHAOS_SEED").ok().map_or(SEED, |text| text.parse().unwrap());
     let count = std::env::var("SCAIGRID_CHAOS_FAULTS").ok().map_or(FAULTS, |text| text.parse().unwrap());
     let mut dice = Dice::of(seed);
-    let means = Means::of(place);
+    let means = Means::of(place, replicated);
     let kinds = means.kinds();
     if kinds.is_empty() {
         println!("skipped: nothing that is wanted can go wrong here");
@@ -61,7 +67,7 @@ fn chaos(place: &Place, nodes: usize) {
 }
 
 /// The load, the faults, and what must be true afterwards.
-fn go_through(place: &Place, nodes: usize, means: &Means, faults: &[Fault], report: &mut Report) {
+fn go_through(place: &Place, nodes: usize, means: &Means<'_>, faults: &[Fault], report: &mut Report) {
     let mut cluster = Cluster::start(place, nodes, means);
     let storm = Storm::rise_amid_failures(place, &cluster.nodes());
     for fault in faults {
