@@ -162,6 +162,7 @@ impl Fault {
         node.limit_files(None);
     }
 
+    /// A store of S3 refuses a node whose clock is so wrong; what it had to keep is tried again.
     fn clock_steps(&self, cluster: &Cluster<'_>, storm: &Storm) {
         // What the node itself takes the hour for.
         let hour = || {

@@ -101,6 +101,7 @@ impl<'a> Means<'a> {
     }
 }
 
+/// The kinds of faults that are asked for.
 fn wanted() -> Vec<Kind> {
     let named = std::env::var(KINDS).unwrap_or_default();
     let known = |name: &str| {
