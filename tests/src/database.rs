@@ -18,7 +18,15 @@ pub enum Db {
 pub(crate) struct Database {
     pub(crate) kind: Db,
     pub(crate) url: String,
-    made: Option<String>,
+    made: Option<Made>,
+}
+
+/// A database that was made for the test.
+#[derive(Debug)]
+struct Made {
+    name: String,
+    /// The URL of the server that it is on.
+    server: String,
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -43,22 +51,27 @@ impl Database {
                 Some(Self { kind, url, made: None })
             }
             Db::Postgres => {
-                let server = service("SCAIGRID_TEST_POSTGRES_URL", "PostgreSQL")?;
-                let count = COUNT.fetch_add(1, Ordering::Relaxed);
-                let name = format!("scaigrid_test_{}_{count}", std::process::id());
-                // Two that are made at once may disturb each other: both copy the same template.
-                let made = (0..20).any(|_| match administer(&server, &format!("CREATE DATABASE {name}")) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        println!("{error}");
-                        std::thread::sleep(Duration::from_millis(100));
-                        false
-                    }
-                });
-                assert!(made, "no database could be made");
-                Some(Self { kind, url: with_path(&server, &name), made: Some(name) })
+                Some(Self::made_on(service("SCAIGRID_TEST_POSTGRES_URL", "PostgreSQL")?.as_str()))
             }
         }
+    }
+
+    /// A database of a PostgreSQL.
+    pub(crate) fn made_on(server: &str) -> Self {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("scaigrid_test_{}_{count}", std::process::id());
+        // Two that are made at once may disturb each other: both copy the same template.
+        let made = (0..20).any(|_| match administer(server, &format!("CREATE DATABASE {name}")) {
+            Ok(()) => true,
+            Err(error) => {
+                println!("{error}");
+                std::thread::sleep(Duration::from_millis(100));
+                false
+            }
+        });
+        assert!(made, "no database could be made");
+        let url = with_path(server, &name);
+        Self { kind: Db::Postgres, url, made: Some(Made { name, server: server.to_owned() }) }
     }
 }
 
@@ -89,9 +102,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let Some(name) = &self.made else { return };
-        let Ok(server) = std::env::var("SCAIGRID_TEST_POSTGRES_URL") else { return };
-        if let Err(error) = administer(&server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")) {
+        let Some(Made { name, server }) = &self.made else { return };
+        if let Err(error) = administer(server, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")) {
             eprintln!("the database {name} stays: {error}");
         }
     }
@@ -106,7 +118,8 @@ fn with_path(url: &str, database: &str) -> String {
     format!("{}/{database}{query}", &base[..end])
 }
 
-fn administer(url: &str, statement: &str) -> Result<(), tokio_postgres::Error> {
+/// Has a PostgreSQL carry statements out.
+pub(crate) fn administer(url: &str, statement: &str) -> Result<(), tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;

@@ -12,6 +12,7 @@
 )]
 
 mod catalog;
+mod child;
 mod client;
 mod collector;
 mod database;
@@ -21,12 +22,14 @@ mod exposition;
 mod mailbox;
 mod mcp;
 mod model_server;
+mod object_server;
 mod place;
 mod plugin;
 pub mod programs;
 mod provider;
 mod proxy;
 mod receiver;
+mod replicated;
 mod scaicore;
 mod sealing;
 mod server;
@@ -42,11 +45,13 @@ pub use exposition::Exposition;
 pub use mailbox::Mailbox;
 pub use mcp::McpServer;
 pub use model_server::{ModelServer, Question, Told};
+pub use object_server::{Harm, ObjectServer};
 pub use place::Place;
 pub use plugin::{Behaviour, Plugin, PluginCall};
 pub use provider::Provider;
 pub use proxy::Proxy;
 pub use receiver::{Reaction, Received, Receiver};
+pub use replicated::Replicated;
 pub use scaicore::{CORES, SCAICORE};
 pub use sealing::{seal_as_before, sha256_hex};
 pub use server::{Launch, Server, run, server_binary, spawn};

@@ -28,6 +28,10 @@ pub enum Told {
     Stall(String, usize),
     /// With nothing, until whoever has asked goes away.
     Silence,
+    /// With what it was asked: the last message, as a text.
+    Back,
+    /// With nothing: the connection is closed at once.
+    Gone,
     /// With a status, further header lines, and a message.
     Status(u16, String, String),
     /// With this body, whatever it is.
@@ -56,6 +60,8 @@ struct State {
     meanings: Mutex<Vec<(String, Vec<f64>)>>,
     /// Requests whose connection is open.
     open: AtomicUsize,
+    /// Connections that whoever had asked has closed while it waited.
+    hung_up: AtomicUsize,
 }
 
 /// A running model server.
@@ -101,6 +107,11 @@ impl ModelServer {
         self.state.script.lock().unwrap().extend(answers);
     }
 
+    /// Whether no question is left that is to be answered otherwise than always.
+    pub fn obeyed(&self) -> bool {
+        self.state.script.lock().unwrap().is_empty()
+    }
+
     /// Has all questions answered so that no other answer was bidden for.
     pub fn always(&self, answer: Told) {
         *self.state.always.lock().unwrap() = Some(answer);
@@ -128,6 +139,11 @@ impl ModelServer {
     pub fn open(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
     }
+
+    /// How often somebody went away who was waiting for an answer, or for more of it.
+    pub fn hung_up(&self) -> usize {
+        self.state.hung_up.load(Ordering::SeqCst)
+    }
 }
 
 fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
@@ -139,6 +155,8 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     let texts = question.body["input"].as_array().cloned();
     let bound =
         question.body["max_tokens"].as_u64().map_or(usize::MAX, |bound| usize::try_from(bound).unwrap());
+    let messages = question.body["messages"].as_array();
+    let last = messages.and_then(|all| all.last()?["content"].as_str()).unwrap_or_default().to_owned();
     state.asked.lock().unwrap().push(question);
     let bidden = state.script.lock().unwrap().pop_front();
     if let (Some(texts), None) = (texts, &bidden) {
@@ -160,9 +178,12 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
         Told::Cut(text, words) => stream_words(&mut writer, &text, words, Duration::ZERO, true),
         Told::Stall(text, words) => {
             stream_words(&mut writer, &text, words, Duration::ZERO, true)?;
-            wait(&mut reader)
+            wait(&mut reader, state)
         }
-        Told::Silence => wait(&mut reader),
+        Told::Silence => wait(&mut reader, state),
+        Told::Gone => Ok(()),
+        Told::Back if streamed => stream_words(&mut writer, &last, usize::MAX, Duration::ZERO, true),
+        Told::Back => whole(&mut writer, &completion(&last, true).to_string()),
         Told::Late(text, pause) => {
             std::thread::sleep(pause);
             if streamed {
@@ -185,8 +206,10 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     }
 }
 
-fn wait(reader: &mut BufReader<TcpStream>) -> io::Result<()> {
-    reader.read(&mut [0; 1]).map(drop)
+fn wait(reader: &mut BufReader<TcpStream>, state: &State) -> io::Result<()> {
+    let gone = reader.read(&mut [0; 1]).map(drop);
+    state.hung_up.fetch_add(1, Ordering::SeqCst);
+    gone
 }
 
 fn whole(writer: &mut TcpStream, body: &str) -> io::Result<()> {

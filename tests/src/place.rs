@@ -22,9 +22,19 @@ pub struct Place {
 impl Place {
     /// A place that nobody has used; none where there is no such database.
     pub fn fresh(db: Db) -> Option<Self> {
+        Self::with(|data| Database::fresh(db, data))
+    }
+
+    /// A place that nobody has used, with a database of this PostgreSQL.
+    pub fn on_postgres(server: &str) -> Self {
+        Self::with(|_| Some(Database::made_on(server))).unwrap()
+    }
+
+    fn with(database: impl FnOnce(&Path) -> Option<Database>) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("scaigrid-test-").tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("data")).unwrap();
-        let database = Database::fresh(db, &folder.path().join("data"))?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let database = database(&data)?;
         Some(Self { database, folder, logs: RefCell::default(), allowed: RefCell::default() })
     }
 

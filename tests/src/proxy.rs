@@ -20,6 +20,8 @@ enum Way {
 #[derive(Debug)]
 struct State {
     way: Way,
+    /// The service.
+    target: SocketAddr,
     /// Clients, and the service's ends.
     open: Vec<(TcpStream, TcpStream)>,
 }
@@ -61,11 +63,16 @@ impl Proxy {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let wire = Arc::new(Wire(Mutex::new(State { way: Way::Open, open: Vec::new() }), Condvar::new()));
+        let wire =
+            Arc::new(Wire(Mutex::new(State { way: Way::Open, target, open: Vec::new() }), Condvar::new()));
         let kept = Arc::clone(&wire);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if kept.state().way == Way::Cut {
+                let (way, target) = {
+                    let state = kept.state();
+                    (state.way, state.target)
+                };
+                if way == Way::Cut {
                     continue;
                 }
                 let Ok(service) = TcpStream::connect(target) else { continue };
@@ -116,6 +123,11 @@ impl Proxy {
         for (_, service) in &self.wire.state().open {
             let _ = service.shutdown(Shutdown::Write);
         }
+    }
+
+    /// Leads whoever connects from now on to another service.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.wire.state().target = target;
     }
 
     /// Lets everybody connect again, and what was kept go on.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::{Client, Place, eventually};
+use crate::{Client, Place, child, eventually};
 
 /// How long a server may take to tell where it listens and to become ready.
 const START: Duration = Duration::from_mins(1);
@@ -37,26 +37,16 @@ fn command() -> Command {
     command_through(&[])
 }
 
-/// A call of the server's program, by way of another one that becomes it, without the variables of whoever runs the tests. The
-/// kernel ends the child with the thread that started it, where there is `setpriv`.
+/// A call of the server's program, by way of another one that becomes it, without the variables of whoever runs the tests.
 fn command_through(other: &[&str]) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let setpriv =
-        std::env::split_paths(&path).map(|folder| folder.join("setpriv")).find(|file| file.is_file());
-    let mut words: Vec<OsString> = Vec::new();
-    if let Some(setpriv) = setpriv {
-        words.extend([OsString::from(setpriv), "--pdeathsig".into(), "KILL".into(), "--".into()]);
-    }
-    words.extend(other.iter().map(OsString::from));
+    let mut words: Vec<OsString> = other.iter().map(OsString::from).collect();
     words.push(server_binary().into());
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+    let mut command = child::command(&words, None, "KILL");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SCAIGRID_") {
             command.env_remove(name);
         }
     }
-    command.stdin(Stdio::null());
     command
 }
 

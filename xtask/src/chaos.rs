@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: faults of all kinds under load, and a model that what came of it is held against.
 //!
 //! The runs are the tests in `tests/tests/all/chaos`, of which `cargo xtask test` has a short form. Here they have as many faults as
-//! are wanted, and a PostgreSQL of their own, durable, which may crash.
+//! are wanted, and a PostgreSQL of their own, durable, with a replica where that can be made, which may crash and be lost.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::check::run_cargo;
 use crate::process::Signals;
-use crate::services::{Durability, Services};
+use crate::services::{Durability, Services, postgres_programs, s3};
 use crate::steps::{Account, Verdict};
 use crate::test::has_nextest;
 use crate::workspace::Metadata;
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// How many faults a run has
     #[arg(long, default_value_t = 20)]
     faults: u32,
+    /// Only faults of these kinds, by the names that reports have for them, with commas in between
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
     /// How many runs each database has, each with the seed after that of the one before
     #[arg(long, default_value_t = 1)]
     rounds: u32,
@@ -52,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     if !built {
         return Ok(account.finish());
     }
+    let (mut object_server, mut postgres) = (String::new(), String::new());
     let services = if arguments.sqlite_only {
         account.skipped("faults on PostgreSQL", "--sqlite-only was given");
         None
@@ -59,6 +63,12 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         let services = Services::private(Durability::Durable)?;
         for (name, reason) in services.missing() {
             account.skipped(&format!("faults with {name}"), reason);
+        }
+        // Where there is none, it was looked for with the services and has been named.
+        postgres = postgres_programs().map(|folder| folder.display().to_string()).unwrap_or_default();
+        match s3::provide(&metadata.target_directory) {
+            Ok(program) => object_server = program.display().to_string(),
+            Err(reason) => account.skipped("faults with an S3 server", &reason),
         }
         Some(services)
     };
@@ -72,9 +82,12 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
             // What xtask was started with is somebody else's.
             told("SCAIGRID_TEST_POSTGRES_URL", ""),
             told("SCAIGRID_TEST_REDIS_URL", ""),
+            told(s3::VARIABLE, &object_server),
+            told("SCAIGRID_CHAOS_POSTGRES", &postgres),
             told("SCAIGRID_CHAOS_PRIVATE", "1"),
             told("SCAIGRID_CHAOS_SEED", &seed.to_string()),
             told("SCAIGRID_CHAOS_FAULTS", &arguments.faults.to_string()),
+            told("SCAIGRID_CHAOS_KINDS", &arguments.kinds.join(",")),
             told("SCAIGRID_CHAOS_REPORT", &lines.display().to_string()),
             told("RUST_BACKTRACE", "0"),
         ];

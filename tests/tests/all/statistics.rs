@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use scaigrid_tests::{CORES, Client, Db, Place, SCAICORE, ask, eventually, on_both_databases, programs, run};
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::workspace_models::{PARTICIPANTS, listed};
 
@@ -61,6 +63,22 @@ pub(crate) fn agree(client: &Client) {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("the statistics say something else: {last:?}");
+}
+
+/// Waits until the statistics say of calls of models what their records do.
+pub(crate) fn agree_on_usage(client: &Client) {
+    // Whatever clocks have been set to, it was within these two days.
+    let (now, day) = (OffsetDateTime::now_utc().replace_nanosecond(0).unwrap(), time::Duration::DAY);
+    let [since, until] = [now - day, now + day].map(|instant| instant.format(&Rfc3339).unwrap());
+    let mut last = (Value::Null, Value::Null);
+    for _ in 0..200 {
+        last = (used(client, &format!("since={since}&until={until}")), recount(&client.usage()));
+        if last.0 == last.1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the statistics say something else of what models have used: {last:?}");
 }
 
 /// The sizes of the files below a folder.

@@ -20,7 +20,7 @@ pub(crate) mod valgrind;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
@@ -169,6 +169,11 @@ impl Services {
         }
         self.folder.close().context("cannot remove the services' folder")
     }
+}
+
+/// The folder of PostgreSQL's programs, for who makes clusters of their own of it.
+pub(crate) fn postgres_programs() -> Option<PathBuf> {
+    postgres::find()
 }
 
 /// `cargo xtask services`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scaigrid_tests::{Client, Db, Place, Proxy, Server, eventually};
+use scaigrid_tests::{Client, Db, ObjectServer, Place, Proxy, Replicated, Server, eventually};
 
 use super::SOON;
 use super::means::Means;
@@ -17,20 +17,24 @@ struct Wires {
 /// The nodes of a run.
 pub(super) struct Cluster<'a> {
     place: &'a Place,
-    means: &'a Means,
+    means: &'a Means<'a>,
     wires: Vec<Wires>,
     servers: Vec<Server>,
+    /// Where large values are, if not in a folder.
+    bucket: Option<ObjectServer>,
 }
 
 impl<'a> Cluster<'a> {
     /// Starts so many nodes.
-    pub(super) fn start(place: &'a Place, nodes: usize, means: &'a Means) -> Self {
+    pub(super) fn start(place: &'a Place, nodes: usize, means: &'a Means<'a>) -> Self {
         let wires = || Wires {
             database: (place.db() == Db::Postgres).then(|| Proxy::on_the_way_to(place.database_url())),
             redis: means.redis.as_deref().map(Proxy::on_the_way_to),
         };
         let wires = (0..nodes).map(|_| wires()).collect();
-        let mut cluster = Self { place, means, wires, servers: Vec::new() };
+        let files = place.folder().join("s3");
+        let bucket = means.object_server.as_deref().map(|program| ObjectServer::start(program, &files));
+        let mut cluster = Self { place, means, wires, servers: Vec::new(), bucket };
         std::fs::create_dir(place.folder().join("kept")).unwrap();
         cluster.point_objects_to("kept");
         for node in 0..nodes {
@@ -46,9 +50,13 @@ impl<'a> Cluster<'a> {
             if node == 0 { self.place.launch() } else { self.place.further_node(&format!("node-{node}")) };
         let mut launch = launch
             .set("SCAIGRID_EGRESS_ALLOW", "127.0.0.1")
-            .set("SCAIGRID_OBJECT_STORE", &format!("file://{}", self.objects().display()))
             // A log of every request would itself fill a disk.
             .set("SCAIGRID_LOG", "warn");
+        let objects = match &self.bucket {
+            Some(bucket) => bucket.settings().to_vec(),
+            None => vec![("SCAIGRID_OBJECT_STORE", format!("file://{}", self.objects().display()))],
+        };
+        launch = objects.iter().fold(launch, |launch, (name, value)| launch.set(name, value));
         let Wires { database, redis } = &self.wires[node];
         if let Some((_, url)) = database {
             launch = launch.set("SCAIGRID_DATABASE_URL", url);
@@ -113,6 +121,11 @@ impl<'a> Cluster<'a> {
         storm.ask(&self.nodes());
     }
 
+    /// The database, which has a replica.
+    pub(super) fn replicated(&self) -> &Replicated {
+        self.means.replicated.unwrap()
+    }
+
     /// The wire between a node and the database.
     pub(super) fn to_database(&self, node: usize) -> &Proxy {
         &self.wires[node].database.as_ref().unwrap().0
@@ -121,6 +134,11 @@ impl<'a> Cluster<'a> {
     /// The wire between a node and Redis.
     pub(super) fn to_redis(&self, node: usize) -> &Proxy {
         &self.wires[node].redis.as_ref().unwrap().0
+    }
+
+    /// Where large values are, with somebody in between.
+    pub(super) fn bucket(&self) -> &ObjectServer {
+        self.bucket.as_ref().unwrap()
     }
 
     /// Waits until a node's readiness says this of that.

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     SessionsEnded,
     /// The database crashes and recovers.
     DatabaseCrashed,
+    /// The database's machine is lost, and its replica takes its place.
+    DatabaseLost,
     /// A node and Redis are cut off from each other.
     RedisCut,
     /// A plugin does as it was asked and answers late.
@@ -38,8 +40,24 @@ pub(super) enum Kind {
     PluginHalf,
     /// A plugin does as it was asked and answers garbage.
     PluginGarbage,
-    /// The store of large values fails.
+    /// A model never answers, or not to the end.
+    ModelHung,
+    /// A model dies without an answer.
+    ModelCut,
+    /// A model dies in the midst of its answer.
+    ModelHalf,
+    /// A model answers garbage.
+    ModelGarbage,
+    /// A model says that it fails.
+    ModelFailing,
+    /// The store of large values is gone: a folder.
     ObjectsAway,
+    /// The store of large values says that it fails.
+    ObjectsFailing,
+    /// The store of large values answers slowly.
+    ObjectsSlow,
+    /// The store of large values dies in the midst of its answers.
+    ObjectsHalf,
     /// A node's disk is full.
     DiskFull,
     /// A node's clock is set forth and back.
@@ -48,7 +66,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 27] = [
         Self::NodeKilled,
         Self::NodeTerminated,
         Self::NodePaused,
@@ -58,13 +76,22 @@ impl Kind {
         Self::DatabaseHalfClosed,
         Self::SessionsEnded,
         Self::DatabaseCrashed,
+        Self::DatabaseLost,
         Self::RedisCut,
         Self::PluginLate,
         Self::PluginHung,
         Self::PluginCut,
         Self::PluginHalf,
         Self::PluginGarbage,
+        Self::ModelHung,
+        Self::ModelCut,
+        Self::ModelHalf,
+        Self::ModelGarbage,
+        Self::ModelFailing,
         Self::ObjectsAway,
+        Self::ObjectsFailing,
+        Self::ObjectsSlow,
+        Self::ObjectsHalf,
         Self::DiskFull,
         Self::ClockStepped,
     ];
@@ -81,13 +108,22 @@ impl Kind {
             Self::DatabaseHalfClosed => "database_half_closed",
             Self::SessionsEnded => "sessions_ended",
             Self::DatabaseCrashed => "database_crashed",
+            Self::DatabaseLost => "database_lost",
             Self::RedisCut => "redis_cut",
             Self::PluginLate => "plugin_late",
             Self::PluginHung => "plugin_hung",
             Self::PluginCut => "plugin_cut",
             Self::PluginHalf => "plugin_half",
             Self::PluginGarbage => "plugin_garbage",
+            Self::ModelHung => "model_hung",
+            Self::ModelCut => "model_cut",
+            Self::ModelHalf => "model_half",
+            Self::ModelGarbage => "model_garbage",
+            Self::ModelFailing => "model_failing",
             Self::ObjectsAway => "objects_away",
+            Self::ObjectsFailing => "objects_failing",
+            Self::ObjectsSlow => "objects_slow",
+            Self::ObjectsHalf => "objects_half",
             Self::DiskFull => "disk_full",
             Self::ClockStepped => "clock_stepped",
         }
@@ -134,7 +170,7 @@ fn the_same_seed_draws_the_same_faults() {
     };
     assert_eq!(draw(7), draw(7));
     assert_ne!(draw(7), draw(8));
-    let first: Vec<Kind> =
-        drawn(&mut Dice::of(7), &Kind::ALL, 2, 18).iter().map(|fault| fault.kind).collect();
+    let once = drawn(&mut Dice::of(7), &Kind::ALL, 2, Kind::ALL.len());
+    let first: Vec<Kind> = once.iter().map(|fault| fault.kind).collect();
     assert!(Kind::ALL.iter().all(|kind| first.contains(kind)), "each comes once: {first:?}");
 }

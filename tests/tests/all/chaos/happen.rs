@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scaigrid_tests::{Behaviour, CORES, Proxy, Server, eventually};
+use scaigrid_tests::{Behaviour, CORES, Harm, Proxy, Server, Told, eventually};
 use serde_json::json;
 
 use super::SOON;
@@ -14,8 +14,12 @@ use crate::storm::Storm;
 const PAST_LEASE: Duration = Duration::from_secs(7);
 /// Longer than a node waits for a plugin, however often it asks again.
 const HANGING: Duration = Duration::from_mins(3);
+/// The beginning of an answer that comes to no end.
+const LOST: &str = "words that are lost on the way";
 /// What a full disk still takes of each file: the server's log, and not the database's.
 const LEFT_OVER: u64 = 1024 * 1024;
+/// Of so many flows some have something large to keep, as one in sixteen has.
+const SOME_LARGE: usize = 32;
 /// Ends the sessions of everybody else in this database, of whom there must be some.
 const END_SESSIONS: &str = "DO $$ BEGIN \
      IF (SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
@@ -43,6 +47,7 @@ impl Fault {
             }
             Kind::SessionsEnded => self.again_and_again(storm, || cluster.place().run_sql(END_SESSIONS)),
             Kind::DatabaseCrashed => cluster.place().crash_postgres(),
+            Kind::DatabaseLost => cluster.replicated().fail_over(),
             Kind::RedisCut => self.redis_fails(cluster, storm),
             Kind::PluginLate => {
                 self.plugin_fails(storm, &Behaviour::Late(Duration::from_secs(2) + 3 * self.moment));
@@ -51,7 +56,17 @@ impl Fault {
             Kind::PluginHalf => self.plugin_fails(storm, &Behaviour::Half),
             Kind::PluginGarbage => self.plugin_fails(storm, &Behaviour::Garbage),
             Kind::PluginHung => plugin_hangs(storm),
+            Kind::ModelHung => self.model_hangs(storm),
+            Kind::ModelCut => self.model_fails(storm, &Told::Gone),
+            Kind::ModelHalf => self.model_fails(storm, &Told::Cut(LOST.to_owned(), 3)),
+            Kind::ModelGarbage => self.model_fails(storm, &Told::Raw("what?".to_owned())),
+            Kind::ModelFailing => {
+                self.model_fails(storm, &Told::Status(500, String::new(), "not today".to_owned()));
+            }
             Kind::ObjectsAway => self.objects_go(cluster, storm),
+            Kind::ObjectsFailing => self.objects_fail(cluster, storm, Harm::Failing),
+            Kind::ObjectsHalf => self.objects_fail(cluster, storm, Harm::Half),
+            Kind::ObjectsSlow => self.objects_are_slow(cluster, storm),
             Kind::DiskFull => self.disk_is_full(cluster, storm),
             Kind::ClockStepped => self.clock_steps(cluster, storm),
         }
@@ -93,12 +108,43 @@ impl Fault {
         storm.plugin_fails(vec![behaviour.clone(); self.times]);
     }
 
+    fn model_fails(&self, storm: &Storm, told: &Told) {
+        storm.model_fails(vec![told.clone(); self.times]);
+    }
+
+    /// Half of the questions are not answered at all, the others not to the end; those who asked leave.
+    fn model_hangs(&self, storm: &Storm) {
+        let waited = storm.model().hung_up();
+        let hang = [Told::Silence, Told::Stall(LOST.to_owned(), 3)];
+        storm.model_fails(hang.into_iter().cycle().take(self.times).collect());
+        eventually("nobody waits any more", SOON, || {
+            (storm.model().hung_up() >= waited + self.times).then_some(())
+        });
+    }
+
     fn objects_go(&self, cluster: &Cluster<'_>, storm: &Storm) {
         cluster.point_objects_to("objects");
         cluster.becomes(self.node, "object_store", "failing");
-        // One flow in sixteen has something large to keep.
-        storm.goes_on(32);
+        storm.goes_on(SOME_LARGE);
         cluster.point_objects_to("kept");
+    }
+
+    fn objects_fail(&self, cluster: &Cluster<'_>, storm: &Storm, harm: Harm) {
+        let bucket = cluster.bucket();
+        bucket.harm(harm);
+        cluster.becomes(self.node, "object_store", "failing");
+        storm.goes_on(SOME_LARGE);
+        bucket.harm(Harm::None);
+    }
+
+    /// Four pauses at once are less than a node waits for an answer: all goes on, later.
+    fn objects_are_slow(&self, cluster: &Cluster<'_>, storm: &Storm) {
+        let bucket = cluster.bucket();
+        let before = bucket.harmed();
+        bucket.harm(Harm::Slow(Duration::from_millis(250) + self.moment));
+        storm.goes_on(SOME_LARGE);
+        eventually("answers are slow", SOON, || (bucket.harmed() >= before + self.times).then_some(()));
+        bucket.harm(Harm::None);
     }
 
     fn disk_is_full(&self, cluster: &Cluster<'_>, storm: &Storm) {
@@ -116,6 +162,7 @@ impl Fault {
         node.limit_files(None);
     }
 
+    /// A store of S3 refuses a node whose clock is so wrong; what it had to keep is tried again.
     fn clock_steps(&self, cluster: &Cluster<'_>, storm: &Storm) {
         // What the node itself takes the hour for.
         let hour = || {
