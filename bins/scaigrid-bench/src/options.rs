@@ -28,6 +28,8 @@ pub(crate) enum Command {
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
     FloorCommit(FloorCommit),
+    /// Write copies of the rows of a flow for every two requests, and nothing else
+    FloorRows(FloorRows),
     /// Read a page of a tenant's Cores for every request, and nothing else
     FloorSelect(FloorSelect),
     /// Answer every call of a plugin with its arguments, and do nothing else
@@ -86,6 +88,17 @@ pub(crate) struct FloorCommit {
     /// Where the stub listens
     #[arg(long)]
     pub(crate) stub: Option<SocketAddr>,
+}
+
+/// What `floor-rows` takes.
+#[derive(Debug, Args)]
+pub(crate) struct FloorRows {
+    /// A database that a server has made: `sqlite://PATH` or `postgres://…`
+    #[arg(long, env = "SCAIGRID_BENCH_FLOOR_DATABASE", hide_env_values = true)]
+    pub(crate) database: String,
+    /// The statements of either commit of a flow, as JSON
+    #[arg(long)]
+    pub(crate) statements: PathBuf,
 }
 
 /// What `floor-select` takes.
