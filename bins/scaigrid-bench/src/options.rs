@@ -28,6 +28,10 @@ pub(crate) enum Command {
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
     FloorCommit(FloorCommit),
+    /// Write copies of the rows of a flow for every two requests, and nothing else
+    FloorRows(FloorRows),
+    /// Read a page of a tenant's Cores for every request, and nothing else
+    FloorSelect(FloorSelect),
     /// Answer every call of a plugin with its arguments, and do nothing else
     Stub,
 }
@@ -84,6 +88,34 @@ pub(crate) struct FloorCommit {
     /// Where the stub listens
     #[arg(long)]
     pub(crate) stub: Option<SocketAddr>,
+}
+
+/// What `floor-rows` takes.
+#[derive(Debug, Args)]
+pub(crate) struct FloorRows {
+    /// A database that a server has made: `sqlite://PATH` or `postgres://…`
+    #[arg(long, env = "SCAIGRID_BENCH_FLOOR_DATABASE", hide_env_values = true)]
+    pub(crate) database: String,
+    /// The statements of either commit of a flow, as JSON
+    #[arg(long)]
+    pub(crate) statements: PathBuf,
+}
+
+/// What `floor-select` takes.
+#[derive(Debug, Args)]
+pub(crate) struct FloorSelect {
+    /// A server's database: `sqlite://PATH` or `postgres://…`
+    #[arg(long, env = "SCAIGRID_BENCH_FLOOR_DATABASE", hide_env_values = true)]
+    pub(crate) database: String,
+    /// The tenant
+    #[arg(long)]
+    pub(crate) tenant: String,
+    /// Cores of a page
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// Connections that read
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) connections: u16,
 }
 
 /// A group of measurements.

@@ -41,6 +41,23 @@ impl Place {
             Engine::Postgres => Ok(Some(AsyncPgConnection::establish(&self.url).await?)),
         }
     }
+
+    /// An `SQLite` database with the migrations' own tables, without a server.
+    #[cfg(test)]
+    pub(crate) fn migrated(&self) -> diesel::SqliteConnection {
+        use diesel::connection::{Connection as _, SimpleConnection as _};
+
+        let file = self.url.strip_prefix("sqlite://").unwrap();
+        let mut connection = diesel::SqliteConnection::establish(file).unwrap();
+        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
+        let mut folders: Vec<_> =
+            std::fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        for folder in folders {
+            connection.batch_execute(&std::fs::read_to_string(folder.join("up.sql")).unwrap()).unwrap();
+        }
+        connection
+    }
 }
 
 impl Databases {

@@ -8,21 +8,20 @@ use std::sync::Arc;
 
 use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary};
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc};
 
 use super::flow::{self, Flow};
+use super::queue::{Queue, Waiting, answer, gather};
 use crate::options::FloorCommit;
 
 /// Bodies in one commit at most.
 const BATCH: usize = 512;
-/// Bodies that may wait.
-const QUEUE: usize = 4096;
 
 diesel::table! {
     bench_floor (id) {
@@ -40,30 +39,12 @@ struct Amount {
     rows: usize,
 }
 
-/// Where bodies wait for their commit.
-pub(super) struct Queue(mpsc::Sender<Waiting>);
-
-impl Queue {
-    /// Stores a body durably.
-    pub(super) async fn commit(&self, body: Bytes) -> anyhow::Result<()> {
-        let (done, told) = oneshot::channel();
-        ensure!(self.0.send(Waiting { body, done }).await.is_ok(), "nobody commits any more");
-        told.await.context("a commit failed")
-    }
-}
-
-/// A body that waits for its commit, and who is told of it.
-struct Waiting {
-    body: Bytes,
-    done: oneshot::Sender<()>,
-}
-
 /// Serves until it is told to end.
 pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
-    let (queue, waiting) = mpsc::channel(QUEUE);
+    let (queue, waiting) = Queue::new();
     let amount =
         Amount { requests: if arguments.apart { 1 } else { BATCH }, rows: usize::from(arguments.rows) };
-    let queue = web::Data::new(Queue(queue));
+    let queue = web::Data::new(queue);
     let (calls, at_once, joined) = (arguments.calls, usize::from(arguments.at_once), arguments.joined);
     let stub = arguments.stub.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     actix_web::rt::System::new().block_on(async move {
@@ -85,7 +66,7 @@ pub(crate) fn serve(arguments: &FloorCommit) -> anyhow::Result<()> {
     })
 }
 
-async fn store(queue: web::Data<Queue>, body: Bytes) -> HttpResponse {
+async fn store(queue: web::Data<Queue<Bytes>>, body: Bytes) -> HttpResponse {
     match queue.commit(body).await {
         Ok(()) => stored(),
         Err(_) => HttpResponse::ServiceUnavailable().finish(),
@@ -97,18 +78,12 @@ pub(super) fn stored() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(r#"{"status":"ok"}"#)
 }
 
-/// Takes what else waits behind the first.
-fn gather(most: usize, first: Waiting, waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
-    batch.push(first);
-    while batch.len() < most
-        && let Ok(next) = waiting.try_recv()
-    {
-        batch.push(next);
-    }
-}
-
 /// One thread is the writer, as `SQLite` has only one. The pragmas are the server's.
-fn commit_to_sqlite(path: &str, amount: Amount, mut waiting: mpsc::Receiver<Waiting>) -> anyhow::Result<()> {
+fn commit_to_sqlite(
+    path: &str,
+    amount: Amount,
+    mut waiting: mpsc::Receiver<Waiting<Bytes>>,
+) -> anyhow::Result<()> {
     let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
     connection.batch_execute(
         "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -120,7 +95,7 @@ fn commit_to_sqlite(path: &str, amount: Amount, mut waiting: mpsc::Receiver<Wait
         while let Some(first) = waiting.blocking_recv() {
             gather(amount.requests, first, &mut waiting, &mut batch);
             let committed = connection.immediate_transaction(|connection| {
-                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.body, amount.rows));
+                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.what, amount.rows));
                 for body in bodies {
                     let row = bench_floor::body.eq(body.as_ref());
                     diesel::RunQueryDsl::execute(
@@ -140,7 +115,7 @@ async fn commit_to_postgres(
     url: &str,
     committers: u16,
     amount: Amount,
-    waiting: mpsc::Receiver<Waiting>,
+    waiting: mpsc::Receiver<Waiting<Bytes>>,
 ) -> anyhow::Result<()> {
     let waiting = Arc::new(Mutex::new(waiting));
     for number in 0..committers {
@@ -159,7 +134,7 @@ async fn commit_to_postgres(
                     let Some(first) = waiting.recv().await else { return };
                     gather(amount.requests, first, &mut waiting, &mut batch);
                 }
-                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.body[..], amount.rows));
+                let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.what[..], amount.rows));
                 let bodies: Vec<&[u8]> = bodies.collect();
                 let insert = diesel::sql_query("INSERT INTO bench_floor (body) SELECT * FROM UNNEST($1)")
                     .bind::<Array<Binary>, _>(bodies);
@@ -169,20 +144,4 @@ async fn commit_to_postgres(
         });
     }
     Ok(())
-}
-
-/// Tells those who wait; after a failure their channels close untold, and they answer 503.
-fn answer(committed: QueryResult<()>, batch: &mut Vec<Waiting>) {
-    match committed {
-        Ok(()) => {
-            for Waiting { done, .. } in batch.drain(..) {
-                // Whoever has gone away need not be told.
-                let _ = done.send(());
-            }
-        }
-        Err(error) => {
-            eprintln!("a commit failed: {error}");
-            batch.clear();
-        }
-    }
 }

@@ -11,7 +11,7 @@ use actix_web::web::{self, Bytes};
 use anyhow::ensure;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::commit::Queue;
+use super::queue::Queue;
 use crate::client::{Connection, Target};
 use crate::stub;
 
@@ -31,7 +31,7 @@ pub(super) struct Flow {
 }
 
 /// Goes through a flow; the answer is its last commit's.
-pub(super) async fn run(flow: web::Data<Flow>, queue: web::Data<Queue>, body: Bytes) -> HttpResponse {
+pub(super) async fn run(flow: web::Data<Flow>, queue: web::Data<Queue<Bytes>>, body: Bytes) -> HttpResponse {
     match flow.go(&queue, &body).await {
         Ok(()) => super::commit::stored(),
         Err(error) => HttpResponse::BadGateway().body(format!("{error:#}")),
@@ -39,7 +39,7 @@ pub(super) async fn run(flow: web::Data<Flow>, queue: web::Data<Queue>, body: By
 }
 
 impl Flow {
-    async fn go(&self, queue: &Queue, body: &Bytes) -> anyhow::Result<()> {
+    async fn go(&self, queue: &Queue<Bytes>, body: &Bytes) -> anyhow::Result<()> {
         if self.joined {
             // The beginning, with the first intent; then each outcome, with the next intent or the end.
             queue.commit(body.clone()).await?;
@@ -58,7 +58,7 @@ impl Flow {
         queue.commit(body.clone()).await
     }
 
-    async fn call(&self, queue: &Queue, number: u32) -> anyhow::Result<()> {
+    async fn call(&self, queue: &Queue<Bytes>, number: u32) -> anyhow::Result<()> {
         queue.commit(arguments(number)).await?;
         let result = self.ask(number).await?;
         queue.commit(result).await

@@ -6,6 +6,9 @@
 pub(crate) mod commit;
 mod flow;
 pub(crate) mod http;
+mod queue;
+pub(crate) mod rows;
+pub(crate) mod select;
 
 /// Binds a free port of the loopback address, and prints it as the server does.
 pub(crate) fn announce(addresses: &[std::net::SocketAddr]) -> anyhow::Result<()> {

@@ -48,7 +48,7 @@ pub(crate) struct Load {
     pub(crate) resident_bytes: u64,
     /// How this compares with its floor, which is a load of its own in the list.
     pub(crate) floor: Option<Comparison>,
-    /// How it compares with a floor that does no more than it must, where there is another one.
+    /// How it compares with another floor, where there are two.
     pub(crate) strict_floor: Option<Comparison>,
 }
 
@@ -169,7 +169,7 @@ impl Load {
         self.floor = Some(self.compared_with(floor));
     }
 
-    /// Sets it in relation to a stricter floor.
+    /// Sets it in relation to a second floor, which is nearer to what it must do.
     pub(crate) fn compare_strictly(&mut self, floor: &Self) {
         self.strict_floor = Some(self.compared_with(floor));
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use diesel::connection::{Connection as _, SimpleConnection as _};
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 
@@ -50,6 +50,24 @@ pub(super) async fn columns(place: &Place, table: &str) -> anyhow::Result<Vec<St
     };
     ensure!(!found.is_empty(), "there is no table {table}");
     Ok(found.into_iter().map(|column| column.name).collect())
+}
+
+/// How many rows a table has, or those of one for which a condition holds that is written behind its name.
+pub(super) async fn count(place: &Place, of: &str) -> anyhow::Result<i64> {
+    #[derive(diesel::QueryableByName)]
+    struct Counted {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let query = diesel::sql_query(format!("SELECT count(*) AS count FROM {of}"));
+    let found: Counted = if let Some(path) = place.url.strip_prefix("sqlite://") {
+        let mut connection = SqliteConnection::establish(path).context("cannot open the database")?;
+        diesel::RunQueryDsl::get_result(query, &mut connection)?
+    } else {
+        let mut connection = AsyncPgConnection::establish(&place.url).await.context("PostgreSQL")?;
+        diesel_async::RunQueryDsl::get_result(query, &mut connection).await?
+    };
+    Ok(found.count)
 }
 
 impl Engine {

@@ -1,4 +1,6 @@
-//! Flows with a human checkpoint, and their floor: two durable commits.
+//! Flows with a human checkpoint, and their floors: two durable commits, and the same two with as many rows as a flow leaves behind.
+
+mod rows;
 
 use std::time::Instant;
 
@@ -12,6 +14,7 @@ use crate::load::{Laps, Work, clients_for};
 use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
 use crate::scratch::Place;
+use rows::Rows;
 
 /// The checkpoint's answer. The server waits for what follows as long as a person would.
 const DECISION: &[u8] = br#"{"decision":"approve","wait_ms":30000}"#;
@@ -266,11 +269,15 @@ pub(crate) async fn measure(
     // As many bytes of a request as the server gets.
     let target = Target { address: floor.address, key: host.target.key.clone() };
     let floor_probe = Probe::new(floor.pid, bare.counters().await?);
-    let mut most = 0.0_f64;
+    let rows = match program {
+        Program::Approval => Some(Rows::start(bench, engine).await?),
+        Program::Expense => None,
+    };
+    let (mut most, mut copies) = (0.0_f64, 0);
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let clients = flows(host, program, &core, count).await?;
-        let load = bench.measure(name, Some(engine), clients, &probe).await?;
+        let mut load = bench.measure(name, Some(engine), clients, &probe).await?;
         most = most.max(load.per_second);
         let clients = connections(&target, count).await?.into_iter().zip((0..).step_by(37));
         let clients = clients.map(|(connection, serial)| Commit {
@@ -282,7 +289,18 @@ pub(crate) async fn measure(
             request: Vec::new(),
         });
         let floor = bench.measure(floor_name, Some(engine), clients.collect(), &floor_probe).await?;
+        let Some(rows) = &rows else {
+            bench.keep(load, floor);
+            continue;
+        };
+        let second = bench.measure(rows::NAME, Some(engine), rows.clients(count).await?, &rows.probe).await?;
+        copies += second.operations;
+        load.compare_strictly(&second);
         bench.keep(load, floor);
+        bench.report.borrow_mut().loads.push(second);
+    }
+    if let Some(rows) = rows {
+        rows.stop(copies).await?;
     }
     floor.stop().await?;
     if program == Program::Approval {

@@ -1,4 +1,7 @@
-//! Authorised reads, and their floor: the same bytes from a bare actix-web.
+//! Authorised reads, and their floor: the same bytes from a bare actix-web. Where the server asks the database each time, there is a second
+//! one that does so too.
+
+mod selected;
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -13,9 +16,12 @@ use crate::load::{Laps, Work};
 use crate::options::{Engine, Scenario};
 use crate::probe::Probe;
 use crate::scratch::Place;
+use selected::Selected;
 
 /// Cores on a page.
 const PAGE: usize = 50;
+/// The list of Cores, for which the server asks the database each time.
+const LIST: &str = "core_list";
 
 /// What is read: one path, by one caller or by many.
 #[derive(Debug, Clone)]
@@ -114,7 +120,7 @@ pub(crate) async fn measure(
         for number in 0..PAGE {
             host.keep(&format!("listed {number}"), Program::Expense.document()).await?;
         }
-        readings.push(("core_list", format!("/v1/modules/scaicore/cores?limit={PAGE}")));
+        readings.push((LIST, format!("/v1/modules/scaicore/cores?limit={PAGE}")));
     }
     if wants(Scenario::ModuleList) {
         readings.push(("module_list", "/v1/modules".to_owned()));
@@ -124,7 +130,9 @@ pub(crate) async fn measure(
     }
     for (name, path) in readings {
         let keys = Rc::from([host.target.key.clone()]);
-        one(bench, engine, host, place, &Reading { name: name.to_owned(), path, keys }).await?;
+        let reading = Reading { name: name.to_owned(), path, keys };
+        let selects = name == LIST;
+        compared(bench, engine, host, place, &reading, selects).await?;
     }
     Ok(())
 }
@@ -136,6 +144,18 @@ pub(super) async fn one(
     host: &Host,
     place: &Place,
     reading: &Reading,
+) -> anyhow::Result<()> {
+    compared(bench, engine, host, place, reading, false).await
+}
+
+/// The same, where `selects` also beside a bare program that asks the database.
+async fn compared(
+    bench: &Bench<'_>,
+    engine: Engine,
+    host: &Host,
+    place: &Place,
+    reading: &Reading,
+    selects: bool,
 ) -> anyhow::Result<()> {
     // Tenants may differ in the word for a module's status. A sample of the callers shows how long an answer is.
     let mut bodies = Vec::new();
@@ -153,13 +173,30 @@ pub(super) async fn one(
     let floor_name = format!("floor_http/{}", reading.name);
     let probe = host.probe(place).await?;
     let floor_probe = Probe::new(floor.pid, None);
+    let page = bodies.first().filter(|_| selects);
+    let selected = match page {
+        Some(page) => Some(Selected::start(place, page).await?),
+        None => None,
+    };
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let readers = clients(&host.target, reading, &length, count).await?;
-        let load = bench.measure(&reading.name, Some(engine), readers, &probe).await?;
+        let mut load = bench.measure(&reading.name, Some(engine), readers, &probe).await?;
         let readers = clients(&target, reading, &length, count).await?;
         let floor = bench.measure(&floor_name, None, readers, &floor_probe).await?;
+        let Some(selected) = &selected else {
+            bench.keep(load, floor);
+            continue;
+        };
+        let readers = clients(&selected.target, reading, &selected.length, count).await?;
+        let name = format!("floor_select/{}", reading.name);
+        let second = bench.measure(&name, Some(engine), readers, &selected.probe).await?;
+        load.compare_strictly(&second);
         bench.keep(load, floor);
+        bench.report.borrow_mut().loads.push(second);
+    }
+    if let Some(selected) = selected {
+        selected.stop().await?;
     }
     floor.stop().await
 }

@@ -106,6 +106,13 @@ impl Archive {
 
 /// Runs one flow to its end; its execution's id.
 async fn template(host: &Host, core: &str) -> anyhow::Result<String> {
+    let (execution, checkpoint) = suspend(host, core).await?;
+    complete(host, &checkpoint).await?;
+    Ok(execution)
+}
+
+/// Runs one flow, the only one, to its checkpoint; the ids of the execution and the checkpoint.
+pub(super) async fn suspend(host: &Host, core: &str) -> anyhow::Result<(String, String)> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let path = format!("/v1/modules/scaicore/cores/{core}/invoke");
     let invocation =
@@ -115,10 +122,15 @@ async fn template(host: &Host, core: &str) -> anyhow::Result<String> {
         text(&execution["id"]).with_context(|| format!("an execution without an id: {execution}"))?;
     let waiting = host.get("/v1/modules/scaicore/checkpoints/all?status=pending").await?;
     let checkpoint = text(&waiting["items"][0]["id"]).context("the flow has opened no checkpoint")?;
+    Ok((execution, checkpoint))
+}
+
+/// Resolves a flow's checkpoint, with which the flow ends.
+pub(super) async fn complete(host: &Host, checkpoint: &str) -> anyhow::Result<()> {
     let path = format!("/v1/modules/scaicore/checkpoints/{checkpoint}/resolve");
     let resolved = host.post(&path, &json!({"decision": "approve", "wait_ms": 30_000})).await?;
     ensure!(resolved["execution"]["status"] == "completed", "the flow has not ended: {resolved}");
-    Ok(execution)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -139,15 +139,7 @@ mod tests {
     async fn every_copy_has_all_that_its_template_has() {
         let folder = tempfile::tempdir().unwrap();
         let place = Databases::new(folder.path(), None).unwrap().fresh(Engine::Sqlite).await.unwrap();
-        let mut connection =
-            SqliteConnection::establish(place.url.strip_prefix("sqlite://").unwrap()).unwrap();
-        let migrations = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/sqlite");
-        let mut folders: Vec<_> =
-            std::fs::read_dir(migrations).unwrap().map(|entry| entry.unwrap().path()).collect();
-        folders.sort();
-        for folder in folders {
-            connection.batch_execute(&std::fs::read_to_string(folder.join("up.sql")).unwrap()).unwrap();
-        }
+        let mut connection = place.migrated();
         connection
             .batch_execute(
                 "INSERT INTO executions (id, tenant_id, core_id, flow, source_version, status, origin, depth, input, \
