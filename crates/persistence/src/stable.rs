@@ -20,6 +20,7 @@ pub(crate) struct Update<T: QuerySource, C: AsChangeset, W> {
 }
 
 /// Changes the rows of a table for which a condition holds.
+#[expect(clippy::needless_pass_by_value, reason = "a table is a name without a size")]
 pub(crate) fn update<T, C, W>(table: T, changes: C, condition: W) -> Update<T, C, W>
 where
     T: Table,

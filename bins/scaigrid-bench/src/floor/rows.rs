@@ -66,17 +66,14 @@ pub(crate) fn serve(arguments: &FloorRows) -> anyhow::Result<()> {
     let statements: Statements = serde_json::from_slice(&statements)?;
     actix_web::rt::System::new().block_on(async move {
         let (first, beginning) = Queue::new();
-        let second = match arguments.database.strip_prefix("sqlite://") {
-            Some(path) => {
-                commit_to_sqlite(path, &statements, beginning)?;
-                first.clone()
-            }
-            None => {
-                let (second, ending) = Queue::new();
-                commit_to_postgres(&arguments.database, &statements.first, beginning).await?;
-                commit_to_postgres(&arguments.database, &statements.second, ending).await?;
-                second
-            }
+        let second = if let Some(path) = arguments.database.strip_prefix("sqlite://") {
+            commit_to_sqlite(path, &statements, beginning)?;
+            first.clone()
+        } else {
+            let (second, ending) = Queue::new();
+            commit_to_postgres(&arguments.database, &statements.first, beginning).await?;
+            commit_to_postgres(&arguments.database, &statements.second, ending).await?;
+            second
         };
         let flows = web::Data::new(Flows { first, second, last: AtomicU64::new(statements.copies) });
         let server = HttpServer::new(move || {

@@ -230,18 +230,15 @@ macro_rules! rows {
 impl List {
     fn open(arguments: &FloorSelect) -> anyhow::Result<Self> {
         let connections = usize::from(arguments.connections);
-        let readers = match arguments.database.strip_prefix("sqlite://") {
-            Some(path) => {
-                let mut config = ManagerConfig::<Reader>::default();
-                config.custom_setup = Box::new(|file| connect(file).boxed());
-                let manager = AsyncDieselConnectionManager::new_with_config(path, unquestioned(config));
-                Readers::Sqlite(Pool::builder(manager).max_size(connections).build()?)
-            }
-            None => {
-                let config = unquestioned(ManagerConfig::<AsyncPgConnection>::default());
-                let manager = AsyncDieselConnectionManager::new_with_config(&arguments.database, config);
-                Readers::Postgres(Pool::builder(manager).max_size(connections).build()?)
-            }
+        let readers = if let Some(path) = arguments.database.strip_prefix("sqlite://") {
+            let mut config = ManagerConfig::<Reader>::default();
+            config.custom_setup = Box::new(|file| connect(file).boxed());
+            let manager = AsyncDieselConnectionManager::new_with_config(path, unquestioned(config));
+            Readers::Sqlite(Pool::builder(manager).max_size(connections).build()?)
+        } else {
+            let config = unquestioned(ManagerConfig::<AsyncPgConnection>::default());
+            let manager = AsyncDieselConnectionManager::new_with_config(&arguments.database, config);
+            Readers::Postgres(Pool::builder(manager).max_size(connections).build()?)
         };
         Ok(Self { readers, tenant: arguments.tenant.clone(), limit: arguments.limit })
     }

@@ -22,7 +22,8 @@ pub type Routes = fn(&mut ServiceConfig<'_>);
 /// each worker has one, and a description takes some hundred times the memory of what it describes.
 ///
 /// The framework compares a request with one route after the other, most of them regular expressions. Here the routes are
-/// put in drawers by what a request shows at once, and it is only compared with those of its drawer, in their order.
+/// put in drawers by what a request shows at once, and it is compared as text with those of its drawer, in their order: one
+/// regular expression says what the parameters are.
 pub struct ServiceConfig<'a> {
     served: &'a mut web::ServiceConfig,
     described: Option<&'a mut Described>,
@@ -130,8 +131,10 @@ impl<'a> ServiceConfig<'a> {
             Some(known) => drawers.swap_remove(known),
             None => (Drawer { method, segments, routes: Vec::new() }, web::scope("")),
         };
-        drawer.routes.push(Route::new(method, &F::path()));
-        drawers.push((drawer, scope.service(handler)));
+        let route = Route::new(method, &F::path());
+        drawer.routes.push(route.clone());
+        let fits = fn_guard(move |context| route.fits(context.head().uri.path()));
+        drawers.push((drawer, scope.service(web::scope("").guard(fits).service(handler))));
         self
     }
 

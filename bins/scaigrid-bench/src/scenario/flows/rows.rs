@@ -228,7 +228,7 @@ fn fill(statements: &Statements) -> String {
         let n = format!("WITH n (suffix) AS (SELECT {suffix} FROM generate_series(1, {last}) AS g (i))");
         bodies.iter().map(|body| format!("{n} {body};\n")).collect::<Vec<_>>().concat()
     };
-    of(&statements.first, begun) + &of(&statements.second, ended)
+    of(&statements.first, begun) + of(&statements.second, ended).as_str()
 }
 
 /// The floor, on a database of its own.
