@@ -119,7 +119,8 @@ impl Instances {
     /// The key of an entity is missing, or cannot be one.
     pub fn place(&self, named: Option<&str>, input: &Value) -> Result<Place, KeyProblem> {
         match self {
-            Self::Stateless => Ok(Place { key: named.map(Arc::from), slots: None }),
+            // One memory, whoever is named: a key would be a memory of its own.
+            Self::Stateless => Ok(Place::default()),
             Self::Singleton(bounds) => Ok(Place { key: None, slots: Some(bounds.slots) }),
             Self::Entity { key_field, bounds } => {
                 let field = || Arc::clone(key_field);
@@ -210,9 +211,6 @@ mod tests {
         let place = singleton.place(Some("x"), &Value::Null).unwrap();
         assert_eq!((place.key, place.slots), (None, Some(NonZeroU32::MIN)));
         let stateless = Instances::of(&Concurrency::Stateless, &Instance::default());
-        assert_eq!(
-            stateless.place(Some("x"), &Value::Null).unwrap(),
-            Place { key: Some("x".into()), slots: None }
-        );
+        assert_eq!(stateless.place(Some("x"), &Value::Null).unwrap(), Place::default());
     }
 }

@@ -1,6 +1,8 @@
 //! Several who write at once: nothing that was computed from what was there is lost.
 
-use scaigrid_tests::{CORES, Client, Place, on_both_databases, programs};
+use std::time::Duration;
+
+use scaigrid_tests::{CORES, Client, Place, eventually, on_both_databases, programs};
 use serde_json::{Value, json};
 
 use super::operations::{core, output};
@@ -147,6 +149,7 @@ fn the_first_write_over_a_default_is_one_step(place: &Place) {
 
 fn changes_of_the_whole_survive_kills(place: &Place) {
     const ROUNDS: u64 = 400;
+    const ACCEPTED: Duration = Duration::from_secs(45);
     let mut server = place.start();
     let body = json!([
         {"kind": "rigid", "statements": [{"kind": "let", "name": "i", "value": "0"}]},
@@ -172,10 +175,15 @@ fn changes_of_the_whole_survive_kills(place: &Place) {
     for kill in 0..3 {
         for _ in 0..2 {
             let body = json!({"flow": "change", "input": {"rounds": ROUNDS}, "wait_ms": 0});
-            server.admin().post(&format!("{CORES}/{core}/invoke")).json(&body).answer(202);
+            let admin = server.admin();
+            eventually("a flow is accepted", ACCEPTED, || {
+                let answer = admin.post(&format!("{CORES}/{core}/invoke")).json(&body).send().unwrap();
+                // The others change the same; what is not accepted has done nothing.
+                (answer.status != 503).then(|| assert_eq!(answer.status, 202, "{answer}"))
+            });
             accepted += ROUNDS;
         }
-        std::thread::sleep(std::time::Duration::from_millis(80 * kill));
+        std::thread::sleep(Duration::from_millis(80 * kill));
         server.kill();
         server = place.start();
     }
