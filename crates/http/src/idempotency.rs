@@ -5,6 +5,7 @@
 //! same key is refused. A request that has begun runs to its end even when the client hangs up, since that is
 //! when clients ask again. Where claims and answers are kept, and for how long, is behind [`IdempotencyStore`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -19,6 +20,7 @@ use scaigrid_app as app;
 use scaigrid_scope::{Instant, Permissions, Principal, TenantId};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::auth;
@@ -37,6 +39,8 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The pauses, in seconds, between attempts to settle a key that the database did not take.
 const SETTLE_AGAIN: [u64; 8] = [1, 2, 5, 10, 20, 40, 80, 160];
+/// Claims in doubt that are seen to at once.
+static IN_DOUBT: Semaphore = Semaphore::const_new(4096);
 /// The most bytes of an answer that is kept.
 pub const ANSWER_LIMIT: u64 = 1024 * 1024;
 
@@ -120,7 +124,10 @@ pub(crate) async fn once(
         }
         Ok(Begun::Reused) => Some(app::Error::IdempotencyKeyReused),
         Ok(Begun::InUse) => Some(app::Error::IdempotencyKeyInUse),
-        Err(error) => Some(error),
+        Err(error) => {
+            give_back(edge, claim);
+            return Ok(server::refuse(request, error.into()));
+        }
     };
     if let Some(error) = refusal {
         return Ok(server::refuse(request, error.into()));
@@ -247,6 +254,26 @@ async fn keep(response: ServiceResponse, edge: &Edge, claim: &Claim) -> ServiceR
 
 async fn free(edge: &Edge, claim: &Claim) {
     settle(edge, claim, None).await;
+}
+
+/// Frees the key of a claim of which nobody knows whether it was taken: what was lost may be the answer to the commit, or the commit
+/// itself is still on its way. So that is done more than once.
+fn give_back(edge: Arc<Edge>, claim: Claim) {
+    let Ok(place) = IN_DOUBT.try_acquire() else {
+        tracing::warn!(
+            "too many idempotency keys are in doubt; one may be held until it expires or the node ends"
+        );
+        return;
+    };
+    actix_web::rt::spawn(async move {
+        let _place = place;
+        for seconds in SETTLE_AGAIN {
+            actix_web::rt::time::sleep(Duration::from_secs(seconds)).await;
+            if let Err(error) = edge.idempotency.abandon(&claim).await {
+                tracing::debug!(%error, "an idempotency key in doubt could not be freed yet");
+            }
+        }
+    });
 }
 
 /// Keeps the answer of a claim, or frees its key where there is none to keep. A claim that is left as it is holds its key

@@ -7,7 +7,7 @@ use actix_web::test::TestRequest;
 use scaigrid_http::health::Condition;
 use serde_json::json;
 
-use crate::support::{by, house, seen};
+use crate::support::{LOST, by, house, seen};
 
 fn post(token: &str, key: &str, name: &str) -> TestRequest {
     by(token, "POST", "/v1/things").insert_header(("Idempotency-Key", key)).set_json(json!({ "name": name }))
@@ -32,6 +32,23 @@ async fn the_same_request_runs_once_and_gets_the_same_answer() {
     assert_eq!(send!(app, post("admin", "k2", "a")).json()["data"]["run"], 1);
     // The key is the tenant's: a stranger's is another one.
     assert_eq!(send!(app, post("foreigner", "k", "a")).json()["data"]["run"], 2);
+}
+
+#[actix_web::test]
+async fn a_claim_whose_answer_was_lost_does_not_hold_its_key() {
+    let house = house(None, Condition::Ok);
+    let app = app!(house);
+    assert_eq!(send!(app, post("admin", LOST, "a")).status, 503);
+    assert_eq!(send!(app, post("admin", LOST, "a")).code(), "IDEMPOTENCY_KEY_IN_USE");
+    for _ in 0..500 {
+        if house.claims.is_empty() {
+            break;
+        }
+        actix_web::rt::time::sleep(Duration::from_millis(20)).await;
+    }
+    let again = send!(app, post("admin", LOST, "a"));
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, ""));
+    assert_eq!(house.runs.0.load(Ordering::SeqCst), 1);
 }
 
 #[actix_web::test]

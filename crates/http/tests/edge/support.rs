@@ -1,7 +1,7 @@
 //! A router over example routes, and stand-ins for the rest of the house.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -234,9 +234,12 @@ impl Readiness for Checks {
     }
 }
 
+/// The key whose first claim is taken without an answer that says so.
+pub(crate) const LOST: &str = "lost";
+
 /// Keeps claims in memory.
 #[derive(Default)]
-pub(crate) struct Claims(Mutex<HashMap<Key, (Claim, Option<Answer>)>>);
+pub(crate) struct Claims(Mutex<HashMap<Key, (Claim, Option<Answer>)>>, AtomicBool);
 
 /// Tenant, endpoint and key.
 type Key = (TenantId, String, String);
@@ -257,6 +260,10 @@ impl IdempotencyStore for Claims {
         let begun = match claims.get(&Self::place(claim)) {
             None => {
                 claims.insert(Self::place(claim), (claim.clone(), None));
+                if claim.key == LOST && !self.1.swap(true, Ordering::SeqCst) {
+                    let lost = app::Error::Unavailable { retry_after: Duration::from_secs(1) };
+                    return ready(Err(lost)).boxed();
+                }
                 Begun::Fresh
             }
             Some((first, _)) if first.fingerprint != claim.fingerprint => Begun::Reused,
