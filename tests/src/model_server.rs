@@ -58,7 +58,7 @@ struct State {
     always: Mutex<Option<Told>>,
     /// What texts with these words in them mean; see [`ModelServer::means`].
     meanings: Mutex<Vec<(String, Vec<f64>)>>,
-    /// Requests whose connection is open.
+    /// Questions that were read whole and whose connection is open.
     open: AtomicUsize,
     /// Connections that whoever had asked has closed while it waited.
     hung_up: AtomicUsize,
@@ -82,10 +82,8 @@ impl ModelServer {
             for stream in listener.incoming().map_while(Result::ok) {
                 let kept = Arc::clone(&kept);
                 std::thread::spawn(move || {
-                    kept.open.fetch_add(1, Ordering::SeqCst);
                     // An error is a peer that went away.
                     let _ = serve(stream, &kept);
-                    kept.open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -135,7 +133,7 @@ impl ModelServer {
         self.state.asked.lock().unwrap().clone()
     }
 
-    /// How many connections are open.
+    /// How many that have asked have their connection open still; one that has only connected has not asked.
     pub fn open(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
     }
@@ -143,6 +141,22 @@ impl ModelServer {
     /// How often somebody went away who was waiting for an answer, or for more of it.
     pub fn hung_up(&self) -> usize {
         self.state.hung_up.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts one more for as long as it lives.
+struct Open<'a>(&'a AtomicUsize);
+
+impl<'a> Open<'a> {
+    fn count(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(open)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -159,6 +173,7 @@ fn serve(stream: TcpStream, state: &State) -> io::Result<()> {
     let last = messages.and_then(|all| all.last()?["content"].as_str()).unwrap_or_default().to_owned();
     state.asked.lock().unwrap().push(question);
     let bidden = state.script.lock().unwrap().pop_front();
+    let _open = Open::count(&state.open);
     if let (Some(texts), None) = (texts, &bidden) {
         let meanings = state.meanings.lock().unwrap().clone();
         return whole(&mut writer, &vectors(&texts, &meanings).to_string());

@@ -239,16 +239,19 @@ fn a_call_whose_server_dies_is_settled_and_made_again(place: &Place) {
         (usage.len() >= 2).then_some(usage)
     });
     assert_eq!((usage.len(), upstream.asked().len()), (2, 2), "{usage:?}");
-    let metrics = server.anyone().get("/metrics").answer(200).text();
-    let counted = |provider: &str, status: &str| {
-        let line = |line: &&str| {
-            line.starts_with("scaigrid_model_calls_total{")
-                && line.contains(&format!("provider=\"{provider}\""))
-                && line.contains(&format!("status=\"{status}\""))
+    // What is counted is counted once it is written, so for a moment the records know more than the metrics.
+    eventually("both calls are counted", SOON, || {
+        let metrics = server.anyone().get("/metrics").answer(200).text();
+        let counted = |provider: &str, status: &str| {
+            let line = |line: &&str| {
+                line.starts_with("scaigrid_model_calls_total{")
+                    && line.contains(&format!("provider=\"{provider}\""))
+                    && line.contains(&format!("status=\"{status}\""))
+            };
+            metrics.lines().filter(line).count()
         };
-        metrics.lines().filter(line).count()
-    };
-    assert_eq!((counted("unknown", "unknown"), counted("openai", "completed")), (1, 1), "{metrics}");
+        (counted("unknown", "unknown") == 1 && counted("openai", "completed") == 1).then_some(())
+    });
     let (unknown, known) = (of_status(&usage, "unknown")[0], of_status(&usage, "completed")[0]);
     // Nobody knows what the first one cost: as much as it might have.
     assert_eq!(unknown["estimated"], true, "{unknown}");

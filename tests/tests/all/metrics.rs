@@ -2,7 +2,7 @@
 
 #![expect(clippy::float_cmp, reason = "numbers of things are whole")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scaigrid_tests::{
     CORES, Client, Db, Exposition, Place, Plugin, eventually, on, on_both_databases, programs,
@@ -61,9 +61,7 @@ fn counters_say_exactly_what_happened(place: &Place) {
     }
     admin.resolve(&checkpoints[0], "approve");
     admin.get("/v1/nothing/of/the/kind").answer(404);
-    let after = read(&anyone);
-    let grew = |series: &str| after.value(series) - before.value(series);
-    for (series, by) in [
+    let expected = [
         ("scaigrid_executions_started_total{trigger=\"invoke\"}", 12.0),
         ("scaigrid_executions_ended_total{status=\"completed\"}", 8.0),
         ("scaigrid_executions_ended_total{status=\"failed\"}", 2.0),
@@ -82,7 +80,18 @@ fn counters_say_exactly_what_happened(place: &Place) {
             "http_request_duration_seconds_count{method=\"POST\",route=\"/v1/modules/scaicore/cores/{core_id}/invoke\"}",
             12.0,
         ),
-    ] {
+    ];
+    // Some are counted once what they count is written, so for a moment an answer is ahead of them.
+    let mut after = read(&anyone);
+    let until = Instant::now() + Duration::from_secs(10);
+    while expected.iter().any(|(series, by)| after.value(series) - before.value(series) < *by)
+        && Instant::now() < until
+    {
+        std::thread::sleep(Duration::from_millis(20));
+        after = read(&anyone);
+    }
+    let grew = |series: &str| after.value(series) - before.value(series);
+    for (series, by) in expected {
         assert_eq!(grew(series), by, "{series}");
     }
     let tokens = |direction: &str| {

@@ -122,8 +122,10 @@ fn health_is_seen_and_recovery_too(place: &Place) {
     assert_eq!(depends["last_error"]["timestamp"], failed["last_error"]["timestamp"]);
     assert!(depends["last_error"]["message"].as_str().unwrap().contains("weather"));
     assert_eq!(ready()["checks"]["modules"], "degraded");
-    let metrics = server.anyone().get("/metrics").answer(200).text();
-    assert!(metrics.contains("scaigrid_module_up{module=\"weather\"} 0"), "{metrics}");
+    eventually("the metrics say so", SOON, || {
+        let metrics = server.anyone().get("/metrics").answer(200).text();
+        metrics.contains("scaigrid_module_up{module=\"weather\"} 0").then_some(())
+    });
     let told = boss.get(&format!("{WEATHER}/explain")).answer(200).data();
     assert_eq!(
         (&told["state"]["reason"], &told["state"]["last_error"]),
