@@ -9,10 +9,11 @@ use diesel_async::RunQueryDsl;
 use scaigrid_checkpoints::{Assignee, Checkpoint, CheckpointStatus, Priority};
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantScope, UserId};
 
-use crate::database::{Connection, Engine, Transaction, find, planned, with};
+use crate::database::{Connection, Engine, Transaction, find, planned, rows, with};
 use crate::error::Result;
 use crate::executions::{LoadedRow, Stored};
 use crate::schema::{checkpoints, cores, executions};
+use crate::stable::page;
 use crate::timers::{self, Owner, Timer};
 use newest::Newest;
 
@@ -158,7 +159,6 @@ pub async fn list(
             let mut query = checkpoints::table
                 .filter(checkpoints::tenant_id.eq(scope.tenant_id().to_string()))
                 .order(checkpoints::id.desc())
-                .limit(rows)
                 .select(CheckpointRow::as_select())
                 .into_boxed();
             match filter.status {
@@ -203,10 +203,10 @@ pub async fn list(
             if let Some(after) = after {
                 query = query.filter(checkpoints::id.lt(after.to_string()));
             }
-            query
+            page(query, rows)
         }};
     }
-    let found: Vec<CheckpointRow> = with!(c, c => query!().load(c).await)?;
+    let found: Vec<CheckpointRow> = rows!(c, query!())?;
     votes::whole(c, scope, found).await
 }
 

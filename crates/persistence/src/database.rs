@@ -328,6 +328,24 @@ macro_rules! find {
 }
 pub(crate) use find;
 
+/// Asks for rows. Like [`find`], it has a query for SQLite asked where blocking work is done, and the rows read there from the statement itself;
+/// with [`with`] each value is copied first.
+macro_rules! rows {
+    ($connection:expr, $query:expr) => {{
+        $connection.asks(true);
+        let answered = match $connection.engine()? {
+            $crate::database::Engine::Postgres(c) => diesel_async::RunQueryDsl::load($query, c).await,
+            $crate::database::Engine::Sqlite(c) => {
+                let query = $query;
+                c.spawn_blocking(move |c| diesel::RunQueryDsl::load(query, c)).await
+            }
+        };
+        $connection.asks(false);
+        answered
+    }};
+}
+pub(crate) use rows;
+
 /// The beginning of a condition whose value is bound behind it, for a query that is planned anew each time: what is rare is known
 /// by its value alone, and a plan that is kept for whatever value there may be has a page of it looked for among all rows.
 pub(crate) fn planned(condition: &str) -> SqlLiteral<Bool> {

@@ -14,12 +14,13 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Parent};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, NodeId, TenantScope, UserId};
 
-use crate::database::{Connection, Transaction, find, with};
+use crate::database::{Connection, Transaction, find, rows, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::text_storable;
 use crate::large::Object;
 use crate::schema::{cores, execution_inbox, execution_snapshots, executions};
+use crate::stable::page;
 
 pub use entries::{
     JournalFilter, JournalRow, chunk_of, journal, journal_rows, journal_start, journal_within, kept_machine,
@@ -286,7 +287,6 @@ pub async fn list(
             let mut query = executions::table
                 .filter(executions::tenant_id.eq(scope.tenant_id().to_string()))
                 .order(executions::id.desc())
-                .limit(rows)
                 .select(ShownRow::as_select())
                 .into_boxed();
             if let Some(core) = filter.core_id {
@@ -307,10 +307,10 @@ pub async fn list(
             if let Some(after) = after {
                 query = query.filter(executions::id.lt(after.to_string()));
             }
-            query
+            page(query, rows)
         }};
     }
-    let found: Vec<ShownRow> = with!(c, c => query!().load(c).await)?;
+    let found: Vec<ShownRow> = rows!(c, query!())?;
     found.into_iter().map(|row| Execution::try_from(row.closed()?)).collect()
 }
 

@@ -9,11 +9,12 @@ use scaigrid_cores::triggers::{Kind, Listens, Trigger};
 use scaigrid_scope::{CoreId, Instant, Name, TenantScope, TriggerId};
 use serde_json::Value;
 
-use crate::database::{Connection, Transaction, with};
+use crate::database::{Connection, Transaction, rows, with};
 use crate::error::{Error, Result, column};
 use crate::instant::Stamp;
 use crate::json::{storable, text_storable};
 use crate::schema::core_triggers;
+use crate::stable::among;
 pub use crate::webhooks::PreviousSecret;
 
 const TABLE: &str = "core_triggers";
@@ -95,11 +96,11 @@ pub(crate) async fn of_cores(
     }
     let query = core_triggers::table
         .filter(core_triggers::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(core_triggers::core_id.eq_any(cores.iter().map(|core| (*core).to_owned())))
+        .filter(among(core_triggers::core_id, cores.iter().copied()))
         .order(core_triggers::id)
         .select(columns!());
-    let rows: Vec<Row> = with!(c, c => query.load(c).await)?;
-    for row in rows {
+    let registered: Vec<Row> = rows!(c, query)?;
+    for row in registered {
         let core = row.1.clone();
         found.entry(core).or_default().push(trigger(row)?);
     }

@@ -19,12 +19,12 @@ use ulid::Ulid;
 
 use super::{CoreRow, sealed};
 use crate::data_keys;
-use crate::database::{Connection, Engine, planned, with};
+use crate::database::{Connection, Engine, planned, rows, with};
 use crate::delegations::DelegationRow;
 use crate::error::Result;
 use crate::schema::{core_grams, cores, delegations as lent};
 use crate::sealing::Vault;
-use crate::triggers;
+use crate::{stable, triggers};
 
 /// Characters of the longest texts that Cores are found by.
 const LONGEST: usize = 3;
@@ -81,7 +81,7 @@ async fn page(
     filter: &CoreFilter,
     among: Option<Vec<String>>,
     after: Option<CoreId>,
-    rows: i64,
+    most: i64,
 ) -> Result<Vec<Row>> {
     // Small letters are those of ASCII, whatever the database takes for its locale.
     let folded = match c.engine()? {
@@ -96,7 +96,6 @@ async fn page(
                 )
                 .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
                 .order(cores::id.desc())
-                .limit(rows)
                 .select((CoreRow::as_select(), Option::<DelegationRow>::as_select()))
                 .into_boxed();
             if let Some(status) = filter.status {
@@ -109,15 +108,15 @@ async fn page(
                 query = query.filter(by_name.or(cores::slug.like(pattern).escape('\\')));
             }
             if let Some(among) = among.clone() {
-                query = query.filter(cores::id.eq_any(among));
+                query = query.filter(stable::among(cores::id, among));
             }
             if let Some(after) = after {
                 query = query.filter(cores::id.lt(after.to_string()));
             }
-            query
+            stable::page(query, most)
         }};
     }
-    Ok(with!(c, c => query!().load(c).await)?)
+    Ok(rows!(c, query!())?)
 }
 
 /// Escapes what `LIKE` would take for a pattern.
