@@ -53,6 +53,32 @@ fn steps(guide: &str) -> (Vec<Step>, Vec<String>) {
 }
 
 #[test]
+fn a_step_that_fails_stops_the_steps_that_need_it() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let guide = std::fs::read_to_string(home.join("README.md")).unwrap();
+    let (steps, _) = steps(&guide);
+    let commands = steps.iter().filter_map(|step| match step {
+        Step::Run(commands) => Some(commands.as_str()),
+        Step::Restart(_) => None,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/admin.key"), "no key").unwrap();
+    // Nobody listens there once the listener is gone. Without `-e`, as at a prompt: only what is printed stops.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = Command::new("sh")
+        .args(["-u", "-c", &commands.collect::<String>()])
+        .current_dir(folder.path())
+        .env("SERVER", format!("http://{nobody}"))
+        .output()
+        .unwrap();
+    let (said, complaint) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    assert!(!output.status.success());
+    assert!(complaint.contains("CORE: parameter"), "{complaint}");
+    assert_eq!(String::from_utf8_lossy(&said).trim(), "", "{complaint}");
+}
+
+#[test]
 fn the_guides_commands_work_as_they_are_printed() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let guide = std::fs::read_to_string(home.join("README.md")).unwrap();
