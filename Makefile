@@ -22,4 +22,4 @@ docs: prepare
 	cargo xtask docs
 
 prepare:
-	@sh xtask/prepare.sh
+	@sh xtask/prepare.sh $(MAKECMDGOALS)
