@@ -9,7 +9,7 @@ run: prepare
 test: prepare
 	cargo xtask test
 
-# Formatting, lints and the layers of the house: what can be told without running anything.
+# Formatting, lints, the layers of the house and the documents' links: what can be told without running anything.
 check: prepare
 	cargo xtask check
 
@@ -22,4 +22,4 @@ docs: prepare
 	cargo xtask docs
 
 prepare:
-	@sh xtask/prepare.sh
+	@sh xtask/prepare.sh $(MAKECMDGOALS)

@@ -1,8 +1,9 @@
-//! What can be told about the code without running it: formatting, lints, layers.
+//! What can be told about the code without running it: formatting, lints, layers, and where the documents' links lead.
 
 use std::process::ExitCode;
 
 use crate::layers;
+use crate::links;
 use crate::process::{self, Outcome, Signals};
 use crate::steps::{Account, Verdict};
 use crate::workspace::cargo;
@@ -20,6 +21,7 @@ pub(crate) fn run(signals: &Signals) -> ExitCode {
 pub(crate) fn steps(account: &mut Account, signals: &Signals) {
     account.step("format", || run_cargo(&["fmt", "--all", "--check"], &[], signals));
     account.step("layers", || Ok(if layers::hold()? { Verdict::Passed } else { Verdict::Failed }));
+    account.step("links", || Ok(if links::lead_somewhere()? { Verdict::Passed } else { Verdict::Failed }));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     account.step("lints", || run_cargo(&clippy, &[], signals));
 }

@@ -12,6 +12,7 @@ mod conformance;
 mod docs;
 mod fuzz;
 mod layers;
+mod links;
 mod process;
 mod services;
 mod steps;
@@ -33,9 +34,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Format check, lints, layers, and every test on SQLite and PostgreSQL
+    /// Format check, lints, layers, links, and every test on SQLite and PostgreSQL
     Test(test::Arguments),
-    /// Format check, lints and layers
+    /// Format check, lints, layers and links
     Check,
     /// The dependency rules of the house
     Layers(layers::Arguments),

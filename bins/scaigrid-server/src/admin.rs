@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use scaigrid_app::{App, Cursor, Error, Page, PageRequest, RequestContext};
-use scaigrid_scope::{Authorized, AuthorizedAtLevel, PermissionMarker};
+use scaigrid_scope::{Authorized, AuthorizedAtLevel, PermissionMarker, Principal};
 
 use crate::clock::SystemClock;
 use crate::compose;
@@ -114,9 +114,8 @@ impl Desk {
     }
 
     /// The owner of the key, acting in the tenant that is named, else in their own.
-    async fn in_tenant<P: PermissionMarker>(&self, tenant: Option<&str>) -> Result<Authorized<P>, Error> {
-        let principal = self.app.authenticate(self.key.reveal(), tenant, None).await?;
-        Ok(principal.authorize()?)
+    async fn in_tenant<P: PermissionMarker>(&self, tenant: Option<&str>) -> anyhow::Result<Authorized<P>> {
+        Ok(self.at_place(tenant, None).await?.authorize().map_err(Error::from)?)
     }
 
     /// The owner of the key, acting at the level that is named, else at their own.
@@ -124,9 +123,16 @@ impl Desk {
         &self,
         tenant: Option<&str>,
         partner: Option<&str>,
-    ) -> Result<AuthorizedAtLevel<P>, Error> {
-        let principal = self.app.authenticate(self.key.reveal(), tenant, partner).await?;
-        Ok(principal.authorize_at_level()?)
+    ) -> anyhow::Result<AuthorizedAtLevel<P>> {
+        Ok(self.at_place(tenant, partner).await?.authorize_at_level().map_err(Error::from)?)
+    }
+
+    async fn at_place(&self, tenant: Option<&str>, partner: Option<&str>) -> anyhow::Result<Arc<Principal>> {
+        let found = self.app.authenticate(self.key.reveal(), tenant, partner).await;
+        match tenant.or(partner) {
+            Some(name) => found.map_err(refusal::naming(name)),
+            None => Ok(found?),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The files that a server keeps beside its database: the master key and the first admin's key.
+//! The files that a server keeps beside its database: the master key, the first admin's key, and which process it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -82,6 +82,34 @@ pub(crate) fn keep_admin_key(folder: &Path, key: &str) -> io::Result<()> {
 /// Where the first admin's key is kept.
 pub(crate) fn admin_key(folder: &Path) -> PathBuf {
     folder.join("admin.key")
+}
+
+/// Tells which process serves from a data folder, for whoever is to signal that one and no other of the machine. Dropped, it
+/// goes; what a process that was killed has left there is overwritten.
+#[derive(Debug)]
+pub(crate) struct ProcessFile(PathBuf);
+
+impl ProcessFile {
+    /// Writes this process's number.
+    pub(crate) fn write(folder: &Path) -> io::Result<Self> {
+        let path = folder.join("server.pid");
+        let mut file = NewFile::beside(&path)?;
+        writeln!(file, "{}", std::process::id())?;
+        file.keep()?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for ProcessFile {
+    fn drop(&mut self) {
+        // Two nodes of a PostgreSQL database may have one folder: the file is the one's that was started last.
+        let ours = std::process::id().to_string();
+        if fs::read_to_string(&self.0).is_ok_and(|text| text.trim() == ours)
+            && let Err(error) = fs::remove_file(&self.0)
+        {
+            tracing::warn!(%error, path = %self.0.display(), "the file of the process number is left behind");
+        }
+    }
 }
 
 /// Writes a file that only its owner can read. It appears whole or not at all: a crash in between must not leave half a

@@ -1,6 +1,7 @@
 //! Serving: the edge on top of the house, until somebody says stop.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::SystemClock;
 use crate::compose;
-use crate::files::Unusable;
+use crate::files::{ProcessFile, Unusable};
 use crate::limits;
 use crate::measuring;
 use crate::settings::Settings;
@@ -47,6 +48,8 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let recorded = measuring::record()?;
     let house = compose::house(settings, Arc::new(SystemClock)).await?;
+    // Goes before the house does, so that it is never the file of the server that comes next.
+    let _process = process_file(&settings.data_dir);
     let app = house.app.clone();
     let reading = recorded.clone();
     let render: RenderMetrics = Arc::new(move || reading.render());
@@ -94,6 +97,12 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     measuring.abort();
     tracing.finish().await;
     ended
+}
+
+/// Tells which process this is. Nothing depends on it: a folder that cannot be written to is no reason not to serve.
+fn process_file(folder: &Path) -> Option<ProcessFile> {
+    let written = ProcessFile::write(folder);
+    written.inspect_err(|error| tracing::warn!(%error, "server.pid cannot be written")).ok()
 }
 
 /// Sends mail about checkpoints, where there is a server for it, until told to stop.

@@ -16,7 +16,8 @@ const RESOLVE: Duration = Duration::from_secs(5);
 /// The most addresses that a name may have.
 const ADDRESSES: usize = 64;
 
-/// Why a call may not go there. The text names no address: what a name resolves to inside is nobody's business.
+/// Why a call may not go there. The text names no address: what a name resolves to inside is nobody's business. It names
+/// the server's setting where that decides, for this is all that is told of it to whoever could change the setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Neither `https` nor `http`.
@@ -29,13 +30,16 @@ pub enum Refusal {
     #[error("the URL's port cannot be called")]
     Port,
     /// `http` to a target that the operator has not allowed.
-    #[error("plain http is for targets that the operator allows; use https")]
+    #[error("plain http is for targets that the operator allows with SCAIGRID_EGRESS_ALLOW; use https")]
     PlainHttp,
     /// An address that is not public.
-    #[error("the target is at a {} address", .0.as_str())]
+    #[error("the target is at a {} address; the operator can allow it with SCAIGRID_EGRESS_ALLOW", .0.as_str())]
     Address(Class),
     /// Some addresses are public and others allowed although they are not.
-    #[error("the name has public and other addresses at once")]
+    #[error(
+        "the name has public and other addresses at once; the operator can allow it by its name with \
+         SCAIGRID_EGRESS_ALLOW"
+    )]
     Mixed,
     /// The name has no address just now.
     #[error("the name cannot be resolved")]

@@ -331,16 +331,23 @@ fn people_and_things_are_administered_beside_a_server(place: &Place) {
     assert_eq!(task(&["webhook", "delete", id, "--tenant", "acme"])["deleted"], true);
     let acme = root.in_tenant("acme");
     assert_eq!(acme.pages("/v1/groups", "items").len() + acme.pages("/v1/webhooks", "items").len(), 0);
-    // Who is not there is told as such; what is wrong on the command line is another exit code.
-    for (arguments, code) in [
-        (&["user", "show", "eve@acme.example", "--tenant", "acme"][..], 1),
-        (&["group", "show", "nobody", "--tenant", "acme"], 1),
-        (&["role", "create"], 2),
-        (&["webhook", "create", "no-url", "--event", "scaicore.*"], 2),
+    // Who is not there is told as such, by name; what is wrong on the command line is another exit code.
+    let core = "core_01JZ8QZ5T0000000000000000A";
+    for (arguments, code, line) in [
+        (&["user", "show", "eve@acme.example", "--tenant", "acme"][..], 1, "No such user: eve@acme.example"),
+        (&["group", "show", "nobody", "--tenant", "acme"], 1, "No such group: nobody"),
+        (&["core", "start", "nope"], 1, "No such Core: nope"),
+        (&["core", "stop", core], 1, "No such Core: core_01JZ8QZ5T0000000000000000A"),
+        (&["core", "list", "--tenant", "nowhere"], 1, "No such tenant: nowhere"),
+        (&["module", "show", "scainone"], 1, "No such module: scainone"),
+        (&["role", "create"], 2, "command line: "),
+        (&["role", "creat", "x"], 2, "did you mean create?"),
+        (&["webhook", "create", "no-url", "--event", "scaicore.*"], 2, "command line: "),
     ] {
         let output = run(place.folder(), &[&["admin"], arguments].concat(), &variables);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
         assert_eq!(told(&output).trim_end().lines().count(), 1, "{}", told(&output));
+        assert!(told(&output).contains(line), "{arguments:?}: {}", told(&output));
     }
     server.stop();
 }

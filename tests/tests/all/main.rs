@@ -52,6 +52,7 @@ mod nodes;
 mod openai;
 mod people;
 mod plugins;
+mod prepare;
 mod process;
 mod prompt_trials;
 mod published;

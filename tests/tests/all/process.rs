@@ -9,6 +9,7 @@ use serde_json::json;
 
 on_both_databases!(
     a_second_start_changes_nothing,
+    a_server_tells_which_process_it_is,
     an_end_that_is_asked_for_waits_for_requests,
     another_master_key_is_refused,
     a_variable_that_is_no_setting_is_named,
@@ -136,6 +137,35 @@ fn a_second_start_changes_nothing(place: &Place) {
     let output = run(place.folder(), &["migrate"], &variables(place));
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(!place.data().join("admin.key").exists());
+}
+
+fn a_server_tells_which_process_it_is(place: &Place) {
+    let file = place.data().join("server.pid");
+    let told = || std::fs::read_to_string(&file).unwrap();
+    let server = place.start();
+    let number = format!("{}\n", server.pid());
+    assert_eq!(told(), number);
+    // What is no server, and what is none any more, leaves the file of the one that is.
+    let output = run(place.folder(), &["admin", "tenant", "list"], &variables(place));
+    assert!(output.status.success(), "{}", stderr(&output));
+    if place.db() == Db::Sqlite {
+        assert_eq!(run(place.folder(), &[], &variables(place)).status.code(), Some(2));
+    }
+    assert_eq!(told(), number);
+    server.kill();
+    assert_eq!(told(), number, "nobody was there to remove it");
+    let server = place.start();
+    assert_eq!(told(), format!("{}\n", server.pid()));
+    server.stop();
+    assert!(!file.exists());
+    // A node that ends does not take the file of the one that came after it into the same folder.
+    if place.db() == Db::Postgres {
+        let (first, second) = (place.start(), place.start());
+        first.stop();
+        assert_eq!(told(), format!("{}\n", second.pid()));
+        second.stop();
+        assert!(!file.exists());
+    }
 }
 
 fn variables(place: &Place) -> Vec<(&'static str, &str)> {

@@ -1,8 +1,8 @@
 //! The guide's commands, run as they are printed.
 //!
-//! Blocks between `<!-- test:begin -->` and `<!-- test:end -->` go to one shell, one after the other. At
-//! `<!-- test:restart -->` the server is killed and started again: the command that is printed there would kill every
-//! server of the machine. What `make run` does is done by the test with the binary at hand.
+//! Blocks between `<!-- test:begin -->` and `<!-- test:end -->` go to one shell, one after the other. The one behind
+//! `<!-- test:restart -->` does, too, and must end the server, which is then started again. What `make run` does is done
+//! by the test with the binary at hand.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -14,10 +14,11 @@ use scaigrid_tests::{Db, on};
 /// Ends the output of a block.
 const MARK: &str = "-- the end of a block --";
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Step {
     Run(String),
-    Restart,
+    /// Ends the server.
+    Restart(String),
 }
 
 /// The steps of the guide, and the shell blocks that are not among them.
@@ -29,7 +30,7 @@ fn steps(guide: &str) -> (Vec<Step>, Vec<String>) {
         match (line.trim(), &mut block) {
             ("```", Some(text)) => {
                 if std::mem::take(&mut restarts) {
-                    steps.push(Step::Restart);
+                    steps.push(Step::Restart(std::mem::take(text)));
                 } else if tested {
                     steps.push(Step::Run(std::mem::take(text)));
                 } else {
@@ -52,12 +53,38 @@ fn steps(guide: &str) -> (Vec<Step>, Vec<String>) {
 }
 
 #[test]
+fn a_step_that_fails_stops_the_steps_that_need_it() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let guide = std::fs::read_to_string(home.join("README.md")).unwrap();
+    let (steps, _) = steps(&guide);
+    let commands = steps.iter().filter_map(|step| match step {
+        Step::Run(commands) => Some(commands.as_str()),
+        Step::Restart(_) => None,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/admin.key"), "no key").unwrap();
+    // Nobody listens there once the listener is gone. Without `-e`, as at a prompt: only what is printed stops.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = Command::new("sh")
+        .args(["-u", "-c", &commands.collect::<String>()])
+        .current_dir(folder.path())
+        .env("SERVER", format!("http://{nobody}"))
+        .output()
+        .unwrap();
+    let (said, complaint) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    assert!(!output.status.success());
+    assert!(complaint.contains("CORE: parameter"), "{complaint}");
+    assert_eq!(String::from_utf8_lossy(&said).trim(), "", "{complaint}");
+}
+
+#[test]
 fn the_guides_commands_work_as_they_are_printed() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let guide = std::fs::read_to_string(home.join("README.md")).unwrap();
     let (steps, others) = steps(&guide);
     assert!(steps.len() >= 7, "{steps:#?}");
-    assert_eq!(steps.iter().filter(|step| **step == Step::Restart).count(), 1);
+    assert_eq!(steps.iter().filter(|step| matches!(step, Step::Restart(_))).count(), 1);
     assert!(others.iter().all(|block| block == "make run"), "blocks that nobody tries: {others:#?}");
 
     on(Db::Sqlite, |place| {
@@ -78,25 +105,21 @@ fn the_guides_commands_work_as_they_are_printed() {
         let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
         let mut said = Vec::new();
         for step in &steps {
-            match step {
-                Step::Restart => {
-                    server.kill();
-                    server = launch();
+            let (Step::Run(commands) | Step::Restart(commands)) = step;
+            writeln!(input, "{commands}\necho '{MARK}'").unwrap();
+            let mut answer = String::new();
+            loop {
+                let line = output.next().unwrap_or_else(|| panic!("{commands}\nfailed after:\n{answer}"));
+                match line.unwrap() {
+                    line if line == MARK => break,
+                    line => answer.extend([line.as_str(), "\n"]),
                 }
-                Step::Run(commands) => {
-                    writeln!(input, "{commands}\necho '{MARK}'").unwrap();
-                    let mut answer = String::new();
-                    loop {
-                        let line =
-                            output.next().unwrap_or_else(|| panic!("{commands}\nfailed after:\n{answer}"));
-                        match line.unwrap() {
-                            line if line == MARK => break,
-                            line => answer.extend([line.as_str(), "\n"]),
-                        }
-                    }
-                    println!("{commands}{answer}");
-                    said.push(answer);
-                }
+            }
+            println!("{commands}{answer}");
+            said.push(answer);
+            if matches!(step, Step::Restart(_)) {
+                assert!(!server.ended().success(), "it was to be killed");
+                server = launch();
             }
         }
         drop(input);

@@ -427,6 +427,9 @@ fn places_that_nobody_may_call_are_refused(place: &Place) {
             let body = json!({"url": format!("{scheme}://{host}:{port}/"), "events": ["*"]});
             let refusal = root.post("/v1/webhooks").json(&body).refused(422, "EGRESS_DENIED");
             assert_eq!(refusal.fields(), ["url"], "{body}");
+            // How it can be allowed is told, and what a name resolves to is not.
+            assert!(refusal.text().contains("SCAIGRID_EGRESS_ALLOW"), "{refusal}");
+            assert!(host != "localhost" || !refusal.text().contains("127.0.0.1"), "{refusal}");
         }
     }
     for url in [
@@ -469,7 +472,8 @@ fn places_that_nobody_may_call_are_refused(place: &Place) {
         let pending = deliveries(&root, &id, "?status=pending");
         pending.into_iter().find(|one| !one["error"].is_null())
     });
-    assert!(failed["error"].as_str().unwrap().starts_with("EGRESS_DENIED"), "{failed}");
+    let told = failed["error"].as_str().unwrap();
+    assert!(told.starts_with("EGRESS_DENIED") && told.contains("SCAIGRID_EGRESS_ALLOW"), "{failed}");
     assert_eq!(receiver.received().len(), 1, "nobody knocked");
     server.stop();
 }

@@ -14,7 +14,7 @@ use scaigrid_scope::{
 use serde_json::json;
 
 use super::answer::Answer;
-use super::{Desk, found, listed, view};
+use super::{Desk, found, listed, refusal, view};
 use crate::settings::{KeyTask, PartnerTask, TenantTask, UserTask};
 
 impl Desk {
@@ -36,7 +36,7 @@ impl Desk {
             }
             PartnerTask::Show { name } => {
                 let id = self.partner_id(&caller, &name).await?;
-                let partner = self.app.partner(&caller, id).await?;
+                let partner = self.app.partner(&caller, id).await.map_err(refusal::naming(&name))?;
                 Ok(Answer::one(view::partner(&partner), view::PARTNER))
             }
             PartnerTask::Suspend { name } => {
@@ -56,7 +56,8 @@ impl Desk {
     ) -> anyhow::Result<Answer> {
         let id = self.partner_id(caller, partner).await?;
         let changes = PartnerChanges { status: Some(status), ..PartnerChanges::default() };
-        let partner = self.app.update_partner(caller, &self.request, id, None, changes).await?;
+        let kept = self.app.update_partner(caller, &self.request, id, None, changes).await;
+        let partner = kept.map_err(refusal::naming(partner))?;
         Ok(Answer::one(view::partner(&partner), view::PARTNER))
     }
 
@@ -87,7 +88,7 @@ impl Desk {
             }
             TenantTask::Show { name } => {
                 let id = self.tenant_id(&caller, &name).await?;
-                let tenant = self.app.tenant(&caller, id).await?;
+                let tenant = self.app.tenant(&caller, id).await.map_err(refusal::naming(&name))?;
                 Ok(Answer::one(view::tenant(&tenant), view::TENANT))
             }
             TenantTask::Suspend { name } => self.set_status(&caller, &name, TenantStatus::Suspended).await,
@@ -103,7 +104,8 @@ impl Desk {
     ) -> anyhow::Result<Answer> {
         let id = self.tenant_id(caller, tenant).await?;
         let changes = TenantChanges { status: Some(status), ..TenantChanges::default() };
-        let tenant = self.app.update_tenant(caller, &self.request, id, None, changes).await?;
+        let kept = self.app.update_tenant(caller, &self.request, id, None, changes).await;
+        let tenant = kept.map_err(refusal::naming(tenant))?;
         Ok(Answer::one(view::tenant(&tenant), view::TENANT))
     }
 
@@ -112,7 +114,7 @@ impl Desk {
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
         text: &str,
-    ) -> Result<PartnerId, Error> {
+    ) -> anyhow::Result<PartnerId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -121,7 +123,7 @@ impl Desk {
             |partner: &scaigrid_scope::Partner| partner.slug.as_str() == text,
             async |page| self.app.partners(caller, &filter, &page).await,
         );
-        Ok(partner.await?.ok_or(Error::NotFound(Resource::Partner))?.id)
+        Ok(partner.await?.ok_or_else(|| refusal::missing(Resource::Partner, text))?.id)
     }
 
     /// The tenant of an id or a slug, among those that the caller sees.
@@ -129,7 +131,7 @@ impl Desk {
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
         text: &str,
-    ) -> Result<TenantId, Error> {
+    ) -> anyhow::Result<TenantId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -138,7 +140,7 @@ impl Desk {
             |tenant: &scaigrid_scope::Tenant| tenant.slug.as_str() == text,
             async |page| self.app.tenants(caller, &filter, &page).await,
         );
-        Ok(tenant.await?.ok_or(Error::NotFound(Resource::Tenant))?.id)
+        Ok(tenant.await?.ok_or_else(|| refusal::missing(Resource::Tenant, text))?.id)
     }
 
     pub(super) async fn users(&self, tenant: Option<&str>, task: UserTask) -> anyhow::Result<Answer> {
@@ -158,7 +160,8 @@ impl Desk {
             }
             UserTask::Show { user } => {
                 let id = self.user_id(&caller, &user).await?;
-                let user = self.app.user(caller.principal(), id).await?;
+                let found = self.app.user(caller.principal(), id).await;
+                let user = found.map_err(refusal::naming(&user))?;
                 Ok(Answer::one(view::user(&user), view::USER))
             }
             UserTask::Role { user, roles, custom_roles } => {
@@ -187,7 +190,8 @@ impl Desk {
     ) -> anyhow::Result<Answer> {
         let id = self.user_id(caller, user).await?;
         let changes = UserChanges { status: Some(status), ..UserChanges::default() };
-        let user = self.app.update_user(caller, &self.request, id, None, changes).await?;
+        let kept = self.app.update_user(caller, &self.request, id, None, changes).await;
+        let user = kept.map_err(refusal::naming(user))?;
         Ok(Answer::one(view::user(&user), view::USER))
     }
 
@@ -196,7 +200,7 @@ impl Desk {
         &self,
         caller: &Authorized<perm::UsersManage>,
         text: &str,
-    ) -> Result<UserId, Error> {
+    ) -> anyhow::Result<UserId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -205,7 +209,7 @@ impl Desk {
             |account: &Account| account.user.email.as_str().eq_ignore_ascii_case(text),
             async |page| self.app.users(caller, &filter, &page).await,
         );
-        Ok(user.await?.ok_or(Error::NotFound(Resource::User))?.user.id)
+        Ok(user.await?.ok_or_else(|| refusal::missing(Resource::User, text))?.user.id)
     }
 
     /// The custom role of an id or a slug, in the tenant that the caller acts in.
@@ -213,7 +217,7 @@ impl Desk {
         &self,
         caller: &Authorized<perm::UsersManage>,
         text: &str,
-    ) -> Result<CustomRoleId, Error> {
+    ) -> anyhow::Result<CustomRoleId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -221,7 +225,7 @@ impl Desk {
             |role: &CustomRole| role.slug.as_str() == text,
             async |page| self.app.custom_roles(caller, &page).await,
         );
-        Ok(role.await?.ok_or(Error::NotFound(Resource::CustomRole))?.id)
+        Ok(role.await?.ok_or_else(|| refusal::missing(Resource::CustomRole, text))?.id)
     }
 
     pub(super) async fn keys(&self, tenant: Option<&str>, task: KeyTask) -> anyhow::Result<Answer> {
@@ -253,7 +257,8 @@ impl Desk {
                 Ok(Answer::list(keys, view::KEYS, |key| view::key(&key)))
             }
             KeyTask::Revoke { id } => {
-                self.app.revoke_api_key(&caller, &self.request, id).await?;
+                let gone = self.app.revoke_api_key(&caller, &self.request, id).await;
+                gone.map_err(refusal::naming(id))?;
                 Ok(Answer::one(json!({"id": id.to_string(), "revoked": true}), &["id", "revoked"]))
             }
         }
@@ -262,7 +267,7 @@ impl Desk {
 
 impl Desk {
     /// Whom a key is made for: an id is taken as it is, since looking for an address takes another permission.
-    async fn key_holder(&self, tenant: Option<&str>, text: &str) -> Result<UserId, Error> {
+    async fn key_holder(&self, tenant: Option<&str>, text: &str) -> anyhow::Result<UserId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }

@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
+use scaigrid_app::Resource;
 use scaigrid_app::checkpoints::CheckpointFilter;
 use scaigrid_app::cores::CoreFilter;
-use scaigrid_app::{Error, Resource};
 use scaigrid_checkpoints::Decision;
 use scaigrid_cores::{Action, Core, NewCore};
 use scaigrid_ir::bundle;
@@ -35,23 +35,33 @@ impl Desk {
             }
             ModuleTask::Show { module } => {
                 let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
-                self.app.module(&caller, &module).await?
+                self.app.module(&caller, &module).await.map_err(refusal::naming(&module))?
             }
             ModuleTask::Enable { module } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
-                self.app.enable_module(&caller, &self.request, &module).await?
+                self.app
+                    .enable_module(&caller, &self.request, &module)
+                    .await
+                    .map_err(refusal::naming(&module))?
             }
             ModuleTask::Disable { module } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
-                self.app.disable_module(&caller, &self.request, &module).await?
+                self.app
+                    .disable_module(&caller, &self.request, &module)
+                    .await
+                    .map_err(refusal::naming(&module))?
             }
             ModuleTask::Reset { module } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
-                self.app.reset_module(&caller, &self.request, &module).await?
+                self.app
+                    .reset_module(&caller, &self.request, &module)
+                    .await
+                    .map_err(refusal::naming(&module))?
             }
             ModuleTask::Config { module, patch: None, .. } => {
                 let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
-                return Ok(Answer::document(view::config(&self.app.module_config(&caller, &module).await?)));
+                let kept = self.app.module_config(&caller, &module).await;
+                return Ok(Answer::document(view::config(&kept.map_err(refusal::naming(&module))?)));
             }
             ModuleTask::Config { module, patch: Some(patch), dry_run } => {
                 let caller = self.at_level::<perm::ModulesManage>(tenant, partner).await?;
@@ -67,13 +77,13 @@ impl Desk {
                 let patch = serde_json::from_str(&patch)
                     .map_err(|error| Unusable(format!("--patch: is not JSON: {error}")))?;
                 let app = &self.app;
-                let kept =
-                    app.configure_module(&caller, &self.request, &module, None, patch, dry_run).await?;
-                return Ok(Answer::document(view::config(&kept)));
+                let kept = app.configure_module(&caller, &self.request, &module, None, patch, dry_run).await;
+                return Ok(Answer::document(view::config(&kept.map_err(refusal::naming(&module))?)));
             }
             ModuleTask::Explain { module } => {
                 let caller = self.at_level::<perm::ModulesUse>(tenant, partner).await?;
-                let explained = self.app.explain_module(&caller, &module).await?;
+                let explained = self.app.explain_module(&caller, &module).await;
+                let explained = explained.map_err(refusal::naming(&module))?;
                 let listed = Listed { items: explained.config, more: false };
                 return Ok(Answer::list(listed, view::SETTING, |one| view::setting(&one)));
             }
@@ -82,7 +92,7 @@ impl Desk {
     }
 
     /// The owner of the key, in a tenant for which the module of the Cores is on.
-    async fn in_module<P: PermissionMarker>(&self, tenant: Option<&str>) -> Result<Authorized<P>, Error> {
+    async fn in_module<P: PermissionMarker>(&self, tenant: Option<&str>) -> anyhow::Result<Authorized<P>> {
         let caller = self.in_tenant::<P>(tenant).await?;
         self.app.check_module(&caller, ModuleId::scaicore().as_str()).await?;
         Ok(caller)
@@ -110,13 +120,14 @@ impl Desk {
             CoreTask::Stop { id, force } => (id, Action::Stop, force),
         };
         let caller = self.in_module::<perm::CoresManage>(tenant).await?;
-        let id = self.core_id(tenant, &id).await?;
-        let moved = self.app.move_core(&caller, &self.request, id, action, force).await?;
+        let core = self.core_id(tenant, &id).await?;
+        let moved = self.app.move_core(&caller, &self.request, core, action, force).await;
+        let moved = moved.map_err(refusal::naming(&id))?;
         Ok(Answer::one(view::core(&moved.core), view::CORE))
     }
 
     /// The Core of an id or a slug, in a tenant.
-    async fn core_id(&self, tenant: Option<&str>, text: &str) -> Result<CoreId, Error> {
+    async fn core_id(&self, tenant: Option<&str>, text: &str) -> anyhow::Result<CoreId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -126,7 +137,7 @@ impl Desk {
             |core: &Core| core.slug.as_str() == text,
             async |page| self.app.cores(&caller, &filter, &page).await,
         );
-        Ok(core.await?.ok_or(Error::NotFound(Resource::Core))?.id)
+        Ok(core.await?.ok_or_else(|| refusal::missing(Resource::Core, text))?.id)
     }
 
     async fn import(
@@ -151,8 +162,8 @@ impl Desk {
 
     async fn export(&self, tenant: Option<&str>, id: &str, output: Option<&Path>) -> anyhow::Result<Answer> {
         let caller = self.in_module::<perm::CoresView>(tenant).await?;
-        let id = self.core_id(tenant, id).await?;
-        let core = self.app.core(&caller, id).await?.core;
+        let core_id = self.core_id(tenant, id).await?;
+        let core = self.app.core(&caller, core_id).await.map_err(refusal::naming(id))?.core;
         anyhow::ensure!(!core.source.is_empty(), "The Core has no program");
         let program = &core.source.program;
         let Some(output) = output else {
@@ -171,7 +182,7 @@ impl Desk {
         let bytes = bundle::encode_compressed(program);
         fs::write(output, &bytes).with_context(|| format!("{} cannot be written", output.display()))?;
         let written = json!({
-            "id": id.to_string(),
+            "id": core_id.to_string(),
             "source_version": core.source.version,
             "file": output.to_string_lossy(),
             "bytes": bytes.len(),
@@ -202,7 +213,7 @@ impl Desk {
                 let caller = self.in_module::<perm::CheckpointsResolve>(tenant).await?;
                 let decision = Decision { decision, response_data: data, comment };
                 let resolving = self.app.resolve_checkpoint(&caller, &self.request, id, decision, None);
-                let decided = Box::pin(resolving).await?;
+                let decided = Box::pin(resolving).await.map_err(refusal::naming(id))?;
                 Ok(Answer::one(view::decided(&decided), view::DECIDED))
             }
         }

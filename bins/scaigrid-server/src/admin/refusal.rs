@@ -1,6 +1,8 @@
 //! Errors as one line, with all that the operator can do something with.
 
-use scaigrid_app::Error;
+use std::fmt::Display;
+
+use scaigrid_app::{Error, Resource};
 use serde_json::Value;
 
 use crate::files::Unusable;
@@ -33,6 +35,20 @@ pub(super) fn told(error: &Error) -> String {
         _ => Vec::new(),
     };
     if particulars.is_empty() { error.to_string() } else { format!("{error}: {}", particulars.join("; ")) }
+}
+
+/// Has the error that there is no such thing tell what was asked for. Whoever calls over HTTP has it in the path; a task may
+/// name several things.
+pub(super) fn naming(name: impl Display) -> impl FnOnce(Error) -> anyhow::Error {
+    move |error| match error {
+        Error::NotFound(_) => anyhow::anyhow!("{error}: {name}"),
+        other => other.into(),
+    }
+}
+
+/// The error that there is nothing of this kind by this name.
+pub(super) fn missing(what: Resource, name: &str) -> anyhow::Error {
+    naming(name)(Error::NotFound(what))
 }
 
 /// A finding about a program, as it is written for programs. What is about the whole has no pointer.
@@ -85,6 +101,8 @@ mod tests {
         );
         assert_eq!(refused(Vec::new()), "A Core that is running cannot start: it can do nothing now");
         assert_eq!(line(Error::TokenInvalid), "The credentials are not valid");
+        assert_eq!(line(missing(Resource::Core, "no\npe")), "No such Core: no pe");
+        assert_eq!(line(naming("nope")(Error::TokenInvalid)), "The credentials are not valid");
     }
 
     #[test]

@@ -5,16 +5,16 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::Context as _;
+use scaigrid_app::Resource;
 use scaigrid_app::custom_roles::{CustomRoleEdits, NewCustomRole};
 use scaigrid_app::groups::{Counted, NewGroup};
 use scaigrid_app::webhooks::NewWebhook;
-use scaigrid_app::{Error, Resource};
 use scaigrid_scope::{Authorized, GroupId, perm};
 use scaigrid_webhooks::{Retries, Secret, Subscriptions, WebhookChanges, WebhookStatus};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Columns};
-use super::{Desk, found, listed, view};
+use super::{Desk, found, listed, refusal, view};
 use crate::files::Unusable;
 use crate::settings::{GroupTask, RoleTask, WebhookTask};
 
@@ -40,7 +40,7 @@ pub(super) fn secret_of(path: &Path) -> anyhow::Result<String> {
 
 impl Desk {
     /// The group of an id or a slug, in the tenant that the caller acts in.
-    async fn group_id(&self, caller: &Authorized<perm::UsersManage>, text: &str) -> Result<GroupId, Error> {
+    async fn group_id(&self, caller: &Authorized<perm::UsersManage>, text: &str) -> anyhow::Result<GroupId> {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
@@ -48,7 +48,7 @@ impl Desk {
             |counted: &Counted| counted.group.slug.as_str() == text,
             async |page| self.app.groups(caller, &page).await,
         );
-        Ok(group.await?.ok_or(Error::NotFound(Resource::Group))?.group.id)
+        Ok(group.await?.ok_or_else(|| refusal::missing(Resource::Group, text))?.group.id)
     }
 
     pub(super) async fn groups(&self, tenant: Option<&str>, task: GroupTask) -> anyhow::Result<Answer> {
@@ -69,12 +69,13 @@ impl Desk {
             }
             GroupTask::Show { group } => {
                 let id = self.group_id(&caller, &group).await?;
-                let group = self.app.group(&caller, id).await?;
+                let group = self.app.group(&caller, id).await.map_err(refusal::naming(&group))?;
                 return Ok(Answer::one(view::peopled_group(&group), view::MEMBERS));
             }
             GroupTask::Delete { group } => {
                 let id = self.group_id(&caller, &group).await?;
-                self.app.delete_group(&caller, &self.request, id, None).await?;
+                let gone = self.app.delete_group(&caller, &self.request, id, None).await;
+                gone.map_err(refusal::naming(&group))?;
                 return Ok(deleted(&id));
             }
             GroupTask::Add { group, user } => (group, user, true),
@@ -100,7 +101,7 @@ impl Desk {
             }
             RoleTask::Show { role } => {
                 let id = self.role_id(&caller, &role).await?;
-                self.app.custom_role(&caller, id).await?
+                self.app.custom_role(&caller, id).await.map_err(refusal::naming(&role))?
             }
             RoleTask::Change { role, permissions } => {
                 let id = self.role_id(&caller, &role).await?;
@@ -111,11 +112,13 @@ impl Desk {
                     modules: Some(modules),
                     ..CustomRoleEdits::default()
                 };
-                self.app.update_custom_role(&caller, &self.request, id, None, edits).await?
+                let kept = self.app.update_custom_role(&caller, &self.request, id, None, edits).await;
+                kept.map_err(refusal::naming(&role))?
             }
             RoleTask::Delete { role } => {
                 let id = self.role_id(&caller, &role).await?;
-                self.app.delete_custom_role(&caller, &self.request, id, None).await?;
+                let gone = self.app.delete_custom_role(&caller, &self.request, id, None).await;
+                gone.map_err(refusal::naming(&role))?;
                 return Ok(deleted(&id));
             }
         };
@@ -158,13 +161,15 @@ impl Desk {
                 let webhooks = listed(limit, async |page| self.app.webhooks(&caller, &page).await).await?;
                 return Ok(Answer::list(webhooks, view::WEBHOOK, |webhook| view::webhook(&webhook)));
             }
-            WebhookTask::Show { id } => self.app.webhook(&caller, id).await?,
+            WebhookTask::Show { id } => self.app.webhook(&caller, id).await.map_err(refusal::naming(id))?,
             WebhookTask::Status { id, status } => {
                 let changes = WebhookChanges { status: Some(status), ..WebhookChanges::default() };
-                self.app.update_webhook(&caller, &self.request, id, None, (changes, None)).await?
+                let kept = self.app.update_webhook(&caller, &self.request, id, None, (changes, None)).await;
+                kept.map_err(refusal::naming(id))?
             }
             WebhookTask::Delete { id } => {
-                self.app.delete_webhook(&caller, &self.request, id, None).await?;
+                let gone = self.app.delete_webhook(&caller, &self.request, id, None).await;
+                gone.map_err(refusal::naming(id))?;
                 return Ok(deleted(&id));
             }
         };

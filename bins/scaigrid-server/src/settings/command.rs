@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::Stop;
@@ -94,8 +94,21 @@ fn stop(error: &clap::Error) -> Stop {
             let lines = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim);
             let line = lines.collect::<Vec<_>>().join(" ");
             let rule = line.strip_prefix("error: ").unwrap_or(&line);
-            Refusal::new("command line", format!("{rule} (see --help)")).into()
+            let near = near(error).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            Refusal::new("command line", format!("{rule}{near} (see --help)")).into()
         }
+    }
+}
+
+/// What is nearest to a word that is not known, if something is near.
+fn near(error: &clap::Error) -> Option<&str> {
+    let suggested =
+        [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
+    match suggested.into_iter().find_map(|kind| error.get(kind))? {
+        ContextValue::String(one) => Some(one.as_str()),
+        // The nearest comes last.
+        ContextValue::Strings(all) => all.last().map(String::as_str),
+        _ => None,
     }
 }
 

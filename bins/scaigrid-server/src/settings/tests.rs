@@ -173,9 +173,22 @@ fn a_bad_value_is_named_with_its_origin_and_its_rule() {
     assert!(refusal(&["--bind", ""], &[], &[]).starts_with("--bind: "));
     assert_eq!(
         refusal(&["--bnid"], &[], &[]),
-        "command line: unexpected argument '--bnid' found (see --help)"
+        "command line: unexpected argument '--bnid' found; did you mean --bind? (see --help)"
     );
-    assert!(refusal(&["dance"], &[], &[]).starts_with("command line: unrecognized subcommand 'dance'"));
+    assert_eq!(refusal(&["dance"], &[], &[]), "command line: unrecognized subcommand 'dance' (see --help)");
+}
+
+#[test]
+fn a_command_that_is_nearly_one_is_told_which() {
+    for (arguments, meant) in [
+        (&["srve"][..], "serve"),
+        (&["admin", "tenat", "list"], "tenant"),
+        (&["admin", "core", "strat", "c"], "start"),
+        (&["admin", "tenant", "list", "--jsn"], "--json"),
+    ] {
+        let line = refusal(arguments, &[], &[]);
+        assert!(line.ends_with(&format!("; did you mean {meant}? (see --help)")), "{line}");
+    }
 }
 
 #[test]

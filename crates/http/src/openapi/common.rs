@@ -61,7 +61,9 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "The target may not be called",
             app_error(app::Error::EgressDenied {
                 field: "url".into(),
-                reason: "the target is at a private address".to_owned(),
+                reason:
+                    "the target is at a private address; the operator can allow it with SCAIGRID_EGRESS_ALLOW"
+                        .to_owned(),
                 calling: true,
             }),
         ),
