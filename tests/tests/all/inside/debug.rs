@@ -260,6 +260,25 @@ fn breakpoints_are_kept_in_order(place: &Place) {
     ] {
         assert_eq!(admin.post(&path).json(&body).refused(422, "VALIDATION_ERROR").fields(), fields, "{body}");
     }
+    // What no execution could know there is refused by the rule that the program's own conditions are under.
+    for (block, condition, rule) in [
+        ("last", "nobody > 1", "E200"),
+        ("first", "seen.length > 1", "E200"),
+        ("last", "item == 2", "E200"),
+        ("last", "config.nothing", "E204"),
+        ("last", "absent(n)", "E207"),
+        ("last", "n", "E300"),
+    ] {
+        let body = json!({"flow": "main", "block": block, "condition": condition});
+        let refused = admin.post(&path).json(&body).refused(422, "VALIDATION_ERROR");
+        let details = &refused.json()["error"]["details"];
+        assert_eq!(details[0]["field"], "condition", "{refused}");
+        let message = details[0]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{rule}: ")), "{condition}: {message}");
+    }
+    let known = json!({"flow": "main", "block": "deeper", "condition": "item == 2 && seen.length > n && input.n == 0", "enabled": false});
+    let known = admin.post(&path).json(&known).answer(201).data();
+    admin.delete(&format!("{path}/{}", known["id"].as_str().unwrap())).answer(204);
     for _ in 0..3 {
         admin.post(&path).json(&off).answer(201);
     }

@@ -38,7 +38,8 @@ pub(super) struct BreakpointBody {
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     block: String,
-    /// An expression in the names that are known there; they stop only where it is true. It asks for nothing from outside.
+    /// An expression in the names that are known there, judged by the rules for conditions of programs; they stop only where it is
+    /// true. It asks for nothing from outside.
     #[validate(length(min = 1, max = 2000))]
     #[schema(example = "amount > 1000", min_length = 1, max_length = 2000)]
     condition: Option<String>,
