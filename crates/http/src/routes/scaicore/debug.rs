@@ -226,7 +226,7 @@ pub(super) struct InspectedView {
     execution_id: String,
     /// The last entry of its journal that counted.
     at: i64,
-    /// How it stands now.
+    /// How it stood then: of the past, as far as its journal tells.
     status: String,
     /// Its strands of control: `strand`, `parent`, `state`, `waits_for`, `locals`, and `frames`, the blocks that it is in, the
     /// innermost first, each with `block`, `kind`, `pointer` and `iteration`.
@@ -235,7 +235,8 @@ pub(super) struct InspectedView {
     /// The flow's variables, parameters among them.
     #[schema(value_type = Object)]
     variables: Json,
-    /// What memory holds; of the past, as far as the execution had seen it by then.
+    /// What memory holds, as the program sees it, of a map or an array the first 100 entries; of the past, as far as the execution
+    /// had seen it by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     memory: Option<Json>,
@@ -259,7 +260,7 @@ impl From<Inspected> for InspectedView {
         Self {
             execution_id: inspected.execution.id.to_string(),
             at: inspected.at,
-            status: inspected.execution.status.to_string(),
+            status: inspected.status.to_string(),
             frames: inspected.frames,
             variables: inspected.variables,
             memory: inspected.memory,
