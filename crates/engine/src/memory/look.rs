@@ -1,4 +1,6 @@
-//! Memory as people look at it: what a program would read there, and no more of it than can be shown.
+//! A variable of memory as people look at it: what its program would read there, and no more of it than can be shown.
+
+use std::collections::BTreeMap;
 
 use scaigrid_ir::{Module, Value};
 use scaigrid_persistence::Connection;
@@ -27,14 +29,54 @@ pub(crate) struct Looked<'a> {
 impl Looked<'_> {
     /// What the program sees; of a map or an array the first entries.
     pub(crate) async fn value(self, c: &mut Connection, most: usize) -> Result<Value, Error> {
-        match Form::of(self.module, self.name) {
+        match self.form() {
             Form::Single => self.single(c).await,
             form => Ok(form.whole(self.entries(c, None, most).await?.0)),
         }
     }
 
+    pub(super) fn form(self) -> Form {
+        Form::of(self.module, self.name)
+    }
+
+    /// One entry of a map, one element of an array by its place from 0, one field of an object; none where there is none.
+    pub(super) async fn part(self, c: &mut Connection, key: &str) -> Result<Option<Value>, Error> {
+        let form = self.form();
+        if form == Form::Single {
+            return Ok(self.single(c).await?.get(key).cloned());
+        }
+        let key = match (form, key.parse()) {
+            (Form::Array, Ok(place)) => self.key_at(c, place).await?,
+            // What is no number is the place of nothing.
+            (Form::Array, Err(_)) => None,
+            _ => Some(key.to_owned()),
+        };
+        let Some(key) = key else { return Ok(None) };
+        if let Some(mut initial) = self.untouched(c).await? {
+            return Ok(initial.remove(&key));
+        }
+        let found = memory::lookup(c, self.scope, self.place.variable(self.name), &key).await?;
+        Ok(found.map(|found| found.value))
+    }
+
+    /// The key of the entry at a place in key order, from 0.
+    pub(super) async fn key_at(self, c: &mut Connection, place: u32) -> Result<Option<String>, Error> {
+        if let Some(initial) = self.untouched(c).await? {
+            let place = usize::try_from(place).unwrap_or(usize::MAX);
+            return Ok(initial.into_keys().nth(place));
+        }
+        Ok(memory::key_at(c, self.scope, self.place.variable(self.name), place).await?)
+    }
+
+    /// What it holds of its default, while nothing was written to it.
+    async fn untouched(self, c: &mut Connection) -> Result<Option<BTreeMap<String, Value>>, Error> {
+        let initial = form::initial(self.module, self.name);
+        let stands = !initial.is_empty() && !is_touched(c, self.scope, self.place, self.name).await?;
+        Ok(stands.then_some(initial))
+    }
+
     /// What a variable holds that is kept as one value.
-    async fn single(self, c: &mut Connection) -> Result<Value, Error> {
+    pub(super) async fn single(self, c: &mut Connection) -> Result<Value, Error> {
         let found = memory::lookup(c, self.scope, self.place.variable(self.name), "").await?;
         let default = || declaration(self.module, self.name).and_then(|declared| declared.default.clone());
         Ok(found.map(|found| found.value).or_else(default).unwrap_or_default())
@@ -42,14 +84,13 @@ impl Looked<'_> {
 
     /// Entries of a map or an array in the order of their keys, behind one of these; and whether there are more, as of what is
     /// large not all may be given that is wanted.
-    async fn entries(
+    pub(super) async fn entries(
         self,
         c: &mut Connection,
         mut after: Option<String>,
         most: usize,
     ) -> Result<(Vec<(String, Value)>, bool), Error> {
-        let initial = form::initial(self.module, self.name);
-        if !initial.is_empty() && !is_touched(c, self.scope, self.place, self.name).await? {
+        if let Some(initial) = self.untouched(c).await? {
             let follows = |key: &String| after.as_ref().is_none_or(|after| key > after);
             let mut entries: Vec<(String, Value)> =
                 initial.into_iter().filter(|(key, _)| follows(key)).collect();

@@ -3,7 +3,8 @@
 //! An execution sees what is durable ([`persistence::memory`](scaigrid_persistence::memory)), and over it what it has
 //! written itself ([`Pending`]), which becomes durable with its next commit. Maps and arrays are kept entry by entry, all
 //! else as one value ([`Form`]). Each file here has one part: what is *pending*, which *form* a variable has, how entries
-//! are *walked* over, *read*, *written* and *searched*, by words and by *meaning*, what *bounds* hold, and how people *look* at it.
+//! are *walked* over, *read*, *written* and *searched*, by words and by *meaning*, what *bounds* hold, and how people *look* at it and
+//! are *shown* it.
 //!
 //! The bounds and the words of errors are documented in `docs/api.md`, "Memory".
 
@@ -15,6 +16,7 @@ mod meaning;
 mod pending;
 mod read;
 mod search;
+mod shown;
 mod walk;
 mod write;
 
@@ -30,6 +32,9 @@ use crate::{Engine, Error};
 pub(crate) use bounds::Room;
 pub(crate) use look::Looked;
 pub(crate) use pending::Pending;
+pub use shown::{
+    EntryPlace, Remembering, ShownEntries, ShownEntry, ShownVariable, VariableKind, WantedEntries,
+};
 
 use meaning::Making;
 
