@@ -9,9 +9,10 @@ use scaigrid_cores::debugging::{BREAKPOINTS_AT_MOST, CONDITION_AT_MOST};
 pub use scaigrid_cores::debugging::{Breakpoint, Debugging, Pause, PauseReason, StepMode};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
 pub use scaigrid_cores::logs::{KeptEntry, Level, LogEntry, LogPlace, LogPosition};
+use scaigrid_engine::{Engine, Inspection, RuntimePlace};
 pub use scaigrid_engine::{Followed, Forked, Inspected, LogFollower, LogQuery, RuntimeEvent};
-use scaigrid_engine::{Inspection, RuntimePlace};
 use scaigrid_ir::expr::{self, Expr};
+use scaigrid_ir::{Module, verify};
 use scaigrid_persistence::events::{self, CoreEvent, EventFilter};
 use scaigrid_persistence::executions::JournalFilter;
 use scaigrid_persistence::{audit, breakpoints, executions, instances, timers};
@@ -307,15 +308,18 @@ impl App {
         let scope = by.tenant_scope();
         let found = self.find_core(scope, core).await?;
         let mut problems = Vec::new();
-        match scaigrid_engine::Engine::block_of(&found.value.source.program, &new.flow, &new.block) {
+        let module = scaigrid_ir::load::module(&found.value.source.program).module;
+        let module = module.as_deref();
+        let block = module.and_then(|module| Engine::block_of(module, &new.flow, &new.block));
+        match block {
             None => problems.push(FieldError::new("flow", "must be a flow of the Core's program")),
             Some(false) => problems.push(FieldError::new("block", "must be the id of a block of the flow")),
             Some(true) => {}
         }
-        if let Some(condition) = &new.condition
-            && let Err(problem) = check_condition(condition)
-        {
-            problems.push(problem);
+        if let Some(condition) = &new.condition {
+            let checked = check_condition(condition)
+                .and_then(|condition| module.map_or(Ok(()), |module| check_names(module, &new, &condition)));
+            problems.extend(checked.err());
         }
         if !problems.is_empty() {
             return Err(Error::Invalid(problems));
@@ -484,7 +488,7 @@ fn parse(field: &'static str, text: &str) -> Result<Expr, Error> {
 }
 
 /// Whether a text is an expression that can be computed where an execution stands, without anything from outside.
-fn check_condition(text: &str) -> Result<(), FieldError> {
+fn check_condition(text: &str) -> Result<Expr, FieldError> {
     let problem = |message: String| FieldError::new("condition", message);
     if text.chars().count() > CONDITION_AT_MOST {
         return Err(problem(format!("must be at most {CONDITION_AT_MOST} characters long")));
@@ -496,7 +500,15 @@ fn check_condition(text: &str) -> Result<(), FieldError> {
     if !expr::memory_names(&condition).is_empty() {
         return Err(problem("must not read memory".to_owned()));
     }
-    Ok(())
+    Ok(condition)
+}
+
+/// Whether a condition can hold before the block, by the rules of the language for the program's own conditions there.
+fn check_names(module: &Module, new: &NewBreakpoint, condition: &Expr) -> Result<(), FieldError> {
+    match verify::condition(module, &new.flow, &new.block, condition).first() {
+        Some(finding) => Err(FieldError::new("condition", format!("{}: {}", finding.code, finding.message))),
+        None => Ok(()),
+    }
 }
 
 fn described(breakpoint: &Breakpoint) -> serde_json::Value {

@@ -27,6 +27,7 @@ pub mod inside;
 mod mails;
 pub mod me;
 mod measure;
+pub mod memory;
 pub mod modules;
 pub mod page;
 pub mod partners;

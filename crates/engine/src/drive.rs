@@ -541,12 +541,17 @@ fn answer(run: &Run) -> Option<Delivery> {
     let parent = run.execution.parent?;
     let outcome = match run.machine.end()? {
         End::Completed(value) => Outcome::Value(value.clone()),
-        End::Failed(failure) => Outcome::Error(failure.clone()),
+        End::Failed(failure) => Outcome::Error(told_to_caller(&run.execution, failure)),
         End::Cancelled => {
             Outcome::Error(Failure::new("CALL_CANCELLED", "the called execution was cancelled"))
         }
     };
     Some(Delivery { to: parent.execution, effect: parent.effect, outcome: encode_outcome(&outcome) })
+}
+
+/// The failure of an execution as the one that called it gets it.
+pub(crate) fn told_to_caller(execution: &Execution, failure: &Failure) -> Failure {
+    failure.told_to_caller(&execution.core_id.to_string(), &execution.id.to_string())
 }
 
 /// An outcome as the inbox keeps it.

@@ -79,6 +79,9 @@ pub use inside::{
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
+pub use memory::{
+    EntryPlace, Remembering, ShownEntries, ShownEntry, ShownVariable, VariableKind, WantedEntries,
+};
 pub use models::{
     Asking, Breakers, CallError, Completion, EmbedCall, Embedded, Gathered, ModelCall, Models, Piece,
     Streaming, Thread, Used,

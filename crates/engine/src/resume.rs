@@ -14,7 +14,7 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
-use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed};
+use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed, told_to_caller};
 use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;
 use crate::invoke;
@@ -320,7 +320,7 @@ impl Engine {
         delivered.extend(execution.parent.map(|parent| Delivery {
             to: parent.execution,
             effect: parent.effect,
-            outcome: encode_outcome(&Outcome::Error(failure.clone())),
+            outcome: encode_outcome(&Outcome::Error(told_to_caller(&execution, failure))),
         }));
         let change = Change::Proceed {
             id: execution.id,

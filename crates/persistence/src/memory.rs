@@ -1,5 +1,7 @@
 //! Cores' memory: entries by Core, instance, variable and key. It is written with the journal, by [`crate::commit`].
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_ir::Value;
@@ -131,6 +133,43 @@ pub async fn count(c: &mut Connection, scope: TenantScope, variable: Variable<'_
         .count();
     let count: i64 = with!(c, c => query.get_result(c).await)?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many entries variables have in one place; those without any are left out.
+pub async fn counts(
+    c: &mut Connection,
+    scope: TenantScope,
+    (core_id, partition): (CoreId, &str),
+    names: &[String],
+) -> Result<BTreeMap<String, u64>> {
+    let query = core_memory::table
+        .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(core_memory::core_id.eq(core_id.to_string()))
+        .filter(core_memory::partition.eq(text_storable(partition.to_owned())))
+        .filter(core_memory::name.eq_any(names.to_vec()))
+        .group_by(core_memory::name)
+        .select((core_memory::name, diesel::dsl::count_star()));
+    let rows: Vec<(String, i64)> = with!(c, c => query.load(c).await)?;
+    Ok(rows.into_iter().map(|(name, count)| (name, u64::try_from(count).unwrap_or(0))).collect())
+}
+
+/// The key of a variable's entry at a place in key order, counted from 0.
+pub async fn key_at(
+    c: &mut Connection,
+    scope: TenantScope,
+    variable: Variable<'_>,
+    place: u32,
+) -> Result<Option<String>> {
+    let query = core_memory::table
+        .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(core_memory::core_id.eq(variable.core_id.to_string()))
+        .filter(core_memory::partition.eq(text_storable(variable.partition.to_owned())))
+        .filter(core_memory::name.eq(variable.name.to_owned()))
+        .order(core_memory::key.asc())
+        .offset(i64::from(place))
+        .limit(1)
+        .select(core_memory::key);
+    Ok(with!(c, c => query.get_result(c).await.optional())?)
 }
 
 /// How many of these keys, each named once, are there.

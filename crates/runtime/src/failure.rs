@@ -1,6 +1,8 @@
 //! What can go wrong: failures inside a program, which are values that programs catch, and errors of the
 //! machinery around it.
 
+mod cause;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::effect::EffectId;
 use crate::limits::MAX_DETAILS;
 
+pub use cause::Cause;
+
 /// An error inside a program: raised by it, or by what it asked for. A `try` can catch it by its code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Failure {
     /// What programs catch it by, e.g. `TYPE_MISMATCH`, `CHECKPOINT_EXPIRED`, or a code of the program's own.
     pub code: Arc<str>,
@@ -27,8 +31,11 @@ pub struct Failure {
     pub details: Vec<TypeError>,
     /// What a call of a model has used though it failed. It counts against the budgets around the call, and no program
     /// sees it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub spent: Option<Box<Expense>>,
+    /// What went wrong in the execution that was called here, where that is how it arose.
+    #[serde(default)]
+    pub cause: Option<Box<Cause>>,
 }
 
 /// What a call of a model has used.
@@ -50,6 +57,7 @@ impl Failure {
             pointer: None,
             details: Vec::new(),
             spent: None,
+            cause: None,
         }
     }
 
@@ -81,7 +89,7 @@ impl Failure {
         self
     }
 
-    /// What a `catch` binds: `{code, message, block}`.
+    /// What a `catch` binds: `{code, message, block}`. The block is one of the program's own, whatever the error came of.
     pub fn to_value(&self) -> Value {
         let mut fields = BTreeMap::new();
         fields.insert("code".into(), Value::String(Arc::clone(&self.code)));
@@ -90,15 +98,11 @@ impl Failure {
         Value::Object(Arc::new(fields))
     }
 
-    /// The failure as the API shows it: `{code, message, block?, pointer?, details?}`.
+    /// The failure as the API shows it: `{code, message, block?, pointer?, details?, cause?}`.
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = serde_json::json!({ "code": &*self.code, "message": &*self.message });
-        if let Some(block) = &self.block {
-            json["block"] = (**block).into();
-        }
-        if let Some(pointer) = &self.pointer {
-            json["pointer"] = (**pointer).into();
-        }
+        let (block, pointer) = (self.block.as_deref(), self.pointer.as_deref());
+        cause::place(&mut json, block, pointer, self.cause.as_deref());
         if !self.details.is_empty() {
             json["details"] = self
                 .details

@@ -44,6 +44,6 @@ pub use effect::{
     ActionRequest, CheckpointRequest, CoreCallRequest, Effect, EffectId, EffectKind, MemoryRequest,
     ModelAnswer, ModelCallRequest, Outcome, PluginCallRequest, TimerRequest, WaitEventRequest,
 };
-pub use failure::{Expense, Failure, NotWaiting, ReplayError, StateError};
+pub use failure::{Cause, Expense, Failure, NotWaiting, ReplayError, StateError};
 pub use machine::{End, ExecutionContext, Machine, Start, Status, Step};
 pub use program::Program;

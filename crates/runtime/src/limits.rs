@@ -27,3 +27,9 @@ pub(crate) const MAX_DECODE_DEPTH: usize = 400;
 
 /// Findings that one failure lists.
 pub(crate) const MAX_DETAILS: usize = 20;
+
+/// Causes of one failure, each that of the one before: calls that led from one execution to the next.
+pub(crate) const MAX_CAUSES: usize = 4;
+
+/// Characters that a cause keeps of a message, and of a code.
+pub(crate) const MAX_CAUSE_TEXT: usize = 1000;

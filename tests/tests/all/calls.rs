@@ -25,6 +25,7 @@ on_both_databases!(
     a_question_in_a_call_in_a_branch,
     sigterm_lets_calls_end,
     another_core_of_the_tenant_is_called,
+    what_fails_in_a_call_is_the_cause_and_not_the_place,
     what_calls_gave_survives_conflicts_over_memory,
     what_a_call_gave_that_cannot_be_stored_leaves_no_doubt,
 );
@@ -476,6 +477,42 @@ fn another_core_of_the_tenant_is_called(place: &Place) {
         let ended = admin.invoke(&core, "go", &json!({}));
         assert_eq!(ended["error"]["code"], code, "{name}: {ended}");
     }
+}
+
+fn what_fails_in_a_call_is_the_cause_and_not_the_place(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let program = |name: &str, body: Value| json!({"schema_version": "0.2", "name": name, "version": "1.0.0", "flows": [{"name": "go", "params": [], "body": body}]});
+    let nothing =
+        |id: &str| json!({"kind": "rigid", "id": id, "statements": [{"kind": "expression", "value": "1"}]});
+    let fails = json!({"kind": "rigid", "id": "breaks", "statements": [{"kind": "fail", "code": "BROKEN", "message": "no luck"}]});
+    let call = |target: &str| json!({"kind": "core_call", "id": "call", "target": target, "flow_name": "go"});
+    let callee = admin.run("callee", &program("Callee", json!([nothing("one"), nothing("two"), fails])));
+    let between =
+        admin.run("between", &program("Between", json!([nothing("one"), call("core://default/callee")])));
+    let caller = admin.run("caller", &program("Caller", json!([call("core://default/between")])));
+    let ended = admin.invoke(&caller, "go", &json!({}));
+    let error = &ended["error"];
+    let place_of = |error: &Value| (error["code"].clone(), error["block"].clone(), error["pointer"].clone());
+    assert_eq!(place_of(error), (json!("BROKEN"), json!("call"), json!("/flows/0/body/0")), "{ended}");
+    assert_eq!(error["message"], "no luck");
+    let cause = &error["cause"];
+    assert_eq!(place_of(cause), (json!("BROKEN"), json!("call"), json!("/flows/0/body/1")), "{ended}");
+    assert_eq!((&cause["core_id"], &cause["message"]), (&json!(between), &json!("no luck")));
+    let cause = &cause["cause"];
+    assert_eq!((&cause["core_id"], &cause["block"]), (&json!(callee), &json!("breaks")), "{ended}");
+    assert!(cause["pointer"].as_str().unwrap().starts_with("/flows/0/body/2"), "{ended}");
+    assert_eq!(cause.get("cause"), None);
+    let failed = admin.execution(cause["execution_id"].as_str().unwrap());
+    assert_eq!((&failed["core_id"], &failed["status"]), (&json!(callee), &json!("failed")));
+    assert_eq!(failed["error"].get("cause"), None, "{failed}");
+    // A program that catches it is told of its own block, and no more than of any error.
+    let caught = json!([{"kind": "try", "id": "tries", "body": [call("core://default/callee")], "catch": [
+        {"code": "BROKEN", "as": "error", "body": [{"kind": "rigid", "id": "gives", "statements": [{"kind": "return", "value": "error"}]}]},
+    ]}]);
+    let careful = admin.run("careful", &program("Careful", caught));
+    let ended = admin.invoke(&careful, "go", &json!({}));
+    assert_eq!(ended["output"], json!({"code": "BROKEN", "message": "no luck", "block": "call"}), "{ended}");
 }
 
 fn what_calls_gave_survives_conflicts_over_memory(place: &Place) {

@@ -44,6 +44,7 @@ pub(crate) fn to_nothing(template: &str) -> String {
         ("{room_id}", "room_01J00000000000000000000000"),
         ("{plugin_id}", "no.plugin"),
         ("{memory_id}", "fact_01J00000000000000000000000"),
+        ("{target}", "nothing"),
     ];
     // What `{id}` names is told by the family.
     let families = [

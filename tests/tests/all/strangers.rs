@@ -64,7 +64,9 @@ pub(crate) struct Existing(BTreeMap<&'static str, String>);
 
 impl Existing {
     pub(crate) fn make(admin: &Client, root: &Client) -> Self {
-        let core = admin.run("Walked", &programs::asking(&json!({})));
+        let mut asking = programs::asking(&json!({}));
+        asking["memory"] = json!({"walked": {"type": "int", "default": 0}});
+        let core = admin.run("Walked", &asking);
         let (execution, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
         let (user, _) = admin.user("somebody@walked.example", &[]);
         let me = admin.get("/v1/me").answer(200).data();
@@ -145,6 +147,7 @@ impl Existing {
             ("room_id", room),
             ("plugin_id", "walked.plugin".to_owned()),
             ("memory_id", "fact_01JZ8QZ5T0000000000000000A".to_owned()),
+            ("target", "walked".to_owned()),
         ]))
     }
 

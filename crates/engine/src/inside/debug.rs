@@ -8,8 +8,8 @@ use scaigrid_audit::AuditRecord;
 use scaigrid_cores::debugging::{Debugging, Pause, PauseReason, StepMode};
 use scaigrid_cores::execution::{ExecutionStatus, Standing};
 use scaigrid_cores::logs::Level;
+use scaigrid_ir::Module;
 use scaigrid_ir::block::Body;
-use scaigrid_ir::load;
 use scaigrid_persistence::commit::{Change, Progress, Snapshot, Unit, Verdict};
 use scaigrid_runtime::Step;
 use scaigrid_runtime::machine::Stand;
@@ -162,14 +162,13 @@ impl Engine {
     }
 
     /// Whether a program has a block in a flow; none where it has not even the flow.
-    pub fn block_of(program: &serde_json::Value, flow: &str, block: &str) -> Option<bool> {
+    pub fn block_of(program: &Module, flow: &str, block: &str) -> Option<bool> {
         fn holds(body: &Body, block: &str) -> bool {
             body.iter().any(|one| {
                 *one.id == *block || one.kind.bodies().into_iter().any(|inner| holds(inner, block))
             })
         }
-        let module = load::module(program).module?;
-        module.flow(flow).map(|flow| holds(&flow.body, block))
+        program.flow(flow).map(|flow| holds(&flow.body, block))
     }
 
     /// Lets an execution go on that stands still, and waits for a while for where it comes to.

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use scaigrid_cores::debugging::Debugging;
-use scaigrid_cores::execution::Execution;
+use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_ir::Value;
 use scaigrid_ir::block::MemoryOp;
 use scaigrid_ir::expr::{Expr, MemoryRead};
 use scaigrid_persistence::executions::Stored;
-use scaigrid_persistence::memory::{self, EntryFilter, Variable};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::machine::Asked;
-use scaigrid_runtime::{EffectKind, Failure, Machine, MemoryRequest, Outcome, Program};
+use scaigrid_runtime::{EffectKind, Failure, Machine, MemoryRequest, Outcome, Program, Status};
 use scaigrid_scope::{ExecutionId, TenantScope};
 use scaigrid_telemetry::Span;
 use serde_json::{Map, Value as Json, json};
@@ -22,12 +21,13 @@ use super::logs::is_longer;
 use super::{Bound, Kept};
 use crate::calls::Calls;
 use crate::drive::{Done, Run};
+use crate::memory::{Looked, Place};
 use crate::{Engine, Error};
 
 /// The most bytes of what is shown of variables, of memory, and of a value, each.
 const SHOWN: usize = 1024 * 1024;
 /// Entries of each variable of memory that are shown.
-const ENTRIES: i64 = 100;
+const ENTRIES: usize = 100;
 /// How often an expression may ask what memory holds.
 const READS: usize = 100;
 
@@ -49,6 +49,8 @@ pub struct Inspected {
     pub execution: Execution,
     /// The last entry of its journal that counted.
     pub at: i64,
+    /// How it stood then: of the past, as far as its journal tells.
+    pub status: ExecutionStatus,
     /// Where its strands stand, each with its blocks, the innermost first.
     pub frames: Vec<Json>,
     /// The flow's variables, parameters among them.
@@ -105,6 +107,7 @@ impl Engine {
             (true, false) => Some(shown(self.memory_now(scope, &program, &stored.execution).await?)),
         };
         let execution = stored.execution.clone();
+        let status = if is_past { stood(&machine, &entries) } else { execution.status };
         let value = match inspection.expression {
             None => None,
             Some(expression) => {
@@ -117,7 +120,7 @@ impl Engine {
                 )
             }
         };
-        Ok(Inspected { execution, at, frames, variables, memory, value })
+        Ok(Inspected { execution, at, status, frames, variables, memory, value })
     }
 
     /// The machine after an entry, gone on to where it stood still; or as it is stored. With the entries that led there: behind a
@@ -159,7 +162,7 @@ impl Engine {
         following.run(replay).await?.0
     }
 
-    /// What memory holds for an execution, as much as can be shown.
+    /// What memory holds for an execution, as its program sees it and as much as can be shown.
     async fn memory_now(
         &self,
         scope: TenantScope,
@@ -168,26 +171,10 @@ impl Engine {
     ) -> Result<Json, Error> {
         let mut connection = self.0.database.read().await?;
         let mut shown = Map::new();
-        let partition = execution.instance_key.as_deref().unwrap_or_default();
+        let place = &Place::of_instance(execution.core_id, execution.instance_key.as_deref());
         for name in program.module().memory.keys() {
-            let variable = Variable { core_id: execution.core_id, partition, name };
-            let entries =
-                memory::list(&mut connection, scope, variable, &EntryFilter::default(), ENTRIES).await?;
-            let mut keyed = Map::new();
-            let mut scalar = None;
-            for entry in entries {
-                if entry.key.is_empty() {
-                    scalar = Some(entry.value.to_json());
-                } else {
-                    keyed.insert(entry.key, entry.value.to_json());
-                }
-            }
-            let value = match scalar {
-                Some(scalar) if keyed.is_empty() => scalar,
-                None if keyed.is_empty() => Json::Null,
-                _ => Json::Object(keyed),
-            };
-            shown.insert(name.to_string(), value);
+            let looked = Looked { scope, module: program.module(), place, name };
+            shown.insert(name.to_string(), looked.value(&mut connection, ENTRIES).await?.to_json());
         }
         Ok(Json::Object(shown))
     }
@@ -273,6 +260,18 @@ fn request(read: MemoryRead) -> MemoryRequest {
         descending,
         for_update: false,
         min_similarity,
+    }
+}
+
+/// How an execution stood after entries of its journal. It ends with the entry that says so.
+fn stood(machine: &Machine, entries: &[Entry]) -> ExecutionStatus {
+    let has_ended = matches!(entries.last(), Some(Entry::Ended(_)));
+    match machine.status() {
+        Status::Completed if has_ended => ExecutionStatus::Completed,
+        Status::Failed if has_ended => ExecutionStatus::Failed,
+        Status::Cancelled if has_ended => ExecutionStatus::Cancelled,
+        Status::Suspended { .. } => ExecutionStatus::Suspended,
+        _ => ExecutionStatus::Running,
     }
 }
 

@@ -3,17 +3,20 @@
 //! An execution sees what is durable ([`persistence::memory`](scaigrid_persistence::memory)), and over it what it has
 //! written itself ([`Pending`]), which becomes durable with its next commit. Maps and arrays are kept entry by entry, all
 //! else as one value ([`Form`]). Each file here has one part: what is *pending*, which *form* a variable has, how entries
-//! are *walked* over, *read*, *written* and *searched*, by words and by *meaning*, and what *bounds* hold.
+//! are *walked* over, *read*, *written* and *searched*, by words and by *meaning*, what *bounds* hold, and how people *look* at it and
+//! are *shown* it.
 //!
 //! The bounds and the words of errors are documented in `docs/api.md`, "Memory".
 
 mod bounds;
 mod fields;
 mod form;
+mod look;
 mod meaning;
 mod pending;
 mod read;
 mod search;
+mod shown;
 mod walk;
 mod write;
 
@@ -27,7 +30,11 @@ use crate::drive::Run;
 use crate::{Engine, Error};
 
 pub(crate) use bounds::Room;
+pub(crate) use look::Looked;
 pub(crate) use pending::Pending;
+pub use shown::{
+    EntryPlace, Remembering, ShownEntries, ShownEntry, ShownVariable, VariableKind, WantedEntries,
+};
 
 use meaning::Making;
 
@@ -40,8 +47,12 @@ pub(crate) struct Place {
 
 impl Place {
     fn of(run: &Run) -> Self {
-        let partition = run.execution.instance_key.as_deref().unwrap_or_default().to_owned();
-        Self { core_id: run.execution.core_id, partition }
+        Self::of_instance(run.execution.core_id, run.execution.instance_key.as_deref())
+    }
+
+    /// That of an instance, or of what belongs to none.
+    pub(crate) fn of_instance(core_id: CoreId, key: Option<&str>) -> Self {
+        Self { core_id, partition: key.unwrap_or_default().to_owned() }
     }
 
     fn variable<'a>(&'a self, name: &'a str) -> Variable<'a> {

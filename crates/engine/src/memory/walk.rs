@@ -5,7 +5,9 @@ use std::iter::Peekable;
 use std::vec;
 
 use scaigrid_ir::Value;
+use scaigrid_persistence::Connection;
 use scaigrid_persistence::memory::{self, EntryFilter};
+use scaigrid_scope::TenantScope;
 
 use super::form;
 use super::{Done, Place};
@@ -21,6 +23,21 @@ const ROWS_AT_MOST: usize = 512;
 /// No variable can have this name.
 pub(super) fn mark(name: &str) -> (String, String) {
     (format!(".{name}"), String::new())
+}
+
+/// Whether anything was written to a map or an array.
+pub(super) async fn is_touched(
+    c: &mut Connection,
+    scope: TenantScope,
+    place: &Place,
+    name: &str,
+) -> Result<bool, scaigrid_persistence::Error> {
+    let mark = mark(name);
+    if memory::lookup(c, scope, place.variable(&mark.0), &mark.1).await?.is_some() {
+        return Ok(true);
+    }
+    let first = EntryFilter::default();
+    Ok(!memory::list(c, scope, place.variable(name), &first, 1).await?.is_empty())
 }
 
 /// An entry, and which version of it is durable: zero where it is this execution's own or a default.
@@ -122,10 +139,7 @@ impl Engine {
             None => {}
         }
         let mut connection = self.0.database.read().await?;
-        let marked = memory::lookup(&mut connection, run.scope, place.variable(&mark.0), &mark.1).await?;
-        let first = EntryFilter::default();
-        let touched = marked.is_some()
-            || !memory::list(&mut connection, run.scope, place.variable(name), &first, 1).await?.is_empty();
+        let touched = is_touched(&mut connection, run.scope, place, name).await?;
         Ok((!touched).then_some(initial))
     }
 

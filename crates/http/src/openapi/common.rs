@@ -260,7 +260,8 @@ fn open_streams(operation: &mut Operation) {
 
 /// Whether an operation takes or gives values of programs, of which large ones lie in the object store.
 fn of_values(path: &str) -> bool {
-    const FAMILIES: [&str; 5] = ["/executions/{", "/invoke", "/events", "/debug/step", "/debug/inspect"];
+    const FAMILIES: [&str; 6] =
+        ["/executions/{", "/invoke", "/events", "/debug/step", "/debug/inspect", "/memory/{"];
     if !path.starts_with("/v1/modules/scaicore/") {
         return path.starts_with("/v1/hooks/");
     }

@@ -111,6 +111,7 @@ impl<'m> Verifier<'m> {
     }
 
     fn block(&mut self, block: &'m Block) {
+        self.asked_before(block);
         let at = |field: &str| child(&block.pointer, field);
         if let Some(label) = &block.label {
             self.template(label, &at("label"));

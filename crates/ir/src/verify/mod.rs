@@ -8,6 +8,7 @@
 //! are allowed there, in `rigid` too; E400 is for the places where nothing records them.
 
 mod calls;
+mod condition;
 mod expressions;
 mod flow;
 mod known;
@@ -29,24 +30,14 @@ use crate::load::form::{Findings, child};
 use crate::module::{Flow, InstanceMode, Module, TriggerKind};
 use crate::types::Type;
 
+use condition::Asked;
 use scope::Scope;
+
+pub use condition::condition;
 
 /// Checks a module against the rules: findings by place, at most 200.
 pub fn module(module: &Module) -> Vec<Diagnostic> {
-    let mut verifier = Verifier {
-        module,
-        findings: Findings::default(),
-        location: None,
-        scope: Scope::default(),
-        flow: None,
-        flows: module.flows.iter().map(|flow| (&*flow.name, flow)).collect(),
-        holds_secrets: module.config.values().any(|declared| declared.secret),
-        loops: 0,
-        lambdas: Vec::new(),
-        closed: None,
-        unrecorded: false,
-        branch: None,
-    };
+    let mut verifier = Verifier::of(module);
     verifier.declarations();
     for flow in &module.flows {
         verifier.flow(flow);
@@ -76,6 +67,28 @@ struct Verifier<'m> {
     unrecorded: bool,
     /// Where the scope's log stood when the present branch of a `parallel` began.
     branch: Option<usize>,
+    /// A condition from outside that is judged on the way.
+    asked: Option<Asked<'m>>,
+}
+
+impl<'m> Verifier<'m> {
+    fn of(module: &'m Module) -> Self {
+        Self {
+            module,
+            findings: Findings::default(),
+            location: None,
+            scope: Scope::default(),
+            flow: None,
+            flows: module.flows.iter().map(|flow| (&*flow.name, flow)).collect(),
+            holds_secrets: module.config.values().any(|declared| declared.secret),
+            loops: 0,
+            lambdas: Vec::new(),
+            closed: None,
+            unrecorded: false,
+            branch: None,
+            asked: None,
+        }
+    }
 }
 
 impl Verifier<'_> {

@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
-use crate::world::{World, begin, completed, decided, expired, failure, flow, program, result, rigid, value};
-use scaigrid_runtime::{EffectKind, Failure, Machine, Outcome, Status, Step};
+use crate::world::{
+    World, begin, completed, decided, expired, failure, flow, gives, program, replays, result, rigid, value,
+};
+use scaigrid_runtime::journal::{Entry, decode_chunk, encode_chunk};
+use scaigrid_runtime::{EffectId, EffectKind, Expense, Failure, Machine, Outcome, Status, Step};
 
 #[test]
 fn statements_bind_assign_branch_and_return() {
@@ -185,6 +188,55 @@ fn a_core_call_gives_its_value() {
     assert_eq!(request.input, value(&json!({ "x": 2 })));
     world.resolve(effect.id, Outcome::Value(value(&json!([1]))));
     assert_eq!(completed(&world.run(&program)), json!([1]));
+}
+
+#[test]
+fn a_call_that_fails_fails_where_it_stands_and_names_its_cause() {
+    let call = json!({ "kind": "core_call", "id": "c", "target": "core://self", "flow_name": "main" });
+    let arose = Failure {
+        block: Some("deep".into()),
+        pointer: Some("/flows/7/body/0".into()),
+        spent: Some(Box::new(Expense { tokens: 1, cost: 2.into() })),
+        ..Failure::new("BROKEN", "x".repeat(2000))
+    };
+    // It is passed on through many executions, and not all of them are kept.
+    let mut told = arose.told_to_caller("core_0", "exec_0");
+    for execution in 1..9 {
+        let here = Failure { block: Some("c".into()), pointer: Some("/flows/0/body/0".into()), ..told };
+        told = here.told_to_caller(&format!("core_{execution}"), &format!("exec_{execution}"));
+    }
+    assert_eq!((&told.block, &told.pointer, &told.spent), (&None, &None, &None));
+
+    let program = flow(&json!([call]));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.resolve(world.pending()[0], Outcome::Error(told.clone()));
+    let Step::Failed(failure) = world.run(&program) else { panic!() };
+    assert_eq!((&*failure.code, failure.block.as_deref()), ("BROKEN", Some("c")));
+    assert_eq!(failure.pointer.as_deref(), Some("/flows/0/body/0"));
+    let shown = failure.to_json();
+    let cause = &shown["cause"];
+    assert_eq!((&cause["core_id"], &cause["execution_id"]), (&json!("core_8"), &json!("exec_8")));
+    assert_eq!((&cause["code"], &cause["block"]), (&json!("BROKEN"), &json!("c")));
+    assert_eq!(cause["message"].as_str().unwrap().len(), 1000);
+    let depth = std::iter::successors(Some(cause), |cause| cause.get("cause")).count();
+    assert_eq!(depth, 4);
+    // Written and read again it is the same, whatever else is there.
+    for spent in [None, arose.spent.clone()] {
+        let outcome = Outcome::Error(Failure { spent, ..told.clone() });
+        let entries = [Entry::Outcome { id: EffectId(0), outcome }];
+        assert_eq!(decode_chunk(&encode_chunk(&entries)).unwrap(), entries);
+    }
+    replays(&program, &world);
+
+    // A program is told what it always was.
+    let caught = json!([{ "kind": "try", "body": [call],
+        "catch": [{ "code": "BROKEN", "as": "error", "body": [gives("error")] }] }]);
+    let program = flow(&caught);
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    world.resolve(world.pending()[0], Outcome::Error(Failure { message: "no".into(), ..told }));
+    assert_eq!(completed(&world.run(&program)), json!({ "code": "BROKEN", "message": "no", "block": "c" }));
 }
 
 #[test]

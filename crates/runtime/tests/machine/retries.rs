@@ -106,6 +106,28 @@ fn what_comes_late_for_something_that_does_not_count_finds_nobody() {
 }
 
 #[test]
+fn a_call_of_a_flow_that_failed_is_made_again() {
+    let call = json!({ "kind": "core_call", "id": "called", "target": "core://self", "flow_name": "main" });
+    let program = flow(&json!([call]));
+    let mut world = World::start(&program, &json!({}));
+    world.run(&program);
+    let first = world.pending()[0];
+    let arose = Failure {
+        block: Some("deep".into()),
+        pointer: Some("/flows/7/body/0".into()),
+        ..Failure::new("BROKEN", "it broke")
+    };
+    world.resolve(first, Outcome::Error(arose.told_to_caller("core_2", "exec_2")));
+    assert!(matches!(world.run(&program), Step::Failed(_)));
+    assert_eq!(world.retry(&program).unwrap().again, [first]);
+    world.run(&program);
+    let again = world.pending()[0];
+    assert_ne!(again, first);
+    world.resolve(again, Outcome::Value(5.into()));
+    assert_eq!(completed(&world.run(&program)), json!(5));
+}
+
+#[test]
 fn a_handle_means_the_same_call_after_a_retry() {
     let program = flow(&json!([
         { "kind": "core_call", "target": "core://self", "flow_name": "main", "is_async": true,

@@ -13,6 +13,7 @@ on_both_databases!(
     steps_lead_over_into_and_out,
     what_waits_when_it_stops_is_not_lost,
     what_is_there_can_be_looked_into,
+    the_past_is_as_it_was_and_memory_as_programs_see_it,
     breakpoints_are_kept_in_order,
 );
 
@@ -237,6 +238,62 @@ fn what_is_there_can_be_looked_into(place: &Place) {
     server.stop();
 }
 
+fn the_past_is_as_it_was_and_memory_as_programs_see_it(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let add = |value: &str| json!({"kind": "memory", "op": "add", "target": "log", "value": value});
+    let mut program = program(
+        "Past",
+        &[flow(
+            "main",
+            &json!([]),
+            &json!([
+                rigid(
+                    "notes",
+                    &json!([
+                        add("'a'"),
+                        add("'b'"),
+                        {"kind": "memory", "op": "set", "target": "by", "key": "'x'", "value": "1"},
+                    ])
+                ),
+                programs::checkpoint(&json!({})),
+                rigid("end", &json!([add("'c'"), {"kind": "return", "value": "memory.log"}])),
+            ]),
+        )],
+    );
+    program["memory"] = json!({
+        "log": {"type": "array[string]"}, "by": {"type": "map[string, int]"}, "total": {"type": "int", "default": 7},
+        "known": {"type": "array[int]", "default": [1, 2]}, "none": {"type": "string?"},
+    });
+    let core = admin.run("Past", &program);
+    let (id, checkpoint) = admin.invoke_to_checkpoint(&core, "main", &json!({}));
+    let waits = inspect(&admin, &core, &json!({"execution_id": id}));
+    assert_eq!(waits["status"], "suspended", "{waits}");
+    let memory = json!({"log": ["a", "b"], "by": {"x": 1}, "total": 7, "known": [1, 2], "none": null});
+    assert_eq!(waits["memory"], memory);
+    admin.resolve(&checkpoint, "yes");
+    assert_eq!(admin.execution_becomes(&id, "completed")["output"], json!(["a", "b", "c"]));
+    let now = inspect(&admin, &core, &json!({"execution_id": id}));
+    assert_eq!((&now["status"], &now["memory"]["log"]), (&json!("completed"), &json!(["a", "b", "c"])));
+    let (waited, last) = (waits["at"].as_i64().unwrap(), now["at"].as_i64().unwrap());
+    assert!(0 < waited && waited < last, "{waited} {last}");
+    for at in 0..=last {
+        let seen = inspect(&admin, &core, &json!({"execution_id": id, "at": at}));
+        let expected = match at {
+            // After the entry before it asks by itself.
+            at if at == waited || at == waited - 1 => "suspended",
+            at if at == last => "completed",
+            _ => "running",
+        };
+        assert_eq!(seen["status"], expected, "{at}: {seen}");
+        let state = admin.get(&format!("{SCAICORE}/executions/{id}/state?at={at}")).answer(200).data();
+        assert_eq!((&state["status"], &state["frames"]), (&seen["status"], &seen["frames"]));
+    }
+    let seen = inspect(&admin, &core, &json!({"execution_id": id, "at": waited}));
+    assert_eq!(seen["frames"][0]["frames"][0]["block"], "ask", "{seen}");
+    server.stop();
+}
+
 fn breakpoints_are_kept_in_order(place: &Place) {
     let server = place.start();
     let admin = server.admin();
@@ -260,6 +317,25 @@ fn breakpoints_are_kept_in_order(place: &Place) {
     ] {
         assert_eq!(admin.post(&path).json(&body).refused(422, "VALIDATION_ERROR").fields(), fields, "{body}");
     }
+    // What no execution could know there is refused by the rule that the program's own conditions are under.
+    for (block, condition, rule) in [
+        ("last", "nobody > 1", "E200"),
+        ("first", "seen.length > 1", "E200"),
+        ("last", "item == 2", "E200"),
+        ("last", "config.nothing", "E204"),
+        ("last", "absent(n)", "E207"),
+        ("last", "n", "E300"),
+    ] {
+        let body = json!({"flow": "main", "block": block, "condition": condition});
+        let refused = admin.post(&path).json(&body).refused(422, "VALIDATION_ERROR");
+        let details = &refused.json()["error"]["details"];
+        assert_eq!(details[0]["field"], "condition", "{refused}");
+        let message = details[0]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("{rule}: ")), "{condition}: {message}");
+    }
+    let known = json!({"flow": "main", "block": "deeper", "condition": "item == 2 && seen.length > n && input.n == 0", "enabled": false});
+    let known = admin.post(&path).json(&known).answer(201).data();
+    admin.delete(&format!("{path}/{}", known["id"].as_str().unwrap())).answer(204);
     for _ in 0..3 {
         admin.post(&path).json(&off).answer(201);
     }

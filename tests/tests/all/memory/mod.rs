@@ -1,5 +1,6 @@
 //! Memory that many executions share: nothing is lost, nothing counts twice, whatever happens to the server.
 
+mod looked_at;
 mod operations;
 mod search;
 mod together;

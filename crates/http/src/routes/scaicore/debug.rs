@@ -38,7 +38,8 @@ pub(super) struct BreakpointBody {
     #[validate(length(min = 1, max = 200))]
     #[schema(min_length = 1, max_length = 200)]
     block: String,
-    /// An expression in the names that are known there; they stop only where it is true. It asks for nothing from outside.
+    /// An expression in the names that are known there, judged by the rules for conditions of programs; they stop only where it is
+    /// true. It asks for nothing from outside.
     #[validate(length(min = 1, max = 2000))]
     #[schema(example = "amount > 1000", min_length = 1, max_length = 2000)]
     condition: Option<String>,
@@ -225,7 +226,7 @@ pub(super) struct InspectedView {
     execution_id: String,
     /// The last entry of its journal that counted.
     at: i64,
-    /// How it stands now.
+    /// How it stood then: of the past, as far as its journal tells.
     status: String,
     /// Its strands of control: `strand`, `parent`, `state`, `waits_for`, `locals`, and `frames`, the blocks that it is in, the
     /// innermost first, each with `block`, `kind`, `pointer` and `iteration`.
@@ -234,7 +235,8 @@ pub(super) struct InspectedView {
     /// The flow's variables, parameters among them.
     #[schema(value_type = Object)]
     variables: Json,
-    /// What memory holds; of the past, as far as the execution had seen it by then.
+    /// What memory holds, as the program sees it, of a map or an array the first 100 entries; of the past, as far as the execution
+    /// had seen it by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     memory: Option<Json>,
@@ -258,7 +260,7 @@ impl From<Inspected> for InspectedView {
         Self {
             execution_id: inspected.execution.id.to_string(),
             at: inspected.at,
-            status: inspected.execution.status.to_string(),
+            status: inspected.status.to_string(),
             frames: inspected.frames,
             variables: inspected.variables,
             memory: inspected.memory,

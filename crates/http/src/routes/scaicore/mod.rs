@@ -16,6 +16,7 @@ mod installed;
 mod lifecycle;
 mod links;
 mod logs;
+mod memory;
 mod plugins;
 mod progress;
 mod publication;
@@ -72,6 +73,8 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(logs::of_execution)
         .service(logs::of_core)
         .service(logs::stream)
+        .service(memory::list)
+        .service(memory::get)
         .service(debug::set)
         .service(debug::list)
         .service(debug::remove)

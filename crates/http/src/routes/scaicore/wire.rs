@@ -262,7 +262,8 @@ pub(super) struct ExecutionView {
     /// What it returned.
     #[schema(required = true)]
     pub(super) output: Option<Value>,
-    /// Why it failed: `code`, `message`, and where.
+    /// Why it failed: `code`, `message`, and where: `block`, `pointer`. Where a flow that it called has failed, that is the place of
+    /// the call, and `cause` says what went wrong there: `core_id`, `execution_id`, `code`, `message`, `block`, `pointer`, `cause`.
     #[schema(required = true, value_type = Option<Object>)]
     pub(super) error: Option<Value>,
     /// What started it: `invoke`, `event:<name>`, `schedule:<name>`, `api:<name>`, `webhook:<name>`, `core_call`, `chat` or
