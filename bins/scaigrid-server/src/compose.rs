@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use scaigrid_app::own_store::OwnStore;
 use scaigrid_app::tokens::TokenVerifier;
 use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
@@ -12,7 +13,7 @@ use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
-use scaigrid_storage::ObjectStore;
+use scaigrid_storage::{Error as StoreError, ObjectStore};
 use scaigrid_telemetry::{Config as TraceConfig, Tracing};
 
 use crate::files::{self, FolderLock, Unusable};
@@ -27,6 +28,7 @@ pub(crate) struct House {
     pub(crate) app: App,
     pub(crate) vault: Arc<Vault>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<OwnStore>,
     _lock: Option<FolderLock>,
 }
 
@@ -63,7 +65,8 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
     }
 }
 
-fn unusable_store(error: &scaigrid_storage::Error) -> anyhow::Error {
+/// What the operator must put right about the object store.
+pub(crate) fn unusable_store(error: &StoreError) -> anyhow::Error {
     Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into()
 }
 
@@ -74,12 +77,29 @@ pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow:
     let vault = Arc::new(files::vault(settings)?);
     let tokens = issuers(settings)?;
     let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
+    let id = Ids::new().draw(clock.now()).to_string();
+    let store = Arc::new(OwnStore::of_server(objects, database.clone(), settings.objects.to_string(), id));
+    let objects: Arc<dyn ObjectStore> = store.clone();
     let traces = settings.traces.clone();
     let app =
         application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens, traces)?;
     app.engine().register().await.context("the node cannot be registered")?;
     bootstrap(settings, &app).await?;
-    Ok(House { app, vault, clock, _lock: lock })
+    // After the master key: who has another one must not settle which store is the database's.
+    prove(&store).await?;
+    Ok(House { app, vault, clock, store, _lock: lock })
+}
+
+/// Has the object store prove to be the database's. One that cannot be asked now is asked later, and not used until then.
+async fn prove(store: &OwnStore) -> anyhow::Result<()> {
+    match store.prove().await {
+        Err(error @ (StoreError::Another(_) | StoreError::Refused(_))) => Err(unusable_store(&error)),
+        Err(error) => {
+            tracing::warn!(%error, "whether the object store is the database's is not known yet");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Puts the application together on a database that a server has set up, for a task beside servers or without one:
@@ -96,6 +116,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     // Whoever administers shows an API key.
     let clock = Arc::new(AgreedClock::new(clock));
     let objects = settings.objects.visit().map_err(|error| unusable_store(&error))?;
+    let objects = Arc::new(OwnStore::of_visitor(objects, database.clone(), settings.objects.to_string()));
     let app = application(settings, clock, database, objects, Arc::new(vault), None, None)?;
     app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {

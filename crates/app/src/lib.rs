@@ -28,6 +28,7 @@ mod mails;
 pub mod me;
 mod measure;
 pub mod modules;
+pub mod own_store;
 pub mod page;
 pub mod partners;
 pub mod plugins;
