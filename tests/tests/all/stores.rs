@@ -6,7 +6,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use scaigrid_tests::{
-    Db, Harm, ObjectServer, Place, eventually, on, on_both_databases, programs, run, spawn,
+    Db, Harm, ObjectServer, Place, SCAICORE, eventually, on, on_both_databases, programs, run, spawn,
 };
 use serde_json::json;
 
@@ -14,6 +14,7 @@ on_both_databases!(
     another_store_is_refused,
     a_store_and_a_database_from_before_come_together,
     a_node_with_a_store_of_its_own_does_not_join,
+    what_cannot_be_read_is_not_shown_as_nothing,
 );
 
 /// What names a store.
@@ -128,6 +129,43 @@ fn a_node_with_a_store_of_its_own_does_not_join(place: &Place) {
     assert_eq!(run(place.folder(), &["serve"], &variables).status.code(), Some(2));
     assert!(!own.join(MARK).exists());
     place.further_node("third").start().stop();
+    server.stop();
+}
+
+fn what_cannot_be_read_is_not_shown_as_nothing(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let ask = programs::flow(
+        "ask",
+        &json!([{"name": "value", "type": "string"}]),
+        &json!([
+            programs::checkpoint(&json!({})),
+            programs::rigid("end", &json!([{"kind": "return", "value": "7"}]))
+        ]),
+    );
+    let core = admin.run("Asking", &programs::program("Asking", &[ask]));
+    let value = "v".repeat(LARGE);
+    let (id, checkpoint) = admin.invoke_to_checkpoint(&core, "ask", &json!({"value": value}));
+    let (objects, aside) = (place.data().join("objects"), place.folder().join("aside"));
+    let unread = || {
+        let answer = admin.get(&format!("{SCAICORE}/executions/{id}")).refused(502, "STORAGE_ERROR");
+        answer.json()["error"]["message"].as_str().unwrap().to_owned()
+    };
+    // The store is away, or it is there and what was put into it is not.
+    fs::rename(&objects, &aside).unwrap();
+    fs::write(&objects, "no folder").unwrap();
+    assert!(unread().contains("does not do its work"), "{}", unread());
+    fs::remove_file(&objects).unwrap();
+    fs::create_dir(&objects).unwrap();
+    assert!(unread().contains("is missing in the object store"), "{}", unread());
+    // The decision needs nothing of it, and is told with what is not.
+    let decided = admin.resolve(&checkpoint, "approved")["execution"].clone();
+    assert_eq!((&decided["status"], &decided["output"]), (&json!("completed"), &json!(7)), "{decided}");
+    let shown = &decided["input"];
+    assert!(shown["omitted"] == true && shown["bytes"].as_u64().unwrap() > LARGE as u64, "{decided}");
+    fs::remove_dir_all(&objects).unwrap();
+    fs::rename(&aside, &objects).unwrap();
+    assert_eq!(admin.execution(&id)["input"]["value"], value);
     server.stop();
 }
 
