@@ -453,6 +453,12 @@ async fn what_nothing_refers_to_goes(home: &Home) {
     };
     let (first, stored) = orphan(20).await;
     assert!(!stored);
+    let mut c = home.read().await;
+    let page = objects::referred(&mut c, &SYSTEM, None, 3).await.unwrap();
+    let (tenant, last) = page[2];
+    let rest = objects::referred(&mut c, &SYSTEM, Some((tenant, last.hash)), 3).await.unwrap();
+    assert_eq!((page.len(), rest.len()), (3, 1), "what nothing refers to is not among them");
+    drop(c);
     let sweep = async |untouched_since| {
         let mut tx = home.begin().await;
         let mut released = objects::release(&mut tx, &SYSTEM).await.unwrap();
