@@ -88,14 +88,15 @@ impl Place {
         self.launch().start()
     }
 
-    /// How a further node is started: it has the same database and master key, and a folder of its own. The first one
-    /// must have been started once.
+    /// How a further node is started: it has the same database, object store and master key, and a folder of its own. The first
+    /// one must have been started once.
     pub fn further_node(&self, name: &str) -> Launch<'_> {
         let master = std::fs::read_to_string(self.data().join("master.key")).unwrap();
         let folder = self.folder.path().join(name);
         self.launch()
             .set("SCAIGRID_DATA_DIR", &folder.to_string_lossy())
             .set("SCAIGRID_MASTER_KEY", master.trim())
+            .set("SCAIGRID_OBJECT_STORE", &format!("file://{}", self.data().join("objects").display()))
     }
 
     /// Lets the servers' logs hold this text on lines that speak of errors.

@@ -107,7 +107,7 @@ impl Desk {
             }
             AdminTask::Secrets(task) => self.secrets(task).await,
             AdminTask::Apply { files, dry_run } => Box::pin(self.apply(&files, dry_run)).await,
-            AdminTask::Backup { output } => self.back_up(&output).await,
+            AdminTask::Backup { output, allow_missing } => self.back_up(&output, allow_missing).await,
             // Nobody has a key to an empty database: it is dealt with before a key is asked for.
             AdminTask::Restore { .. } => anyhow::bail!("a restore takes no key"),
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use scaigrid_app::bootstrap::BootstrapError;
+use scaigrid_app::own_store::OwnStore;
 use scaigrid_app::tokens::TokenVerifier;
 use scaigrid_app::{App, Parts as AppParts};
 use scaigrid_bus::Bus;
@@ -12,10 +14,10 @@ use scaigrid_outbound::{Client, Guard};
 use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Database, DatabaseUrl, Error as DatabaseError};
 use scaigrid_scope::{Clock, PlaintextKey, SystemScope};
-use scaigrid_storage::ObjectStore;
+use scaigrid_storage::{Error as StoreError, ObjectStore};
 use scaigrid_telemetry::{Config as TraceConfig, Tracing};
 
-use crate::files::{self, FolderLock, Unusable};
+use crate::files::{self, FolderLock, NewMasterKey, Unusable};
 use crate::manifests;
 use crate::settings::Settings;
 
@@ -27,6 +29,7 @@ pub(crate) struct House {
     pub(crate) app: App,
     pub(crate) vault: Arc<Vault>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<OwnStore>,
     _lock: Option<FolderLock>,
 }
 
@@ -63,7 +66,8 @@ fn unusable(error: DatabaseError, advice: &str) -> anyhow::Error {
     }
 }
 
-fn unusable_store(error: &scaigrid_storage::Error) -> anyhow::Error {
+/// What the operator must put right about the object store.
+pub(crate) fn unusable_store(error: &StoreError) -> anyhow::Error {
     Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into()
 }
 
@@ -71,15 +75,33 @@ fn unusable_store(error: &scaigrid_storage::Error) -> anyhow::Error {
 pub(crate) async fn house(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<House> {
     let (database, lock) = open(settings).await?;
     let clock: Arc<dyn Clock> = Arc::new(AgreedClock::new(clock));
-    let vault = Arc::new(files::vault(settings)?);
+    let (vault, new_key) = files::vault(settings)?;
+    let vault = Arc::new(vault);
     let tokens = issuers(settings)?;
     let objects = settings.objects.open().await.map_err(|error| unusable_store(&error))?;
+    let id = Ids::new().draw(clock.now()).to_string();
+    let store = Arc::new(OwnStore::of_server(objects, database.clone(), settings.objects.to_string(), id));
+    let objects: Arc<dyn ObjectStore> = store.clone();
     let traces = settings.traces.clone();
     let app =
         application(settings, Arc::clone(&clock), database, objects, Arc::clone(&vault), tokens, traces)?;
     app.engine().register().await.context("the node cannot be registered")?;
-    bootstrap(settings, &app).await?;
-    Ok(House { app, vault, clock, _lock: lock })
+    bootstrap(settings, &app, new_key.as_ref()).await?;
+    // After the master key: who has another one must not settle which store is the database's.
+    prove(&store).await?;
+    Ok(House { app, vault, clock, store, _lock: lock })
+}
+
+/// Has the object store prove to be the database's. One that cannot be asked now is asked later, and not used until then.
+async fn prove(store: &OwnStore) -> anyhow::Result<()> {
+    match store.prove().await {
+        Err(error @ (StoreError::Another(_) | StoreError::Refused(_))) => Err(unusable_store(&error)),
+        Err(error) => {
+            tracing::warn!(%error, "whether the object store is the database's is not known yet");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Puts the application together on a database that a server has set up, for a task beside servers or without one:
@@ -96,6 +118,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
     // Whoever administers shows an API key.
     let clock = Arc::new(AgreedClock::new(clock));
     let objects = settings.objects.visit().map_err(|error| unusable_store(&error))?;
+    let objects = Arc::new(OwnStore::of_visitor(objects, database.clone(), settings.objects.to_string()));
     let app = application(settings, clock, database, objects, Arc::new(vault), None, None)?;
     app.engine().agree_on_time().await?;
     if !app.is_set_up().await? {
@@ -105,7 +128,7 @@ pub(crate) async fn beside_servers(settings: &Settings, clock: Arc<dyn Clock>) -
         .into());
     }
     // What is set up already is only compared with the master key.
-    bootstrap(settings, &app).await?;
+    bootstrap(settings, &app, None).await?;
     Ok(app)
 }
 
@@ -212,16 +235,30 @@ fn application(
     Ok(App::new(parts))
 }
 
-async fn bootstrap(settings: &Settings, app: &App) -> anyhow::Result<()> {
+/// Sets an empty database up, and writes the keys down that were made for it: before it is durable that they are needed, and not
+/// before everything else was found good.
+async fn bootstrap(settings: &Settings, app: &App, new_key: Option<&NewMasterKey>) -> anyhow::Result<()> {
     let given = settings.bootstrap_key.as_ref().map(|key| PlaintextKey::parse(key.reveal()));
     let given = given.transpose().map_err(|error| Unusable(format!("SCAIGRID_BOOTSTRAP_KEY: {error}")))?;
-    let keep = |key: &PlaintextKey| files::keep_admin_key(&settings.data_dir, key.reveal()).map(drop);
+    let keep = |key: &PlaintextKey| {
+        files::keep_admin_key(&settings.data_dir, key.reveal())?;
+        new_key.map_or(Ok(()), NewMasterKey::keep)
+    };
     let made = app.bootstrap(given, keep).await.map_err(|error| match error {
-        error @ scaigrid_app::bootstrap::BootstrapError::OtherMasterKey { .. } => {
+        error @ BootstrapError::OtherMasterKey { .. } => {
             anyhow::Error::new(Unusable(format!("SCAIGRID_MASTER_KEY: {error}")))
+        }
+        error @ BootstrapError::NotKept(_) => {
+            anyhow::Error::new(Unusable(format!("SCAIGRID_DATA_DIR: {error}")))
         }
         other => other.into(),
     })?;
+    if made.is_none()
+        && let Some(key) = new_key
+    {
+        // Somebody else has set the database up, under no key until now.
+        key.keep().map_err(|error| Unusable(format!("SCAIGRID_DATA_DIR: {error}")))?;
+    }
     if made.is_some() {
         println!("the first admin's API key is in {}", files::admin_key(&settings.data_dir).display());
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use scaigrid_persistence::sealing::Vault;
 
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 
 /// Something that the operator must put right before the server can start.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +41,30 @@ pub(crate) fn lock_folder(setting: &str, folder: &Path) -> Result<FolderLock, Un
     }
 }
 
-/// The master keys: those of the settings, else the one in the data folder, which is made where it is missing.
-pub(crate) fn vault(settings: &Settings) -> Result<Vault, Unusable> {
+/// A master key that was made for a start and is not written down yet: a start that is refused leaves none behind, which could
+/// not open anything.
+pub(crate) struct NewMasterKey {
+    text: Secret,
+    path: PathBuf,
+}
+
+impl NewMasterKey {
+    /// Writes it down for the starts to come.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        write_secret(&self.path, self.text.reveal())
+    }
+}
+
+/// The master keys: those of the settings, else the one in the data folder, else a new one.
+pub(crate) fn vault(settings: &Settings) -> Result<(Vault, Option<NewMasterKey>), Unusable> {
     if let Some(vault) = existing_vault(settings)? {
-        return Ok(vault);
+        return Ok((vault, None));
     }
     let path = master_key(&settings.data_dir);
-    let key = Vault::generate();
-    write_secret(&path, &key).map_err(|error| unusable("SCAIGRID_DATA_DIR", &path, &error))?;
-    Vault::parse(&key).map_err(|error| Unusable(format!("{}: {error}", path.display())))
+    let text = Secret::new(Vault::generate());
+    let vault =
+        Vault::parse(text.reveal()).map_err(|error| Unusable(format!("{}: {error}", path.display())))?;
+    Ok((vault, Some(NewMasterKey { text, path })))
 }
 
 /// The master keys, where there are any: those of the settings, else the one in the data folder.

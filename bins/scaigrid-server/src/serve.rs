@@ -9,6 +9,7 @@ use actix_web::HttpServer;
 use actix_web::web::{self, ServiceConfig};
 use anyhow::Context as _;
 use scaigrid_app::App;
+use scaigrid_app::own_store::OwnStore;
 use scaigrid_http::health::RenderMetrics;
 use scaigrid_http::paging::CursorKey;
 use scaigrid_http::routes;
@@ -88,7 +89,8 @@ pub(crate) async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let probing = tokio::spawn(async move { probing.probe_modules(every).await });
     let tracing = app.engine().tracing().clone();
     let mailing = mail(settings, &app)?;
-    let ended = run_until_told(server, app, (settings.audit_retention, settings.execution_retention)).await;
+    let retention = (settings.audit_retention, settings.execution_retention);
+    let ended = run_until_told(server, app, &house.store, retention).await;
     if let Some((stop, mailing)) = mailing {
         let _ = stop.send(());
         mailing.await?;
@@ -130,6 +132,7 @@ fn say_where(address: SocketAddr) {
 async fn run_until_told(
     server: actix_web::dev::Server,
     app: App,
+    store: &OwnStore,
     (audit_retention, execution_retention): (Option<Duration>, Option<Duration>),
 ) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
@@ -160,10 +163,17 @@ async fn run_until_told(
     let mut serving = tokio::spawn(server);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut refused = Ok(());
     let ended_by_itself = tokio::select! {
         outcome = &mut serving => Some(outcome),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
+        // Where this could have been asked at the start, there had been none.
+        error = store.turns_out_to_be_another() => {
+            tracing::error!(%error, "the object store is not the database's");
+            refused = Err(compose::unusable_store(&error));
+            None
+        }
     };
     if let Some(outcome) = ended_by_itself {
         outcome??;
@@ -184,7 +194,7 @@ async fn run_until_told(
     working.await?;
     seal_the_rest(&sealer).await;
     tracing::info!("stopped");
-    Ok(())
+    refused
 }
 
 /// What has to be done from time to time, for as long as the process lives.

@@ -1,22 +1,23 @@
 //! All that the platform keeps, in one file, and back.
 //!
 //! The file is Zstandard around lines of JSON: a head that says what it is, for each lot of rows a line that names their
-//! table and one with the rows, and an end that counts the
-//! rows and seals everything before it with a SHA-256. It holds the database as it stood at one moment and can be put into
-//! a database of either kind. What is sealed in the database is sealed in the file; the master keys are not in it, only
+//! table and one with the rows, the objects, and an end that counts both, names objects that rows refer to and that were not there, and
+//! seals everything before it with a SHA-256. It holds the database as it stood at one moment and can be put into a database of
+//! either kind. What is sealed in the database is sealed in the file; the master keys are not in it, only
 //! their fingerprints. The rest is in the clear: programs, inputs, outputs, people.
 
+mod put_back;
+mod whole;
+
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
-use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{Database, Transaction, audit, data_keys, dump};
-use scaigrid_scope::{AuthorizedAtLevel, Instant, SystemScope, perm};
-use scaigrid_storage::{Key, ObjectStore};
+use scaigrid_persistence::{audit, avatars, data_keys, dump, platform_facts};
+use scaigrid_scope::{AuthorizedAtLevel, Instant, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,11 @@ use crate::partners::above;
 use crate::retention::Stillness;
 use crate::transaction::ended;
 use crate::{App, Error};
+
+use whole::Expected;
+
+pub use put_back::restore;
+pub use whole::Missing;
 
 /// What the file says that it is.
 const FORMAT: &str = "scaigrid-backup";
@@ -72,6 +78,8 @@ pub struct Carried {
     pub rows: BTreeMap<String, u64>,
     /// How many objects.
     pub objects: u64,
+    /// Which objects the rows refer to that were not there: to be written when it was made, or anywhere once it was put back.
+    pub missing: Missing,
     /// The SHA-256 of the lines before the last, in hexadecimal.
     pub sha256: String,
 }
@@ -116,6 +124,9 @@ pub enum BackupError {
     /// Objects cannot be read or put back.
     #[error("{0}")]
     Objects(String),
+    /// The object store is not the database's, or not that of the backup.
+    #[error("{0}")]
+    OtherStore(String),
     /// What the use cases say.
     #[error(transparent)]
     App(#[from] Error),
@@ -128,7 +139,10 @@ impl From<scaigrid_persistence::Error> for BackupError {
 }
 
 fn away(error: &scaigrid_storage::Error) -> BackupError {
-    BackupError::Objects(error.to_string())
+    match error {
+        scaigrid_storage::Error::Another(reason) => BackupError::OtherStore(reason.clone()),
+        other => BackupError::Objects(other.to_string()),
+    }
 }
 
 /// The last line of a file.
@@ -137,6 +151,9 @@ fn away(error: &scaigrid_storage::Error) -> BackupError {
 struct End {
     rows: BTreeMap<String, u64>,
     objects: u64,
+    /// What the rows refer to and is not in the file, where there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
     sha256: String,
 }
 
@@ -162,7 +179,7 @@ impl App {
     ///
     /// # Errors
     /// [`Error::PermissionDenied`] for all but super admins at their own level; [`Error::Conflict`] where what is over is deleted
-    /// at the same time; the file's; the database's.
+    /// at the same time; [`BackupError::OtherStore`]; the file's; the database's.
     pub async fn back_up<W: Write>(
         &self,
         caller: &AuthorizedAtLevel<perm::AdminAccess>,
@@ -173,6 +190,8 @@ impl App {
         if caller.platform().is_none() {
             return Err(above("platform").into());
         }
+        // What cannot be read at all, or is another database's, is told before anything is written.
+        self.0.objects.list("", None, 1).await.map_err(|error| away(&error))?;
         self.record_backup(caller, request).await?;
         // What the rows refer to is not removed before it is written, too.
         let mut still = Stillness::begin(self).await?;
@@ -192,7 +211,7 @@ impl App {
         let mut snapshot = self.0.database.snapshot().await?;
         let connection = snapshot.connection()?;
         let mut master_keys = data_keys::master_keys(connection, system).await?;
-        let sealing = scaigrid_persistence::platform_facts::lookup(connection, crate::bootstrap::MASTER_KEY);
+        let sealing = platform_facts::lookup(connection, crate::bootstrap::MASTER_KEY);
         master_keys.extend(sealing.await?);
         master_keys.sort_unstable();
         master_keys.dedup();
@@ -241,14 +260,18 @@ impl App {
             }
             rows.insert(table.name().to_owned(), count);
         }
-        let objects = self.back_up_objects(still, &mut lines).await?;
+        let mut expected = Expected::of(snapshot.connection()?, system).await?;
+        drop(snapshot);
+        let objects = self.back_up_objects(still, &mut lines, &mut expected).await?;
+        let missing = self.missing(expected).await?;
         let Lines { mut out, hash } = lines;
-        let end = End { rows, objects, sha256: HEXLOWER.encode(&hash.finalize()) };
+        let sha256 = HEXLOWER.encode(&hash.finalize());
+        let end = End { rows, objects, missing: missing.any().then(|| missing.clone()), sha256 };
         let text = serde_json::to_string(&json!({"end": end})).map_err(Error::internal)?;
         out.write_all(text.as_bytes())?;
         out.write_all(b"\n")?;
         out.finish()?.flush()?;
-        Ok(Carried { head, rows: end.rows, objects, sha256: end.sha256 })
+        Ok(Carried { head, rows: end.rows, objects, missing, sha256: end.sha256 })
     }
 
     /// Writes all that is in the object store. It is read after the rows, so that what they refer to is there.
@@ -256,6 +279,7 @@ impl App {
         &self,
         still: &mut Stillness,
         lines: &mut Lines<W>,
+        expected: &mut Expected,
     ) -> Result<u64, BackupError> {
         let (mut after, mut count) = (None, 0);
         loop {
@@ -265,15 +289,32 @@ impl App {
             after = Some(last.key.clone());
             for object in listed {
                 still.lasts().await?;
-                // What went in between, by other hands than retention's, is referred to by nothing.
+                // What went in between, by other hands than retention's, is missed where it is referred to still.
                 let Some(bytes) = self.0.objects.get(&object.key).await.map_err(|error| away(&error))? else {
                     continue;
                 };
                 lines.line(&json!({"object": object.key.as_str()}).to_string())?;
                 lines.line(&STANDARD.encode(&bytes))?;
+                expected.saw(&object.key);
                 count += 1;
             }
         }
+    }
+
+    /// What was expected and not found.
+    async fn missing(&self, expected: Expected) -> Result<Missing, Error> {
+        let mut missing = Missing::default();
+        for key in expected.left() {
+            // A picture goes at once with its Core, which may have gone since the rows were read.
+            if let Some(core) = whole::pictured(&key) {
+                let mut connection = self.0.database.read().await?;
+                if avatars::find(&mut connection, &self.0.system, core).await?.is_none() {
+                    continue;
+                }
+            }
+            missing.note(&key);
+        }
+        Ok(missing)
     }
 
     /// Before it is begun: what was begun was seen, whether it came to its end or not.
@@ -288,173 +329,5 @@ impl App {
         let mut tx = self.0.database.begin().await?;
         let added = audit::add(&mut tx, &record).await;
         ended(tx, added.map_err(Error::from)).await
-    }
-}
-
-/// The lines of a file that is put back.
-struct Reader<R: Read> {
-    lines: BufReader<zstd::stream::read::Decoder<'static, BufReader<R>>>,
-    hash: Sha256,
-}
-
-impl<R: Read> Reader<R> {
-    /// The next line, with its break; none behind the last.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, BackupError> {
-        let mut line = Vec::new();
-        (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Ok(None);
-        }
-        if line.last() != Some(&b'\n') {
-            return Err(BackupError::Broken("it ends in the middle of a line".to_owned()));
-        }
-        Ok(Some(line))
-    }
-}
-
-/// A line behind the head that says what comes: rows of a table on the next line, or the end.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum Line {
-    Table(String),
-    Object(String),
-    End(End),
-}
-
-/// Fills an empty database, whose tables are there, with what a backup holds: all of it, or nothing.
-///
-/// # Errors
-/// [`BackupError::NotEmpty`], [`BackupError::Broken`], [`BackupError::OtherSchema`], [`BackupError::OtherMasterKey`], the
-/// file's and the database's. Nothing was written then.
-pub async fn restore<R: Read>(
-    (database, objects): (&Database, &dyn ObjectStore),
-    vault: &Vault,
-    file: R,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Carried, BackupError> {
-    let system = SystemScope::for_the_process();
-    let decoder = zstd::stream::read::Decoder::new(file)?;
-    let mut reader = Reader { lines: BufReader::new(decoder), hash: Sha256::new() };
-    let mut tx = database.begin().await?;
-    let restored = put_back((&mut tx, objects), &system, vault, &mut reader, progress).await;
-    match restored {
-        Ok(carried) => {
-            tx.commit().await?;
-            Ok(carried)
-        }
-        Err(error) => {
-            // Dropping it would do, but costs the connection.
-            if let Err(lost) = tx.rollback().await {
-                tracing::debug!(error = %lost, "a transaction could not be taken back and was dropped");
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Whether a file is of this version and can be opened here.
-async fn check(
-    tx: &mut Transaction,
-    system: &SystemScope,
-    vault: &Vault,
-    head: &Head,
-) -> Result<(), BackupError> {
-    if head.format != FORMAT || head.format_version != FORMAT_VERSION {
-        let told = format!("it is {} {}", head.format, head.format_version);
-        return Err(BackupError::Broken(format!("{told}, expected {FORMAT} {FORMAT_VERSION}")));
-    }
-    let own = dump::migrations(tx).await?;
-    if own != head.schema {
-        let last = |schema: &[String]| schema.last().cloned().unwrap_or_default();
-        let advice = if head.schema.len() < own.len() {
-            "restore it with that version, and start this one on it afterwards"
-        } else {
-            "restore it with that version"
-        };
-        return Err(BackupError::OtherSchema {
-            theirs: head.version.clone(),
-            there: last(&head.schema),
-            ours: last(&own),
-            advice,
-        });
-    }
-    if let Some(key) = head.master_keys.iter().find(|key| vault.key_ids().all(|own| own != key.as_str())) {
-        let own = vault.key_ids().collect::<Vec<_>>().join(", ");
-        return Err(BackupError::OtherMasterKey { key: key.clone(), own });
-    }
-    if let Some(table) = dump::occupied(tx, system).await? {
-        return Err(BackupError::NotEmpty { table });
-    }
-    Ok(())
-}
-
-async fn put_back<R: Read>(
-    (tx, objects): (&mut Transaction, &dyn ObjectStore),
-    system: &SystemScope,
-    vault: &Vault,
-    reader: &mut Reader<R>,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Carried, BackupError> {
-    let broken = |reason: &str| BackupError::Broken(reason.to_owned());
-    let first = reader.next()?.ok_or_else(|| broken("it is empty"))?;
-    let head: Head =
-        serde_json::from_slice(&first).map_err(|error| BackupError::Broken(error.to_string()))?;
-    reader.hash.update(&first);
-    check(tx, system, vault, &head).await?;
-    let tables = dump::tables();
-    for table in &tables {
-        if !head.tables.get(table.name()).is_some_and(|columns| columns.iter().eq(table.columns())) {
-            return Err(broken("its tables have other columns"));
-        }
-    }
-    let (mut rows, mut read): (BTreeMap<String, u64>, u64) = (BTreeMap::new(), 0);
-    let mut carried_objects = 0;
-    rows.extend(tables.iter().map(|table| (table.name().to_owned(), 0)));
-    loop {
-        let text = reader.next()?.ok_or_else(|| broken("its end is missing"))?;
-        let line: Line =
-            serde_json::from_slice(&text).map_err(|error| BackupError::Broken(error.to_string()))?;
-        match line {
-            Line::Table(name) => {
-                let table = tables.iter().find(|table| table.name() == name);
-                let table = table.ok_or_else(|| broken("it has rows of a table that there is not"))?;
-                let given = reader.next()?.ok_or_else(|| broken("its end is missing"))?;
-                reader.hash.update(&text);
-                reader.hash.update(&given);
-                let given = String::from_utf8(given).map_err(|_| broken("it is not UTF-8"))?;
-                let written = dump::write(tx, system, table, given.trim_end()).await? as u64;
-                *rows.entry(name).or_default() += written;
-                read += written;
-                progress(read);
-            }
-            Line::Object(key) => {
-                let key = Key::new(key).map_err(|error| BackupError::Broken(error.to_string()))?;
-                let given = reader.next()?.ok_or_else(|| broken("its end is missing"))?;
-                reader.hash.update(&text);
-                reader.hash.update(&given);
-                let bytes = STANDARD
-                    .decode(given.trim_ascii_end())
-                    .map_err(|_| broken("an object is not in base64"))?;
-                // Until the rows are there nothing refers to it, and it can be put again.
-                objects.put(&key, bytes.into()).await.map_err(|error| away(&error))?;
-                carried_objects += 1;
-            }
-            Line::End(end) => {
-                let sha256 = HEXLOWER.encode(&reader.hash.clone().finalize());
-                if end.sha256 != sha256 {
-                    return Err(broken("its SHA-256 is another"));
-                }
-                if end.rows != rows {
-                    return Err(broken("it has fewer or more rows than it says"));
-                }
-                if reader.next()?.is_some() {
-                    return Err(broken("something follows its end"));
-                }
-                if end.objects != carried_objects {
-                    return Err(broken("it has fewer or more objects than it says"));
-                }
-                return Ok(Carried { head, rows, objects: carried_objects, sha256 });
-            }
-        }
     }
 }

@@ -48,8 +48,8 @@ pub enum BootstrapError {
         /// The fingerprints of this node's keys.
         own: String,
     },
-    /// The first admin's key could not be kept for the operator.
-    #[error("the first admin's key cannot be written: {0}")]
+    /// The first keys could not be kept for the operator.
+    #[error("the first keys cannot be written: {0}")]
     NotKept(#[from] io::Error),
     /// A name that this program itself gives is none.
     #[error("a built-in name is not valid: {0}")]
@@ -61,7 +61,7 @@ impl App {
     /// already this only compares the master key.
     ///
     /// `given` is the key that the operator has chosen; without one, one is made. `keep` writes it down for the
-    /// operator, before anything is durable: a process that dies in between leaves a file with a key that opens nothing,
+    /// operator, and whatever else was made for this start, before anything is durable: a process that dies in between leaves a file with a key that opens nothing,
     /// which the next start replaces, and never a platform that nobody has the key to.
     ///
     /// # Errors

@@ -373,6 +373,9 @@ pub enum Error {
     /// The object store does not take, or give, what it should.
     #[error("The object store does not do its work just now")]
     Storage,
+    /// What is asked for should lie in the object store, and does not.
+    #[error("What was asked for is missing in the object store, or is not what was put there")]
+    Lost,
     /// The platform cannot do it just now.
     #[error("The service cannot answer just now")]
     Unavailable {
@@ -418,6 +421,9 @@ impl From<persistence::Error> for Error {
         } else if let persistence::Error::Objects(reason) = &error {
             tracing::warn!(%reason, "a large value cannot be read");
             Self::Storage
+        } else if let persistence::Error::Lost(reason) = &error {
+            tracing::warn!(%reason, "a large value is lost");
+            Self::Lost
         } else {
             Self::internal(error)
         }

@@ -29,6 +29,7 @@ pub mod me;
 mod measure;
 pub mod memory;
 pub mod modules;
+pub mod own_store;
 pub mod page;
 pub mod partners;
 pub mod plugins;

@@ -125,7 +125,8 @@ impl Error {
     /// What an execution fails with that cannot go on because of it.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Storage(_) | Self::Database(persistence::Error::Objects(_)) => STORAGE,
+            Self::Storage(_)
+            | Self::Database(persistence::Error::Objects(_) | persistence::Error::Lost(_)) => STORAGE,
             Self::StorageFull(_) => CAPACITY,
             _ => "EXECUTION_BROKEN",
         }

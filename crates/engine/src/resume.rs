@@ -108,11 +108,10 @@ impl Engine {
     /// The execution as it stood when it was last durable. None when it could not even begin: it has failed then.
     pub(crate) async fn restore(&self, scope: TenantScope, mut stored: Stored) -> Result<Option<Run>, Error> {
         let begins = stored.snapshot.is_none() && stored.next_seq == 0;
-        // A large one is null until it is opened.
-        if stored.execution.input.is_null() {
+        if stored.has_closed_input() {
             let mut connection = self.0.database.read().await?;
             let opened = executions::open_input(&mut connection, scope, &mut stored).await;
-            // One that has begun has it in its machine.
+            // One that has begun has it in its machine, and whoever waits for it is shown how large it is.
             if begins {
                 opened?;
             }

@@ -80,6 +80,28 @@ pub async fn find(
     Ok(Some((column("cores", "tenant_id", &id, &tenant)?, avatar)))
 }
 
+/// Up to `most` Cores that have a picture, and whose they are, in the order of their ids, behind one.
+#[boxed]
+pub async fn pictured(
+    c: &mut Connection,
+    _system: &SystemScope,
+    after: Option<CoreId>,
+    most: i64,
+) -> Result<Vec<(TenantId, CoreId)>> {
+    let query = cores::table
+        .filter(cores::avatar_hash.is_not_null())
+        .filter(cores::id.gt(after.map(|core| core.to_string()).unwrap_or_default()))
+        .order(cores::id)
+        .limit(most)
+        .select((cores::tenant_id, cores::id));
+    let rows: Vec<(String, String)> = with!(c, c => query.load(c).await)?;
+    rows.into_iter()
+        .map(|(tenant, core)| {
+            Ok((column("cores", "tenant_id", &core, &tenant)?, column("cores", "id", &core, &core)?))
+        })
+        .collect()
+}
+
 #[derive(QueryableByName)]
 struct Orphan {
     #[diesel(sql_type = Text)]

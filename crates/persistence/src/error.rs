@@ -27,6 +27,9 @@ pub enum Error {
     /// A large value cannot be read: what is wrong with the object store.
     #[error("a large value cannot be read from the object store: {0}")]
     Objects(String),
+    /// A large value is not in the object store any more, or not as it was put there, although the store does its work.
+    #[error("a large value is lost: {0}")]
+    Lost(String),
     /// A fault of the program or of the schema.
     #[error(transparent)]
     Query(diesel::result::Error),

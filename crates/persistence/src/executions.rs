@@ -100,6 +100,12 @@ pub(crate) fn decode(table: &'static str, name: &'static str, id: &str, bytes: &
     rmp_serde::from_slice(bytes).map_err(|error| Error::inconsistent(table, name, id, error))
 }
 
+/// What is shown in the place of a large value that is not read: how large it is.
+fn omitted(object: &Object) -> Result<Vec<u8>> {
+    let bytes = i64::try_from(object.length).unwrap_or(i64::MAX);
+    encode(&Value::from([("omitted", Value::Bool(true)), ("bytes", Value::Int(bytes))]))
+}
+
 /// Users as a column holds them: their ids with a space between, or null.
 pub(crate) fn users_text(users: &[UserId]) -> Option<String> {
     let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
@@ -164,9 +170,7 @@ impl ShownRow {
         for column in [Some(&mut self.input), self.output.as_mut(), self.error.as_mut()].into_iter().flatten()
         {
             if let Some(object) = Object::referred(column) {
-                let bytes = i64::try_from(object.length).unwrap_or(i64::MAX);
-                *column =
-                    encode(&Value::from([("omitted", Value::Bool(true)), ("bytes", Value::Int(bytes))]))?;
+                *column = omitted(&object)?;
             }
         }
         Ok(self)
@@ -369,7 +373,8 @@ pub struct Stored {
     pub owner: Option<NodeId>,
     /// Whether its Core lets executions go on.
     pub core_runs: bool,
-    /// Where its input lies, if that is large: going on takes no look at it, so it is null until [`open_input`] is asked.
+    /// Where its input lies, if that is large: going on takes no look at it, so until [`open_input`] is asked it shows how large
+    /// it is, as in lists.
     large_input: Option<Vec<u8>>,
 }
 
@@ -389,10 +394,9 @@ pub(crate) struct LoadedRow {
 impl Stored {
     /// An execution from its row and its Core's status.
     pub(crate) fn of(mut row: LoadedRow, core_status: &str) -> Result<Self> {
-        let large_input =
-            Object::referred(&row.shown.input).is_some().then(|| std::mem::take(&mut row.shown.input));
-        if large_input.is_some() {
-            row.shown.input = encode(&Value::Null)?;
+        let mut large_input = None;
+        if let Some(object) = Object::referred(&row.shown.input) {
+            large_input = Some(std::mem::replace(&mut row.shown.input, omitted(&object)?));
         }
         // What it came to is not looked at by those who go on.
         for column in [&mut row.shown.output, &mut row.shown.error] {
@@ -412,6 +416,11 @@ impl Stored {
             core_runs: matches!(core_status, "running" | "stopping"),
             large_input,
         })
+    }
+
+    /// Whether its input is large, and was not read yet.
+    pub const fn has_closed_input(&self) -> bool {
+        self.large_input.is_some()
     }
 }
 

@@ -127,9 +127,9 @@ impl Connection {
             return Err(Error::Objects("there is none".to_owned()));
         };
         let found = objects.get(object.key(tenant)).await.map_err(Error::Objects)?;
-        let found = found.ok_or_else(|| Error::Objects(format!("{} is missing", object.key(tenant))))?;
+        let found = found.ok_or_else(|| Error::Lost(format!("{} is missing", object.key(tenant))))?;
         if hash(&found) != object.hash {
-            return Err(Error::Objects(format!("{} is not what was put there", object.key(tenant))));
+            return Err(Error::Lost(format!("{} is not what was put there", object.key(tenant))));
         }
         Ok(found.into())
     }

@@ -66,17 +66,15 @@ pub struct Doomed {
 
 type Row = (String, String, String, i64);
 
-fn doomed((tenant, hash, id, bytes): Row) -> Result<Doomed> {
+fn read((tenant, hash, id, bytes): Row) -> Result<(TenantId, Object)> {
     let bad = || Error::inconsistent("objects", "hash", &hash, "not 64 hexadecimal digits");
     let digits = HEXLOWER.decode(hash.as_bytes()).ok().and_then(|bytes| Hash::try_from(bytes).ok());
-    Ok(Doomed {
-        tenant_id: column("objects", "tenant_id", &hash, &tenant)?,
-        object: Object {
-            id: column("objects", "id", &hash, &id)?,
-            hash: digits.ok_or_else(bad)?,
-            length: bytes.cast_unsigned(),
-        },
-    })
+    let object = Object {
+        id: column("objects", "id", &hash, &id)?,
+        hash: digits.ok_or_else(bad)?,
+        length: bytes.cast_unsigned(),
+    };
+    Ok((column("objects", "tenant_id", &hash, &tenant)?, object))
 }
 
 /// Marks up to `most` objects that nothing refers to and that nobody has asked for since an instant.
@@ -107,7 +105,7 @@ pub async fn marked(c: &mut Connection, _system: &SystemScope, most: i64) -> Res
         .limit(most)
         .select((objects::tenant_id, objects::hash, objects::id, objects::bytes));
     let rows: Vec<Row> = with!(c, c => query.load(c).await)?;
-    rows.into_iter().map(doomed).collect()
+    rows.into_iter().map(|row| read(row).map(|(tenant_id, object)| Doomed { tenant_id, object })).collect()
 }
 
 /// Forgets objects that were removed from the store.
@@ -123,6 +121,37 @@ pub async fn forget(tx: &mut Transaction, _system: &SystemScope, removed: &[Doom
         with!(tx, c => diesel::delete(row).execute(c).await)?;
     }
     Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Referred {
+    #[diesel(sql_type = Text)]
+    tenant_id: String,
+    #[diesel(sql_type = Text)]
+    hash: String,
+    #[diesel(sql_type = Text)]
+    id: String,
+    #[diesel(sql_type = BigInt)]
+    bytes: i64,
+}
+
+/// Up to `most` objects that something refers to, with the tenants that have them, in the order of tenants and content, behind one.
+#[boxed]
+pub async fn referred(
+    c: &mut Connection,
+    _system: &SystemScope,
+    after: Option<(TenantId, Hash)>,
+    most: i64,
+) -> Result<Vec<(TenantId, Object)>> {
+    let (tenant, hash) = after.map(|(tenant, hash)| (tenant.to_string(), hex(&hash))).unwrap_or_default();
+    let query = diesel::sql_query(
+        "SELECT o.tenant_id, o.hash, o.id, o.bytes FROM objects o WHERE (o.tenant_id, o.hash) > ($1, $2) \
+         AND EXISTS (SELECT 1 FROM object_refs r WHERE r.tenant_id = o.tenant_id AND r.object_id = o.id) \
+         ORDER BY o.tenant_id, o.hash LIMIT $3",
+    );
+    let query = query.bind::<Text, _>(tenant).bind::<Text, _>(hash).bind::<BigInt, _>(most);
+    let found: Vec<Referred> = with!(c, c => query.load(c).await)?;
+    found.into_iter().map(|row| read((row.tenant_id, row.hash, row.id, row.bytes))).collect()
 }
 
 /// How many objects a tenant has.

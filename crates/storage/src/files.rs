@@ -113,7 +113,16 @@ impl Files {
         match read() {
             Ok(bytes) if bytes.len() > MAX_OBJECT => Err(Error::TooLarge),
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) if is_absent(&error) => self.is_there().map(|()| None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Whether what is not in the folder is missing, rather than the folder itself, whose disk may be away.
+    fn is_there(&self) -> Result<()> {
+        match fs::metadata(&self.folder) {
+            Ok(metadata) if metadata.is_dir() => Ok(()),
+            Ok(_) => Err(Error::Unavailable("its folder is no folder".to_owned())),
             Err(error) => Err(unavailable(&error)),
         }
     }
@@ -213,10 +222,10 @@ impl ObjectStore for Files {
     }
 
     fn exists<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<bool>> {
-        let path = self.path(key);
+        let (store, path) = (self.clone(), self.path(key));
         blocking(move || match fs::metadata(path) {
             Ok(metadata) => Ok(metadata.is_file()),
-            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) if is_absent(&error) => store.is_there().map(|()| false),
             Err(error) => Err(unavailable(&error)),
         })
         .boxed()

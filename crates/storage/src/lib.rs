@@ -8,6 +8,7 @@ mod files;
 mod key;
 mod s3;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -119,8 +120,23 @@ impl StoreSettings {
     }
 }
 
+impl fmt::Display for StoreSettings {
+    /// Where the store is, without what opens it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(folder) => write!(f, "file://{}", folder.display()),
+            Self::S3(settings) => {
+                let S3Settings { bucket, prefix, endpoint, .. } = &**settings;
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                write!(f, "s3://{bucket}{slash}{prefix}")?;
+                endpoint.iter().try_for_each(|endpoint| write!(f, " at {endpoint}"))
+            }
+        }
+    }
+}
+
 /// What goes wrong with objects.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The store cannot be reached, or does not do its work at the moment.
     #[error("the object store is not available: {0}")]
@@ -128,6 +144,9 @@ pub enum Error {
     /// The store does not want to: the place is not there, or not for us.
     #[error("the object store refuses: {0}")]
     Refused(String),
+    /// The store is another one than it is taken for.
+    #[error("{0}")]
+    Another(String),
     /// The object has more than [`MAX_OBJECT`] bytes.
     #[error("the object is larger than {MAX_OBJECT} bytes")]
     TooLarge,

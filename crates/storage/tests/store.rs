@@ -98,6 +98,21 @@ async fn where_a_file_is_no_folder_can_be() {
 }
 
 #[tokio::test]
+async fn what_is_in_a_folder_that_is_away_is_not_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, aside) = (folder.path().join("objects"), folder.path().join("aside"));
+    let store = Files::open(place.clone()).await.unwrap();
+    let one = key("x/a");
+    assert_eq!(store.get(&one).await.unwrap(), None);
+    assert!(!store.exists(&one).await.unwrap());
+    std::fs::rename(&place, &aside).unwrap();
+    assert!(matches!(store.get(&one).await, Err(Error::Unavailable(_))));
+    assert!(matches!(store.exists(&one).await, Err(Error::Unavailable(_))));
+    std::fs::write(&place, "no folder").unwrap();
+    assert!(matches!(store.get(&one).await, Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn a_bucket_keeps_its_promises() {
     let Some(server) = S3Server::start().await else { return };
     for prefix in ["", "some/prefix"] {

@@ -1,13 +1,22 @@
 //! A backup beside a working server, and a life after it elsewhere.
 
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use scaigrid_tests::{Db, Place, on_both_databases, programs, run};
 use serde_json::{Value, json};
 
-on_both_databases!(what_is_backed_up_under_load_goes_on_elsewhere, a_restore_is_all_or_nothing);
+on_both_databases!(
+    what_is_backed_up_under_load_goes_on_elsewhere,
+    a_restore_is_all_or_nothing,
+    what_is_missing_is_named_by_backup_and_restore,
+    a_restore_does_not_mix_two_stores,
+);
+
+/// What names an object store.
+const MARK: &str = "scaigrid-store";
 
 fn task(place: &Place, arguments: &[&str], more: &[(&str, &str)]) -> Output {
     let own = [("SCAIGRID_DATA_DIR", "data"), ("SCAIGRID_DATABASE_URL", place.database_url())];
@@ -136,5 +145,115 @@ fn a_restore_is_all_or_nothing(place: &Place) {
     }
     // After all that the place is still empty.
     assert_eq!(answer(&task(&elsewhere, &["restore", file, "--json"], &key))["audit_valid"], true);
+    elsewhere.leave();
+}
+
+/// Removes all files below a folder; how many.
+fn remove_files(folder: &Path) -> u64 {
+    let mut removed = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            removed += remove_files(&path);
+        } else {
+            fs::remove_file(path).unwrap();
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// What a task prints although it has failed.
+fn failed(output: &Output, expected: &str) -> Value {
+    assert_eq!(output.status.code(), Some(1), "{}", told(output));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains(expected), "{complaint}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn what_is_missing_is_named_by_backup_and_restore(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("Echo", &programs::echo(1));
+    // More than are named: a picture, and inputs and outputs that all differ.
+    admin.post(&format!("{}/{core}/avatar", scaigrid_tests::CORES)).form(b"GIF89a", &[]).answer(200);
+    for number in 0..6 {
+        let value = format!("{number}{}", "v".repeat(100_000));
+        admin.invoke(&core, "echo", &json!({"value": value}));
+    }
+    let whole = answer(&task(place, &["backup", "--output", "whole.backup", "--json"], &[]));
+    assert_eq!(whole["missing_objects"], json!({"count": 0, "first": []}));
+    let objects = place.data().join("objects");
+    let removed = remove_files(&objects.join("tenants")) + remove_files(&objects.join("scaicore"));
+    assert!(removed > 10, "{removed}");
+    // With its mark.
+    assert_eq!(whole["objects"], json!(removed + 1));
+    let lacking = task(place, &["backup", "--output", "lacking.backup", "--json"], &[]);
+    let lacking = failed(&lacking, "the backup is written, but not whole");
+    let count = lacking["missing_objects"]["count"].as_u64().unwrap();
+    assert!(count > 10 && count <= removed, "{lacking}");
+    let named = lacking["missing_objects"]["first"].as_array().unwrap();
+    assert_eq!(named.len(), 10);
+    assert!(named[0].as_str().unwrap().ends_with("/avatar"), "{named:?}");
+    let accepted = ["backup", "--output", "accepted.backup", "--allow-missing", "--json"];
+    assert_eq!(answer(&task(place, &accepted, &[]))["missing_objects"], lacking["missing_objects"]);
+    // Of a picture that went with its Core nothing is missed.
+    admin.act(&core, "stop");
+    admin.status_becomes(&core, "stopped");
+    admin.delete(&format!("{}/{core}?force=true", scaigrid_tests::CORES)).answer(204);
+    let less = task(place, &["backup", "--output", "less.backup", "--json"], &[]);
+    if !less.status.success() {
+        let less: Value = serde_json::from_slice(&less.stdout).unwrap();
+        let named = less["missing_objects"]["first"].to_string();
+        assert!(!named.contains("avatar"), "{named}");
+    }
+    server.stop();
+
+    let key = master_key(place);
+    let key = [("SCAIGRID_MASTER_KEY", key.as_str())];
+    let elsewhere = Place::fresh(place.db()).unwrap();
+    let file = place.folder().join("accepted.backup");
+    let restored = task(&elsewhere, &["restore", file.to_str().unwrap(), "--json"], &key);
+    let restored = failed(&restored, "everything that is in it was put back, but");
+    assert_eq!(restored["missing_objects"], lacking["missing_objects"]);
+    fs::copy(place.data().join("admin.key"), elsewhere.data().join("admin.key")).unwrap();
+    let server = elsewhere.launch().set("SCAIGRID_MASTER_KEY", key[0].1).start();
+    assert_eq!(server.admin().pages(scaigrid_tests::CORES, "items").len(), 1, "the rest is there");
+    server.stop();
+    elsewhere.leave();
+}
+
+fn a_restore_does_not_mix_two_stores(place: &Place) {
+    let server = place.start();
+    answer(&task(place, &["backup", "--output", "all.backup", "--json"], &[]));
+    server.stop();
+    let file = place.folder().join("all.backup");
+    let file = file.to_str().unwrap();
+    let own = fs::read_to_string(place.data().join("objects").join(MARK)).unwrap();
+    let key = master_key(place);
+    let key = [("SCAIGRID_MASTER_KEY", key.as_str())];
+    let elsewhere = Place::fresh(place.db()).unwrap();
+    let objects = elsewhere.data().join("objects");
+    fs::create_dir(&objects).unwrap();
+    fs::write(objects.join(MARK), "01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    let refused = task(&elsewhere, &["restore", file], &key);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(told(&refused).contains("SCAIGRID_OBJECT_STORE: "), "{}", told(&refused));
+    fs::remove_file(objects.join(MARK)).unwrap();
+    // What is broken off leaves no mark; what is whole has that of the backup.
+    let bytes = fs::read(file).unwrap();
+    let cut = elsewhere.folder().join("cut");
+    fs::write(&cut, &bytes[..bytes.len() - 20]).unwrap();
+    assert_eq!(task(&elsewhere, &["restore", cut.to_str().unwrap()], &key).status.code(), Some(1));
+    assert!(!objects.join(MARK).exists());
+    answer(&task(&elsewhere, &["restore", file, "--json"], &key));
+    assert_eq!(fs::read_to_string(objects.join(MARK)).unwrap(), own);
+    // A backup of what lies in another store is none.
+    fs::write(objects.join(MARK), "01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    fs::copy(place.data().join("admin.key"), elsewhere.data().join("admin.key")).unwrap();
+    let refused = task(&elsewhere, &["backup", "--output", "other.backup"], &key);
+    assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+    assert!(told(&refused).contains("is not the object store of this database"), "{}", told(&refused));
+    assert!(!elsewhere.folder().join("other.backup").exists());
     elsewhere.leave();
 }

@@ -69,6 +69,7 @@ mod running;
 mod secrets;
 mod start_checks;
 mod statistics;
+mod stores;
 mod storm;
 mod story;
 mod strangers;

@@ -12,6 +12,7 @@ on_both_databases!(
     a_server_tells_which_process_it_is,
     an_end_that_is_asked_for_waits_for_requests,
     another_master_key_is_refused,
+    a_refused_start_leaves_no_key,
     a_variable_that_is_no_setting_is_named,
     migrations_run_alone_too,
     a_key_of_the_operators_own_is_the_first_admins,
@@ -76,6 +77,9 @@ fn a_bad_setting_is_one_line_and_exit_code_2() {
         assert!(said.contains(name), "{name}={value}: {said}");
         assert!(!said.contains("hunter2"), "{said}");
         assert!(!String::from_utf8_lossy(&output.stdout).contains("listens"), "{name}");
+        for key in ["master.key", "admin.key"] {
+            assert!(!data.join(key).exists(), "{name}={value} has left {key} behind");
+        }
     }
     for arguments in [&["--no-such-flag"][..], &["dance"], &["--bind"], &["--bind", "x"]] {
         let output = run(folder.path(), arguments, &[]);
@@ -213,6 +217,34 @@ fn another_master_key_is_refused(place: &Place) {
     assert!(stderr(&output).contains("SCAIGRID_MASTER_KEY"), "{}", stderr(&output));
     assert!(!stderr(&output).contains(other));
     place.start().stop();
+}
+
+/// On a database of others a node without their master key makes one, which opens nothing: it must not be found by the next start.
+fn a_refused_start_leaves_no_key(place: &Place) {
+    place.start().stop();
+    let folder = place.folder().join("empty");
+    let objects = format!("file://{}", place.data().join("objects").display());
+    let variables = [
+        ("SCAIGRID_DATA_DIR", folder.to_str().unwrap()),
+        ("SCAIGRID_DATABASE_URL", place.database_url()),
+        ("SCAIGRID_OBJECT_STORE", &objects),
+        ("SCAIGRID_BIND", "127.0.0.1:0"),
+    ];
+    for _ in 0..2 {
+        let output = run(place.folder(), &[], &variables);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("SCAIGRID_MASTER_KEY"), "{}", stderr(&output));
+        assert!(!folder.join("master.key").exists() && !folder.join("admin.key").exists());
+    }
+    // With theirs it starts, and needs no file.
+    let output = run(place.folder(), &["migrate"], &variables);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let master = std::fs::read_to_string(place.data().join("master.key")).unwrap();
+    std::fs::write(folder.join("admin.key"), place.admin_key()).unwrap();
+    let launch = place.launch().set("SCAIGRID_DATA_DIR", folder.to_str().unwrap());
+    let launch = launch.set("SCAIGRID_OBJECT_STORE", &objects).set("SCAIGRID_MASTER_KEY", master.trim());
+    launch.start().stop();
+    assert!(!folder.join("master.key").exists());
 }
 
 fn migrations_run_alone_too(place: &Place) {

@@ -54,7 +54,9 @@ impl Host {
         let folder = place.folder().join(name);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("admin.key"), &self.target.key)?;
-        let more = vec![("SCAIGRID_MASTER_KEY", master.trim().to_owned())];
+        let objects = format!("file://{}", place.folder().join("objects").display());
+        let more =
+            vec![("SCAIGRID_MASTER_KEY", master.trim().to_owned()), ("SCAIGRID_OBJECT_STORE", objects)];
         Self::start_in((server, serve()), place, &folder, more).await
     }
 

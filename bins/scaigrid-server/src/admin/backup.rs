@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use scaigrid_app::backup::{self, BackupError, Carried};
+use scaigrid_app::backup::{self, BackupError, Carried, Missing};
 use scaigrid_scope::perm;
 use serde_json::{Value, json};
 
@@ -31,8 +31,18 @@ fn view(path: &Path, carried: &Carried) -> Value {
         "master_keys": carried.head.master_keys,
         "rows": carried.rows,
         "total_rows": carried.rows.values().sum::<u64>(),
+        "objects": carried.objects,
+        "missing_objects": {"count": carried.missing.count, "first": carried.missing.first},
         "sha256": carried.sha256,
     })
+}
+
+/// What is missing, where anything is.
+fn incomplete(missing: &Missing) -> Option<String> {
+    let named = missing.first.join(", ");
+    let more = if missing.count > missing.first.len() as u64 { ", …" } else { "" };
+    let what = format!("{} objects that the database refers to are missing: {named}{more}", missing.count);
+    missing.any().then_some(what)
 }
 
 /// Tells how far it is, where somebody looks on.
@@ -57,6 +67,7 @@ fn refused(error: BackupError) -> anyhow::Error {
         BackupError::App(error) => error.into(),
         BackupError::NotEmpty { .. } => Unusable(format!("SCAIGRID_DATABASE_URL: {error}")).into(),
         BackupError::OtherMasterKey { .. } => Unusable(format!("SCAIGRID_MASTER_KEY: {error}")).into(),
+        BackupError::OtherStore(_) => Unusable(format!("SCAIGRID_OBJECT_STORE: {error}")).into(),
         other => other.into(),
     }
 }
@@ -72,7 +83,7 @@ impl Drop for Unfinished {
 }
 
 impl Desk {
-    pub(super) async fn back_up(&self, output: &Path) -> anyhow::Result<Answer> {
+    pub(super) async fn back_up(&self, output: &Path, allow_missing: bool) -> anyhow::Result<Answer> {
         let caller = self.at_level::<perm::AdminAccess>(None, None).await?;
         let cannot = || format!("{} cannot be written", output.display());
         if output.exists() {
@@ -98,7 +109,14 @@ impl Desk {
         let mut item = view(output, &carried);
         item["bytes"] = file.metadata().with_context(cannot)?.len().into();
         let remark = "The master key is not in it: keep that too, elsewhere.".to_owned();
-        Ok(Answer::one(item, COLUMNS).with_remarks([remark]))
+        let incomplete = incomplete(&carried.missing);
+        let answer = Answer::one(item, COLUMNS);
+        Ok(match incomplete {
+            Some(what) if !allow_missing => answer
+                .with_remarks([remark])
+                .of_failure(format!("the backup is written, but not whole: {what} (see --allow-missing)")),
+            incomplete => answer.with_remarks(incomplete.into_iter().chain([remark])),
+        })
     }
 }
 
@@ -118,11 +136,12 @@ pub(super) async fn restore(settings: &Settings, path: &Path) -> anyhow::Result<
     item["audit_valid"] = report.is_valid().into();
     item["audit_records"] = report.records.into();
     let answer = Answer::one(item, RESTORED);
-    Ok(if report.is_valid() {
+    let audit = "the audit log in it is not what was written: see audit verify".to_owned();
+    let audit = (!report.is_valid()).then_some(audit);
+    let wrong: Vec<String> = incomplete(&carried.missing).into_iter().chain(audit).collect();
+    Ok(if wrong.is_empty() {
         answer
     } else {
-        answer.of_failure(
-            "everything was put back, but the audit log in it is not what was written: see audit verify",
-        )
+        answer.of_failure(format!("everything that is in it was put back, but {}", wrong.join("; and ")))
     })
 }

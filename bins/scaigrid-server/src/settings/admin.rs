@@ -135,6 +135,9 @@ pub enum AdminTask {
         /// The file; must not be there yet
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        /// Succeed although objects are missing that the database refers to
+        #[arg(long)]
+        allow_missing: bool,
     },
     /// Fill an empty database with what a backup holds; no server may be running on it
     Restore {

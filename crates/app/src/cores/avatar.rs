@@ -176,7 +176,7 @@ impl App {
         let bytes = self.0.objects.get(&key).await.map_err(|error| away(&error))?;
         let bytes = bytes.ok_or_else(|| {
             tracing::error!(core = %id, "a picture is missing from the object store");
-            Error::Storage
+            Error::Lost
         })?;
         // What lies there counts: one that was put a moment ago may not stand with its Core yet.
         let judged = Avatar::of(&bytes, None).unwrap_or(known);

@@ -7,6 +7,7 @@ mod backup;
 mod house;
 mod models;
 mod modules;
+mod own_store;
 mod people;
 mod plugins;
 mod rights;

@@ -120,7 +120,7 @@ impl Engine {
             requested_by.push(forked.by);
         }
         if forked.input.is_none() {
-            // A large one is null until it is opened.
+            // A large one is not there until it is opened.
             let mut connection = self.0.database.read().await?;
             executions::open_input(&mut connection, scope, &mut stored).await?;
         }

@@ -161,7 +161,7 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::Unavailable { .. } => {
             entry(S::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "SW_SERVICE_UNAVAILABLE")
         }
-        E::Storage => entry(S::BAD_GATEWAY, "STORAGE_ERROR", "SW_STORAGE_ERROR"),
+        E::Storage | E::Lost => entry(S::BAD_GATEWAY, "STORAGE_ERROR", "SW_STORAGE_ERROR"),
         E::Internal(_) => entry(S::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "SW_INTERNAL_ERROR"),
     }
 }
