@@ -29,6 +29,7 @@ mod core_search;
 mod crash;
 mod delegation;
 mod desired;
+mod diagnostics;
 mod disturbed;
 mod edge;
 mod embeddings;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::bundle::MAX_DEPTH;
-use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::diagnostic::{Diagnostic, Severity, codes, in_order};
 use crate::module::Module;
 
 use form::{Findings, MAX_FINDINGS};
@@ -38,7 +38,7 @@ pub use summary::{Avatar, Identity, Summary, summary};
 pub struct Loaded {
     /// The module; absent where the document's form is wrong.
     pub module: Option<Arc<Module>>,
-    /// What was found, by place. Findings E49x (what this version does not do) leave the module intact.
+    /// What was found: errors first, each by place. Findings E49x (what this version does not do) leave the module intact.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -54,8 +54,8 @@ pub fn module(document: &Json) -> Loaded {
     Loaded { module, diagnostics: finish(findings.into_list(), Some(document)) }
 }
 
-/// Reads a document and verifies the module: the module where the form is right, and all findings by place, at
-/// most 200. The program can run if there is a module and none of the findings is an error.
+/// Reads a document and verifies the module: the module where the form is right, and all findings, errors first and each
+/// by place, at most 200. The program can run if there is a module and none of the findings is an error.
 pub fn check(document: &Json) -> (Option<Arc<Module>>, Vec<Diagnostic>) {
     let Loaded { module, mut diagnostics } = module(document);
     if let Some(module) = &module {
@@ -64,8 +64,8 @@ pub fn check(document: &Json) -> (Option<Arc<Module>>, Vec<Diagnostic>) {
     (module, finish(diagnostics, Some(document)))
 }
 
-/// Findings by place, errors kept before warnings where there are too many, each with the nearest
-/// `source_location` around it.
+/// Findings as they are told: errors before warnings, also where there are too many to tell, each by place and with the
+/// nearest `source_location` around it.
 pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<Diagnostic> {
     if list.len() > MAX_FINDINGS {
         list.sort_by_key(|finding| std::cmp::Reverse(finding.severity == Severity::Error));
@@ -78,17 +78,9 @@ pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<
                 .or_else(|| finding.source_location.take());
         }
     }
-    list.sort_by(|a, b| by_place(&a.pointer, &b.pointer).then(a.code.cmp(b.code)));
+    in_order(&mut list);
     list.dedup();
     list
-}
-
-/// Pointers in the order of the document as far as they show it: indices count as numbers.
-fn by_place(a: &str, b: &str) -> std::cmp::Ordering {
-    let key = |token: &str| {
-        token.parse::<u64>().map_or((1, 0, token.to_owned()), |index| (0, index, String::new()))
-    };
-    a.split('/').map(key).cmp(b.split('/').map(key))
 }
 
 fn nearest_location<'d>(document: &'d Json, pointer: &str) -> Option<&'d Json> {

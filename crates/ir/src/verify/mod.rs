@@ -31,7 +31,7 @@ use crate::types::Type;
 
 use scope::Scope;
 
-/// Checks a module against the rules: findings by place, at most 200.
+/// Checks a module against the rules: findings, errors first and each by place, at most 200.
 pub fn module(module: &Module) -> Vec<Diagnostic> {
     let mut verifier = Verifier {
         module,

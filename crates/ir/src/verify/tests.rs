@@ -370,6 +370,31 @@ fn many_names_and_branches_are_told_apart() {
     steps.push(json!({"kind": "expression", "value": "v4000"}));
     assert_eq!(
         statements(&Json::from(steps)),
-        [("W200", "/4000/value".to_owned()), ("E200", "/4001/value".to_owned())]
+        [("E200", "/4001/value".to_owned()), ("W200", "/4000/value".to_owned())]
+    );
+}
+
+#[test]
+fn errors_come_before_warnings_and_each_by_place() {
+    let document = json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "extra": 1, "flows": [
+        {"name": "main", "params": [{"name": "input", "type": "json"}], "body": [
+            {"kind": "rigid", "more": 1, "statements": [{"kind": "expression", "value": "nobody"}]},
+            {"kind": "rigid", "statements": [{"kind": "return"}]},
+            {"kind": "rigid", "statements": [{"kind": "break"}]}]},
+        {"name": "main", "body": []}]});
+    let found: Vec<_> =
+        check(&document).1.into_iter().map(|found| (found.code, found.pointer.to_string())).collect();
+    let at = |code, pointer: &str| (code, pointer.to_owned());
+    assert_eq!(
+        found,
+        [
+            at("E200", "/flows/0/body/0/statements/0/value"),
+            at("E406", "/flows/0/body/2/statements/0"),
+            at("E201", "/flows/1/name"),
+            at("W100", "/extra"),
+            at("W100", "/flows/0/body/0/more"),
+            at("W400", "/flows/0/body/2"),
+            at("W201", "/flows/0/params/0/name"),
+        ]
     );
 }

@@ -1,0 +1,41 @@
+//! What the author of a program is told when it is hosted.
+
+use scaigrid_tests::{CORES, Client, Place, on_both_databases};
+use serde_json::{Value, json};
+
+on_both_databases!(errors_are_told_before_warnings,);
+
+/// The findings of a program with this flow, as code, pointer and message.
+fn told(client: &Client, flow: &Value) -> Vec<(String, String, String)> {
+    let program = json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "flows": [flow]});
+    let made = client.post(CORES).json(&json!({"name": "P", "source": program})).answer(201).data();
+    client.delete(&format!("{CORES}/{}", made["id"].as_str().unwrap())).answer(204);
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    let findings = made["diagnostics"].as_array().unwrap().iter();
+    findings.map(|found| (text(found, "code"), text(found, "pointer"), text(found, "message"))).collect()
+}
+
+fn codes(found: &[(String, String, String)]) -> Vec<(&str, &str)> {
+    found.iter().map(|(code, pointer, _)| (code.as_str(), pointer.as_str())).collect()
+}
+
+fn errors_are_told_before_warnings(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let found = told(
+        &admin,
+        &json!({"name": "main", "colour": 1, "body": [
+            {"kind": "rigid", "extra": 1, "statements": [{"kind": "expression", "value": "nobody"}]},
+            {"kind": "rigid", "statements": [{"kind": "return"}]},
+            {"kind": "rigid", "statements": [{"kind": "break"}]}]}),
+    );
+    let expected = [
+        ("E200", "/flows/0/body/0/statements/0/value"),
+        ("E406", "/flows/0/body/2/statements/0"),
+        ("W100", "/flows/0/body/0/extra"),
+        ("W400", "/flows/0/body/2"),
+        ("W100", "/flows/0/colour"),
+    ];
+    assert_eq!(codes(&found), expected);
+    server.stop();
+}
