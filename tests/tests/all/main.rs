@@ -27,6 +27,7 @@ mod conversations;
 mod core_models;
 mod core_search;
 mod crash;
+mod deciders;
 mod delegation;
 mod desired;
 mod diagnostics;
