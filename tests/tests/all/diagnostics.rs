@@ -3,7 +3,7 @@
 use scaigrid_tests::{CORES, Client, Place, on_both_databases};
 use serde_json::{Value, json};
 
-on_both_databases!(errors_are_told_before_warnings,);
+on_both_databases!(errors_are_told_before_warnings, a_slip_is_answered_with_what_was_meant,);
 
 /// The findings of a program with this flow, as code, pointer and message.
 fn told(client: &Client, flow: &Value) -> Vec<(String, String, String)> {
@@ -37,5 +37,28 @@ fn errors_are_told_before_warnings(place: &Place) {
         ("W100", "/flows/0/colour"),
     ];
     assert_eq!(codes(&found), expected);
+    server.stop();
+}
+
+fn a_slip_is_answered_with_what_was_meant(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let found = told(
+        &admin,
+        &json!({"name": "main", "params": [{"name": "total", "type": "int"}], "body": [
+            {"kind": "checkpoint", "checkpoint_type": "approval", "present": {"prompt": "${totl}?"},
+             "assigne": "role:tenant_admin"},
+            {"kind": "rigid", "statements": [{"kind": "return", "value": "colour"}]}]}),
+    );
+    let expected = [
+        ("E200", "/flows/0/body/0/present/prompt"),
+        ("E200", "/flows/0/body/1/statements/0/value"),
+        ("W100", "/flows/0/body/0/assigne"),
+    ];
+    assert_eq!(codes(&found), expected);
+    let hints = [Some("did you mean \"total\"?"), None, Some("did you mean \"assignee\"?")];
+    for ((_, _, message), hint) in found.iter().zip(hints) {
+        assert!(hint.map_or(!message.contains("did you mean"), |hint| message.contains(hint)), "{message}");
+    }
     server.stop();
 }

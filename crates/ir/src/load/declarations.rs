@@ -322,7 +322,9 @@ fn trigger(node: &Node<'_>, findings: &mut Findings) -> Option<Trigger> {
     let target_flow = node.required_text("target_flow", findings);
     let Some(further) = keys::of(keys::TRIGGERS, &kind) else {
         if node.get("kind").is_some_and(Json::is_string) {
-            let message = format!("there is no trigger kind {kind:?}, only api, webhook, schedule and event");
+            let hint = findings.hint(&kind, keys::TRIGGERS.iter().map(|(name, _)| *name));
+            let message =
+                format!("there is no trigger kind {kind:?}, only api, webhook, schedule and event{hint}");
             findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
         }
         return None;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::{Diagnostic, Severity, codes};
 use crate::expr::{self, Expr, Template, TemplatePart};
+use crate::near;
 use crate::types::Type;
 
 /// More findings than anybody reads.
@@ -53,6 +54,11 @@ impl Findings {
 
     pub(crate) fn warning(&mut self, code: &'static str, pointer: &str, message: impl Into<String>) {
         self.push(Diagnostic::warning(code, pointer, message));
+    }
+
+    /// What may have been meant by a name that is not there, to be put behind a message; nothing where a message is only counted.
+    pub(crate) fn hint<'k>(&self, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+        if self.list.len() < MAX_FINDINGS { near::hint(name, known) } else { String::new() }
     }
 
     /// Whether something keeps the document from being a module at all.
@@ -113,9 +119,11 @@ impl<'d> Node<'d> {
     pub(super) fn only(&self, lists: &[&[&str]], findings: &mut Findings) {
         for key in self.map.keys() {
             if !lists.iter().any(|list| list.contains(&key.as_str())) {
-                let known = lists.concat().join(", ");
+                let known = lists.concat();
+                let hint = findings.hint(key, known.iter().copied());
+                let known = known.join(", ");
                 let message =
-                    format!("the key {key:?} is not known here and has no effect; known are {known}");
+                    format!("the key {key:?} is not known here and has no effect{hint} (known are {known})");
                 findings.warning(codes::UNKNOWN_KEY, &child(&self.pointer, key), message);
             }
         }
@@ -217,7 +225,8 @@ impl<'d> Node<'d> {
         let found = words.iter().find(|(word, _)| *word == &*text).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            let message = format!("{text:?} is not one of {}", allowed.join(", "));
+            let hint = findings.hint(&text, allowed.iter().copied());
+            let message = format!("{text:?} is not one of {}{hint}", allowed.join(", "));
             findings.error(codes::INVALID_VALUE, &self.at(key), message);
         }
         found

@@ -76,7 +76,8 @@ impl Verifier<'_> {
         let MemoryStatement { op, target, key, .. } = statement;
         let module = self.module;
         let Some(declared) = module.memory.get(target) else {
-            let message = format!("the memory variable {target:?} is not declared");
+            let hint = self.findings.hint(target, module.memory.keys().map(AsRef::as_ref));
+            let message = format!("the memory variable {target:?} is not declared{hint}");
             self.error(codes::UNKNOWN_MEMORY, &format!("{pointer}/target"), message);
             return None;
         };

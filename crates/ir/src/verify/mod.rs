@@ -143,7 +143,8 @@ impl Verifier<'_> {
         let module = self.module;
         for name in ty.named() {
             if !module.types.contains_key(name) {
-                self.error(codes::UNKNOWN_TYPE, pointer, format!("the type {name:?} is not declared"));
+                let hint = self.findings.hint(name, module.types.keys().map(AsRef::as_ref));
+                self.error(codes::UNKNOWN_TYPE, pointer, format!("the type {name:?} is not declared{hint}"));
             }
         }
     }
@@ -201,7 +202,8 @@ impl Verifier<'_> {
 
     fn target(&mut self, flow: &str, pointer: &str) {
         if !self.flows.contains_key(flow) {
-            self.error(codes::UNKNOWN_FLOW, pointer, format!("the flow {flow:?} is not declared"));
+            let hint = self.findings.hint(flow, self.flows.keys().copied());
+            self.error(codes::UNKNOWN_FLOW, pointer, format!("the flow {flow:?} is not declared{hint}"));
         }
     }
 

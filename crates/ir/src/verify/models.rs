@@ -18,7 +18,8 @@ impl<'m> Verifier<'m> {
                 self.error(codes::UNKNOWN_ROLE, pointer, "the module declares no model");
             }
             Some(role) if !models.iter().any(|model| model.role == *role) => {
-                let message = format!("no model is declared for the role {role:?}");
+                let hint = self.findings.hint(role, models.iter().map(|model| &*model.role));
+                let message = format!("no model is declared for the role {role:?}{hint}");
                 self.error(codes::UNKNOWN_ROLE, &child(pointer, field), message);
             }
             _ => {}

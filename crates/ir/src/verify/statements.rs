@@ -149,7 +149,8 @@ impl Verifier<'_> {
                 self.error(codes::READ_ONLY, pointer, format!("{name} is read-only"));
             }
             None => {
-                let message = format!("the name {name:?} is not bound here; bind it with let first");
+                let hint = self.findings.hint(name, self.scope.names());
+                let message = format!("the name {name:?} is not bound here; bind it with let first{hint}");
                 self.error(codes::UNKNOWN_NAME, pointer, message);
             }
         }

@@ -398,3 +398,52 @@ fn errors_come_before_warnings_and_each_by_place() {
         ]
     );
 }
+
+#[test]
+fn slips_are_answered_with_what_was_meant() {
+    let document = |body: Json| {
+        json!({"schema_version": "0.2", "name": "P", "version": "1.0.0",
+            "types": {"Line": {"amount": "int"}}, "memory": {"seen": {"type": "int"}},
+            "config": {"limit": {"type": "int"}}, "plugins": [{"alias": "crm", "plugin": "acme.crm"}],
+            "models": [{"role": "writer", "model": "m"}],
+            "flows": [{"name": "main", "params": [{"name": "line", "type": "Line"}], "body": body}]})
+    };
+    let statement = |statement: Json| json!([{"kind": "rigid", "statements": [statement]}]);
+    let value = |text: &str| statement(json!({"kind": "expression", "value": text}));
+    let checkpoint = |more: Json| {
+        let mut block = json!({"kind": "checkpoint", "checkpoint_type": "a", "present": {"prompt": "p"},
+            "options": ["approve", "reject"]});
+        for (key, value) in more.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        json!([block])
+    };
+    for (body, meant) in [
+        (checkpoint(json!({"assigne": "role:tenant_admin"})), "assignee"),
+        (checkpoint(json!({"priority": "hihg"})), "high"),
+        (checkpoint(json!({"on_response": {"aprove": []}})), "approve"),
+        (json!([{"kind": "chekpoint"}]), "checkpoint"),
+        (statement(json!({"kind": "lets", "name": "a", "value": "1"})), "let"),
+        (value("lin.amount"), "line"),
+        (value("line.amuont"), "amount"),
+        (value("input.lime"), "line"),
+        (value("config.limits"), "limit"),
+        (value("memory.sen"), "seen"),
+        (value("lenght(line)"), "length"),
+        (value("[1].frist()"), "first"),
+        (value("execution.flwo"), "flow"),
+        (statement(json!({"kind": "assign", "target": "lines", "value": "1"})), "line"),
+        (statement(json!({"kind": "plugin_call", "alias": "cmr", "method": "find"})), "crm"),
+        (json!([{"kind": "model_call", "role": "writter", "prompt": "Hi"}]), "writer"),
+        (json!([{"kind": "model_call", "role": "writer", "prompt": "Hi", "output_type": "Lines"}]), "Line"),
+        (json!([{"kind": "core_call", "target": "core://self", "flow_name": "mian"}]), "main"),
+    ] {
+        let found = check(&document(body.clone())).1;
+        let hint = format!("did you mean {meant:?}?");
+        assert!(found.iter().any(|finding| finding.message.contains(&hint)), "{body}: {found:?}");
+    }
+    for body in [value("total"), json!([{"kind": "jump"}]), checkpoint(json!({"colour": 1}))] {
+        let found = check(&document(body)).1;
+        assert!(found.iter().all(|finding| !finding.message.contains("did you mean")), "{found:?}");
+    }
+}
