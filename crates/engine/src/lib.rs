@@ -86,7 +86,7 @@ pub use models::{
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
-pub use start::Wants;
+pub use start::{OtherCall, Wants};
 pub use triggers::{Endpoint, Meant, NotTaken, RECEIVED, Receipt, Verified, WAIT};
 
 use calls::Awaited;
