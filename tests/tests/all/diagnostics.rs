@@ -3,7 +3,11 @@
 use scaigrid_tests::{CORES, Client, Place, on_both_databases};
 use serde_json::{Value, json};
 
-on_both_databases!(errors_are_told_before_warnings, a_slip_is_answered_with_what_was_meant,);
+on_both_databases!(
+    errors_are_told_before_warnings,
+    a_slip_is_answered_with_what_was_meant,
+    mistakes_of_form_and_of_meaning_are_told_in_one_round,
+);
 
 /// The findings of a program with this flow, as code, pointer and message.
 fn told(client: &Client, flow: &Value) -> Vec<(String, String, String)> {
@@ -60,5 +64,33 @@ fn a_slip_is_answered_with_what_was_meant(place: &Place) {
     for ((_, _, message), hint) in found.iter().zip(hints) {
         assert!(hint.map_or(!message.contains("did you mean"), |hint| message.contains(hint)), "{message}");
     }
+    server.stop();
+}
+
+fn mistakes_of_form_and_of_meaning_are_told_in_one_round(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let flow = json!({"name": "main", "body": [
+        {"kind": "chekpoint", "result_binding": "answer"},
+        {"kind": "rigid", "timeout": "soon", "statements": [
+            {"kind": "let", "name": "a", "value": "1 +"},
+            {"kind": "return", "value": "[a > 3, answer.decision, nobody]"}]}]});
+    let expected = [
+        ("E153", "/flows/0/body/0/kind"),
+        ("E102", "/flows/0/body/1/statements/0/value"),
+        // Neither `answer`, which the checkpoint would have bound, nor `a`, which is no number yet.
+        ("E200", "/flows/0/body/1/statements/1/value"),
+        ("E152", "/flows/0/body/1/timeout"),
+    ];
+    let found = told(&admin, &flow);
+    assert_eq!(codes(&found), expected);
+    assert!(found[2].2.contains("nobody"), "{found:?}");
+    // A start tells the same.
+    let program = json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "flows": [flow]});
+    let core = admin.host("P", &program);
+    let refusal = admin.post(&format!("{CORES}/{core}/start")).refused(422, "INVALID_SOURCE_IR").json();
+    let details = refusal["error"]["details"].as_array().unwrap();
+    let codes: Vec<&str> = details.iter().filter_map(|finding| finding["code"].as_str()).collect();
+    assert_eq!(codes, expected.map(|(code, _)| code), "{refusal}");
     server.stop();
 }

@@ -135,8 +135,8 @@ fn aliases(ty: &Type) -> Vec<&str> {
 /// A default as the declared type has it: texts become dates and amounts where the type says so.
 fn default(node: &Node<'_>, ty: &Type, types: &Types, findings: &mut Findings) -> Option<Value> {
     let value = Value::from_json(node.map.get("default")?);
-    if findings.malformed() {
-        // The types themselves may be wrong; what they say of a default is not worth a finding.
+    if findings.unread("/types") || findings.unread(&node.at("type")) {
+        // The types themselves are wrong; what they say of a default is not worth a finding.
         return Some(value);
     }
     match ty.admit(value, types) {

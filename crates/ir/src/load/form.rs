@@ -1,7 +1,7 @@
 //! Reading JSON by form: what is missing, of the wrong shape or unknown becomes a finding with its place.
 //!
 //! A reader that has reported something goes on with a stand-in value, so that one pass finds everything. The
-//! stand-ins never reach anyone: a document with such a finding gives no module.
+//! stand-ins reach nobody but the verifier, which knows where they are: a document with such a finding gives no module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +27,29 @@ pub(crate) struct Findings {
     list: Vec<Diagnostic>,
     errors: usize,
     malformed: bool,
+    /// Where something could not be read, and why: as many places as are told.
+    places: Vec<(Arc<str>, &'static str)>,
 }
 
 impl Findings {
     /// Adds a finding. Past the bound, warnings and then further errors are only counted.
-    pub(crate) fn push(&mut self, mut finding: Diagnostic) {
+    pub(crate) fn push(&mut self, finding: Diagnostic) {
+        let place = Arc::clone(&finding.pointer);
+        self.push_about(finding, place);
+    }
+
+    /// Adds a finding about a place that is not there to be pointed at.
+    fn push_about(&mut self, mut finding: Diagnostic, place: Arc<str>) {
         if let Some((end, _)) = finding.message.char_indices().nth(MAX_MESSAGE) {
             finding.message.truncate(end);
             finding.message.push('…');
         }
         let error = finding.severity == Severity::Error;
-        self.malformed |= error && !finding.code.starts_with("E4");
+        let unread = error && !finding.code.starts_with("E4");
+        self.malformed |= unread;
+        if (unread || finding.code == codes::MODEL_IN_RIGID) && self.places.len() < MAX_FINDINGS {
+            self.places.push((place, finding.code));
+        }
         self.errors += usize::from(error);
         if self.list.len() < MAX_FINDINGS {
             self.list.push(finding);
@@ -64,6 +76,16 @@ impl Findings {
     /// Whether something keeps the document from being a module at all.
     pub(crate) fn malformed(&self) -> bool {
         self.malformed
+    }
+
+    /// Where something could not be read, with the code that says why.
+    pub(crate) fn places(&self) -> &[(Arc<str>, &'static str)] {
+        &self.places
+    }
+
+    /// Whether something at a place, or below it, could not be read.
+    pub(crate) fn unread(&self, pointer: &str) -> bool {
+        self.places.iter().any(|(place, _)| **place == *pointer || super::is_below(place, pointer))
     }
 
     pub(crate) fn into_list(self) -> Vec<Diagnostic> {
@@ -139,7 +161,9 @@ impl<'d> Node<'d> {
     }
 
     pub(super) fn missing(&self, key: &str, findings: &mut Findings) {
-        findings.error(codes::MISSING_FIELD, &self.pointer, format!("the field {key:?} is missing"));
+        let message = format!("the field {key:?} is missing");
+        let finding = Diagnostic::error(codes::MISSING_FIELD, self.pointer.as_str(), message);
+        findings.push_about(finding, Arc::from(self.at(key)));
     }
 
     fn wrong(&self, key: &str, wanted: &str, value: &Json, findings: &mut Findings) {

@@ -27,6 +27,10 @@ const RECORDED: &[&str] = &["now", "today", "uuid", "random"];
 impl Verifier<'_> {
     /// Checks an expression and gives its type, where that is cheaply known.
     pub(super) fn expr(&mut self, expr: &Expr, pointer: &str) -> Option<Type> {
+        if self.doubts.at(pointer) {
+            // A stand-in.
+            return None;
+        }
         match expr {
             Expr::Literal(value) => known::of_value(value),
             Expr::Name(name) => self.name(name, pointer),
@@ -134,6 +138,9 @@ impl Verifier<'_> {
             return self.whole_root(name, pointer);
         }
         let Some(variable) = self.scope.get(name) else {
+            if self.doubts.may_name(name) {
+                return None;
+            }
             let lambdas = self.lambdas.iter().flatten().map(|local| &**local);
             let known = self.scope.names().chain(lambdas).chain(ROOTS.iter().copied());
             let hint = self.findings.hint(name, known);
@@ -213,7 +220,7 @@ impl Verifier<'_> {
         match root {
             "input" => {
                 let param = self.flow.and_then(|flow| flow.params.iter().find(|param| param.name == *name));
-                if param.is_none() {
+                if param.is_none() && !self.doubts.may_name(name) {
                     let params = self.flow.map(|flow| flow.params.as_slice()).unwrap_or_default();
                     let hint = self.findings.hint(name, params.iter().map(|param| &*param.name));
                     self.undeclared(root, name, ("parameter of this flow", &hint), pointer);
@@ -222,6 +229,9 @@ impl Verifier<'_> {
             }
             "config" => {
                 let Some(declared) = module.config.get(name) else {
+                    if self.doubts.may_declare("/config", name) {
+                        return None;
+                    }
                     let hint = self.findings.hint(name, module.config.keys().map(AsRef::as_ref));
                     self.undeclared(root, name, ("configuration parameter", &hint), pointer);
                     return None;
@@ -232,10 +242,15 @@ impl Verifier<'_> {
                     self.error(codes::SECRET_USED, pointer, message);
                 }
                 let ty = known::remembered(&declared.ty);
-                if declared.default.is_some() { ty } else { ty.map(optional) }
+                // A default that could not be read is one all the same.
+                let given = declared.default.is_some() || self.doubts.at(&super::child("/config", name));
+                if given { ty } else { ty.map(optional) }
             }
             "memory" => {
                 let Some(declared) = module.memory.get(name) else {
+                    if self.doubts.may_declare("/memory", name) {
+                        return None;
+                    }
                     let hint = self.findings.hint(name, module.memory.keys().map(AsRef::as_ref));
                     let message = format!("the memory variable {name:?} is not declared{hint}");
                     self.error(codes::UNKNOWN_MEMORY, pointer, message);
@@ -245,7 +260,7 @@ impl Verifier<'_> {
                 known::remembered(&declared.ty).map(optional)
             }
             "reference" => {
-                if !module.reference.contains_key(name) {
+                if !module.reference.contains_key(name) && !self.doubts.may_declare("/reference", name) {
                     let hint = self.findings.hint(name, module.reference.keys().map(AsRef::as_ref));
                     self.undeclared(root, name, ("reference", &hint), pointer);
                 }

@@ -137,7 +137,7 @@ impl<'m> Verifier<'m> {
     fn kind(&mut self, block: &'m Block) -> Option<Type> {
         let pointer = &*block.pointer;
         let at = |field: &str| child(pointer, field);
-        match &block.kind {
+        let ty = match &block.kind {
             BlockKind::Rigid { statements } => {
                 self.statements(statements);
                 None
@@ -216,7 +216,8 @@ impl<'m> Verifier<'m> {
                 self.spend(body, on_exceeded.as_ref());
                 None
             }
-        }
+        };
+        ty.filter(|_| !self.doubts.in_part(pointer))
     }
 
     /// Each branch reads what the flow has bound, and keeps what it binds.

@@ -148,6 +148,7 @@ impl Verifier<'_> {
             None if ROOTS.contains(&name) => {
                 self.error(codes::READ_ONLY, pointer, format!("{name} is read-only"));
             }
+            None if self.doubts.may_name(name) => {}
             None => {
                 let hint = self.findings.hint(name, self.scope.names());
                 let message = format!("the name {name:?} is not bound here; bind it with let first{hint}");

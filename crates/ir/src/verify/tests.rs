@@ -1,5 +1,6 @@
 //! Each rule, by a program that breaks it and one that does not.
 
+mod echoes;
 mod outside;
 
 use serde_json::{Value as Json, json};

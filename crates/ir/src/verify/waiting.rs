@@ -13,7 +13,8 @@ impl Verifier<'_> {
     /// Reports a plugin that is not declared.
     pub(super) fn plugin(&mut self, alias: &str, pointer: &str) {
         let plugins = &self.module.plugins;
-        if !plugins.iter().any(|plugin| &*plugin.alias == alias) {
+        let known = plugins.iter().any(|plugin| &*plugin.alias == alias);
+        if !known && !self.doubts.may_list("/plugins", "alias") {
             let hint = self.findings.hint(alias, plugins.iter().map(|plugin| &*plugin.alias));
             self.error(codes::UNKNOWN_PLUGIN, pointer, format!("the plugin {alias:?} is not declared{hint}"));
         }
