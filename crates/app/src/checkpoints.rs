@@ -12,7 +12,7 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, RequestContext, diff};
 use scaigrid_checkpoints::{
     Access, Change, Checkpoint, CheckpointError, CheckpointStatus, Decision, FormFinding, HistoryEvent,
-    Routing, assignees_of,
+    Routing, Warning, assignees_of,
 };
 pub use scaigrid_engine::Decided;
 use scaigrid_engine::{Decider, Error as EngineError, described, forms};
@@ -101,6 +101,18 @@ impl App {
         found
             .filter(|stored| stored.checkpoint.access(by.principal()) != Access::Hidden)
             .ok_or(Error::NotFound(Resource::Checkpoint))
+    }
+
+    /// What whoever looks after a checkpoint that was read should know of those whom it asks.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn checkpoint_warnings<P: PermissionMarker>(
+        &self,
+        by: &Authorized<P>,
+        checkpoint: &Checkpoint,
+    ) -> Result<Vec<Warning>, Error> {
+        Ok(self.0.engine.warnings(by.tenant_scope(), checkpoint).await?)
     }
 
     /// What happened to a checkpoint, in order.

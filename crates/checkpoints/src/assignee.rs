@@ -174,6 +174,22 @@ impl Routing {
             raw.map(|raw| raw.get(..raw.floor_char_boundary(Self::MAX_BYTES)).unwrap_or(raw).to_owned());
         Self { raw, assignee }
     }
+
+    /// Why the text of a program could not be read, where the tenant's admins are asked for that reason.
+    pub fn unreadable(&self) -> Option<InvalidAssignee> {
+        let raw = self.raw.as_deref().filter(|_| self.assignee == Assignee::Unrouted)?;
+        Assignee::parse(Some(raw), None).err()
+    }
+
+    /// Whether whoever runs the tenant, or stands above it, is asked by what was written. Those are never found to be missing: the
+    /// platform always has somebody.
+    pub fn asks_those_above(&self) -> bool {
+        match &self.assignee {
+            Assignee::Role(role) => !matches!(role, Role::TenantUser | Role::TenantViewer),
+            Assignee::Unrouted => self.unreadable().is_none(),
+            Assignee::User(_) | Assignee::Group(_) | Assignee::DelegatedUser(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, Principal, TenantId, UserId, text_enum};
 use serde_json::Value;
 
-use crate::assignee::Routing;
+use crate::assignee::{Assignee, Routing};
 use crate::decide::{Access, access};
 use crate::error::CheckpointError;
 use crate::expiry::{Expiry, ExpiryAction};
 use crate::history::{Change, EventKind, HistoryEvent};
 use crate::rules::{Claim, FormCheck, Rules, Vote};
+use crate::warning::Turn;
 
 text_enum! {
     /// How urgent a checkpoint is.
@@ -228,10 +229,15 @@ impl Checkpoint {
     /// What a principal may do with the checkpoint, if it is of the tenant that they act in. Whichever way they come, by the
     /// API, by many at once, by a link or by a stream, this is what is asked.
     pub fn access(&self, principal: &Principal) -> Access {
+        self.access_if_asking(principal, &self.routing.assignee)
+    }
+
+    /// What a principal may do with the checkpoint while it asks an assignee: the present one, or who is asked upon an escalation.
+    pub fn access_if_asking(&self, principal: &Principal, assignee: &Assignee) -> Access {
         if principal.tenant().id != self.tenant_id {
             return Access::Hidden;
         }
-        let access = access(principal, &self.routing.assignee);
+        let access = access(principal, assignee);
         if self.excludes(principal) { access.min(Access::See) } else { access }
     }
 
@@ -243,6 +249,13 @@ impl Checkpoint {
         self.check_act(by, at)?;
         let voted = self.votes.iter().any(|vote| vote.by == by.user_id());
         if voted { Err(CheckpointError::AlreadyVoted) } else { Ok(()) }
+    }
+
+    /// Whom the checkpoint asks, and whom it asks once its time is up, if anybody.
+    pub fn asked(&self) -> impl Iterator<Item = (Turn, &Routing)> {
+        let expiry = self.expiry.as_ref();
+        let then = expiry.and_then(|expiry| expiry.action.escalation_target());
+        std::iter::once((Turn::Now, &self.routing)).chain(then.map(|routing| (Turn::Escalated, routing)))
     }
 
     fn excludes(&self, principal: &Principal) -> bool {

@@ -46,6 +46,7 @@ mod error;
 mod expiry;
 mod history;
 mod rules;
+mod warning;
 
 pub use assignee::{Assignee, AssigneeKind, GroupRef, InvalidAssignee, Routing, UserRef};
 pub use checkpoint::{
@@ -56,3 +57,4 @@ pub use error::CheckpointError;
 pub use expiry::{Expiry, ExpiryAction, ExpiryKind};
 pub use history::{Change, EventKind, HistoryEvent};
 pub use rules::{AllowedCall, Claim, FormCheck, FormFinding, Rules, Vote};
+pub use warning::{Turn, Unreachable, Warning, WarningCode};

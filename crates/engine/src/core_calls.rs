@@ -114,14 +114,12 @@ impl Engine {
         if target == SELF {
             return Ok(Some(run.execution.core_id));
         }
-        let Some((tenant, slug)) = target.strip_prefix("core://").and_then(|path| path.split_once('/'))
-        else {
-            return Ok(None);
-        };
+        let Some((tenant, slug)) = named(target) else { return Ok(None) };
         self.core_of_slug(run.scope, tenant, slug).await
     }
 
-    async fn core_of_slug(
+    /// A Core of the tenant by both slugs.
+    pub(crate) async fn core_of_slug(
         &self,
         scope: TenantScope,
         tenant: &str,
@@ -134,4 +132,9 @@ impl Engine {
         }
         Ok(cores::find_by_slug(&mut connection, scope, slug).await?)
     }
+}
+
+/// The slugs of the tenant and of the Core that a target names.
+pub(crate) fn named(target: &str) -> Option<(&str, &str)> {
+    target.strip_prefix("core://").and_then(|path| path.split_once('/'))
 }

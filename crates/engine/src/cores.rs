@@ -9,8 +9,8 @@ use moka::sync::Cache;
 use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Status};
 use scaigrid_ir::block::Checkpoint;
-use scaigrid_ir::diagnostic::codes;
-use scaigrid_ir::{Diagnostic, Severity, Value, load, verify};
+use scaigrid_ir::diagnostic::{codes, in_order};
+use scaigrid_ir::{Diagnostic, Severity, Value, load};
 use scaigrid_persistence::subscriptions::{self, Subscription};
 use scaigrid_persistence::{breakpoints, cores};
 use scaigrid_runtime::Program;
@@ -86,14 +86,13 @@ impl Hosted {
 
 /// Loads and verifies a program; warnings do not stand in its way.
 pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
-    let loaded = load::module(document);
+    let (module, findings) = load::check(document);
     let mut findings: Vec<Diagnostic> =
-        loaded.diagnostics.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
-    let Some(module) = loaded.module else { return Err(Refusal(findings)) };
-    let errors = verify::module(&module).into_iter().filter(|finding| finding.severity == Severity::Error);
-    findings.extend(errors);
+        findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
+    let Some(module) = module else { return Err(Refusal(findings)) };
     findings.extend(schedules::check(&module));
     if !findings.is_empty() {
+        in_order(&mut findings);
         return Err(Refusal(findings));
     }
     let program = Program::new(module);

@@ -147,6 +147,9 @@ impl Engine {
         }
         transaction.commit().await?;
         self.0.timers.notify_one();
+        if asks && self.0.deciders.wonders(&stored.checkpoint) {
+            self.look_for_deciders(vec![stored.checkpoint.clone()]);
+        }
         let standing = self.standing(scope, stored.checkpoint.execution_id).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
     }

@@ -19,6 +19,7 @@ mod core_calls;
 mod cores;
 mod deadlines;
 mod decide;
+mod deciders;
 mod depth;
 mod drive;
 mod effects;
@@ -88,12 +89,13 @@ pub use models::{
 };
 pub use said::{Hearing, Said};
 pub use schedules::Declared;
-pub use start::Wants;
+pub use start::{OtherCall, Wants};
 pub use triggers::{Endpoint, Meant, NotTaken, RECEIVED, Receipt, Verified, WAIT};
 
 use calls::Awaited;
 use committer::Committer;
 use cores::Hosted;
+use deciders::Deciders;
 use depth::Depths;
 use lease::Lease;
 use places::Places;
@@ -151,6 +153,8 @@ pub(crate) struct Inner {
     committer: Committer,
     hosted: Hosted,
     listeners: Listeners,
+    /// What is known of who can decide checkpoints.
+    deciders: Deciders,
     /// Whose logs somebody follows.
     watched: inside::Watched<CoreId>,
     /// Executions that somebody follows.
@@ -244,6 +248,7 @@ impl Engine {
             hosted: Hosted::new(),
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
+            deciders: Deciders::new(),
             watched: inside::Watched::new(),
             watched_executions: inside::Watched::new(),
             followers: inside::followers(),

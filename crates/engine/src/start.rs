@@ -3,6 +3,8 @@
 //! That a model is there counts, not that it answers: a Core that is published is a model also while it stands still, and two that
 //! ask each other can be started one after the other.
 
+mod calls;
+
 use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::ModelSlug;
 use scaigrid_cores::{Core, CoreIdentity, FieldProblem};
@@ -14,6 +16,8 @@ use scaigrid_scope::{Permission, Tenant, TenantScope};
 
 use crate::core_calls::SELF;
 use crate::{Engine, Error};
+
+pub use calls::OtherCall;
 
 /// Models that are looked for at one start. Of a program that names more, the others are found out by its calls.
 const LOOKED_FOR: usize = 500;
@@ -27,26 +31,28 @@ pub struct Wants {
     pub models: Vec<ModelDecl>,
     /// Whether it asks any of them.
     pub asks_models: bool,
-    /// The other Cores that it calls, as it names them. It may be among them by its slug.
-    pub calls: Vec<String>,
+    /// What it calls in other Cores. It may be among them by its slug.
+    pub calls: Vec<OtherCall>,
 }
 
 impl Wants {
     pub(crate) fn of(program: &Program) -> Self {
         let module = program.module();
-        let others = program.called_cores().filter(|target| *target != SELF);
+        let others = program.core_calls().filter(|(_, call)| &*call.target != SELF);
         Self {
             plugins: module.plugins.clone(),
             models: module.models.clone(),
             asks_models: program.asks_models(),
-            calls: others.map(str::to_owned).collect(),
+            calls: others
+                .map(|(pointer, call)| OtherCall { pointer: pointer.to_owned(), call: call.clone() })
+                .collect(),
         }
     }
 
     /// The permissions without which calls of the program can never go out.
     fn permissions(&self, core: &Core) -> Vec<Permission> {
         let own = format!("/{}", core.slug);
-        let others = self.calls.iter().any(|target| !target.ends_with(&own));
+        let others = self.calls.iter().any(|one| !one.call.target.ends_with(&own));
         let needed =
             [(self.asks_models, Permission::ModelsUse), (others, Permission::ScaicoreInvoke)].into_iter();
         needed.filter_map(|(needs, permission)| needs.then_some(permission)).collect()

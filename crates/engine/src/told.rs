@@ -109,6 +109,9 @@ impl Engine {
             let reached: Vec<ExecutionId> = unit.delivered.iter().map(|delivery| delivery.to).collect();
             unit.lane = self.0.lane;
             let logged = unit.core_id.filter(|core| !unit.logs.is_empty() && self.0.watched.has(*core));
+            let opened = unit.opened.iter().map(|(checkpoint, _)| checkpoint);
+            let unsure: Vec<Checkpoint> =
+                opened.filter(|checkpoint| self.0.deciders.wonders(checkpoint)).cloned().collect();
             let followed = unit.change.execution_id().filter(|id| self.0.watched_executions.has(*id));
             let verdict = self.0.committer.commit(unit).await?;
             if matches!(verdict, Verdict::Done | Verdict::Awaited) {
@@ -118,6 +121,7 @@ impl Engine {
                 if let Some(core) = logged {
                     self.0.bus.publish(scaigrid_bus::Signal::CoreLogged(core));
                 }
+                self.look_for_deciders(unsure);
                 // Whoever chats with it, or follows it, wants to hear it at once.
                 if let Some(id) = says.or(followed) {
                     self.0.bus.publish(scaigrid_bus::Signal::ExecutionMoved(id));

@@ -54,3 +54,19 @@ impl fmt::Display for Diagnostic {
         write!(f, "{} at {}: {}", self.code, self.pointer, self.message)
     }
 }
+
+/// Puts findings into the order in which they are told: errors before warnings, each by place.
+pub fn in_order(findings: &mut [Diagnostic]) {
+    findings.sort_by(|a, b| {
+        let graver_first = b.severity.cmp(&a.severity);
+        graver_first.then_with(|| by_place(&a.pointer, &b.pointer)).then_with(|| a.code.cmp(b.code))
+    });
+}
+
+/// Pointers in the order of the document as far as they show it: indices count as numbers.
+fn by_place(a: &str, b: &str) -> std::cmp::Ordering {
+    let key = |token: &str| {
+        token.parse::<u64>().map_or((1, 0, token.to_owned()), |index| (0, index, String::new()))
+    };
+    a.split('/').map(key).cmp(b.split('/').map(key))
+}

@@ -41,6 +41,7 @@ pub mod expr;
 mod graph;
 pub mod load;
 pub mod module;
+pub mod near;
 pub mod search;
 pub mod types;
 pub mod value;

@@ -1,5 +1,7 @@
 //! What users are permitted beside their built-in roles: directly, and by custom roles.
 
+use std::collections::BTreeMap;
+
 use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -7,7 +9,7 @@ use scaigrid_scope::{PermissionKey, Permissions, TenantScope, UserId};
 use serde_json::Value;
 
 use crate::database::{Connection, Transaction, with};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, column};
 use crate::schema::{custom_role_holders, custom_roles, user_grants};
 
 const TABLE: &str = "user_grants";
@@ -59,6 +61,39 @@ pub async fn held(c: &mut Connection, scope: TenantScope, user: UserId) -> Resul
     let stored: Vec<Value> = with!(c, c => query.load(c).await)?;
     let each = stored.iter().map(|stored| decode(TABLE, "permissions", &user, stored));
     each.into_iter().try_fold(Permissions::default(), |all, one| Ok(all.union(&one?)))
+}
+
+/// The same of several users. Those who are permitted nothing are left out.
+#[boxed]
+pub async fn held_by(
+    c: &mut Connection,
+    scope: TenantScope,
+    users: &[UserId],
+) -> Result<BTreeMap<UserId, Permissions>> {
+    let mut held = BTreeMap::<UserId, Permissions>::new();
+    if users.is_empty() {
+        return Ok(held);
+    }
+    let tenant = scope.tenant_id().to_string();
+    let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
+    let granted = user_grants::table
+        .filter(user_grants::tenant_id.eq(tenant.clone()))
+        .filter(user_grants::user_id.eq_any(ids.clone()))
+        .select((user_grants::user_id, user_grants::permissions));
+    let mut stored: Vec<(String, Value)> = with!(c, c => granted.load(c).await)?;
+    let by_roles = custom_role_holders::table
+        .inner_join(custom_roles::table.on(custom_roles::id.eq(custom_role_holders::role_id)))
+        .filter(custom_role_holders::tenant_id.eq(tenant))
+        .filter(custom_role_holders::user_id.eq_any(ids))
+        .select((custom_role_holders::user_id, custom_roles::permissions));
+    let further: Vec<(String, Value)> = with!(c, c => by_roles.load(c).await)?;
+    stored.extend(further);
+    for (user, permissions) in &stored {
+        let id: UserId = column(TABLE, "user_id", user, user)?;
+        let all = held.entry(id).or_default();
+        *all = all.union(&decode(TABLE, "permissions", user, permissions)?);
+    }
+    Ok(held)
 }
 
 /// Grants a user these permissions and no others.

@@ -227,6 +227,20 @@ pub async fn count(c: &mut Connection, scope: TenantScope, filter: &UserFilter) 
     Ok(with!(c, c => query!().get_result(c).await)?)
 }
 
+/// Those of some users who are of the tenant; also deleted ones.
+#[boxed]
+pub async fn named(c: &mut Connection, scope: TenantScope, ids: &[UserId]) -> Result<Vec<User>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = users::table
+        .filter(users::tenant_id.eq(scope.tenant_id().to_string()))
+        .filter(users::id.eq_any(ids.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        .order(users::id);
+    let found: Vec<UserRow> = with!(c, c => query.select(UserRow::as_select()).load(c).await)?;
+    found.into_iter().map(User::try_from).collect()
+}
+
 /// Those of some users who are of the tenant and not deleted.
 #[boxed]
 pub async fn present(c: &mut Connection, scope: TenantScope, ids: &[UserId]) -> Result<BTreeSet<UserId>> {

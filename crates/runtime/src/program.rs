@@ -199,10 +199,10 @@ impl Program {
         self.all_blocks().any(|block| matches!(block.op, BlockOp::ModelCall(_) | BlockOp::Generate(_)))
     }
 
-    /// The Cores that its flows call, as they name them.
-    pub fn called_cores(&self) -> impl Iterator<Item = &str> {
+    /// The calls of flows that its flows make, each with where it stands in the document (RFC 6901).
+    pub fn core_calls(&self) -> impl Iterator<Item = (&str, &CoreCall)> {
         self.all_blocks().filter_map(|block| match &block.op {
-            BlockOp::CoreCall(call) => Some(&*call.target),
+            BlockOp::CoreCall(call) => Some((&*block.pointer, &**call)),
             _ => None,
         })
     }

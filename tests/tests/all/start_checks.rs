@@ -1,4 +1,5 @@
-//! What a Core must find before it starts: the models that its program names, and the permissions of whom it acts for.
+//! What a Core must find before it starts: the models that its program names, and the permissions of whom it acts for; and what it is only
+//! warned of: calls that nothing would answer.
 
 use scaigrid_tests::{CORES, Client, Place, on_both_databases, programs};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ on_both_databases!(
     cores_that_ask_each_other_start_one_after_the_other,
     what_a_delegation_does_not_cover_is_told_at_the_start,
     a_core_that_ran_goes_on_without_its_model,
+    calls_that_nothing_would_answer_are_told_at_the_start,
 );
 
 /// A program that passes on what it is asked to a model by these declarations.
@@ -160,6 +162,76 @@ fn a_core_that_ran_goes_on_without_its_model(place: &Place) {
     root.enable_model("m");
     let core = root.run("Asking", &of_model("m"));
     root.delete("/v1/model-access/m").answer(204);
+    server.kill();
+    let server = place.start();
+    let root = server.admin();
+    root.status_becomes(&core, "running");
+    server.stop();
+}
+
+/// What the start of a Core warns of, as code and pointer.
+fn warned(client: &Client, core: &str, action: &str) -> Vec<(String, String)> {
+    let started = client.post(&format!("{CORES}/{core}/{action}")).answer(200).data();
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    let findings = started["diagnostics"].as_array().unwrap_or_else(|| panic!("no diagnostics: {started}"));
+    assert!(findings.iter().all(|finding| finding["severity"] == "warning"), "{started}");
+    findings.iter().map(|finding| (text(finding, "code"), text(finding, "pointer"))).collect()
+}
+
+fn calls_that_nothing_would_answer_are_told_at_the_start(place: &Place) {
+    let server = place.start();
+    let root = server.admin();
+    root.tenant("acme");
+    root.in_tenant("acme").run("Hidden", &programs::echo(1));
+    let callee = |flow: &str| {
+        let params = json!([{"name": "text", "type": "string"}, {"name": "note", "type": "string?"},
+            {"name": "count", "type": "int", "default": 1}]);
+        let body = json!([programs::rigid("end", &json!([{"kind": "return", "value": "text"}]))]);
+        programs::program("Callee", &[programs::flow(flow, &params, &body)])
+    };
+    root.run("Callee", &callee("answer"));
+    let call = |target: &str, flow: &str, more: &Value| {
+        let mut block = json!({"kind": "core_call", "target": target, "flow_name": flow,
+            "input_bindings": {"text": "'Hi'"}});
+        for (key, value) in more.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        block
+    };
+    let there = "core://default/callee";
+    let none = json!({});
+    let body = json!([
+        call(there, "answer", &none),
+        call("core://default/nobody", "answer", &none),
+        call("core://acme/hidden", "echo", &none),
+        call(there, "anwser", &none),
+        call(there, "answer", &json!({"version": 7})),
+        call(there, "answer", &json!({"input_bindings": {}})),
+        call(there, "answer", &json!({"input_bindings": {"text": "5", "further": "1"}})),
+        call("core://default/calling", "go", &none),
+    ]);
+    let core =
+        root.host("Calling", &programs::program("Calling", &[programs::flow("go", &json!([]), &body)]));
+    let at = |code: &str, place: &str| (code.to_owned(), format!("/flows/0/body/{place}"));
+    let expected = [
+        at("W202", "1/target"),
+        at("W202", "2/target"),
+        at("W202", "3/flow_name"),
+        at("W202", "4/version"),
+        at("W301", "5"),
+        at("W301", "6/input_bindings/text"),
+    ];
+    assert_eq!(warned(&root, &core, "start"), expected);
+    root.status_becomes(&core, "running");
+    assert_eq!(warned(&root, &core, "restart"), expected);
+    root.status_becomes(&core, "running");
+    // What has come is not missed any more.
+    root.host("Nobody", &callee("answer"));
+    root.act(&core, "stop");
+    root.status_becomes(&core, "stopped");
+    assert_eq!(warned(&root, &core, "start"), expected[1..]);
+    root.status_becomes(&core, "running");
+    // Whoever is gone is missed, and what ran goes on.
     server.kill();
     let server = place.start();
     let root = server.admin();

@@ -8,7 +8,7 @@ use scaigrid_persistence::{Revised, Transaction, Written, audit, cores, executio
 use scaigrid_scope::{Authorized, CoreId, Instant, TenantScope, perm};
 use serde_json::json;
 
-use super::start::Starts;
+use super::start::{Checked, Starts};
 use super::{MODULE, ShownCore};
 use crate::{App, Error, Resource};
 
@@ -35,11 +35,11 @@ impl App {
         for _ in 0..ATTEMPTS {
             let found = self.find_core(by.tenant_scope(), id).await?;
             let (moved, transition) = found.value.clone().apply(action, self.now())?;
-            let (moved, refusal) = match transition.follow_up {
+            let Checked { core: moved, refusal, warnings } = match transition.follow_up {
                 FollowUp::CheckAndStart => {
                     self.check_and_start(by.tenant_scope(), moved, Starts::Anew).await?
                 }
-                _ => (moved, None),
+                _ => Checked { core: moved, refusal: None, warnings: Vec::new() },
             };
             let Some(revision) = self.write_move(by, request, &found, &moved, action).await? else {
                 continue;
@@ -50,7 +50,7 @@ impl App {
             }
             let moved = Revised { value: moved, revision };
             let core = Box::pin(self.follow(by, request, moved, transition, force)).await?;
-            return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: Vec::new() });
+            return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: warnings });
         }
         Err(Error::Conflict("the Core is being changed by others; try again".into()))
     }
@@ -224,7 +224,7 @@ impl App {
             Status::Starting | Status::Restarting => found.value.clone(),
             _ => return Ok(()),
         };
-        let (core, _) = self.check_and_start(scope, core, Starts::Again).await?;
+        let core = self.check_and_start(scope, core, Starts::Again).await?.core;
         let declared = declared(&core).await?;
         let mut transaction = self.0.database.begin().await?;
         if core.status == Status::Running {

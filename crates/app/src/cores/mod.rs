@@ -39,7 +39,7 @@ pub struct ShownCore {
     pub core: Core,
     /// Goes up with every change.
     pub revision: i64,
-    /// Findings about the program, where it was just given.
+    /// Findings about the program, where it was just given, or about what it calls, where it was just started.
     pub diagnostics: Vec<Diagnostic>,
 }
 

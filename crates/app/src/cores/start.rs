@@ -21,6 +21,16 @@ pub(super) enum Starts {
     Again,
 }
 
+/// A Core after what is looked at before it starts.
+pub(super) struct Checked {
+    /// It runs, or is in error.
+    pub(super) core: Core,
+    /// What keeps it from running.
+    pub(super) refusal: Option<Error>,
+    /// What may fail later, though it runs.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
 /// What keeps a Core from starting: the code, what a person reads, and what the caller is told.
 type Obstacle = (&'static str, String, Error);
 
@@ -43,12 +53,19 @@ impl App {
         scope: TenantScope,
         core: Core,
         starts: Starts,
-    ) -> Result<(Core, Option<Error>), Error> {
+    ) -> Result<Checked, Error> {
         let program = std::sync::Arc::clone(&core.source.program);
         let checked =
             tokio::task::spawn_blocking(move || Engine::check(&program)).await.map_err(Error::internal)?;
+        let mut warnings = Vec::new();
         let obstacle = match checked {
-            Ok(wants) => self.obstacle(scope, &core, &wants, starts).await?,
+            Ok(wants) => {
+                let obstacle = self.obstacle(scope, &core, &wants, starts).await?;
+                if obstacle.is_none() {
+                    warnings = self.unanswered_calls(scope, &core, &wants, starts).await?;
+                }
+                obstacle
+            }
             Err(Refusal(findings)) => {
                 let first = findings.first().map(ToString::to_string).unwrap_or_default();
                 let empty = core.source.is_empty();
@@ -59,11 +76,30 @@ impl App {
         };
         let now = self.now();
         let Some((name, message, refusal)) = obstacle else {
-            return Ok((core.apply(Action::Started, now)?.0, None));
+            let (core, _) = core.apply(Action::Started, now)?;
+            return Ok(Checked { core, refusal: None, warnings });
         };
         let (core, transition) = core.fail(LastError { code: name.into(), message, at: now })?;
         debug_assert_eq!(transition.to, Outcome::Status(Status::Error));
-        Ok((core, Some(refusal)))
+        Ok(Checked { core, refusal: Some(refusal), warnings })
+    }
+
+    /// The calls of a program to which no Core of the tenant would answer now. One that runs again tells it to the server's log only.
+    async fn unanswered_calls(
+        &self,
+        scope: TenantScope,
+        core: &Core,
+        wants: &Wants,
+        starts: Starts,
+    ) -> Result<Vec<Diagnostic>, Error> {
+        let found = self.0.engine.missing_calls(scope, wants).await?;
+        if starts == Starts::Anew {
+            return Ok(found);
+        }
+        for finding in found.iter().take(TOLD) {
+            tracing::warn!(core = %core.id, %finding, "a Core runs again with a call that would not be answered");
+        }
+        Ok(Vec::new())
     }
 
     /// What keeps a Core from starting whose program passes.

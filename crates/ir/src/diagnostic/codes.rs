@@ -47,6 +47,7 @@ codes! {
     UNKNOWN_ROLE = "E209" "A model is not declared for the role.";
     MAYBE_UNBOUND = "W200" "A name is bound on some of the ways that lead here only.";
     HIDDEN_NAME = "W201" "A parameter hides a name that is always there.";
+    CALL_NOT_THERE = "W202" "A call names a Core, a version or a flow that the tenant does not have when the Core starts.";
     TYPE_MISMATCH = "E300" "A value has a type that cannot fit where it is used.";
     CALL_INPUT = "E301" "A call's input does not fit the parameters of the flow.";
     ARGUMENTS = "E302" "A function or method has the wrong number of arguments.";
@@ -54,6 +55,7 @@ codes! {
     DEFAULT_TYPE = "E304" "A default does not fit its declared type.";
     ENDLESS_TYPE = "E305" "A type refers to itself without anything in between.";
     UNDECLARED_MEMBER = "W300" "A field is read that the value's declared type does not name.";
+    CALL_DOES_NOT_FIT = "W301" "A call's input does not fit the other Core's flow as that is when the Core starts.";
     NONDETERMINISM = "E400" "A value that nothing records is used where a repeat must give the same.";
     NOT_EXHAUSTIVE = "E401" "A `match` over an enum or a truth value leaves out some of its values.";
     ENTITY_KEY = "E402" "An entity Core's key is no parameter of any flow.";

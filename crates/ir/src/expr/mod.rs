@@ -25,7 +25,7 @@ use crate::value::Value;
 pub use evaluate::{EvalError, Limits, Scope, Stop, evaluate, evaluate_lambda, render};
 pub use functions::{function_arity, functions, is_function};
 pub use lexer::ParseError;
-pub use methods::{is_method, is_property};
+pub use methods::{is_method, is_property, methods};
 pub use parser::{parse, parse_template};
 pub use questions::{MemoryRead, Question};
 pub use tree::{TreeError, from_json, to_json};

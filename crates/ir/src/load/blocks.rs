@@ -106,8 +106,9 @@ impl<'f> FlowReader<'f> {
         let message = if keys::of(keys::STATEMENTS, kind).is_some() {
             format!("{kind:?} is a statement; it belongs into the statements of a rigid block")
         } else {
-            let known = keys::BLOCKS.iter().map(|(name, _)| *name);
-            format!("there is no block kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
+            let known: Vec<_> = keys::BLOCKS.iter().map(|(name, _)| *name).collect();
+            let hint = self.findings.hint(kind, known.iter().copied());
+            format!("there is no block kind {kind:?}{hint} (kinds are {})", known.join(", "))
         };
         self.findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
     }

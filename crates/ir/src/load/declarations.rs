@@ -135,8 +135,8 @@ fn aliases(ty: &Type) -> Vec<&str> {
 /// A default as the declared type has it: texts become dates and amounts where the type says so.
 fn default(node: &Node<'_>, ty: &Type, types: &Types, findings: &mut Findings) -> Option<Value> {
     let value = Value::from_json(node.map.get("default")?);
-    if findings.malformed() {
-        // The types themselves may be wrong; what they say of a default is not worth a finding.
+    if findings.unread("/types") || findings.unread(&node.at("type")) {
+        // The types themselves are wrong; what they say of a default is not worth a finding.
         return Some(value);
     }
     match ty.admit(value, types) {
@@ -322,7 +322,9 @@ fn trigger(node: &Node<'_>, findings: &mut Findings) -> Option<Trigger> {
     let target_flow = node.required_text("target_flow", findings);
     let Some(further) = keys::of(keys::TRIGGERS, &kind) else {
         if node.get("kind").is_some_and(Json::is_string) {
-            let message = format!("there is no trigger kind {kind:?}, only api, webhook, schedule and event");
+            let hint = findings.hint(&kind, keys::TRIGGERS.iter().map(|(name, _)| *name));
+            let message =
+                format!("there is no trigger kind {kind:?}, only api, webhook, schedule and event{hint}");
             findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
         }
         return None;

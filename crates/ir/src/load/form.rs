@@ -1,7 +1,7 @@
 //! Reading JSON by form: what is missing, of the wrong shape or unknown becomes a finding with its place.
 //!
 //! A reader that has reported something goes on with a stand-in value, so that one pass finds everything. The
-//! stand-ins never reach anyone: a document with such a finding gives no module.
+//! stand-ins reach nobody but the verifier, which knows where they are: a document with such a finding gives no module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::diagnostic::{Diagnostic, Severity, codes};
 use crate::expr::{self, Expr, Template, TemplatePart};
+use crate::near;
 use crate::types::Type;
 
 /// More findings than anybody reads.
@@ -26,17 +27,29 @@ pub(crate) struct Findings {
     list: Vec<Diagnostic>,
     errors: usize,
     malformed: bool,
+    /// Where something could not be read, and why: as many places as are told.
+    places: Vec<(Arc<str>, &'static str)>,
 }
 
 impl Findings {
     /// Adds a finding. Past the bound, warnings and then further errors are only counted.
-    pub(crate) fn push(&mut self, mut finding: Diagnostic) {
+    pub(crate) fn push(&mut self, finding: Diagnostic) {
+        let place = Arc::clone(&finding.pointer);
+        self.push_about(finding, place);
+    }
+
+    /// Adds a finding about a place that is not there to be pointed at.
+    fn push_about(&mut self, mut finding: Diagnostic, place: Arc<str>) {
         if let Some((end, _)) = finding.message.char_indices().nth(MAX_MESSAGE) {
             finding.message.truncate(end);
             finding.message.push('…');
         }
         let error = finding.severity == Severity::Error;
-        self.malformed |= error && !finding.code.starts_with("E4");
+        let unread = error && !finding.code.starts_with("E4");
+        self.malformed |= unread;
+        if (unread || finding.code == codes::MODEL_IN_RIGID) && self.places.len() < MAX_FINDINGS {
+            self.places.push((place, finding.code));
+        }
         self.errors += usize::from(error);
         if self.list.len() < MAX_FINDINGS {
             self.list.push(finding);
@@ -55,9 +68,24 @@ impl Findings {
         self.push(Diagnostic::warning(code, pointer, message));
     }
 
+    /// What may have been meant by a name that is not there, to be put behind a message; nothing where a message is only counted.
+    pub(crate) fn hint<'k>(&self, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+        if self.list.len() < MAX_FINDINGS { near::hint(name, known) } else { String::new() }
+    }
+
     /// Whether something keeps the document from being a module at all.
     pub(crate) fn malformed(&self) -> bool {
         self.malformed
+    }
+
+    /// Where something could not be read, with the code that says why.
+    pub(crate) fn places(&self) -> &[(Arc<str>, &'static str)] {
+        &self.places
+    }
+
+    /// Whether something at a place, or below it, could not be read.
+    pub(crate) fn unread(&self, pointer: &str) -> bool {
+        self.places.iter().any(|(place, _)| **place == *pointer || super::is_below(place, pointer))
     }
 
     pub(crate) fn into_list(self) -> Vec<Diagnostic> {
@@ -113,9 +141,11 @@ impl<'d> Node<'d> {
     pub(super) fn only(&self, lists: &[&[&str]], findings: &mut Findings) {
         for key in self.map.keys() {
             if !lists.iter().any(|list| list.contains(&key.as_str())) {
-                let known = lists.concat().join(", ");
+                let known = lists.concat();
+                let hint = findings.hint(key, known.iter().copied());
+                let known = known.join(", ");
                 let message =
-                    format!("the key {key:?} is not known here and has no effect; known are {known}");
+                    format!("the key {key:?} is not known here and has no effect{hint} (known are {known})");
                 findings.warning(codes::UNKNOWN_KEY, &child(&self.pointer, key), message);
             }
         }
@@ -131,7 +161,9 @@ impl<'d> Node<'d> {
     }
 
     pub(super) fn missing(&self, key: &str, findings: &mut Findings) {
-        findings.error(codes::MISSING_FIELD, &self.pointer, format!("the field {key:?} is missing"));
+        let message = format!("the field {key:?} is missing");
+        let finding = Diagnostic::error(codes::MISSING_FIELD, self.pointer.as_str(), message);
+        findings.push_about(finding, Arc::from(self.at(key)));
     }
 
     fn wrong(&self, key: &str, wanted: &str, value: &Json, findings: &mut Findings) {
@@ -217,7 +249,8 @@ impl<'d> Node<'d> {
         let found = words.iter().find(|(word, _)| *word == &*text).map(|(_, meaning)| *meaning);
         if found.is_none() {
             let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            let message = format!("{text:?} is not one of {}", allowed.join(", "));
+            let hint = findings.hint(&text, allowed.iter().copied());
+            let message = format!("{text:?} is not one of {}{hint}", allowed.join(", "));
             findings.error(codes::INVALID_VALUE, &self.at(key), message);
         }
         found

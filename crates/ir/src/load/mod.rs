@@ -26,8 +26,9 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::bundle::MAX_DEPTH;
-use crate::diagnostic::{Diagnostic, Severity, codes};
+use crate::diagnostic::{Diagnostic, Severity, codes, in_order};
 use crate::module::Module;
+use crate::verify::Doubts;
 
 use form::{Findings, MAX_FINDINGS};
 
@@ -38,34 +39,51 @@ pub use summary::{Avatar, Identity, Summary, summary};
 pub struct Loaded {
     /// The module; absent where the document's form is wrong.
     pub module: Option<Arc<Module>>,
-    /// What was found, by place. Findings E49x (what this version does not do) leave the module intact.
+    /// What was found: errors first, each by place. Findings E49x (what this version does not do) leave the module intact.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Reads a document. All findings of the form are reported together, at most 200.
 pub fn module(document: &Json) -> Loaded {
-    let mut findings = Findings::default();
-    if !within_depth(document, MAX_DEPTH) {
-        findings.error(codes::TOO_DEEP, "", format!("the document is nested deeper than {MAX_DEPTH} levels"));
-        return Loaded { module: None, diagnostics: findings.into_list() };
-    }
-    let module = declarations::module(document, &mut findings);
+    let (module, findings) = read(document);
     let module = module.filter(|_| !findings.malformed()).map(Arc::new);
     Loaded { module, diagnostics: finish(findings.into_list(), Some(document)) }
 }
 
-/// Reads a document and verifies the module: the module where the form is right, and all findings by place, at
-/// most 200. The program can run if there is a module and none of the findings is an error.
+/// Reads a document and verifies the module: the module where the form is right, and all findings, errors first and each
+/// by place, at most 200. The program can run if there is a module and none of the findings is an error.
+///
+/// Where the form is wrong what could be read is verified all the same, so that mistakes of meaning need not wait for a second round;
+/// what may only be an echo of a mistake of form is left out.
 pub fn check(document: &Json) -> (Option<Arc<Module>>, Vec<Diagnostic>) {
-    let Loaded { module, mut diagnostics } = module(document);
-    if let Some(module) = &module {
-        diagnostics.extend(crate::verify::module(module));
+    let (module, findings) = read(document);
+    let malformed = findings.malformed();
+    let doubts = Doubts::of(document, findings.places());
+    let mut diagnostics = findings.into_list();
+    // Rules follow types, so these must end somewhere; and more is not told than that.
+    let endless = diagnostics.iter().any(|finding| finding.code == codes::ENDLESS_TYPE);
+    let full =
+        diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count() >= MAX_FINDINGS;
+    if let Some(module) = module.as_ref().filter(|_| !endless && !full) {
+        diagnostics.extend(crate::verify::beside(module, doubts));
     }
+    let module = module.filter(|_| !malformed).map(Arc::new);
     (module, finish(diagnostics, Some(document)))
 }
 
-/// Findings by place, errors kept before warnings where there are too many, each with the nearest
-/// `source_location` around it.
+/// What could be read of a document, with stand-ins for what could not.
+fn read(document: &Json) -> (Option<Module>, Findings) {
+    let mut findings = Findings::default();
+    if !within_depth(document, MAX_DEPTH) {
+        findings.error(codes::TOO_DEEP, "", format!("the document is nested deeper than {MAX_DEPTH} levels"));
+        return (None, findings);
+    }
+    let module = declarations::module(document, &mut findings);
+    (module, findings)
+}
+
+/// Findings as they are told: errors before warnings, also where there are too many to tell, each by place and with the
+/// nearest `source_location` around it.
 pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<Diagnostic> {
     if list.len() > MAX_FINDINGS {
         list.sort_by_key(|finding| std::cmp::Reverse(finding.severity == Severity::Error));
@@ -78,17 +96,9 @@ pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<
                 .or_else(|| finding.source_location.take());
         }
     }
-    list.sort_by(|a, b| by_place(&a.pointer, &b.pointer).then(a.code.cmp(b.code)));
+    in_order(&mut list);
     list.dedup();
     list
-}
-
-/// Pointers in the order of the document as far as they show it: indices count as numbers.
-fn by_place(a: &str, b: &str) -> std::cmp::Ordering {
-    let key = |token: &str| {
-        token.parse::<u64>().map_or((1, 0, token.to_owned()), |index| (0, index, String::new()))
-    };
-    a.split('/').map(key).cmp(b.split('/').map(key))
 }
 
 fn nearest_location<'d>(document: &'d Json, pointer: &str) -> Option<&'d Json> {
@@ -98,13 +108,24 @@ fn nearest_location<'d>(document: &'d Json, pointer: &str) -> Option<&'d Json> {
     while let Some(present) = node {
         nearest = present.get("source_location").filter(|location| is_small(location)).or(nearest);
         let Some(token) = tokens.next() else { break };
-        node = match present {
-            Json::Object(map) => map.get(&token.replace("~1", "/").replace("~0", "~")),
-            Json::Array(list) => token.parse().ok().and_then(|index: usize| list.get(index)),
-            _ => None,
-        };
+        node = step(present, token);
     }
     nearest
+}
+
+/// What a token of a pointer leads to.
+pub(crate) fn step<'d>(value: &'d Json, token: &str) -> Option<&'d Json> {
+    match value {
+        Json::Object(map) if token.contains('~') => map.get(&token.replace("~1", "/").replace("~0", "~")),
+        Json::Object(map) => map.get(token),
+        Json::Array(list) => token.parse().ok().and_then(|index: usize| list.get(index)),
+        _ => None,
+    }
+}
+
+/// Whether a pointer leads further than another one on the same way.
+pub(crate) fn is_below(pointer: &str, above: &str) -> bool {
+    pointer.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether a location can be repeated with each finding: a place, not a payload.

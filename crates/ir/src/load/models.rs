@@ -179,7 +179,8 @@ fn action(value: &serde_json::Value, pointer: String, findings: &mut Findings) -
 }
 
 fn unknown_action(name: &str) -> String {
-    format!("{name:?} is not one of retry, escalate, flag_and_checkpoint")
+    let hint = crate::near::hint(name, ["retry", "escalate", "flag_and_checkpoint"]);
+    format!("{name:?} is not one of retry, escalate, flag_and_checkpoint{hint}")
 }
 
 fn person(node: &Node<'_>, findings: &mut Findings) -> Person {

@@ -48,8 +48,9 @@ fn unknown_kind(node: &Node<'_>, kind: &str, findings: &mut Findings) {
     let message = if keys::of(keys::BLOCKS, kind).is_some() {
         format!("{kind:?} is a block; it belongs into a body, not into statements")
     } else {
-        let known = keys::STATEMENTS.iter().map(|(name, _)| *name);
-        format!("there is no statement kind {kind:?}; kinds are {}", known.collect::<Vec<_>>().join(", "))
+        let known: Vec<_> = keys::STATEMENTS.iter().map(|(name, _)| *name).collect();
+        let hint = findings.hint(kind, known.iter().copied());
+        format!("there is no statement kind {kind:?}{hint} (kinds are {})", known.join(", "))
     };
     findings.error(codes::UNKNOWN_KIND, &node.at("kind"), message);
 }

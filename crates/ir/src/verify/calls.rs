@@ -34,6 +34,9 @@ impl Verifier<'_> {
             self.target(&call.flow_name, &child(pointer, "flow_name"));
             return None;
         };
+        if self.doubts.at(&child(&flow.pointer, "params")) {
+            return None;
+        }
         for param in &flow.params {
             let needed = param.default.is_none()
                 && !matches!(

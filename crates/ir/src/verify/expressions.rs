@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::diagnostic::codes;
 use crate::expr::{
     BinaryOp, Expr, Template, TemplatePart, UnaryOp, function_arity, functions, is_method, is_property,
+    methods,
 };
 use crate::types::Type;
 
@@ -26,6 +27,10 @@ const RECORDED: &[&str] = &["now", "today", "uuid", "random"];
 impl Verifier<'_> {
     /// Checks an expression and gives its type, where that is cheaply known.
     pub(super) fn expr(&mut self, expr: &Expr, pointer: &str) -> Option<Type> {
+        if self.doubts.at(pointer) {
+            // A stand-in.
+            return None;
+        }
         match expr {
             Expr::Literal(value) => known::of_value(value),
             Expr::Name(name) => self.name(name, pointer),
@@ -122,7 +127,9 @@ impl Verifier<'_> {
         }
         if let Some(names) = self.closed {
             if !names.contains(&&**name) {
-                let message = format!("{name:?} is not in scope here; only {} are", names.join(" and "));
+                let hint = self.findings.hint(name, names.iter().copied());
+                let message =
+                    format!("{name:?} is not in scope here; only {} are{hint}", names.join(" and "));
                 self.error(codes::UNKNOWN_NAME, pointer, message);
             }
             return None;
@@ -131,7 +138,13 @@ impl Verifier<'_> {
             return self.whole_root(name, pointer);
         }
         let Some(variable) = self.scope.get(name) else {
-            let message = format!("the name {name:?} is not bound here");
+            if self.doubts.may_name(name) {
+                return None;
+            }
+            let lambdas = self.lambdas.iter().flatten().map(|local| &**local);
+            let known = self.scope.names().chain(lambdas).chain(ROOTS.iter().copied());
+            let hint = self.findings.hint(name, known);
+            let message = format!("the name {name:?} is not bound here{hint}");
             self.error(codes::UNKNOWN_NAME, pointer, message);
             return None;
         };
@@ -182,8 +195,9 @@ impl Verifier<'_> {
                     return known::remembered(field);
                 }
                 let names: Vec<_> = fields.keys().take(20).map(AsRef::as_ref).collect();
+                let hint = self.findings.hint(name, fields.keys().map(AsRef::as_ref));
                 let message =
-                    format!("the field {name:?} is not declared; declared are {}", names.join(", "));
+                    format!("the field {name:?} is not declared{hint} (declared are {})", names.join(", "));
                 self.warning(codes::UNDECLARED_MEMBER, pointer, message);
                 None
             }
@@ -206,14 +220,20 @@ impl Verifier<'_> {
         match root {
             "input" => {
                 let param = self.flow.and_then(|flow| flow.params.iter().find(|param| param.name == *name));
-                if param.is_none() {
-                    self.undeclared(root, name, "parameter of this flow", pointer);
+                if param.is_none() && !self.doubts.may_name(name) {
+                    let params = self.flow.map(|flow| flow.params.as_slice()).unwrap_or_default();
+                    let hint = self.findings.hint(name, params.iter().map(|param| &*param.name));
+                    self.undeclared(root, name, ("parameter of this flow", &hint), pointer);
                 }
                 param.and_then(|param| known::remembered(&param.ty))
             }
             "config" => {
                 let Some(declared) = module.config.get(name) else {
-                    self.undeclared(root, name, "configuration parameter", pointer);
+                    if self.doubts.may_declare("/config", name) {
+                        return None;
+                    }
+                    let hint = self.findings.hint(name, module.config.keys().map(AsRef::as_ref));
+                    self.undeclared(root, name, ("configuration parameter", &hint), pointer);
                     return None;
                 };
                 if declared.secret {
@@ -222,11 +242,17 @@ impl Verifier<'_> {
                     self.error(codes::SECRET_USED, pointer, message);
                 }
                 let ty = known::remembered(&declared.ty);
-                if declared.default.is_some() { ty } else { ty.map(optional) }
+                // A default that could not be read is one all the same.
+                let given = declared.default.is_some() || self.doubts.at(&super::child("/config", name));
+                if given { ty } else { ty.map(optional) }
             }
             "memory" => {
                 let Some(declared) = module.memory.get(name) else {
-                    let message = format!("the memory variable {name:?} is not declared");
+                    if self.doubts.may_declare("/memory", name) {
+                        return None;
+                    }
+                    let hint = self.findings.hint(name, module.memory.keys().map(AsRef::as_ref));
+                    let message = format!("the memory variable {name:?} is not declared{hint}");
                     self.error(codes::UNKNOWN_MEMORY, pointer, message);
                     return None;
                 };
@@ -234,15 +260,17 @@ impl Verifier<'_> {
                 known::remembered(&declared.ty).map(optional)
             }
             "reference" => {
-                if !module.reference.contains_key(name) {
-                    self.undeclared(root, name, "reference", pointer);
+                if !module.reference.contains_key(name) && !self.doubts.may_declare("/reference", name) {
+                    let hint = self.findings.hint(name, module.reference.keys().map(AsRef::as_ref));
+                    self.undeclared(root, name, ("reference", &hint), pointer);
                 }
                 None
             }
             "identity" | "execution" => {
                 let fields = if root == "identity" { IDENTITY_FIELDS } else { EXECUTION_FIELDS };
                 if !fields.contains(&&**name) {
-                    let message = format!("{root} has no field {name:?}, only {}", fields.join(", "));
+                    let hint = self.findings.hint(name, fields.iter().copied());
+                    let message = format!("{root} has no field {name:?}, only {}{hint}", fields.join(", "));
                     self.error(codes::UNKNOWN_DECLARATION, pointer, message);
                 }
                 None
@@ -252,8 +280,8 @@ impl Verifier<'_> {
         }
     }
 
-    fn undeclared(&mut self, root: &str, name: &str, what: &str, pointer: &str) {
-        let message = format!("{root}.{name} is not declared: there is no {what} {name:?}");
+    fn undeclared(&mut self, root: &str, name: &str, (what, hint): (&str, &str), pointer: &str) {
+        let message = format!("{root}.{name} is not declared: there is no {what} {name:?}{hint}");
         self.error(codes::UNKNOWN_DECLARATION, pointer, message);
     }
 
@@ -336,7 +364,7 @@ impl Verifier<'_> {
         self.expr(object, pointer);
         self.arguments(args, pointer);
         if !is_method(name) {
-            self.error(codes::UNKNOWN_METHOD, pointer, format!("no value has a method {name:?}"));
+            self.no_method(name, pointer);
         }
         None
     }
@@ -358,20 +386,23 @@ impl Verifier<'_> {
                 self.memory_shape(variable, ty, name, pointer);
             }
         } else if !is_method(name) {
-            self.error(codes::UNKNOWN_METHOD, pointer, format!("no value has a method {name:?}"));
+            self.no_method(name, pointer);
         }
         None
+    }
+
+    fn no_method(&mut self, name: &str, pointer: &str) {
+        let hint = self.findings.hint(name, methods());
+        self.error(codes::UNKNOWN_METHOD, pointer, format!("no value has a method {name:?}{hint}"));
     }
 
     fn call(&mut self, function: &str, args: &[Expr], pointer: &str) -> Option<Type> {
         self.arguments(args, pointer);
         let Some((least, most)) = function_arity(function) else {
+            let hint = self.findings.hint(function, functions());
             let known = functions().collect::<Vec<_>>().join(", ");
-            self.error(
-                codes::UNKNOWN_FUNCTION,
-                pointer,
-                format!("there is no function {function:?}, only {known}"),
-            );
+            let message = format!("there is no function {function:?}{hint} (there are {known})");
+            self.error(codes::UNKNOWN_FUNCTION, pointer, message);
             return None;
         };
         if !(least..=most).contains(&args.len()) {

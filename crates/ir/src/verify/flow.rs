@@ -138,7 +138,7 @@ impl<'m> Verifier<'m> {
     fn kind(&mut self, block: &'m Block) -> Option<Type> {
         let pointer = &*block.pointer;
         let at = |field: &str| child(pointer, field);
-        match &block.kind {
+        let ty = match &block.kind {
             BlockKind::Rigid { statements } => {
                 self.statements(statements);
                 None
@@ -217,7 +217,8 @@ impl<'m> Verifier<'m> {
                 self.spend(body, on_exceeded.as_ref());
                 None
             }
-        }
+        };
+        ty.filter(|_| !self.doubts.in_part(pointer))
     }
 
     /// Each branch reads what the flow has bound, and keeps what it binds.
@@ -335,8 +336,9 @@ impl<'m> Verifier<'m> {
 
     fn checkpoint(&mut self, block: &Block, checkpoint: &'m Checkpoint) -> Type {
         let at = |field: &str| child(&block.pointer, field);
-        self.template(&checkpoint.prompt, &at("present/prompt"));
-        self.optional(checkpoint.payload.as_ref(), &at("present/payload"));
+        let present = at("present");
+        self.template(&checkpoint.prompt, &child(&present, "prompt"));
+        self.optional(checkpoint.payload.as_ref(), &child(&present, "payload"));
         if let Some(assignee) = &checkpoint.assignee {
             self.template(assignee, &at("assignee"));
         }
@@ -351,7 +353,8 @@ impl<'m> Verifier<'m> {
         let mut branches = Vec::new();
         for (option, body) in &checkpoint.on_response {
             if !checkpoint.options.is_empty() && !checkpoint.options.contains(option) {
-                let message = format!("{option:?} is not one of the options, so this never runs");
+                let hint = self.findings.hint(option, checkpoint.options.iter().map(AsRef::as_ref));
+                let message = format!("{option:?} is not one of the options, so this never runs{hint}");
                 self.error(codes::CHECKPOINT_OPTION, &child(&at("on_response"), option), message);
             }
             let mark = self.scope.mark();
@@ -380,7 +383,8 @@ impl<'m> Verifier<'m> {
         }
         match &checkpoint.on_timeout {
             OnTimeout::Resolve(option) if !checkpoint.options.is_empty() && !seen.contains(option) => {
-                let message = format!("{option:?} is not one of the options");
+                let hint = self.findings.hint(option, checkpoint.options.iter().map(AsRef::as_ref));
+                let message = format!("{option:?} is not one of the options{hint}");
                 self.error(codes::CHECKPOINT_TIMEOUT, &at("on_timeout"), message);
             }
             OnTimeout::Escalate if checkpoint.escalation_target.is_none() => {

@@ -61,6 +61,7 @@ impl Verifier<'_> {
             None => None,
         };
         let result = self.memory_operation(statement, value.as_ref(), pointer);
+        let result = result.filter(|_| !self.doubts.in_part(pointer));
         if let Some(name) = &statement.result_binding {
             self.bind(name, result, &format!("{pointer}/result_binding"));
         }
@@ -76,7 +77,11 @@ impl Verifier<'_> {
         let MemoryStatement { op, target, key, .. } = statement;
         let module = self.module;
         let Some(declared) = module.memory.get(target) else {
-            let message = format!("the memory variable {target:?} is not declared");
+            if self.doubts.may_declare("/memory", target) {
+                return None;
+            }
+            let hint = self.findings.hint(target, module.memory.keys().map(AsRef::as_ref));
+            let message = format!("the memory variable {target:?} is not declared{hint}");
             self.error(codes::UNKNOWN_MEMORY, &format!("{pointer}/target"), message);
             return None;
         };

@@ -9,6 +9,7 @@
 
 mod calls;
 mod condition;
+mod doubts;
 mod expressions;
 mod flow;
 mod known;
@@ -34,21 +35,32 @@ use condition::Asked;
 use scope::Scope;
 
 pub use condition::condition;
+pub(crate) use doubts::Doubts;
 
-/// Checks a module against the rules: findings by place, at most 200.
+/// Checks a module against the rules: findings, errors first and each by place, at most 200.
 pub fn module(module: &Module) -> Vec<Diagnostic> {
-    let mut verifier = Verifier::of(module);
+    beside(module, Doubts::default())
+}
+
+/// The same of a module whose document has mistakes of form, without what may only be an echo of them.
+pub(crate) fn beside(module: &Module, doubts: Doubts<'_>) -> Vec<Diagnostic> {
+    let mut verifier = Verifier { doubts, ..Verifier::of(module) };
     verifier.declarations();
     for flow in &module.flows {
         verifier.flow(flow);
     }
-    verifier.endless_calls();
+    // A checkpoint that could not be read may be what ends a circle.
+    if verifier.doubts.is_empty() {
+        verifier.endless_calls();
+    }
     crate::load::finish(verifier.findings.into_list(), None)
 }
 
 /// A module under inspection, and where in it the inspection stands.
 struct Verifier<'m> {
     module: &'m Module,
+    /// What is not known of it, for its document could not be read there.
+    doubts: Doubts<'m>,
     findings: Findings,
     /// Where the author wrote the present block.
     location: Option<&'m serde_json::Value>,
@@ -75,6 +87,7 @@ impl<'m> Verifier<'m> {
     fn of(module: &'m Module) -> Self {
         Self {
             module,
+            doubts: Doubts::default(),
             findings: Findings::default(),
             location: None,
             scope: Scope::default(),
@@ -93,6 +106,9 @@ impl<'m> Verifier<'m> {
 
 impl Verifier<'_> {
     fn report(&mut self, mut finding: Diagnostic) {
+        if self.doubts.silence(finding.code, &finding.pointer) {
+            return;
+        }
         finding.source_location = self.location.filter(|place| crate::load::is_small(place)).cloned();
         self.findings.push(finding);
     }
@@ -135,7 +151,17 @@ impl Verifier<'_> {
             ),
         ];
         for (what, list) in lists {
-            self.distinct(what, list);
+            // Where one is left out, those behind it have other numbers.
+            let key = if what == "plugins" {
+                "alias"
+            } else if what == "models" {
+                "role"
+            } else {
+                "name"
+            };
+            if !self.doubts.may_list(&format!("/{what}"), key) {
+                self.distinct(what, list);
+            }
         }
         self.instance();
         self.starts();
@@ -155,8 +181,9 @@ impl Verifier<'_> {
     fn types(&mut self, ty: &Type, pointer: &str) {
         let module = self.module;
         for name in ty.named() {
-            if !module.types.contains_key(name) {
-                self.error(codes::UNKNOWN_TYPE, pointer, format!("the type {name:?} is not declared"));
+            if !module.types.contains_key(name) && !self.doubts.may_declare("/types", name) {
+                let hint = self.findings.hint(name, module.types.keys().map(AsRef::as_ref));
+                self.error(codes::UNKNOWN_TYPE, pointer, format!("the type {name:?} is not declared{hint}"));
             }
         }
     }
@@ -175,7 +202,7 @@ impl Verifier<'_> {
             return;
         };
         let used = self.module.flows.iter().flat_map(|flow| &flow.params).any(|param| param.name == *key);
-        if !used {
+        if !used && !self.doubts.in_parameters() {
             let message = format!("no flow has a parameter {key:?}, so no call can name an instance");
             self.error(codes::ENTITY_KEY, "/instance/key", message);
         }
@@ -213,8 +240,9 @@ impl Verifier<'_> {
     }
 
     fn target(&mut self, flow: &str, pointer: &str) {
-        if !self.flows.contains_key(flow) {
-            self.error(codes::UNKNOWN_FLOW, pointer, format!("the flow {flow:?} is not declared"));
+        if !self.flows.contains_key(flow) && !self.doubts.may_list("/flows", "name") {
+            let hint = self.findings.hint(flow, self.flows.keys().copied());
+            self.error(codes::UNKNOWN_FLOW, pointer, format!("the flow {flow:?} is not declared{hint}"));
         }
     }
 

@@ -14,11 +14,13 @@ impl<'m> Verifier<'m> {
     fn role(&mut self, role: Option<&Arc<str>>, pointer: &str, field: &str) {
         let models = &self.module.models;
         match role {
+            _ if self.doubts.may_list("/models", "role") => {}
             None if models.is_empty() => {
                 self.error(codes::UNKNOWN_ROLE, pointer, "the module declares no model");
             }
             Some(role) if !models.iter().any(|model| model.role == *role) => {
-                let message = format!("no model is declared for the role {role:?}");
+                let hint = self.findings.hint(role, models.iter().map(|model| &*model.role));
+                let message = format!("no model is declared for the role {role:?}{hint}");
                 self.error(codes::UNKNOWN_ROLE, &child(pointer, field), message);
             }
             _ => {}

@@ -52,6 +52,11 @@ impl Scope {
         self.variables.get(name)
     }
 
+    /// The names that are bound, or may be.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(AsRef::as_ref)
+    }
+
     pub(super) fn bind(&mut self, name: &Arc<str>, ty: Option<Type>) {
         self.set(name, Variable { certain: true, ty: ty.map(Arc::new) });
     }

@@ -148,8 +148,10 @@ impl Verifier<'_> {
             None if ROOTS.contains(&name) => {
                 self.error(codes::READ_ONLY, pointer, format!("{name} is read-only"));
             }
+            None if self.doubts.may_name(name) => {}
             None => {
-                let message = format!("the name {name:?} is not bound here; bind it with let first");
+                let hint = self.findings.hint(name, self.scope.names());
+                let message = format!("the name {name:?} is not bound here; bind it with let first{hint}");
                 self.error(codes::UNKNOWN_NAME, pointer, message);
             }
         }

@@ -1,5 +1,6 @@
 //! Each rule, by a program that breaks it and one that does not.
 
+mod echoes;
 mod outside;
 
 use serde_json::{Value as Json, json};
@@ -370,6 +371,80 @@ fn many_names_and_branches_are_told_apart() {
     steps.push(json!({"kind": "expression", "value": "v4000"}));
     assert_eq!(
         statements(&Json::from(steps)),
-        [("W200", "/4000/value".to_owned()), ("E200", "/4001/value".to_owned())]
+        [("E200", "/4001/value".to_owned()), ("W200", "/4000/value".to_owned())]
     );
+}
+
+#[test]
+fn errors_come_before_warnings_and_each_by_place() {
+    let document = json!({"schema_version": "0.2", "name": "P", "version": "1.0.0", "extra": 1, "flows": [
+        {"name": "main", "params": [{"name": "input", "type": "json"}], "body": [
+            {"kind": "rigid", "more": 1, "statements": [{"kind": "expression", "value": "nobody"}]},
+            {"kind": "rigid", "statements": [{"kind": "return"}]},
+            {"kind": "rigid", "statements": [{"kind": "break"}]}]},
+        {"name": "main", "body": []}]});
+    let found: Vec<_> =
+        check(&document).1.into_iter().map(|found| (found.code, found.pointer.to_string())).collect();
+    let at = |code, pointer: &str| (code, pointer.to_owned());
+    assert_eq!(
+        found,
+        [
+            at("E200", "/flows/0/body/0/statements/0/value"),
+            at("E406", "/flows/0/body/2/statements/0"),
+            at("E201", "/flows/1/name"),
+            at("W100", "/extra"),
+            at("W100", "/flows/0/body/0/more"),
+            at("W400", "/flows/0/body/2"),
+            at("W201", "/flows/0/params/0/name"),
+        ]
+    );
+}
+
+#[test]
+fn slips_are_answered_with_what_was_meant() {
+    let document = |body: Json| {
+        json!({"schema_version": "0.2", "name": "P", "version": "1.0.0",
+            "types": {"Line": {"amount": "int"}}, "memory": {"seen": {"type": "int"}},
+            "config": {"limit": {"type": "int"}}, "plugins": [{"alias": "crm", "plugin": "acme.crm"}],
+            "models": [{"role": "writer", "model": "m"}],
+            "flows": [{"name": "main", "params": [{"name": "line", "type": "Line"}], "body": body}]})
+    };
+    let statement = |statement: Json| json!([{"kind": "rigid", "statements": [statement]}]);
+    let value = |text: &str| statement(json!({"kind": "expression", "value": text}));
+    let checkpoint = |more: Json| {
+        let mut block = json!({"kind": "checkpoint", "checkpoint_type": "a", "present": {"prompt": "p"},
+            "options": ["approve", "reject"]});
+        for (key, value) in more.as_object().unwrap() {
+            block[key] = value.clone();
+        }
+        json!([block])
+    };
+    for (body, meant) in [
+        (checkpoint(json!({"assigne": "role:tenant_admin"})), "assignee"),
+        (checkpoint(json!({"priority": "hihg"})), "high"),
+        (checkpoint(json!({"on_response": {"aprove": []}})), "approve"),
+        (json!([{"kind": "chekpoint"}]), "checkpoint"),
+        (statement(json!({"kind": "lets", "name": "a", "value": "1"})), "let"),
+        (value("lin.amount"), "line"),
+        (value("line.amuont"), "amount"),
+        (value("input.lime"), "line"),
+        (value("config.limits"), "limit"),
+        (value("memory.sen"), "seen"),
+        (value("lenght(line)"), "length"),
+        (value("[1].frist()"), "first"),
+        (value("execution.flwo"), "flow"),
+        (statement(json!({"kind": "assign", "target": "lines", "value": "1"})), "line"),
+        (statement(json!({"kind": "plugin_call", "alias": "cmr", "method": "find"})), "crm"),
+        (json!([{"kind": "model_call", "role": "writter", "prompt": "Hi"}]), "writer"),
+        (json!([{"kind": "model_call", "role": "writer", "prompt": "Hi", "output_type": "Lines"}]), "Line"),
+        (json!([{"kind": "core_call", "target": "core://self", "flow_name": "mian"}]), "main"),
+    ] {
+        let found = check(&document(body.clone())).1;
+        let hint = format!("did you mean {meant:?}?");
+        assert!(found.iter().any(|finding| finding.message.contains(&hint)), "{body}: {found:?}");
+    }
+    for body in [value("total"), json!([{"kind": "jump"}]), checkpoint(json!({"colour": 1}))] {
+        let found = check(&document(body)).1;
+        assert!(found.iter().all(|finding| !finding.message.contains("did you mean")), "{found:?}");
+    }
 }

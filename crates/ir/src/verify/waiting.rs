@@ -12,8 +12,11 @@ use super::{Verifier, child};
 impl Verifier<'_> {
     /// Reports a plugin that is not declared.
     pub(super) fn plugin(&mut self, alias: &str, pointer: &str) {
-        if !self.module.plugins.iter().any(|plugin| &*plugin.alias == alias) {
-            self.error(codes::UNKNOWN_PLUGIN, pointer, format!("the plugin {alias:?} is not declared"));
+        let plugins = &self.module.plugins;
+        let known = plugins.iter().any(|plugin| &*plugin.alias == alias);
+        if !known && !self.doubts.may_list("/plugins", "alias") {
+            let hint = self.findings.hint(alias, plugins.iter().map(|plugin| &*plugin.alias));
+            self.error(codes::UNKNOWN_PLUGIN, pointer, format!("the plugin {alias:?} is not declared{hint}"));
         }
     }
 

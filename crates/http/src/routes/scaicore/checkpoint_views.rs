@@ -1,7 +1,7 @@
 //! What checkpoints look like on the wire.
 
 use scaigrid_app::checkpoints::{Approval, DecisionRecord, StoredCheckpoint};
-use scaigrid_checkpoints::{Checkpoint, EventKind, HistoryEvent, State, Vote};
+use scaigrid_checkpoints::{Checkpoint, EventKind, HistoryEvent, State, Vote, Warning};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -30,6 +30,22 @@ pub(super) struct ResolutionView {
     /// A note.
     #[schema(required = true)]
     pub(super) comment: Option<String>,
+}
+
+/// What may keep a checkpoint from being decided.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CheckpointWarningView {
+    /// `NOBODY_CAN_DECIDE`, `ESCALATION_REACHES_NOBODY` or `ASSIGNEE_UNREADABLE`.
+    #[schema(example = "NOBODY_CAN_DECIDE")]
+    code: String,
+    /// What a person reads.
+    message: String,
+}
+
+impl From<Warning> for CheckpointWarningView {
+    fn from(warning: Warning) -> Self {
+        Self { code: warning.code.to_string(), message: warning.message }
+    }
 }
 
 /// A checkpoint.
@@ -116,6 +132,9 @@ pub(super) struct CheckpointView {
     pub(super) created_at: String,
     /// When it last changed (RFC 3339, UTC).
     pub(super) updated_at: String,
+    /// What may keep it from being decided, as the tenant's people and groups are now; only where one checkpoint is read or handed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) warnings: Option<Vec<CheckpointWarningView>>,
     /// The execution as it stands after going on; only in the answer to a decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) execution: Option<ExecutionView>,
@@ -185,8 +204,14 @@ impl CheckpointView {
             notification_sent: false,
             created_at: checkpoint.created_at.to_string(),
             updated_at: checkpoint.updated_at.to_string(),
+            warnings: None,
             execution: None,
         }
+    }
+
+    /// The same with what may keep it from being decided.
+    pub(super) fn with_warnings(self, warnings: Vec<Warning>) -> Self {
+        Self { warnings: Some(warnings.into_iter().map(Into::into).collect()), ..self }
     }
 }
 

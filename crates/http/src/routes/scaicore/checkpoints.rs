@@ -146,7 +146,9 @@ pub(super) async fn get(
     id: PathId<CheckpointId>,
     app: web::Data<App>,
 ) -> Result<Reply<CheckpointView>, Error> {
-    Ok(Reply::ok(app.checkpoint(&caller, id.0).await?.into()))
+    let stored = app.checkpoint(&caller, id.0).await?;
+    let warnings = app.checkpoint_warnings(&caller, &stored.checkpoint).await?;
+    Ok(Reply::ok(CheckpointView::from(stored).with_warnings(warnings)))
 }
 
 fn decided(decided: Decided) -> Reply<CheckpointView> {
@@ -262,7 +264,8 @@ pub(super) async fn reassign(
     let context = origin.context();
     let comment = body.comment.as_deref();
     let moved = Box::pin(app.reassign_checkpoint(&caller, &context, id.0, &body.assignee, comment)).await?;
-    Ok(Reply::ok(moved.checkpoint.into()))
+    let warnings = app.checkpoint_warnings(&caller, &moved.checkpoint.checkpoint).await?;
+    Ok(Reply::ok(CheckpointView::from(moved.checkpoint).with_warnings(warnings)))
 }
 
 /// What happened to a checkpoint.

@@ -26,7 +26,11 @@ async fn act(
 ) -> Result<Reply<CoreView>, Error> {
     let shown = app.move_core(caller, &origin.context(), id.0, action, force).await?;
     let revision = shown.revision.cast_unsigned();
-    Ok(Reply::ok(CoreView::whole(shown)).with_etag(revision))
+    let view = match action {
+        Action::Start | Action::Restart => CoreView::with_diagnostics(shown),
+        _ => CoreView::whole(shown),
+    };
+    Ok(Reply::ok(view).with_etag(revision))
 }
 
 macro_rules! move_route {
@@ -54,13 +58,14 @@ move_route!(
     /// Start a Core
     ///
     /// Its program is checked, and whether what it needs is there: its plugins, its models, and of a Core that acts for a user the
-    /// permissions. What does not pass leaves the Core in `error` and is told.
+    /// permissions. What does not pass leaves the Core in `error` and is told. Calls of other Cores that nothing would answer at
+    /// present are told in `diagnostics`, as warnings.
     start, "/v1/modules/scaicore/cores/{core_id}/start", "start_core", Action::Start
 );
 move_route!(
     /// Restart a Core
     ///
-    /// Legal in every status. Executions go on afterwards.
+    /// Legal in every status. Executions go on afterwards. `diagnostics` is as of a start.
     restart, "/v1/modules/scaicore/cores/{core_id}/restart", "restart_core", Action::Restart
 );
 move_route!(

@@ -130,7 +130,7 @@ pub(super) struct CoreView {
     pub(super) created_at: String,
     /// When it last changed (RFC 3339, UTC).
     pub(super) updated_at: String,
-    /// What the verifier says of a program that was just given.
+    /// What the verifier says of a program that was just given; of a Core that was just started, what it calls that is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) diagnostics: Option<Vec<DiagnosticView>>,
 }

@@ -62,6 +62,11 @@ pub fn is_method(name: &str) -> bool {
     name == "list" || tables().into_iter().flatten().any(|(known, ..)| *known == name)
 }
 
+/// The names of all methods, some of them more than once.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    tables().into_iter().flatten().map(|(name, ..)| *name).chain(["list"])
+}
+
 /// Whether a method may be read like a field.
 pub fn is_property(name: &str) -> bool {
     PROPERTIES.contains(&name)
