@@ -39,6 +39,8 @@ const SEAL_FAREWELL: Duration = Duration::from_secs(3);
 const RETENTION_EVERY: Duration = Duration::from_hours(1);
 /// How often figures that writers add to are drawn together.
 const FOLD_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether tables have grown.
+const PLAN_EVERY: Duration = Duration::from_secs(2);
 /// The most bytes of an uploaded file on any route.
 const UPLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
@@ -158,6 +160,7 @@ async fn run_until_told(
     let sealing = app.clone();
     housekeeping.spawn(async move { sealing.keep_audit_sealed().await });
     housekeeping.spawn(keep_figures(app.clone()));
+    housekeeping.spawn(keep_plans(app.clone()));
     housekeeping.spawn(keep_house(app));
     let handle = server.handle();
     let mut serving = tokio::spawn(server);
@@ -234,6 +237,20 @@ async fn keep_figures(app: App) {
         look.tick().await;
         if let Err(error) = app.fold_figures().await {
             tracing::warn!(%error, "figures cannot be drawn together");
+        }
+    }
+}
+
+/// Has the database know how large its tables are, for as long as the process lives.
+async fn keep_plans(app: App) {
+    let mut look = tokio::time::interval(PLAN_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        match app.analyse_tables().await {
+            Ok(tables) if tables.is_empty() => {}
+            Ok(tables) => tracing::debug!(?tables, "tables that have grown were analysed"),
+            Err(error) => tracing::warn!(%error, "tables that have grown cannot be analysed"),
         }
     }
 }

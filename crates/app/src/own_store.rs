@@ -34,14 +34,21 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// An object store that does nothing until it has proven to be the database's.
 pub struct OwnStore {
     store: Arc<dyn ObjectStore>,
-    database: Database,
     /// Where the store is, as operators are told.
     place: String,
     /// The id of a store that has none, where the database knows of none either; without one both are left as they are.
     candidate: Option<String>,
     proven: AtomicBool,
-    /// When it was last asked in vain, and why.
-    in_vain: Mutex<Option<(Instant, Error)>>,
+    unproven: Mutex<Unproven>,
+}
+
+/// What is needed until the store has proven to be the database's.
+#[derive(Default)]
+struct Unproven {
+    /// The database, which reads from the store in turn: they would keep each other for ever.
+    database: Option<Database>,
+    /// When the store was last asked in vain, and why.
+    in_vain: Option<(Instant, Error)>,
 }
 
 impl fmt::Debug for OwnStore {
@@ -61,13 +68,13 @@ impl OwnStore {
         place: String,
         candidate: String,
     ) -> Self {
+        let unproven = Unproven { database: Some(database), in_vain: None };
         Self {
             store,
-            database,
             place,
             candidate: Some(candidate),
             proven: AtomicBool::new(false),
-            in_vain: Mutex::new(None),
+            unproven: Mutex::new(unproven),
         }
     }
 
@@ -84,23 +91,21 @@ impl OwnStore {
         if self.proven.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut in_vain = self.in_vain.lock().await;
+        let mut unproven = self.unproven.lock().await;
         // Whoever was here before may have found out.
-        if self.proven.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if let Some((at, error)) = &*in_vain
+        let Some(database) = unproven.database.clone() else { return Ok(()) };
+        if let Some((at, error)) = &unproven.in_vain
             && at.elapsed() < PAUSE
         {
             return Err(error.clone());
         }
-        let answer = self.ask().await;
+        let answer = self.ask(&database).await;
         match &answer {
             Ok(()) => {
-                *in_vain = None;
+                *unproven = Unproven::default();
                 self.proven.store(true, Ordering::Release);
             }
-            Err(error) => *in_vain = Some((Instant::now(), error.clone())),
+            Err(error) => unproven.in_vain = Some((Instant::now(), error.clone())),
         }
         answer
     }
@@ -118,13 +123,13 @@ impl OwnStore {
     }
 
     #[boxed]
-    async fn ask(&self) -> Result<()> {
-        let mut connection = self.database.read().await.map_err(unknown)?;
+    async fn ask(&self, database: &Database) -> Result<()> {
+        let mut connection = database.read().await.map_err(unknown)?;
         let known = platform_facts::lookup(&mut connection, OBJECT_STORE).await.map_err(unknown)?;
         drop(connection);
         match (known, &self.candidate) {
             (Some(known), _) => self.compare(&known).await,
-            (None, Some(candidate)) => self.settle(candidate).await,
+            (None, Some(candidate)) => self.settle(database, candidate).await,
             // Until a server has settled it there is nothing to compare.
             (None, None) => Ok(()),
         }
@@ -147,10 +152,10 @@ impl OwnStore {
     ///
     /// One that has an id already keeps it: whoever gave it died before the database knew of it, or the database is older than that.
     #[boxed]
-    async fn settle(&self, candidate: &str) -> Result<()> {
+    async fn settle(&self, database: &Database, candidate: &str) -> Result<()> {
         let mark = self.mark().await?;
         let id = mark.as_deref().unwrap_or(candidate);
-        let mut tx = self.database.begin().await.map_err(unknown)?;
+        let mut tx = database.begin().await.map_err(unknown)?;
         let settled = self.settle_in(&mut tx, id, mark.is_some()).await;
         if settled.as_ref().is_ok_and(|known| known == id) {
             return tx.commit().await.map_err(unknown);

@@ -54,6 +54,7 @@ mod outbox;
 pub mod participants;
 pub mod partings;
 pub mod partners;
+pub mod planner;
 pub mod platform_facts;
 pub mod plugins;
 mod postgres;

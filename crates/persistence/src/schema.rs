@@ -1266,7 +1266,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(executions, cores, core_versions, checkpoints);
-diesel::allow_tables_to_appear_in_same_query!(delegations, cores);
+diesel::allow_tables_to_appear_in_same_query!(delegations, cores, core_triggers);
 diesel::allow_tables_to_appear_in_same_query!(delegations, core_versions);
 diesel::allow_tables_to_appear_in_same_query!(avatar_objects, cores);
 diesel::allow_tables_to_appear_in_same_query!(conversations, conversation_turns);

@@ -28,7 +28,7 @@ pub struct Failure {
     /// Where that is in the document (RFC 6901).
     pub pointer: Option<Arc<str>>,
     /// The places in a value that do not fit its type, where that is what went wrong.
-    pub details: Vec<TypeError>,
+    pub details: Box<[TypeError]>,
     /// What a call of a model has used though it failed. It counts against the budgets around the call, and no program
     /// sees it.
     #[serde(default)]
@@ -55,7 +55,7 @@ impl Failure {
             message: message.into(),
             block: None,
             pointer: None,
-            details: Vec::new(),
+            details: Box::default(),
             spent: None,
             cause: None,
         }
@@ -63,7 +63,7 @@ impl Failure {
 
     /// A value that does not fit its type; lists at most 20 places.
     pub fn mismatch(code: &str, what: &str, details: impl IntoIterator<Item = TypeError>) -> Self {
-        let details: Vec<TypeError> = details.into_iter().take(MAX_DETAILS).collect();
+        let details: Box<[TypeError]> = details.into_iter().take(MAX_DETAILS).collect();
         let message = match details.first() {
             Some(first) if first.path.is_empty() => {
                 format!("{what} should be {}, but is {}", first.expected, first.found)

@@ -96,7 +96,7 @@ impl Known {
         }
         let mut error =
             CallError::before("PLUGIN_ERROR", told(&format!("the arguments of {alias}.{name}"), &found));
-        error.failure.details = found;
+        error.failure.details = found.into();
         Err(error)
     }
 
@@ -113,7 +113,7 @@ impl Known {
             return Ok(());
         }
         let mut error = CallError::invalid_result(told(&format!("the result of {plugin}.{name}"), &found));
-        error.failure.details = found;
+        error.failure.details = found.into();
         Err(error)
     }
 }

@@ -16,7 +16,11 @@ use crate::error::{Error, Family, body_of, table};
 use crate::routes::modules::call::PASSED_ON;
 
 /// The errors that many operations share, and the names of their components.
-fn shared() -> Vec<(&'static str, &'static str, Error)> {
+fn shared() -> impl Iterator<Item = (&'static str, &'static str, Error)> {
+    own().into_iter().chain(of_others())
+}
+
+fn own() -> Vec<(&'static str, &'static str, Error)> {
     let app_error = Error::App;
     let later = Duration::from_secs(15);
     vec![
@@ -88,6 +92,19 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "The caller asks too often; see `Retry-After`",
             app_error(app::Error::RateLimited { retry_after: later }),
         ),
+        ("Internal", "Something went wrong inside", app_error(app::Error::internal("unseen"))),
+        (
+            "Unavailable",
+            "The service cannot answer just now; see `Retry-After`",
+            app_error(app::Error::Unavailable { retry_after: later }),
+        ),
+    ]
+}
+
+/// Those of others, whom an operation calls.
+fn of_others() -> Vec<(&'static str, &'static str, Error)> {
+    let app_error = Error::App;
+    vec![
         (
             "ModuleError",
             "The module cannot be reached, or what it answers is no HTTP",
@@ -110,12 +127,6 @@ fn shared() -> Vec<(&'static str, &'static str, Error)> {
             "ModelTimeout",
             "The model does not answer in time",
             app_error(app::Error::BackendTimeout { model: "openai/gpt-4o".to_owned() }),
-        ),
-        ("Internal", "Something went wrong inside", app_error(app::Error::internal("unseen"))),
-        (
-            "Unavailable",
-            "The service cannot answer just now; see `Retry-After`",
-            app_error(app::Error::Unavailable { retry_after: later }),
         ),
     ]
 }
@@ -240,7 +251,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         _ => false,
     };
     let family = Family::of_path(path);
-    for (name, _, error) in shared().into_iter().filter(|(name, ..)| answers(name)) {
+    for (name, _, error) in shared().filter(|(name, ..)| answers(name)) {
         let status = table::row(&error).status(family).as_u16().to_string();
         let shared = RefOr::Ref(Ref::from_response_name(format!("{}{name}", prefix(family))));
         operation.responses.responses.entry(status).or_insert(shared);

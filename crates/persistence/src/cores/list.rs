@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -22,7 +23,7 @@ use crate::data_keys;
 use crate::database::{Connection, Engine, planned, rows, with};
 use crate::delegations::DelegationRow;
 use crate::error::Result;
-use crate::schema::{core_grams, cores, delegations as lent};
+use crate::schema::{core_grams, core_triggers, cores, delegations as lent};
 use crate::sealing::Vault;
 use crate::{stable, triggers};
 
@@ -35,7 +36,8 @@ const HUNDREDTH: i64 = 99;
 /// Cores that are looked at in one statement, at most.
 const AT_ONCE: i64 = 4_000;
 
-type Row = (CoreRow, Option<DelegationRow>);
+/// A Core, what is lent to it, and whether triggers are registered for it.
+type Row = (CoreRow, Option<DelegationRow>, bool);
 
 /// Which Cores a list shows.
 #[derive(Debug, Clone, Default)]
@@ -62,11 +64,12 @@ pub async fn list(
         None => page(c, scope, filter, None, after, rows).await?,
     };
     let empty = Arc::new(Value::Object(Map::new()));
-    let texts = found.iter().flat_map(|(row, _)| sealed(&row.environment));
+    let texts = found.iter().flat_map(|(row, ..)| sealed(&row.environment));
     let opener = data_keys::opener(c, scope, vault, texts).await?;
-    let ids: Vec<&str> = found.iter().map(|(row, _)| row.id.as_str()).collect();
+    let triggered = found.iter().filter(|(.., triggered)| *triggered);
+    let ids: Vec<&str> = triggered.map(|(row, ..)| row.id.as_str()).collect();
     let mut registered = triggers::of_cores(c, scope, &ids).await?;
-    let each = found.into_iter().map(|(row, lent)| {
+    let each = found.into_iter().map(|(row, lent, _)| {
         let triggers = Arc::new(registered.remove(&row.id).unwrap_or_default());
         Ok(Core { triggers, ..row.core(Arc::clone(&empty), lent, &opener)? })
     });
@@ -90,13 +93,16 @@ async fn page(
     };
     macro_rules! query {
         () => {{
+            let registered = core_triggers::table
+                .filter(core_triggers::tenant_id.eq(cores::tenant_id))
+                .filter(core_triggers::core_id.eq(cores::id));
             let mut query = cores::table
                 .left_join(
                     lent::table.on(lent::tenant_id.eq(cores::tenant_id).and(lent::core_id.eq(cores::id))),
                 )
                 .filter(cores::tenant_id.eq(scope.tenant_id().to_string()))
                 .order(cores::id.desc())
-                .select((CoreRow::as_select(), Option::<DelegationRow>::as_select()))
+                .select((CoreRow::as_select(), Option::<DelegationRow>::as_select(), exists(registered)))
                 .into_boxed();
             if let Some(status) = filter.status {
                 let status = planned("cores.status = ").bind::<Text, _>(status.as_str());

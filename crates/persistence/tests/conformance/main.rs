@@ -32,6 +32,7 @@ mod limits;
 mod logs;
 mod models;
 mod partners;
+mod planner;
 mod plugins;
 mod removal;
 mod rights;

@@ -154,8 +154,8 @@ pub(super) async fn get(
     let instance = checked("instance_key", instance_key)?;
     let key = checked("key", key)?;
     let target = path.into_inner().1;
-    let list = format!("{} {target} {}", id.0, instance.as_deref().unwrap_or_default());
-    let (page, seal) = paging.read("core_memory_entries", &list, &Bounds::LIST)?;
+    let of = format!("{} {target} {}", id.0, instance.as_deref().unwrap_or_default());
+    let (page, seal) = paging.read("core_memory_entries", &of, &Bounds::LIST)?;
     let of = Remembering { core: id.0, instance };
     Ok(Listed::new(app.core_memory_entries(&caller, &of, &target, key, &page).await?, &seal))
 }
