@@ -310,39 +310,37 @@ macro_rules! with {
 }
 pub(crate) use with;
 
-/// Asks for one row, if there is one, by what is asked at every turn. On SQLite [`with`] has the text of a query built each time; here the
-/// query goes to where blocking work is done, and what it was prepared to is found by its type.
-macro_rules! find {
-    ($connection:expr, $query:expr) => {{
+/// Asks by a query itself. On SQLite [`with`] has the text of a query built each time, and every value of a row copied before it is read; here the
+/// query goes to where blocking work is done: what it was prepared to is found by its type, and rows are read from the statement.
+macro_rules! ask {
+    ($connection:expr, $query:expr, $method:ident) => {{
         $connection.asks(true);
         let answered = match $connection.engine()? {
-            $crate::database::Engine::Postgres(c) => diesel_async::RunQueryDsl::get_result($query, c).await,
+            $crate::database::Engine::Postgres(c) => diesel_async::RunQueryDsl::$method($query, c).await,
             $crate::database::Engine::Sqlite(c) => {
                 let query = $query;
-                c.spawn_blocking(move |c| diesel::RunQueryDsl::get_result(query, c)).await
-            }
-        };
-        $connection.asks(false);
-        diesel::OptionalExtension::optional(answered)
-    }};
-}
-pub(crate) use find;
-
-/// Asks for rows. Like [`find`], it has a query for SQLite asked where blocking work is done, and the rows read there from the statement itself;
-/// with [`with`] each value is copied first.
-macro_rules! rows {
-    ($connection:expr, $query:expr) => {{
-        $connection.asks(true);
-        let answered = match $connection.engine()? {
-            $crate::database::Engine::Postgres(c) => diesel_async::RunQueryDsl::load($query, c).await,
-            $crate::database::Engine::Sqlite(c) => {
-                let query = $query;
-                c.spawn_blocking(move |c| diesel::RunQueryDsl::load(query, c)).await
+                c.spawn_blocking(move |c| diesel::RunQueryDsl::$method(query, c)).await
             }
         };
         $connection.asks(false);
         answered
     }};
+}
+pub(crate) use ask;
+
+/// Asks for one row, if there is one, by what is asked at every turn; see [`ask`].
+macro_rules! find {
+    ($connection:expr, $query:expr) => {
+        diesel::OptionalExtension::optional($crate::database::ask!($connection, $query, get_result))
+    };
+}
+pub(crate) use find;
+
+/// Asks for the rows of a list; see [`ask`].
+macro_rules! rows {
+    ($connection:expr, $query:expr) => {
+        $crate::database::ask!($connection, $query, load)
+    };
 }
 pub(crate) use rows;
 
