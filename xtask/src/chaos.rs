@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::check::run_cargo;
 use crate::process::Signals;
-use crate::services::{Durability, Services, postgres_programs, s3};
+use crate::services::{Durability, Services, fake_time, postgres_programs, s3};
 use crate::steps::{Account, Verdict};
 use crate::test::has_nextest;
 use crate::workspace::Metadata;
@@ -72,6 +72,11 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         }
         Some(services)
     };
+    let fake_time = fake_time::provide().map(|library| library.display().to_string());
+    let fake_time = fake_time.unwrap_or_else(|reason| {
+        account.skipped("clocks that are set", &reason);
+        String::new()
+    });
     let folder = tempfile::tempdir()?;
     let lines = folder.path().join("runs.jsonl");
     let told = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -84,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
             told("SCAIGRID_TEST_REDIS_URL", ""),
             told(s3::VARIABLE, &object_server),
             told("SCAIGRID_CHAOS_POSTGRES", &postgres),
+            told(fake_time::VARIABLE, &fake_time),
             told("SCAIGRID_CHAOS_PRIVATE", "1"),
             told("SCAIGRID_CHAOS_SEED", &seed.to_string()),
             told("SCAIGRID_CHAOS_FAULTS", &arguments.faults.to_string()),

@@ -17,7 +17,7 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use metrics::SharedString;
 use scaigrid_app::RequestContext;
 use scaigrid_app::telemetry::under;
@@ -25,7 +25,7 @@ use scaigrid_scope as scope;
 use tracing::Instrument as _;
 
 use crate::error::{self, Error, Family};
-use crate::openapi::RouteTable;
+use crate::openapi::pattern_of;
 use crate::server::Edge;
 
 /// The header that carries the request id both ways.
@@ -178,10 +178,7 @@ pub(crate) async fn observe(
         Ok(response) => {
             let mut response = dress(response.map_into_boxed_body(), &path, &id);
             add_headers(response.headers_mut(), &path, &id);
-            let request = response.request();
-            let table = request.app_data::<web::Data<RouteTable>>();
-            let pattern = table.and_then(|table| table.pattern(request.method().as_str(), &path));
-            note(pattern, response.status());
+            note(pattern_of(response.request(), &path), response.status());
             Ok(response)
         }
         // The request is lost with the task that held it. The answer goes as the error's own.

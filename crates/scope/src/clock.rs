@@ -79,8 +79,11 @@ impl Instant {
 impl fmt::Display for Instant {
     /// RFC 3339 in UTC with `Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.to_datetime().format(&Rfc3339).map_err(|_| fmt::Error)?;
-        f.write_str(&text)
+        // The longest has nine digits behind the second.
+        let mut text = [0; "2000-01-01T00:00:00.000000000Z".len()];
+        let mut rest = text.as_mut_slice();
+        let len = self.to_datetime().format_into(&mut rest, &Rfc3339).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
     }
 }
 

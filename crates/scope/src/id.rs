@@ -39,9 +39,13 @@ macro_rules! prefixed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut buffer = [0; ulid::ULID_LEN];
-                f.write_str(Self::PREFIX)?;
-                f.write_str(self.0.array_to_str(&mut buffer))
+                // In one piece: what it is written into grows once.
+                let mut text = [0; $prefix.len() + ulid::ULID_LEN];
+                let mut digits = [0; ulid::ULID_LEN];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                rest.copy_from_slice(self.0.array_to_str(&mut digits).as_bytes());
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 

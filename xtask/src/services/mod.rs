@@ -5,6 +5,7 @@
 //! its files in a temporary folder. Services of a test run also end when xtask is killed outright, since the
 //! kernel tells them (`setpriv --pdeathsig`).
 
+pub(crate) mod fake_time;
 pub(crate) mod mail;
 pub(crate) mod mcp;
 pub(crate) mod openai_clients;

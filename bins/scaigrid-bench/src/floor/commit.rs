@@ -10,7 +10,9 @@ use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context as _;
 use diesel::connection::SimpleConnection as _;
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Binary};
 use diesel::sqlite::SqliteConnection;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
@@ -29,6 +31,25 @@ diesel::table! {
         body -> Binary,
     }
 }
+
+/// A row of each body on PostgreSQL: one statement, however many there are, which is prepared once.
+struct Insert<'a>(Vec<&'a [u8]>);
+
+impl QueryId for Insert<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl QueryFragment<Pg> for Insert<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO bench_floor (body) SELECT * FROM UNNEST(");
+        out.push_bind_param::<Array<Binary>, _>(&self.0)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl<Conn> diesel::RunQueryDsl<Conn> for Insert<'_> {}
 
 /// What goes into one commit.
 #[derive(Debug, Clone, Copy)]
@@ -136,9 +157,7 @@ async fn commit_to_postgres(
                 }
                 let bodies = batch.iter().flat_map(|one| std::iter::repeat_n(&one.what[..], amount.rows));
                 let bodies: Vec<&[u8]> = bodies.collect();
-                let insert = diesel::sql_query("INSERT INTO bench_floor (body) SELECT * FROM UNNEST($1)")
-                    .bind::<Array<Binary>, _>(bodies);
-                let committed = RunQueryDsl::execute(insert, &mut connection).await.map(drop);
+                let committed = RunQueryDsl::execute(Insert(bodies), &mut connection).await.map(drop);
                 answer(committed, &mut batch);
             }
         });

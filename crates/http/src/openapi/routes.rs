@@ -1,10 +1,13 @@
 //! Where routes are declared: once, for the server and for the document.
 
+use std::cell::OnceCell;
 use std::collections::btree_map::Entry;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use actix_web::dev::HttpServiceFactory;
-use actix_web::guard::{GuardContext, fn_guard};
-use actix_web::{Scope, web};
+use actix_web::dev::{HttpServiceFactory, RequestHead};
+use actix_web::guard::{Guard, fn_guard};
+use actix_web::{HttpMessage as _, HttpRequest, Scope, web};
 use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::schema::Schema;
@@ -22,13 +25,15 @@ pub type Routes = fn(&mut ServiceConfig<'_>);
 /// each worker has one, and a description takes some hundred times the memory of what it describes.
 ///
 /// The framework compares a request with one route after the other, most of them regular expressions. Here the routes are
-/// put in drawers by what a request shows at once, and it is compared as text with those of its drawer, in their order: one
-/// regular expression says what the parameters are.
+/// put in drawers by what a request shows at once, and it is compared as text with those of its drawer, once. The framework is
+/// led to the one that fits ([`Place`]), whose regular expression says what the parameters are.
 pub struct ServiceConfig<'a> {
     served: &'a mut web::ServiceConfig,
     described: Option<&'a mut Described>,
     listed: Option<&'a mut RouteTable>,
     families: Vec<Family>,
+    /// The same for the guards, once they are handed over.
+    handed_over: Rc<OnceCell<Vec<Drawers>>>,
 }
 
 /// The routes whose paths have the same second segment: `users` of `/v1/users/{user_id}`.
@@ -45,15 +50,84 @@ struct Drawer {
     routes: Vec<Route>,
 }
 
-impl Drawer {
-    /// Whether a request takes one of the routes. Whoever looks into a drawer finds something: the framework would not look
+/// The drawers of a family, as guards look into them.
+struct Drawers {
+    family: String,
+    drawers: Vec<Drawer>,
+}
+
+/// Where a route lies, by numbers: of its family, of its drawer there, and its own within that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    family: usize,
+    drawer: usize,
+    route: usize,
+}
+
+impl Place {
+    /// Of the first route that a request takes. Whoever is led to a drawer finds something there: the framework would not look
     /// for it elsewhere.
-    fn holds(&self, context: &GuardContext<'_>) -> bool {
-        let (method, path) = (context.head().method.as_str(), context.head().uri.path());
-        method == self.method
-            && split(path).count() == self.segments
-            && self.routes.iter().any(|route| route.fits(path))
+    fn of(families: &[Drawers], method: &str, path: &str) -> Option<Self> {
+        let (name, segments) = (split(path).nth(1)?, split(path).count());
+        // What is written with `%` may be the name of any.
+        let encoded = path.contains('%');
+        let mut likely = families.iter().enumerate().filter(|(_, of)| encoded || of.family == name);
+        likely.find_map(|(family, of)| {
+            let drawers = of.drawers.iter().enumerate();
+            let mut drawers =
+                drawers.filter(|(_, drawer)| drawer.method == method && drawer.segments == segments);
+            drawers.find_map(|(drawer, of)| {
+                let route = of.routes.iter().position(|route| route.fits(path))?;
+                Some(Self { family, drawer, route })
+            })
+        })
     }
+}
+
+/// What was found for a request, so that of the many guards which ask only the first looks.
+struct Found {
+    /// Among which families, by where these lie in memory.
+    among: usize,
+    place: Option<Place>,
+    pattern: Option<Arc<str>>,
+}
+
+impl Found {
+    fn among(families: &Rc<OnceCell<Vec<Drawers>>>, request: &RequestHead) -> Self {
+        let among = Rc::as_ptr(families).addr();
+        let families = families.get().map_or(&[][..], Vec::as_slice);
+        let place = Place::of(families, request.method.as_str(), request.uri.path());
+        let route = place.map(|at| &families[at.family].drawers[at.drawer].routes[at.route]);
+        Self { among, place, pattern: route.map(Route::pattern) }
+    }
+}
+
+/// A guard that lets a request pass whose route lies where `is_here` says.
+fn leads_to<F>(families: &Rc<OnceCell<Vec<Drawers>>>, is_here: F) -> impl Guard + use<F>
+where
+    F: Fn(Place) -> bool + 'static,
+{
+    let families = Rc::clone(families);
+    fn_guard(move |context| {
+        let among = Rc::as_ptr(&families).addr();
+        let known = context.req_data().get::<Found>().filter(|it| it.among == among).map(|it| it.place);
+        let place = known.unwrap_or_else(|| {
+            let found = Found::among(&families, context.head());
+            let place = found.place;
+            context.req_data_mut().insert(found);
+            place
+        });
+        place.is_some_and(&is_here)
+    })
+}
+
+/// The pattern of the route that a request has taken, or would have with another method.
+pub(crate) fn pattern_of(request: &HttpRequest, path: &str) -> Option<Arc<str>> {
+    let found = request.extensions().get::<Found>().and_then(|found| found.pattern.clone());
+    found.or_else(|| {
+        let table = request.app_data::<web::Data<RouteTable>>()?;
+        table.pattern(request.method().as_str(), path)
+    })
 }
 
 const fn method_name(method: &HttpMethod) -> &'static str {
@@ -93,8 +167,8 @@ impl std::fmt::Debug for ServiceConfig<'_> {
 
 impl<'a> ServiceConfig<'a> {
     /// Takes routes to serve them.
-    pub(crate) const fn serving(served: &'a mut web::ServiceConfig) -> Self {
-        Self { served, described: None, listed: None, families: Vec::new() }
+    pub(crate) fn serving(served: &'a mut web::ServiceConfig) -> Self {
+        Self { served, described: None, listed: None, families: Vec::new(), handed_over: Rc::default() }
     }
 
     /// Adds a handler.
@@ -126,15 +200,17 @@ impl<'a> ServiceConfig<'a> {
             self.families.len() - 1
         });
         let drawers = &mut self.families[family].drawers;
-        let same = |drawer: &Drawer| drawer.method == method && drawer.segments == segments;
-        let (mut drawer, scope) = match drawers.iter().position(|(drawer, _)| same(drawer)) {
-            Some(known) => drawers.swap_remove(known),
-            None => (Drawer { method, segments, routes: Vec::new() }, web::scope("")),
-        };
-        let route = Route::new(method, &F::path());
-        drawer.routes.push(route.clone());
-        let fits = fn_guard(move |context| route.fits(context.head().uri.path()));
-        drawers.push((drawer, scope.service(web::scope("").guard(fits).service(handler))));
+        let same = |(drawer, _): &(Drawer, Scope)| drawer.method == method && drawer.segments == segments;
+        let number = drawers.iter().position(same).unwrap_or_else(|| {
+            drawers.push((Drawer { method, segments, routes: Vec::new() }, web::scope("")));
+            drawers.len() - 1
+        });
+        let (drawer, scope) = &mut drawers[number];
+        let place = Place { family, drawer: number, route: drawer.routes.len() };
+        drawer.routes.push(Route::new(method, &F::path()));
+        let own =
+            web::scope("").guard(leads_to(&self.handed_over, move |found| found == place)).service(handler);
+        *scope = std::mem::replace(scope, web::scope("")).service(own);
         self
     }
 
@@ -147,19 +223,22 @@ impl<'a> ServiceConfig<'a> {
 
     /// Gives the drawers to the framework.
     pub(crate) fn hand_over(&mut self) {
-        for Family { name, drawers } in self.families.drain(..) {
-            let all: Vec<Drawer> = drawers.iter().map(|(drawer, _)| drawer.clone()).collect();
-            let of_family = fn_guard(move |context| {
-                let path = context.head().uri.path();
-                (split(path).nth(1) == Some(&name) || path.contains('%'))
-                    && all.iter().any(|drawer| drawer.holds(context))
+        let families = std::mem::take(&mut self.handed_over);
+        let mut all = Vec::new();
+        for (number, Family { name, drawers }) in self.families.drain(..).enumerate() {
+            let (drawers, scopes): (Vec<_>, Vec<_>) = drawers.into_iter().unzip();
+            let of_family = leads_to(&families, move |found| found.family == number);
+            let family = web::scope("").guard(of_family);
+            let scopes = scopes.into_iter().enumerate();
+            let family = scopes.fold(family, |family, (drawer, scope)| {
+                // Only what is the family's comes here.
+                family.service(scope.guard(leads_to(&families, move |found| found.drawer == drawer)))
             });
-            let family =
-                drawers.into_iter().fold(web::scope("").guard(of_family), |family, (drawer, scope)| {
-                    family.service(scope.guard(fn_guard(move |context| drawer.holds(context))))
-                });
             self.served.service(family);
+            all.push(Drawers { family: name, drawers });
         }
+        // Nobody else sets it.
+        let _ = families.set(all);
     }
 
     /// Adds what handlers find as `web::Data`.
@@ -175,8 +254,7 @@ pub(super) fn list(parts: &[Routes]) -> RouteTable {
     let _unused = actix_web::App::new().configure(|served| {
         for routes in parts {
             let listed = Some(&mut table);
-            let families = Vec::new();
-            routes(&mut ServiceConfig { served: &mut *served, described: None, listed, families });
+            routes(&mut ServiceConfig { listed, ..ServiceConfig::serving(&mut *served) });
         }
     });
     table
@@ -188,8 +266,7 @@ pub(super) fn describe(parts: &[Routes]) -> Result<OpenApi, DocumentError> {
     let _unused = actix_web::App::new().configure(|served| {
         for routes in parts {
             let described = Some(&mut described);
-            let families = Vec::new();
-            routes(&mut ServiceConfig { served: &mut *served, described, listed: None, families });
+            routes(&mut ServiceConfig { described, ..ServiceConfig::serving(&mut *served) });
         }
     });
     let mut document = OpenApi::default();
@@ -231,5 +308,39 @@ mod tests {
         assert_eq!(place("/v1/{anything}/x"), None);
         assert_eq!(place("/health"), None);
         assert_eq!(super::place("/v1/users", &[HttpMethod::Get, HttpMethod::Post]), None);
+    }
+
+    #[test]
+    fn a_request_is_led_to_the_first_route_that_it_fits() {
+        let drawer = |method, paths: &[&str]| {
+            let routes: Vec<_> = paths.iter().map(|path| Route::new(method, path)).collect();
+            Drawer { method, segments: split(paths[0]).count(), routes }
+        };
+        let family = |name: &str, drawers| Drawers { family: name.to_owned(), drawers };
+        let users = vec![
+            drawer("GET", &["/v1/users"]),
+            drawer("GET", &["/v1/users/me", "/v1/users/{user_id}"]),
+            drawer("DELETE", &["/v1/users/{user_id}"]),
+        ];
+        let families = [family("keys", vec![drawer("GET", &["/v1/keys/{key_id}"])]), family("users", users)];
+        let place = |method, path| {
+            Place::of(&families, method, path).map(|found| (found.family, found.drawer, found.route))
+        };
+        assert_eq!(place("GET", "/v1/users"), Some((1, 0, 0)));
+        assert_eq!(place("GET", "/v1/users/me"), Some((1, 1, 0)));
+        assert_eq!(place("GET", "/v1/users/erin"), Some((1, 1, 1)));
+        assert_eq!(place("DELETE", "/v1/users/me"), Some((1, 2, 0)));
+        assert_eq!(place("GET", "/v1/keys/users"), Some((0, 0, 0)));
+        assert_eq!(place("GET", "/v1/%75sers/me"), Some((1, 1, 0)), "`%75` is a `u`");
+        for (method, path) in [
+            ("POST", "/v1/users"),
+            ("GET", "/v1/users/"),
+            ("GET", "/v1/users/erin/keys"),
+            ("GET", "/v1/%75/me"),
+            ("GET", "/"),
+            ("GET", ""),
+        ] {
+            assert_eq!(place(method, path), None, "{method} {path}");
+        }
     }
 }

@@ -62,6 +62,10 @@ impl Route {
         Self { method, segments: split(path).map(segment).collect(), pattern: path.into() }
     }
 
+    pub(super) fn pattern(&self) -> Arc<str> {
+        Arc::clone(&self.pattern)
+    }
+
     /// Whether a path is one of this route, whatever the method.
     pub(super) fn fits(&self, path: &str) -> bool {
         let mut given = split(path);
@@ -118,7 +122,7 @@ impl RouteTable {
     /// The pattern of the route that a request takes, or would take with another method.
     pub(crate) fn pattern(&self, method: &str, path: &str) -> Option<Arc<str>> {
         let route = self.matching(path).find(|route| route.method == method);
-        route.or_else(|| self.matching(path).next()).map(|route| Arc::clone(&route.pattern))
+        route.or_else(|| self.matching(path).next()).map(Route::pattern)
     }
 
     /// The methods of a path, as the `Allow` header lists them; `None` when there is no such path.

@@ -8,8 +8,8 @@ use super::fault::Kind;
 
 /// Names the kinds of faults that are wanted, with commas in between; all where it names none.
 const KINDS: &str = "SCAIGRID_CHAOS_KINDS";
-/// Where Debian has the library that shows a program another time than it is.
-const FAKE_TIME: &str = "faketime/libfaketimeMT.so.1";
+/// Says where the library is that shows a program another time than it is.
+const FAKE_TIME: &str = "SCAIGRID_CHAOS_FAKE_TIME";
 
 /// What there is.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl<'a> Means<'a> {
             object_server: if db == Db::Postgres { ObjectServer::program() } else { None },
             thorough,
             full_disk: db == Db::Sqlite && Launch::can_limit_files(),
-            fake_time: fake_time().filter(|_| thorough),
+            fake_time: std::env::var_os(FAKE_TIME).filter(|file| !file.is_empty()).map(PathBuf::from),
         }
     }
 
@@ -109,9 +109,4 @@ fn wanted() -> Vec<Kind> {
         found.unwrap_or_else(|| panic!("there is no fault {name:?}"))
     };
     if named.is_empty() { Kind::ALL.to_vec() } else { named.split(',').map(known).collect() }
-}
-
-fn fake_time() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    folders.flatten().map(|folder| folder.path().join(FAKE_TIME)).find(|file| file.is_file())
 }

@@ -72,14 +72,14 @@ pub(super) struct CoreView {
     /// Its name in addresses; unique in the tenant.
     pub(super) slug: String,
     /// Where it is in its life.
-    pub(super) status: String,
+    pub(super) status: &'static str,
     /// Why it is in error, or why its last start failed.
     #[schema(required = true)]
     pub(super) last_error: Option<LastErrorView>,
     /// `event_driven`, `interactive`, `api` or `model`.
-    pub(super) runtime_mode: String,
+    pub(super) runtime_mode: &'static str,
     /// `stateless`, `entity` or `singleton`.
-    pub(super) concurrency_mode: String,
+    pub(super) concurrency_mode: &'static str,
     /// The input field that is the key of an entity.
     #[schema(required = true)]
     pub(super) entity_key_field: Option<String>,
@@ -99,15 +99,15 @@ pub(super) struct CoreView {
     #[schema(value_type = Object)]
     pub(super) resource_limits: Map<String, Value>,
     /// `auto`, `visual_queue` or `routed`.
-    pub(super) checkpoint_mode: String,
+    pub(super) checkpoint_mode: &'static str,
     /// `standard`, `elevated` or `admin`.
-    pub(super) privilege_level: String,
+    pub(super) privilege_level: &'static str,
     /// Whatever the tenant keeps there; of a published Core also `published`, `published_model_id`, `published_backend_id` and
     /// `published_slug`, which are the platform's.
     #[schema(value_type = Object)]
     pub(super) metadata: Map<String, Value>,
     /// `service_account` or `user_delegated`.
-    pub(super) identity_mode: String,
+    pub(super) identity_mode: &'static str,
     /// The user for whom it acts.
     #[schema(required = true)]
     pub(super) delegated_user_id: Option<String>,
@@ -143,20 +143,20 @@ impl From<Core> for CoreView {
             tenant_id: core.tenant_id.to_string(),
             name: core.name.to_string(),
             slug: core.slug.to_string(),
-            status: core.status.to_string(),
+            status: core.status.as_str(),
             last_error: core.last_error.as_ref().map(Into::into),
-            runtime_mode: core.runtime_mode.to_string(),
-            concurrency_mode: core.concurrency.mode().to_string(),
+            runtime_mode: core.runtime_mode.as_str(),
+            concurrency_mode: core.concurrency.mode().as_str(),
             entity_key_field: core.concurrency.entity_key_field().map(ToString::to_string),
             source: None,
             source_version: core.source.version,
             plugins: core.plugins.to_vec(),
             environment: core.shown_environment(),
             resource_limits: (*core.resource_limits).clone(),
-            checkpoint_mode: core.checkpoint_mode.to_string(),
-            privilege_level: core.privilege_level.to_string(),
+            checkpoint_mode: core.checkpoint_mode.as_str(),
+            privilege_level: core.privilege_level.as_str(),
             metadata: core.shown_metadata(),
-            identity_mode: CoreIdentity::mode(&core.identity).to_string(),
+            identity_mode: CoreIdentity::mode(&core.identity).as_str(),
             delegated_user_id: delegation.map(|delegation| delegation.user_id.to_string()),
             delegation_scopes: delegation
                 .map(|delegation| delegation.scopes.iter().map(|scope| scope.to_string()).collect())
