@@ -63,14 +63,21 @@ impl App {
             tenant: place(tenant, Resource::Tenant)?,
             partner: place(partner, Resource::Partner)?,
         };
-        let now = self.now();
-        match (self.0.caches.caller(&known, now), &presented) {
-            (Remembered::Known(principal), _) => return Ok(principal),
-            (Remembered::Expired, Presented::Key(_)) => return Err(Error::TokenExpired),
+        let remembered = || match (self.0.caches.caller(&known, self.now()), &presented) {
+            (Remembered::Known(principal), _) => Some(Ok(principal)),
+            (Remembered::Expired, Presented::Key(_)) => Some(Err(Error::TokenExpired)),
             // A token is good for a little longer than it says, but is not remembered any more.
-            (Remembered::Expired, Presented::Token(_)) | (Remembered::Nothing, _) => {}
+            (Remembered::Expired, Presented::Token(_)) | (Remembered::Nothing, _) => None,
+        };
+        if let Some(answer) = remembered() {
+            return answer;
+        }
+        let _turn = self.0.caches.caller_lookups.turn(known.clone()).await;
+        if let Some(answer) = remembered() {
+            return answer;
         }
 
+        let now = self.now();
         let begun = self.0.caches.begin_caller();
         let (identity, expires_at) = match presented {
             Presented::Key(_) => self.by_key(&known.hash, now).await?,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
+use scaigrid_engine::Lookups;
 use scaigrid_modules::{Effective, ModuleId, Reason};
 use scaigrid_scope::{CoreId, Instant, Level, Principal, TenantId};
 
@@ -81,6 +82,9 @@ pub(crate) struct Caches {
     callers: Cache<CallerKey, KnownCaller>,
     states: Cache<Level, (Begun, ModuleStates)>,
     written: Cache<(TenantId, CoreId), (Begun, WrittenCore)>,
+    /// Who looks up which caller, and the states of which level.
+    pub(crate) caller_lookups: Lookups<CallerKey>,
+    pub(crate) state_lookups: Lookups<Level>,
 }
 
 /// When a look-up began, and the count that it began under.
@@ -120,6 +124,8 @@ impl Caches {
             callers: Cache::builder().max_capacity(CALLERS).time_to_live(BELIEVED).build(),
             states: Cache::builder().max_capacity(LEVELS).time_to_live(BELIEVED).build(),
             written: Cache::builder().weigher(weight).max_capacity(CORES).time_to_live(BELIEVED).build(),
+            caller_lookups: Lookups::new(),
+            state_lookups: Lookups::new(),
         }
     }
 

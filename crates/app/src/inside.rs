@@ -1,6 +1,7 @@
 //! The inside view: logs, the history of events, an execution's state at any step, breakpoints and steps, going on from the
 //! past.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -308,7 +309,9 @@ impl App {
         let scope = by.tenant_scope();
         let found = self.find_core(scope, core).await?;
         let mut problems = Vec::new();
-        let module = scaigrid_ir::load::module(&found.value.source.program).module;
+        let program = Arc::clone(&found.value.source.program);
+        let loaded = tokio::task::spawn_blocking(move || scaigrid_ir::load::module(&program).module).await;
+        let module = loaded.map_err(Error::internal)?;
         let module = module.as_deref();
         let block = module.and_then(|module| Engine::block_of(module, &new.flow, &new.block));
         match block {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
@@ -18,6 +19,7 @@ use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::inside::Inside;
+use crate::lookups::Lookups;
 use crate::start::Wants;
 use crate::{Engine, Error, forms, schedules};
 
@@ -26,6 +28,8 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// How many Cores, and how many programs, are kept in memory.
 const CORES: u64 = 10_000;
 const PROGRAMS: u64 = 2_000;
+/// Places in which changes of Cores are counted.
+const CHANGE_COUNTS: usize = 64;
 
 /// A Core, ready to run.
 #[derive(Debug, Clone)]
@@ -44,6 +48,10 @@ pub struct Refusal(pub Vec<Diagnostic>);
 
 pub(crate) struct Hosted {
     cores: Cache<CoreId, Arc<HostedCore>>,
+    /// Who looks a Core up. Tenants do not wait for each other.
+    lookups: Lookups<(TenantId, CoreId)>,
+    /// How often Cores have changed, each counted in one of these places.
+    changes: [AtomicU64; CHANGE_COUNTS],
     programs: Cache<(CoreId, u32), Arc<Program>>,
     turns: Cache<CoreId, Arc<Mutex<()>>>,
     /// Whether a Core's programs up to a version can wait for events.
@@ -64,6 +72,8 @@ impl Hosted {
     pub(crate) fn new() -> Self {
         Self {
             cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
+            lookups: Lookups::new(),
+            changes: [const { AtomicU64::new(0) }; CHANGE_COUNTS],
             programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_mins(10)).build(),
             turns: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
             may_wait: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
@@ -73,14 +83,38 @@ impl Hosted {
 
     /// Forgets what may have changed.
     pub(crate) fn forget(&self, core: CoreId) {
+        self.changes_of(core).fetch_add(1, Ordering::SeqCst);
         self.cores.invalidate(&core);
         self.subscribers.invalidate_all();
     }
 
     /// Forgets everything that may change; programs of a version never do.
     pub(crate) fn forget_all(&self) {
+        for changes in &self.changes {
+            changes.fetch_add(1, Ordering::SeqCst);
+        }
         self.cores.invalidate_all();
         self.subscribers.invalidate_all();
+    }
+
+    fn changes_of(&self, core: CoreId) -> &AtomicU64 {
+        // The last bits of an id are drawn.
+        &self.changes[core.ulid().0 as usize % CHANGE_COUNTS]
+    }
+
+    /// A Core that is kept in mind. What is kept for one tenant is not found by another.
+    fn known(&self, scope: TenantScope, id: CoreId) -> Option<Result<Arc<HostedCore>, Error>> {
+        let hosted = self.cores.get(&id)?;
+        Some(if hosted.core.tenant_id == scope.tenant_id() { Ok(hosted) } else { Err(Error::NoCore) })
+    }
+
+    /// Keeps a Core that was read when it had changed so often, unless it has changed since.
+    fn keep(&self, hosted: &Arc<HostedCore>, changes: u64) {
+        let id = hosted.core.id;
+        self.cores.insert(id, Arc::clone(hosted));
+        if self.changes_of(id).load(Ordering::SeqCst) != changes {
+            self.cores.invalidate(&id);
+        }
     }
 }
 
@@ -149,15 +183,19 @@ impl Engine {
 
     /// A Core of the tenant, as it stood at most a second ago.
     pub(crate) async fn hosted(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
-        if let Some(hosted) = self.0.hosted.cores.get(&id) {
-            // What is cached for one tenant must not be found by another.
-            return if hosted.core.tenant_id == scope.tenant_id() { Ok(hosted) } else { Err(Error::NoCore) };
+        if let Some(known) = self.0.hosted.known(scope, id) {
+            return known;
         }
         // In a box: it is seldom needed, and stands in many futures.
         Box::pin(self.look_up(scope, id)).await
     }
 
     async fn look_up(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
+        let _turn = self.0.hosted.lookups.turn((scope.tenant_id(), id)).await;
+        if let Some(known) = self.0.hosted.known(scope, id) {
+            return known;
+        }
+        let changes = self.0.hosted.changes_of(id).load(Ordering::SeqCst);
         let mut connection = self.0.database.read().await?;
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
         let core = found.ok_or(Error::NoCore)?.value;
@@ -168,7 +206,7 @@ impl Engine {
         });
         let env = Value::Object(Arc::new(plain.collect::<BTreeMap<_, _>>()));
         let hosted = Arc::new(HostedCore { core: Arc::new(core), env, inside });
-        self.0.hosted.cores.insert(id, Arc::clone(&hosted));
+        self.0.hosted.keep(&hosted, changes);
         Ok(hosted)
     }
 

@@ -34,6 +34,7 @@ mod invoke;
 mod journal;
 mod large;
 mod lease;
+mod lookups;
 mod memory;
 mod models;
 mod node;
@@ -80,6 +81,7 @@ pub use inside::{
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
+pub use lookups::Lookups;
 pub use memory::{
     EntryPlace, Remembering, ShownEntries, ShownEntry, ShownVariable, VariableKind, WantedEntries,
 };

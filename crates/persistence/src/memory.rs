@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::RunQueryDsl;
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, TenantScope};
 
-use crate::database::{Connection, with};
+use crate::database::{Connection, Engine, with};
 use crate::error::Result;
 use crate::executions::decode;
 use crate::json::text_storable;
 use crate::schema::core_memory;
 
 const TABLE: &str = "core_memory";
+/// Entries of a variable that are counted where many variables are shown.
+pub const COUNTED_AT_MOST: u64 = 10_000;
 /// Keys in one query.
 const KEYS_AT_ONCE: usize = 500;
 
@@ -135,22 +138,54 @@ pub async fn count(c: &mut Connection, scope: TenantScope, variable: Variable<'_
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// How many entries a variable has, as far as that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The number, at most [`COUNTED_AT_MOST`].
+    pub entries: u64,
+    /// Whether there are more.
+    pub more: bool,
+}
+
 /// How many entries variables have in one place; those without any are left out.
 pub async fn counts(
     c: &mut Connection,
     scope: TenantScope,
     (core_id, partition): (CoreId, &str),
     names: &[String],
-) -> Result<BTreeMap<String, u64>> {
-    let query = core_memory::table
-        .filter(core_memory::tenant_id.eq(scope.tenant_id().to_string()))
-        .filter(core_memory::core_id.eq(core_id.to_string()))
-        .filter(core_memory::partition.eq(text_storable(partition.to_owned())))
-        .filter(core_memory::name.eq_any(names.to_vec()))
-        .group_by(core_memory::name)
-        .select((core_memory::name, diesel::dsl::count_star()));
-    let rows: Vec<(String, i64)> = with!(c, c => query.load(c).await)?;
-    Ok(rows.into_iter().map(|(name, count)| (name, u64::try_from(count).unwrap_or(0))).collect())
+) -> Result<BTreeMap<String, Counted>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let counting = |names: &str| {
+        let beyond = COUNTED_AT_MOST + 1;
+        diesel::sql_query(format!(
+            "SELECT n.name, (SELECT count(*) FROM (SELECT 1 FROM core_memory m WHERE m.tenant_id = $1 AND m.core_id = $2 \
+             AND m.\"partition\" = $3 AND m.name = n.name LIMIT {beyond}) AS some) AS count FROM {names}"
+        ))
+        .bind::<Text, _>(scope.tenant_id().to_string())
+        .bind::<Text, _>(core_id.to_string())
+        .bind::<Text, _>(text_storable(partition.to_owned()))
+    };
+    let rows: Vec<Row> = match c.engine()? {
+        Engine::Postgres(c) => {
+            counting("unnest($4) AS n (name)").bind::<Array<Text>, _>(names).load(c).await?
+        }
+        Engine::Sqlite(c) => {
+            let names = serde_json::json!(names).to_string();
+            counting("(SELECT value AS name FROM json_each($4)) AS n").bind::<Text, _>(names).load(c).await?
+        }
+    };
+    let counted = rows.into_iter().filter(|row| row.count > 0).map(|row| {
+        let entries = u64::try_from(row.count).unwrap_or(0);
+        let more = entries > COUNTED_AT_MOST;
+        (row.name, Counted { entries: entries.min(COUNTED_AT_MOST), more })
+    });
+    Ok(counted.collect())
 }
 
 /// The key of a variable's entry at a place in key order, counted from 0.

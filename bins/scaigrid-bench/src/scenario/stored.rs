@@ -21,6 +21,8 @@ use stock::Stock;
 
 /// Executions that are stored where few are.
 const FEW: u32 = 1_000;
+/// What a variable may hold, so that no run comes to its end.
+const MEMORY_ENTRIES: u32 = 1_000_000_000;
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_mins(5);
 /// What the names of runs begin with, before the number of executions.
@@ -76,7 +78,9 @@ impl Archive {
         eprintln!("{executions} executions on {} …", engine.name());
         let stock = Stock::like(&place, template, executions).await?;
         filling::run(&place, stock.statements(engine)).await?;
-        let host = Host::start(&bench.server, &place).await?;
+        // Each execution has left an entry in a variable, and each that is measured adds one.
+        let most = vec![("SCAIGRID_MEMORY_ENTRIES", MEMORY_ENTRIES.to_string())];
+        let host = Host::start_with(&bench.server, &place, most).await?;
         let probe = host.probe(&place).await?;
         Ok(Self { host, probe, core, executions, _place: place })
     }

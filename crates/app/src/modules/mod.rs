@@ -246,13 +246,18 @@ impl App {
 
     /// The states at a level as they are in mind, which they are for a second at most, or else as they are.
     async fn known_states(&self, caller: &Principal, level: LevelScope) -> Result<ModuleStates, Error> {
-        if let Some(states) = self.0.caches.states(level.level()) {
+        let caches = &self.0.caches;
+        if let Some(states) = caches.states(level.level()) {
             return Ok(states);
         }
-        let begun = self.0.caches.begin_states();
+        let _turn = caches.state_lookups.turn(level.level()).await;
+        if let Some(states) = caches.states(level.level()) {
+            return Ok(states);
+        }
+        let begun = caches.begin_states();
         let mut connection = self.0.database.read().await?;
         let states = self.states_at(&mut connection, caller, level).await?;
-        self.0.caches.keep_states(begun, level.level(), &states);
+        caches.keep_states(begun, level.level(), &states);
         Ok(states)
     }
 

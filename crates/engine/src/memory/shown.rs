@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_recursion::async_recursion as boxed;
 use scaigrid_cores::instances::Place as Instance;
 use scaigrid_ir::{Value, load};
-use scaigrid_persistence::memory;
+use scaigrid_persistence::memory::{self, Counted};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{CoreId, TenantScope};
 use serde_json::{Value as Json, json};
@@ -71,8 +71,10 @@ pub struct ShownVariable {
     pub kind: VariableKind,
     /// Its declared type, as programs write it.
     pub declared: String,
-    /// How many entries or elements it has; none where it is kept as one value.
+    /// How many entries or elements it has, as far as they are counted; none where it is kept as one value.
     pub entries: Option<u64>,
+    /// Whether there are more than were counted.
+    pub more: bool,
 }
 
 /// A value that a variable holds.
@@ -147,17 +149,19 @@ impl Engine {
             memory::counts(&mut connection, scope, (of.core, place.partition.as_str()), &looked).await?;
         let shown = names.into_iter().map(|name| {
             let form = Form::of(module, name);
-            let entries = match counts.get(&**name) {
-                Some(count) => *count,
-                None if counts.contains_key(&mark(name).0) => 0,
-                None => form::initial(module, name).len() as u64,
+            let counted = match counts.get(&**name) {
+                Some(counted) => *counted,
+                None if counts.contains_key(&mark(name).0) => Counted { entries: 0, more: false },
+                None => Counted { entries: form::initial(module, name).len() as u64, more: false },
             };
+            let many = form != Form::Single;
             let declared = declaration(module, name).map(|declared| declared.ty.to_string());
             ShownVariable {
                 name: Arc::clone(name),
                 kind: form.into(),
                 declared: declared.unwrap_or_default(),
-                entries: (form != Form::Single).then_some(entries),
+                entries: many.then_some(counted.entries),
+                more: many && counted.more,
             }
         });
         Ok((shown.collect(), more))
@@ -238,7 +242,10 @@ impl Engine {
         let program = match self.program(scope, of.core, source.version).await {
             // What it remembers is there although it could not run.
             Err(Error::BadProgram(_) | Error::NoCore) => {
-                load::module(&source.program).module.map(|module| Arc::new(Program::new(module)))
+                let document = Arc::clone(&source.program);
+                let loading = tokio::task::spawn_blocking(move || load::module(&document).module);
+                let loaded = loading.await.map_err(|_| Error::ShuttingDown)?;
+                loaded.map(|module| Arc::new(Program::new(module)))
             }
             program => Some(program?),
         };

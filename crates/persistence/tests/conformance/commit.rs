@@ -405,6 +405,16 @@ async fn memory_is_ordered_and_versions_never_come_back(home: &Home) {
     assert_eq!(memory::count_of(&mut c, of_tenant(1), variable("m"), &some).await.unwrap(), 2);
     assert_eq!(memory::count_of(&mut c, of_tenant(1), variable("m"), &[]).await.unwrap(), 0);
     drop(c);
+    let most = memory::COUNTED_AT_MOST;
+    let many = (0..=most).map(|key| write("many", &key.to_string(), 1, None)).collect();
+    apply(home, vec![put(1, many)]).await;
+    let mut c = home.read().await;
+    let (names, place) = (["m", "many", "none"].map(str::to_owned), variable("m"));
+    let counts =
+        memory::counts(&mut c, of_tenant(1), (place.core_id, place.partition), &names).await.unwrap();
+    let counts: Vec<_> = counts.iter().map(|(name, it)| (name.as_str(), it.entries, it.more)).collect();
+    assert_eq!(counts, [("m", 4, false), ("many", most, true)], "no more than so many are counted");
+    drop(c);
     let version = async || {
         let mut c = home.read().await;
         memory::lookup(&mut c, of_tenant(1), variable("m"), "a").await.unwrap().map(|entry| entry.version)

@@ -90,6 +90,7 @@ fn what_a_core_remembers_is_read_page_by_page(place: &Place) {
     let filled = paged(&admin, &core, "", 2);
     assert_eq!(filled.iter().map(shape).collect::<Vec<_>>(), expected(25, 25));
     assert_eq!(filled[4]["type"], "int");
+    assert!(filled.iter().all(|variable| variable["more"] == false), "{filled:?}");
 
     let by: Vec<Value> =
         (0..25).map(|i| json!({"key": format!("k{}", 100 + i), "index": null, "value": i})).collect();

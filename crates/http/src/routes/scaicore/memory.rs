@@ -64,9 +64,11 @@ pub(super) struct VariableView {
     #[serde(rename = "type")]
     #[schema(example = "map[string, int]")]
     declared: String,
-    /// How many entries or elements it has; null where it is kept as one value.
+    /// How many entries or elements it has, at most 10,000; null where it is kept as one value.
     #[schema(required = true)]
     entries: Option<u64>,
+    /// Whether it has more entries than were counted.
+    more: bool,
 }
 
 impl From<ShownVariable> for VariableView {
@@ -76,6 +78,7 @@ impl From<ShownVariable> for VariableView {
             kind: variable.kind.as_str(),
             declared: variable.declared,
             entries: variable.entries,
+            more: variable.more,
         }
     }
 }
