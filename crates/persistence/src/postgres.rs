@@ -5,6 +5,8 @@ use diesel_async::pooled_connection::{ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncConnection, AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
 use crate::migrations::unknown;
@@ -36,10 +38,25 @@ const LOST_AFTER: [(&str, u32); 4] =
     [("tcp_user_timeout", 8), ("keepalives_idle", 4), ("keepalives_interval", 2), ("keepalives_retries", 3)];
 
 /// Connections are checked by using them: a broken one is noticed and replaced.
+///
+/// What travels over them is driven by the runtime that opens the database, whoever needs a connection first. A thread that
+/// serves requests comes round to it only when it has been through all that it has to do, and everybody who got the connection
+/// later, those who commit for all before others, would wait for that; nor would a connection outlive its thread.
 pub(crate) fn manager_config() -> ManagerConfig<AsyncPgConnection> {
+    let home = Handle::current();
     let mut config = ManagerConfig::default();
     config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(|url| connect(url).boxed());
+    config.custom_setup = Box::new(move |url| {
+        let (home, url) = (home.clone(), url.to_owned());
+        async move {
+            // Given up with the set, when nobody waits any more.
+            let mut connecting = JoinSet::new();
+            connecting.spawn_on(async move { connect(&url).await }, &home);
+            let broken_off = || ConnectionError::BadConnection("connecting was broken off".to_owned());
+            connecting.join_next().await.and_then(Result::ok).unwrap_or_else(|| Err(broken_off()))
+        }
+        .boxed()
+    });
     config
 }
 
