@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use scaigrid_server::settings::{self, Surroundings};
 
-/// Half of what the server allocates ends in another thread than it began, which the C library's allocator is slow at. SQLite
-/// takes its memory from it, too. How it is set is said in `.cargo/config.toml`.
+/// Half of what the server allocates ends in another thread than it began, which the C library's allocator is slow at. How it is
+/// set is said in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

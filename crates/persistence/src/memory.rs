@@ -165,7 +165,7 @@ pub async fn counts(
         let beyond = COUNTED_AT_MOST + 1;
         diesel::sql_query(format!(
             "SELECT n.name, (SELECT count(*) FROM (SELECT 1 FROM core_memory m WHERE m.tenant_id = $1 AND m.core_id = $2 \
-             AND m.\"partition\" = $3 AND m.name = n.name LIMIT {beyond}) AS some) AS count FROM {names}"
+             AND m.\"partition\" = $3 AND m.name = n.name LIMIT {beyond}) AS held) AS count FROM {names}"
         ))
         .bind::<Text, _>(scope.tenant_id().to_string())
         .bind::<Text, _>(core_id.to_string())

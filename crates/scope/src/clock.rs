@@ -82,8 +82,9 @@ impl fmt::Display for Instant {
         // The longest has nine digits behind the second.
         let mut text = [0; "2000-01-01T00:00:00.000000000Z".len()];
         let mut rest = text.as_mut_slice();
-        let len = self.to_datetime().format_into(&mut rest, &Rfc3339).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..len]).map_err(|_| fmt::Error)?)
+        self.to_datetime().format_into(&mut rest, &Rfc3339).map_err(|_| fmt::Error)?;
+        let unused = rest.len();
+        f.write_str(std::str::from_utf8(&text[..text.len() - unused]).map_err(|_| fmt::Error)?)
     }
 }
 
