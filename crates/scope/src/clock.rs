@@ -79,7 +79,8 @@ impl Instant {
 impl fmt::Display for Instant {
     /// RFC 3339 in UTC with `Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The longest has nine digits behind the second.
+        // The longest has nine digits behind the second. How much was written is told by what is left: the number that comes back
+        // leaves out digits of fractions.
         let mut text = [0; "2000-01-01T00:00:00.000000000Z".len()];
         let mut rest = text.as_mut_slice();
         self.to_datetime().format_into(&mut rest, &Rfc3339).map_err(|_| fmt::Error)?;
