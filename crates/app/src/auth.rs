@@ -12,7 +12,7 @@ use scaigrid_scope::{
     PlaintextKey, Principal, Slug, TenantId, TenantRef,
 };
 
-use crate::caches::{CallerKey, Remembered};
+use crate::caches::{CallerKey, KnownCaller};
 use crate::{App, Error, Resource};
 
 /// The most characters of a header that names a place; the longest name of one is a slug.
@@ -58,29 +58,27 @@ impl App {
             Some(text) => Ok(Some(Box::from(text))),
             None => Ok(None),
         };
-        let known = CallerKey {
-            hash: presented.hash(),
-            tenant: place(tenant, Resource::Tenant)?,
-            partner: place(partner, Resource::Partner)?,
+        let hash = presented.hash();
+        let (tenant_named, partner_named) = (place(tenant, Resource::Tenant)?, place(partner, Resource::Partner)?);
+        let key = ((), CallerKey { hash, tenant: tenant_named, partner: partner_named });
+        // A token is good for a little longer than it says, but is not remembered any more.
+        let answer = |known: KnownCaller| match (known.expires_at.is_some_and(|expiry| expiry <= self.now()), &presented) {
+            (false, _) => Some(Ok(known.principal)),
+            (true, Presented::Key(_)) => Some(Err(Error::TokenExpired)),
+            (true, Presented::Token(_)) => None,
         };
-        let remembered = || match (self.0.caches.caller(&known, self.now()), &presented) {
-            (Remembered::Known(principal), _) => Some(Ok(principal)),
-            (Remembered::Expired, Presented::Key(_)) => Some(Err(Error::TokenExpired)),
-            // A token is good for a little longer than it says, but is not remembered any more.
-            (Remembered::Expired, Presented::Token(_)) | (Remembered::Nothing, _) => None,
-        };
-        if let Some(answer) = remembered() {
+        let callers = &self.0.caches.callers;
+        if let Some(answer) = callers.get(&key).and_then(answer) {
             return answer;
         }
-        let _turn = self.0.caches.caller_lookups.turn(known.clone()).await;
-        if let Some(answer) = remembered() {
+        let look_up = callers.look_up(key).await;
+        if let Some(answer) = look_up.kept().and_then(answer) {
             return answer;
         }
 
         let now = self.now();
-        let begun = self.0.caches.begin_caller();
         let (identity, expires_at) = match presented {
-            Presented::Key(_) => self.by_key(&known.hash, now).await?,
+            Presented::Key(_) => self.by_key(&hash, now).await?,
             Presented::Token(token) => self.by_token(token, now).await?,
         };
         let place = self.place(tenant, partner).await?;
@@ -91,7 +89,7 @@ impl App {
             CannotAct::UserNotActive => Error::TokenInvalid,
         })?;
         let principal = Arc::new(principal);
-        self.0.caches.keep_caller(begun, known, &principal, expires_at);
+        look_up.keep(KnownCaller { principal: Arc::clone(&principal), expires_at });
         Ok(principal)
     }
 

@@ -186,15 +186,15 @@ impl App {
                 let heard = listener.next().await;
                 let Some(inner) = listening.upgrade() else { return };
                 match heard {
-                    Heard::Signal(Signal::PeopleChanged) => inner.caches.forget_people(),
-                    Heard::Signal(Signal::ModulesChanged) => inner.caches.forget_modules(),
-                    Heard::Signal(Signal::CoreChanged(core)) => inner.caches.forget_core(core),
+                    Heard::Signal(Signal::PeopleChanged) => inner.caches.callers.forget_all(),
+                    Heard::Signal(Signal::ModulesChanged) => inner.caches.states.forget_all(),
+                    Heard::Signal(Signal::CoreChanged(core)) => inner.caches.cores.forget(&core),
                     Heard::Signal(Signal::RoomChanged(room)) => inner.rooms.look(room),
                     Heard::Signal(_) => {}
                     Heard::Missed => {
-                        inner.caches.forget_people();
-                        inner.caches.forget_modules();
-                        inner.caches.forget_cores();
+                        inner.caches.callers.forget_all();
+                        inner.caches.states.forget_all();
+                        inner.caches.cores.forget_all();
                         inner.rooms.look_at_all();
                     }
                     Heard::Closed => return,
@@ -221,7 +221,7 @@ impl App {
 
     /// After a commit that changed users, what they hold, their groups, keys, tenants or partners: nobody is known by what they were before.
     pub(crate) fn people_changed(&self) {
-        self.0.caches.forget_people();
+        self.0.caches.callers.forget_all();
         self.0.bus.publish(Signal::PeopleChanged);
     }
 
@@ -235,7 +235,7 @@ impl App {
 
     /// After a commit that made, changed, moved or removed a Core.
     pub(crate) fn core_changed(&self, core: CoreId) {
-        self.0.caches.forget_core(core);
+        self.0.caches.cores.forget(&core);
         self.0.engine.core_changed(core);
     }
 
@@ -247,7 +247,7 @@ impl App {
 
     /// After a commit that switched a module.
     pub(crate) fn modules_changed(&self) {
-        self.0.caches.forget_modules();
+        self.0.caches.states.forget_all();
         self.0.bus.publish(Signal::ModulesChanged);
     }
 }

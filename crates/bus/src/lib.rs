@@ -3,6 +3,7 @@
 //! The bus carries hints, never facts. Losing a message costs latency: whoever waits for one also looks by itself, at
 //! intervals, and caches forget by themselves after a second. One process alone needs no Redis; several share one.
 
+mod recent;
 mod redis;
 mod signal;
 mod windows;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
+pub use recent::{LookUp, Recent};
 pub use redis::RedisError;
 pub use signal::{Signal, UnknownSignal};
 pub use windows::{Away, Counted, SharedWindows, WindowCount};

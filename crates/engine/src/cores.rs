@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
 use moka::sync::Cache;
+use scaigrid_bus::Recent;
 use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Status};
 use scaigrid_ir::block::Checkpoint;
@@ -19,17 +19,12 @@ use scaigrid_scope::{CoreId, TenantId, TenantScope};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::inside::Inside;
-use crate::lookups::Lookups;
 use crate::start::Wants;
 use crate::{Engine, Error, forms, schedules};
 
-/// How long a Core's standing is believed without looking again, when no signal says that it changed.
-const BELIEVED: Duration = Duration::from_secs(1);
 /// How many Cores, and how many programs, are kept in memory.
 const CORES: u64 = 10_000;
 const PROGRAMS: u64 = 2_000;
-/// Places in which changes of Cores are counted.
-const CHANGE_COUNTS: usize = 64;
 
 /// A Core, ready to run.
 #[derive(Debug, Clone)]
@@ -47,17 +42,16 @@ pub struct HostedCore {
 pub struct Refusal(pub Vec<Diagnostic>);
 
 pub(crate) struct Hosted {
-    cores: Cache<CoreId, Arc<HostedCore>>,
-    /// Who looks a Core up. Tenants do not wait for each other.
-    lookups: Lookups<(TenantId, CoreId)>,
-    /// How often Cores have changed, each counted in one of these places.
-    changes: [AtomicU64; CHANGE_COUNTS],
+    /// What is kept for one tenant is not found by another, nor do they wait for each other.
+    cores: Recent<CoreId, TenantId, Arc<HostedCore>>,
+    /// Whose a Core is, which never changes.
+    tenants: Cache<CoreId, TenantId>,
     programs: Cache<(CoreId, u32), Arc<Program>>,
     turns: Cache<CoreId, Arc<Mutex<()>>>,
     /// Whether a Core's programs up to a version can wait for events.
     pub(crate) may_wait: Cache<(CoreId, u32), bool>,
     /// Who of a tenant's Cores listens to others.
-    subscribers: Cache<TenantId, Arc<[Subscription]>>,
+    subscribers: Recent<(), TenantId, Arc<[Subscription]>>,
 }
 
 /// The turn of an execution among those of its Core that keep getting into each other's way.
@@ -71,50 +65,25 @@ const TURN: Duration = Duration::from_secs(5);
 impl Hosted {
     pub(crate) fn new() -> Self {
         Self {
-            cores: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
-            lookups: Lookups::new(),
-            changes: [const { AtomicU64::new(0) }; CHANGE_COUNTS],
+            cores: Recent::new(CORES),
+            tenants: Cache::new(CORES),
             programs: Cache::builder().max_capacity(PROGRAMS).time_to_idle(Duration::from_mins(10)).build(),
             turns: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
             may_wait: Cache::builder().max_capacity(CORES).time_to_idle(Duration::from_mins(10)).build(),
-            subscribers: Cache::builder().max_capacity(CORES).time_to_live(BELIEVED).build(),
+            subscribers: Recent::new(CORES),
         }
     }
 
     /// Forgets what may have changed.
     pub(crate) fn forget(&self, core: CoreId) {
-        self.changes_of(core).fetch_add(1, Ordering::SeqCst);
-        self.cores.invalidate(&core);
-        self.subscribers.invalidate_all();
+        self.cores.forget(&core);
+        self.subscribers.forget_all();
     }
 
     /// Forgets everything that may change; programs of a version never do.
     pub(crate) fn forget_all(&self) {
-        for changes in &self.changes {
-            changes.fetch_add(1, Ordering::SeqCst);
-        }
-        self.cores.invalidate_all();
-        self.subscribers.invalidate_all();
-    }
-
-    fn changes_of(&self, core: CoreId) -> &AtomicU64 {
-        // The last bits of an id are drawn.
-        &self.changes[core.ulid().0 as usize % CHANGE_COUNTS]
-    }
-
-    /// A Core that is kept in mind. What is kept for one tenant is not found by another.
-    fn known(&self, scope: TenantScope, id: CoreId) -> Option<Result<Arc<HostedCore>, Error>> {
-        let hosted = self.cores.get(&id)?;
-        Some(if hosted.core.tenant_id == scope.tenant_id() { Ok(hosted) } else { Err(Error::NoCore) })
-    }
-
-    /// Keeps a Core that was read when it had changed so often, unless it has changed since.
-    fn keep(&self, hosted: &Arc<HostedCore>, changes: u64) {
-        let id = hosted.core.id;
-        self.cores.insert(id, Arc::clone(hosted));
-        if self.changes_of(id).load(Ordering::SeqCst) != changes {
-            self.cores.invalidate(&id);
-        }
+        self.cores.forget_all();
+        self.subscribers.forget_all();
     }
 }
 
@@ -183,19 +152,19 @@ impl Engine {
 
     /// A Core of the tenant, as it stood at most a second ago.
     pub(crate) async fn hosted(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
-        if let Some(known) = self.0.hosted.known(scope, id) {
-            return known;
+        let key = (id, scope.tenant_id());
+        if let Some(hosted) = self.0.hosted.cores.get(&key) {
+            return Ok(hosted);
         }
         // In a box: it is seldom needed, and stands in many futures.
         Box::pin(self.look_up(scope, id)).await
     }
 
     async fn look_up(&self, scope: TenantScope, id: CoreId) -> Result<Arc<HostedCore>, Error> {
-        let _turn = self.0.hosted.lookups.turn((scope.tenant_id(), id)).await;
-        if let Some(known) = self.0.hosted.known(scope, id) {
-            return known;
+        let look_up = self.0.hosted.cores.look_up((id, scope.tenant_id())).await;
+        if let Some(hosted) = look_up.kept() {
+            return Ok(hosted);
         }
-        let changes = self.0.hosted.changes_of(id).load(Ordering::SeqCst);
         let mut connection = self.0.database.read().await?;
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
         let core = found.ok_or(Error::NoCore)?.value;
@@ -206,18 +175,20 @@ impl Engine {
         });
         let env = Value::Object(Arc::new(plain.collect::<BTreeMap<_, _>>()));
         let hosted = Arc::new(HostedCore { core: Arc::new(core), env, inside });
-        self.0.hosted.keep(&hosted, changes);
+        look_up.keep(Arc::clone(&hosted));
         Ok(hosted)
     }
 
     /// The right to work for the tenant of a Core, for what comes in without credentials; none where there is no such Core.
     pub(crate) async fn scope_of(&self, id: CoreId) -> Result<Option<TenantScope>, Error> {
-        if let Some(hosted) = self.0.hosted.cores.get(&id) {
-            return Ok(Some(self.0.system.tenant(hosted.core.tenant_id)));
+        let tenants = &self.0.hosted.tenants;
+        if let Some(tenant) = tenants.get(&id) {
+            return Ok(Some(self.0.system.tenant(tenant)));
         }
         let mut connection = self.0.database.read().await?;
-        let tenant = cores::tenant_of(&mut connection, &self.0.system, id).await?;
-        Ok(tenant.map(|tenant| self.0.system.tenant(tenant)))
+        let Some(tenant) = cores::tenant_of(&mut connection, &self.0.system, id).await? else { return Ok(None) };
+        tenants.insert(id, tenant);
+        Ok(Some(self.0.system.tenant(tenant)))
     }
 
     /// Whether there is such a Core, as far as was known a second ago.
@@ -245,14 +216,7 @@ impl Engine {
         emitter: &HostedCore,
         event: &str,
     ) -> Result<Vec<CoreId>, Error> {
-        let known = if let Some(known) = self.0.hosted.subscribers.get(&scope.tenant_id()) {
-            known
-        } else {
-            let mut connection = self.0.database.read().await?;
-            let found: Arc<[Subscription]> = subscriptions::list(&mut connection, scope).await?.into();
-            self.0.hosted.subscribers.insert(scope.tenant_id(), Arc::clone(&found));
-            found
-        };
+        let known = self.subscriptions(scope).await?;
         let hears = |one: &&Subscription| {
             one.core_id != emitter.core.id
                 && one.from_slug == emitter.core.slug.as_str()
@@ -261,6 +225,22 @@ impl Engine {
         let mut cores: Vec<CoreId> = known.iter().filter(hears).map(|one| one.core_id).collect();
         cores.dedup();
         Ok(cores)
+    }
+
+    /// Which of a tenant's Cores listen to which events of others, as far as was known a second ago.
+    async fn subscriptions(&self, scope: TenantScope) -> Result<Arc<[Subscription]>, Error> {
+        let (known, key) = (&self.0.hosted.subscribers, ((), scope.tenant_id()));
+        if let Some(subscriptions) = known.get(&key) {
+            return Ok(subscriptions);
+        }
+        let look_up = known.look_up(key).await;
+        if let Some(subscriptions) = look_up.kept() {
+            return Ok(subscriptions);
+        }
+        let mut connection = self.0.database.read().await?;
+        let found: Arc<[Subscription]> = subscriptions::list(&mut connection, scope).await?.into();
+        look_up.keep(Arc::clone(&found));
+        Ok(found)
     }
 
     /// The status of a Core just now.

@@ -34,7 +34,6 @@ mod invoke;
 mod journal;
 mod large;
 mod lease;
-mod lookups;
 mod memory;
 mod models;
 mod node;
@@ -81,7 +80,6 @@ pub use inside::{
 };
 pub use invoke::Invocation;
 pub use journal::{HistoryEntry, HistoryPage};
-pub use lookups::Lookups;
 pub use memory::{
     EntryPlace, Remembering, ShownEntries, ShownEntry, ShownVariable, VariableKind, WantedEntries,
 };

@@ -3,10 +3,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use moka::sync::Cache;
+use scaigrid_bus::Recent;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_cores::publication::TOKEN_EVENT;
@@ -18,35 +16,24 @@ use serde_json::{Value, json};
 
 use crate::{Engine, Error};
 
-/// How long what a tenant's webhooks want is believed without looking again.
-const BELIEVED: Duration = Duration::from_secs(1);
 /// How many tenants are kept in mind.
 const TENANTS: u64 = 50_000;
 /// The most characters of a text that is told.
 const TEXT: usize = 2_000;
 
-/// What the webhooks of tenants want. Forgetting is counting, so that what was read before a change and kept after it is
-/// not believed either.
-pub(crate) struct Listeners {
-    count: AtomicU64,
-    known: Cache<TenantId, (u64, Arc<[Subscriptions]>)>,
-}
+/// What the webhooks of tenants want.
+pub(crate) struct Listeners(Recent<(), TenantId, Arc<[Subscriptions]>>);
 
 impl Listeners {
     pub(crate) fn new() -> Self {
-        let known = Cache::builder().max_capacity(TENANTS).time_to_live(BELIEVED).build();
-        Self { count: AtomicU64::new(0), known }
-    }
-
-    pub(crate) fn forget_all(&self) {
-        self.count.fetch_add(1, Ordering::SeqCst);
+        Self(Recent::new(TENANTS))
     }
 }
 
 impl Engine {
     /// Forgets who listens to what, for a webhook was changed.
     pub fn forget_listeners(&self) {
-        self.0.listeners.forget_all();
+        self.0.listeners.0.forget_all();
     }
 
     /// Tells an execution that makes calls, on whichever node, that something has come for it.
@@ -56,17 +43,16 @@ impl Engine {
     }
 
     pub(crate) async fn listening_webhooks(&self, tenant: TenantId) -> Result<Arc<[Subscriptions]>> {
-        if let Some(known) = self.known_listeners(tenant) {
+        let (listeners, key) = (&self.0.listeners.0, ((), tenant));
+        if let Some(known) = listeners.get(&key) {
+            return Ok(known);
+        }
+        let look_up = listeners.look_up(key).await;
+        if let Some(known) = look_up.kept() {
             return Ok(known);
         }
         let mut connection = self.0.database.read().await?;
         self.listening_webhooks_through(&mut connection, tenant).await
-    }
-
-    fn known_listeners(&self, tenant: TenantId) -> Option<Arc<[Subscriptions]>> {
-        let listeners = &self.0.listeners;
-        let (begun, known) = listeners.known.get(&tenant)?;
-        (begun == listeners.count.load(Ordering::SeqCst)).then_some(known)
     }
 
     /// The same for whoever has a connection: to wait for a second one while holding a first would have all wait for each other
@@ -76,14 +62,15 @@ impl Engine {
         connection: &mut Connection,
         tenant: TenantId,
     ) -> Result<Arc<[Subscriptions]>> {
-        if let Some(known) = self.known_listeners(tenant) {
+        let (listeners, key) = (&self.0.listeners.0, ((), tenant));
+        if let Some(known) = listeners.get(&key) {
             return Ok(known);
         }
-        let listeners = &self.0.listeners;
-        let count = listeners.count.load(Ordering::SeqCst);
+        // Whoever has a connection waits for nobody who may want one.
+        let look_up = listeners.look_up_beside(key);
         let found = webhooks::listening(connection, self.0.system.tenant(tenant)).await?;
         let found: Arc<[Subscriptions]> = found.into();
-        listeners.known.insert(tenant, (count, Arc::clone(&found)));
+        look_up.keep(Arc::clone(&found));
         Ok(found)
     }
 

@@ -27,6 +27,7 @@ pub use plugins::{Installed, InstalledChanges};
 pub use triggers::{NewTrigger, RegisteredTrigger, RotatedHookSecret, ShownTrigger};
 
 pub use crate::caches::WrittenCore;
+use crate::caches::CORE;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The module that Cores are the affairs of.
@@ -157,14 +158,17 @@ impl App {
         id: CoreId,
         write: impl FnOnce(ShownCore) -> Result<Vec<u8>, Error>,
     ) -> Result<WrittenCore, Error> {
-        let (caches, tenant) = (&self.0.caches, by.tenant_scope().tenant_id());
-        if let Some(written) = caches.written_core(tenant, id) {
+        let (known, key) = (&self.0.caches.cores, (id, by.tenant_scope().tenant_id()));
+        if let Some(written) = known.get(&key) {
             return Ok(written);
         }
-        let begun = caches.begin_core(id);
+        // Those that are long are not kept, so there is nothing to wait for.
+        let look_up = known.look_up_beside(key);
         let shown = self.core(by, id).await?;
         let written = WrittenCore { revision: shown.revision, text: write(shown)?.into() };
-        caches.keep_core(begun, tenant, id, &written);
+        if written.text.len() <= CORE {
+            look_up.keep(written.clone());
+        }
         Ok(written)
     }
 

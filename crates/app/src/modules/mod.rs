@@ -246,18 +246,18 @@ impl App {
 
     /// The states at a level as they are in mind, which they are for a second at most, or else as they are.
     async fn known_states(&self, caller: &Principal, level: LevelScope) -> Result<ModuleStates, Error> {
-        let caches = &self.0.caches;
-        if let Some(states) = caches.states(level.level()) {
+        let known = &self.0.caches.states;
+        let key = ((), level.level());
+        if let Some(states) = known.get(&key) {
             return Ok(states);
         }
-        let _turn = caches.state_lookups.turn(level.level()).await;
-        if let Some(states) = caches.states(level.level()) {
+        let look_up = known.look_up(key).await;
+        if let Some(states) = look_up.kept() {
             return Ok(states);
         }
-        let begun = caches.begin_states();
         let mut connection = self.0.database.read().await?;
         let states = self.states_at(&mut connection, caller, level).await?;
-        caches.keep_states(begun, level.level(), &states);
+        look_up.keep(Arc::clone(&states));
         Ok(states)
     }
 

@@ -98,7 +98,7 @@ impl App {
             return;
         }
         // Other nodes see for themselves.
-        self.0.caches.forget_modules();
+        self.0.caches.states.forget_all();
         match found {
             Ok(()) => tracing::info!(module = %id, "the module is well again"),
             Err(reason) => tracing::warn!(module = %id, reason, "the module has failed"),

@@ -15,12 +15,10 @@ mod streaming;
 mod trace;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use async_recursion::async_recursion as boxed;
-use moka::sync::Cache;
+use scaigrid_bus::Recent;
 use scaigrid_catalog::breaker::Breaker;
 use scaigrid_catalog::budget::Limit;
 use scaigrid_catalog::{Backend, ConnectionConfig, Modality, ModelSlug};
@@ -47,8 +45,6 @@ use ask::{Answered, Manner};
 use call::Unanswered;
 use spend::Spend;
 
-/// How long the way to a model is believed without looking again.
-const BELIEVED: Duration = Duration::from_secs(1);
 /// How many ways are kept in mind.
 const ROUTES: u64 = 10_000;
 
@@ -89,9 +85,7 @@ struct Inner {
     tracing: Tracing,
     /// Those that have failed of late. What is not here is well.
     breakers: Mutex<HashMap<BackendId, Breaker>>,
-    /// Changes of the catalogue, counted: what was read before one and kept after it is not believed.
-    changes: AtomicU64,
-    routes: Cache<(TenantId, ModelSlug), (u64, Arc<Routed>)>,
+    routes: Recent<(), (TenantId, ModelSlug), Arc<Routed>>,
     /// Where accounts are settled when whoever has asked is gone.
     runtime: Handle,
     /// Room for accounts that cannot be written just now.
@@ -135,8 +129,7 @@ impl Models {
             engine,
             tracing,
             breakers: Mutex::default(),
-            changes: AtomicU64::new(0),
-            routes: Cache::builder().max_capacity(ROUTES).time_to_live(BELIEVED).build(),
+            routes: Recent::new(ROUTES),
             runtime: Handle::current(),
             unwritten: Arc::new(Semaphore::new(settle::UNWRITTEN_AT_MOST)),
         }))
@@ -144,7 +137,7 @@ impl Models {
 
     /// Forgets the ways to the models, for the catalogue was changed.
     pub fn forget(&self) {
-        self.0.changes.fetch_add(1, Ordering::SeqCst);
+        self.0.routes.forget_all();
     }
 
     /// How many of some backends are asked at present, as far as this node has found.
@@ -287,11 +280,12 @@ impl Models {
 
     /// The way to a model that a tenant sees, as it stood at most a second ago.
     async fn routed(&self, scope: TenantScope, slug: &ModelSlug) -> Result<Option<Arc<Routed>>, CallError> {
-        let key = (scope.tenant_id(), slug.clone());
-        let count = self.0.changes.load(Ordering::SeqCst);
-        if let Some((begun, known)) = self.0.routes.get(&key)
-            && begun == count
-        {
+        let key = ((), (scope.tenant_id(), slug.clone()));
+        if let Some(known) = self.0.routes.get(&key) {
+            return Ok(Some(known));
+        }
+        let look_up = self.0.routes.look_up(key).await;
+        if let Some(known) = look_up.kept() {
             return Ok(Some(known));
         }
         // By a task of its own: whoever asks may go away in the middle of a question to the database.
@@ -300,7 +294,7 @@ impl Models {
         let gone = |_| persistence::Error::Unavailable("the node is shutting down".into());
         let found = finding.await.map_err(gone)??;
         let Some(routed) = found.map(Arc::new) else { return Ok(None) };
-        self.0.routes.insert(key, (count, Arc::clone(&routed)));
+        look_up.keep(Arc::clone(&routed));
         Ok(Some(routed))
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use moka::sync::Cache;
+use scaigrid_bus::Recent;
 use scaigrid_cores::plugins::{Drift, PluginName, Registration};
 use scaigrid_ir::types::TypeError;
 use scaigrid_outbound::plugins::mcp::Greeting;
@@ -16,8 +17,6 @@ use serde_json::{Map, Value};
 use super::fault::CallError;
 use super::{Plugins, failure};
 
-/// How long it is believed that a plugin stands as it was seen, when no signal says that it changed.
-const BELIEVED: Duration = Duration::from_secs(1);
 /// How many plugins are kept in memory.
 const KEPT: u64 = 10_000;
 /// How long one that nobody calls is kept.
@@ -187,7 +186,7 @@ fn failure_of(what: &str, found: &[TypeError]) -> scaigrid_runtime::Failure {
 /// What this node has in memory.
 pub(crate) struct Shelf {
     /// What was seen a moment ago: a plugin, or that there is none.
-    seen: Cache<(TenantId, PluginName), Option<Arc<Known>>>,
+    seen: Recent<(), (TenantId, PluginName), Option<Arc<Known>>>,
     /// Plugins ready to be called, for as long as nothing about them changes.
     ready: Cache<(TenantId, PluginName), Arc<Known>>,
 }
@@ -195,14 +194,14 @@ pub(crate) struct Shelf {
 impl Shelf {
     pub(crate) fn new() -> Self {
         Self {
-            seen: Cache::builder().max_capacity(KEPT).time_to_live(BELIEVED).build(),
+            seen: Recent::new(KEPT),
             ready: Cache::builder().max_capacity(KEPT).time_to_idle(IDLE).build(),
         }
     }
 
     /// Forgets what may have changed. What is ready is compared with the database before it is believed again.
     pub(crate) fn forget(&self) {
-        self.seen.invalidate_all();
+        self.seen.forget_all();
     }
 }
 
@@ -222,12 +221,16 @@ impl Plugins {
         scope: TenantScope,
         plugin: &PluginName,
     ) -> Result<Option<Arc<Known>>, scaigrid_persistence::Error> {
-        let key = (scope.tenant_id(), plugin.clone());
+        let key = ((), (scope.tenant_id(), plugin.clone()));
         if let Some(seen) = self.0.shelf.seen.get(&key) {
             return Ok(seen);
         }
-        let found = self.look(scope, plugin, &key).await?;
-        self.0.shelf.seen.insert(key, found.clone());
+        let look_up = self.0.shelf.seen.look_up(key).await;
+        if let Some(seen) = look_up.kept() {
+            return Ok(seen);
+        }
+        let found = self.look(scope, plugin).await?;
+        look_up.keep(found.clone());
         Ok(found)
     }
 
@@ -235,10 +238,10 @@ impl Plugins {
         &self,
         scope: TenantScope,
         plugin: &PluginName,
-        key: &(TenantId, PluginName),
     ) -> Result<Option<Arc<Known>>, scaigrid_persistence::Error> {
+        let key = (scope.tenant_id(), plugin.clone());
         let mut connection = self.0.database.read().await?;
-        if let Some(ready) = self.0.shelf.ready.get(key)
+        if let Some(ready) = self.0.shelf.ready.get(&key)
             && plugins::mark(&mut connection, scope, plugin).await? == Some(ready.mark)
         {
             return Ok(Some(ready));
@@ -246,8 +249,8 @@ impl Plugins {
         let found = plugins::lookup(&mut connection, scope, plugin, &self.0.vault).await?;
         let known = found.map(|found| Arc::new(Known::of(found.value, found.revision)));
         match &known {
-            Some(known) => self.0.shelf.ready.insert(key.clone(), Arc::clone(known)),
-            None => self.0.shelf.ready.invalidate(key),
+            Some(known) => self.0.shelf.ready.insert(key, Arc::clone(known)),
+            None => self.0.shelf.ready.invalidate(&key),
         }
         Ok(known)
     }
