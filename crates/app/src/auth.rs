@@ -59,10 +59,14 @@ impl App {
             None => Ok(None),
         };
         let hash = presented.hash();
-        let (tenant_named, partner_named) = (place(tenant, Resource::Tenant)?, place(partner, Resource::Partner)?);
+        let (tenant_named, partner_named) =
+            (place(tenant, Resource::Tenant)?, place(partner, Resource::Partner)?);
         let key = ((), CallerKey { hash, tenant: tenant_named, partner: partner_named });
         // A token is good for a little longer than it says, but is not remembered any more.
-        let answer = |known: KnownCaller| match (known.expires_at.is_some_and(|expiry| expiry <= self.now()), &presented) {
+        let answer = |known: KnownCaller| match (
+            known.expires_at.is_some_and(|expiry| expiry <= self.now()),
+            &presented,
+        ) {
             (false, _) => Some(Ok(known.principal)),
             (true, Presented::Key(_)) => Some(Err(Error::TokenExpired)),
             (true, Presented::Token(_)) => None,

@@ -186,7 +186,9 @@ impl Engine {
             return Ok(Some(self.0.system.tenant(tenant)));
         }
         let mut connection = self.0.database.read().await?;
-        let Some(tenant) = cores::tenant_of(&mut connection, &self.0.system, id).await? else { return Ok(None) };
+        let Some(tenant) = cores::tenant_of(&mut connection, &self.0.system, id).await? else {
+            return Ok(None);
+        };
         tenants.insert(id, tenant);
         Ok(Some(self.0.system.tenant(tenant)))
     }

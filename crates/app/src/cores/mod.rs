@@ -26,8 +26,8 @@ pub use exposure::{Endpoint, Meant, PublicEndpoint, Receipt, Verified, WAIT};
 pub use plugins::{Installed, InstalledChanges};
 pub use triggers::{NewTrigger, RegisteredTrigger, RotatedHookSecret, ShownTrigger};
 
-pub use crate::caches::WrittenCore;
 use crate::caches::CORE;
+pub use crate::caches::WrittenCore;
 use crate::{App, Cursor, Error, FieldError, Page, PageRequest, Resource};
 
 /// The module that Cores are the affairs of.
