@@ -32,6 +32,7 @@ pub struct Recent<S, K, V> {
 }
 
 type Entries<S, K, V> = Cache<(S, K), (Begun, V)>;
+type EntriesBuilder<S, K, V> = CacheBuilder<(S, K), (Begun, V), Entries<S, K, V>>;
 
 /// When a look-up began, and the count that it began under.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +67,7 @@ where
         Self::built(Cache::builder().max_capacity(bytes).weigher(weight))
     }
 
-    fn built(entries: CacheBuilder<(S, K), (Begun, V), Entries<S, K, V>>) -> Self {
+    fn built(entries: EntriesBuilder<S, K, V>) -> Self {
         Self {
             entries: entries.time_to_live(BELIEVED).build(),
             queues: Cache::builder().max_capacity(QUEUES).time_to_idle(IDLE).build(),
