@@ -15,8 +15,8 @@ use scaigrid_scope::{CheckpointId, Instant, UserId};
 use serde_json::json;
 
 use crate::cores::HostedCore;
-use crate::drive::Run;
 use crate::plugins::Target;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The longest interval between reminders: a year.

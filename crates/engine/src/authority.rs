@@ -15,7 +15,7 @@ use scaigrid_scope::{
 };
 use serde_json::json;
 
-use crate::drive::Run;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The module that Cores are the affairs of.

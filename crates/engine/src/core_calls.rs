@@ -9,10 +9,11 @@ use scaigrid_persistence::{cores, tenants};
 use scaigrid_runtime::{CoreCallRequest, Effect, Failure, Outcome};
 use scaigrid_scope::{CoreId, ExecutionId, Instant, Permission, TenantScope};
 
-use crate::drive::{Run, encode_outcome};
+use crate::drive::encode_outcome;
 use crate::effects::DEPTH_AT_MOST;
 use crate::instances::instances;
 use crate::resume::CANCEL;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The Core that calls, in its own words.

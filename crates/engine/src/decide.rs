@@ -6,7 +6,7 @@ use std::time::{self, Duration};
 use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, HistoryEvent, State};
-use scaigrid_cores::execution::{ExecutionStatus, Standing};
+use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
@@ -18,9 +18,11 @@ use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 
 use crate::calls::Driven;
 use crate::cores::Turn;
-use crate::drive::{Committed, Run, encode_outcome};
+use crate::drive::{Committed, encode_outcome};
 use crate::inside::{Said, said};
+use crate::rested::Waiting;
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// How often a checkpoint may be handed on and reserved: its history is kept whole.
@@ -53,6 +55,23 @@ enum Consequence {
     Cancel,
 }
 
+/// The execution that has asked at a checkpoint.
+enum Asked {
+    /// As it stood a moment ago, and free to go on.
+    Kept(Box<Waiting>),
+    /// As it is stored.
+    Stored(Box<Stored>),
+}
+
+impl Asked {
+    fn execution(&self) -> &Execution {
+        match self {
+            Self::Kept(waiting) => waiting.execution(),
+            Self::Stored(stored) => &stored.execution,
+        }
+    }
+}
+
 impl Engine {
     /// Changes a checkpoint. A change that ends its wait goes to the execution: at once, in the same commit, where nobody holds
     /// it; into its inbox where a node is running it, or where its Core lets nothing go on.
@@ -73,15 +92,14 @@ impl Engine {
             if let Some(core) = core {
                 self.take_turn(&mut turn, attempt, core).await;
             }
-            let mut connection = self.0.database.read().await?;
-            let found = checkpoints::lookup_with_execution(&mut connection, scope, id).await?;
-            drop(connection);
-            let (stored, execution) = found.ok_or(Error::NoCheckpoint)?;
+            let (stored, execution) = self.asked_at(scope, id).await?;
             core = Some(stored.checkpoint.core_id);
             let now = self.0.clock.now();
             let before = stored.checkpoint.clone();
             let change = match decider.decide(stored.checkpoint.clone(), now) {
                 Ok(change) => change,
+                // The checkpoint may stand otherwise by now.
+                Err(_) if matches!(execution, Asked::Kept(_)) => continue,
                 Err(CheckpointError::TimeIsUp { .. }) => {
                     // The clock was faster than the sweeper: what follows from it comes first.
                     self.expire(scope, id).await?;
@@ -104,6 +122,24 @@ impl Engine {
             }
         }
         Err(Error::Contended)
+    }
+
+    /// A checkpoint, and the execution that has asked there: as this node has kept it, which is once, or as it is stored.
+    async fn asked_at(
+        &self,
+        scope: TenantScope,
+        id: CheckpointId,
+    ) -> Result<(StoredCheckpoint, Asked), Error> {
+        if let Some(waiting) = self.0.rested.take(scope, id)
+            && let Ok(hosted) = self.hosted(scope, waiting.at.checkpoint.core_id).await
+            && hosted.core.status.can_run()
+        {
+            return Ok((waiting.at.clone(), Asked::Kept(waiting)));
+        }
+        let mut connection = self.0.database.read().await?;
+        let found = checkpoints::lookup_with_execution(&mut connection, scope, id).await?;
+        let (stored, execution) = found.ok_or(Error::NoCheckpoint)?;
+        Ok((stored, Asked::Stored(Box::new(execution))))
     }
 
     /// Writes whom a checkpoint asks now, who looks after it, or what one of several has said; the execution goes on waiting.
@@ -159,16 +195,22 @@ impl Engine {
         &self,
         scope: TenantScope,
         stored: StoredCheckpoint,
-        held: Stored,
+        asked: Asked,
         audit: Option<AuditRecord>,
         until: time::Instant,
         turn: &mut Turn,
     ) -> Result<Option<Decided>, Error> {
         let execution = stored.checkpoint.execution_id;
         let consequence = consequence(&stored.checkpoint);
-        let trace = held.execution.trace;
+        let trace = asked.execution().trace;
         let effect = stored.effect;
-        let Some(mut run) = self.free(scope, held, matches!(consequence, Consequence::Cancel)).await? else {
+        let free = match asked {
+            Asked::Kept(waiting) => Some(waiting.wake(scope)),
+            Asked::Stored(held) => {
+                self.free(scope, *held, matches!(consequence, Consequence::Cancel)).await?
+            }
+        };
+        let Some(mut run) = free else {
             let mut unit =
                 Unit::new(scope.tenant_id(), self.0.clock.now(), commit::Change::Keep { id: execution });
             unit.decided = Some(stored.checkpoint.clone());
@@ -189,7 +231,10 @@ impl Engine {
             };
         };
         match consequence {
-            Consequence::Answer(outcome) => drop(answer(&mut run, effect, outcome)),
+            Consequence::Answer(outcome) => {
+                answer(&mut run, effect, outcome);
+                run.done.only_while_its_core_runs = true;
+            }
             Consequence::Cancel => {
                 cancel(&mut run, Arc::from("its checkpoint was cancelled"));
             }

@@ -1,35 +1,21 @@
-//! One execution in motion: the machine, and all that it has done since the last commit.
-//!
-//! Until a commit everything here can be thrown away and done again from what is durable, and that is what happens when
-//! somebody else was faster: nothing of it has been seen outside.
+//! Takes one execution from step to step until it waits or has ended, and makes what it does durable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scaigrid_audit::AuditRecord;
-use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
-use scaigrid_cores::logs::LogEntry;
 use scaigrid_persistence::commit::{Change, Delivery, JournalChunk, Mark, Progress, Snapshot, Unit, Verdict};
-use scaigrid_persistence::event_waits::EventWait;
-use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::large::LARGE;
-use scaigrid_persistence::timers::{Owner, Timer};
 use scaigrid_runtime::journal::{self, Entry};
-use scaigrid_runtime::{Effect, EffectId, EffectKind, End, Failure, Machine, Outcome, Program, Step};
-use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
-use scaigrid_telemetry::Span;
+use scaigrid_runtime::{End, Failure, Outcome, Step};
+use scaigrid_scope::{CheckpointId, ExecutionId};
 
-use tokio::sync::mpsc;
-
-use crate::calls::{Caller, Calls, News, tell_caller};
-use crate::effects::effect_of;
+use crate::calls::tell_caller;
 use crate::inside::ended;
 use crate::instances::{idle, idle_timeout};
-use crate::memory::Pending;
-use crate::places::Place;
 use crate::resume::{CANCEL, cancel};
+use crate::run::{Held, Run};
 use crate::traces::{Tally, end_stretch, note_again};
 use crate::{Engine, Error};
 
@@ -46,146 +32,6 @@ const MARKS: i64 = 8;
 
 /// How long an execution may go on before what it did is made durable, and it is looked whether somebody wants to cancel it.
 const UNSEEN_AT_MOST: Duration = Duration::from_millis(200);
-
-/// An execution in motion.
-pub(crate) struct Run {
-    pub(crate) scope: TenantScope,
-    pub(crate) program: Arc<Program>,
-    pub(crate) machine: Machine,
-    /// The execution as it stands; written with each commit.
-    pub(crate) execution: Execution,
-    /// The epoch that the stored row must have; none while there is no row.
-    pub(crate) stored_epoch: Option<i64>,
-    /// The epoch that the row gets.
-    pub(crate) epoch: i64,
-    /// The number of the first entry that is not durable.
-    pub(crate) next_seq: i64,
-    pub(crate) done: Done,
-    /// The checkpoints that it has opened, and made durable, since it is in motion.
-    pub(crate) opened: Vec<CheckpointId>,
-    /// Held while the row says that this node is running it.
-    pub(crate) held: Option<Held>,
-    /// Whether somebody sees it through, whatever comes.
-    pub(crate) supervised: bool,
-    /// Until when its caller waits; from then on it goes on in other hands.
-    pub(crate) patience: Option<Instant>,
-    /// Who waits for it while it runs in a task of its own.
-    pub(crate) caller: Option<Caller>,
-    /// The calls of plugins and models that it has under way.
-    pub(crate) calls: Calls,
-    /// What tells it that something has come, while it waits for calls.
-    pub(crate) news: Option<News>,
-    /// Effects that a replay found without a record: the machine asks for them once more.
-    pub(crate) unrecorded: Vec<EffectId>,
-    /// Its place among those that run in the background.
-    pub(crate) place: Option<Place>,
-    /// Journal entries since its state was last stored whole.
-    pub(crate) unsnapped: usize,
-    /// Effects that wait for a time or an event, and for nothing else: what giving one up takes is known without asking.
-    pub(crate) timed: HashMap<u32, Timed>,
-    /// Whether its state is to be kept for good when it is next stored whole.
-    pub(crate) mark_due: bool,
-    /// This stretch of it, from when it was picked up until it comes to a rest.
-    pub(crate) span: Span,
-}
-
-/// What an effect waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Timed {
-    /// A time.
-    Sleep,
-    /// An event, perhaps not for ever.
-    Event,
-}
-
-/// The effects among these that wait for a time or an event.
-pub(crate) fn timed<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> HashMap<u32, Timed> {
-    let timed = |effect: &Effect| match effect.kind {
-        EffectKind::Timer(_) => Some((effect.id.0, Timed::Sleep)),
-        EffectKind::WaitEvent(_) => Some((effect.id.0, Timed::Event)),
-        _ => None,
-    };
-    effects.into_iter().filter_map(timed).collect()
-}
-
-impl Run {
-    /// Whether anything that it did since it was picked up is durable: its epoch is in the database from the first commit on.
-    pub(crate) fn is_durable(&self) -> bool {
-        self.stored_epoch == Some(self.epoch)
-    }
-
-    /// The checkpoints that the execution waits at, where it waits for nothing else and all were opened by this run.
-    pub(crate) fn waits_at(&self) -> Option<&[CheckpointId]> {
-        let pending = self.machine.pending();
-        let all = pending.iter().all(|effect| matches!(effect.kind, EffectKind::Checkpoint(_)));
-        (all && pending.len() == self.opened.len()).then_some(&self.opened)
-    }
-}
-
-/// The duty to go on with an execution that the database says this node is running. When the run is dropped without
-/// having come to a rest, because its caller went away or an error came between, somebody else takes it over.
-pub(crate) struct Held {
-    execution: Option<(TenantScope, ExecutionId)>,
-    dropped: mpsc::UnboundedSender<(TenantScope, ExecutionId)>,
-}
-
-impl Held {
-    /// The execution is at rest: nobody has to go on with it.
-    fn let_go(mut self) {
-        self.execution = None;
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(execution) = self.execution.take() {
-            // Once the engine is gone the lease ends, and another node takes the execution.
-            let _ = self.dropped.send(execution);
-        }
-    }
-}
-
-/// What an execution has done since the last commit.
-#[derive(Default)]
-pub(crate) struct Done {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) memory: Pending,
-    pub(crate) events: Vec<CoreEvent>,
-    pub(crate) opened: Vec<(Checkpoint, u32)>,
-    pub(crate) decided: Option<Checkpoint>,
-    pub(crate) abandoned: Vec<CheckpointId>,
-    /// Executions that were called and are not waited for any more.
-    pub(crate) orphaned: Vec<ExecutionId>,
-    /// Executions of other tenants' Cores that were asked and are not waited for any more.
-    pub(crate) left: Vec<(TenantScope, ExecutionId)>,
-    pub(crate) started: Vec<Execution>,
-    pub(crate) taken: Vec<u32>,
-    pub(crate) timers: Vec<Timer>,
-    /// What has no timer any more.
-    pub(crate) cleared: Vec<Owner>,
-    pub(crate) waits: Vec<EventWait>,
-    /// Effects, of this and other executions, that wait for no event any more.
-    pub(crate) unwaited: Vec<(ExecutionId, u32)>,
-    /// What others get of what this execution did.
-    pub(crate) delivered: Vec<Delivery>,
-    pub(crate) audit: Vec<AuditRecord>,
-    /// What is said of it.
-    pub(crate) logs: Vec<LogEntry>,
-    /// Whether it is known that something has come which is to be heard soon.
-    pub(crate) is_awaited: bool,
-    /// Whether a checkpoint was left unopened, since nobody would be asked: the execution is to be cancelled.
-    pub(crate) asks_nobody: bool,
-}
-
-impl Done {
-    /// The effects that have opened something.
-    pub(crate) fn effects(&self) -> HashSet<u32> {
-        let opened = self.opened.iter().map(|(_, effect)| *effect);
-        let called = self.started.iter().filter_map(|child| child.parent).map(|parent| parent.effect);
-        let timed = self.timers.iter().filter_map(|timer| effect_of(&timer.owner));
-        opened.chain(called).chain(timed).chain(self.waits.iter().map(|wait| wait.effect)).collect()
-    }
-}
 
 /// How a commit of a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,10 +190,7 @@ impl Engine {
     /// Has a run that the database is about to call this node's be found again where it is dropped.
     fn hold(&self, run: &mut Run, status: ExecutionStatus) {
         if status == ExecutionStatus::Running && !run.supervised && run.held.is_none() {
-            run.held = Some(Held {
-                execution: Some((run.scope, run.execution.id)),
-                dropped: self.0.dropped.clone(),
-            });
+            run.held = Some(Held::of(run, self.0.dropped.clone()));
         }
     }
 
@@ -359,6 +202,10 @@ impl Engine {
         let started = !done.started.is_empty();
         let tally = Tally::of(run, &done);
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
+        let opened_last = match done.opened.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
         // The watch looks every second by itself.
         let soon = now.plus(crate::timers::LOOK_EVERY);
         let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
@@ -368,6 +215,10 @@ impl Engine {
         run.unsnapped += done.entries.len();
         let snapshot = snapshot(run, status);
         let snapped = !matches!(snapshot, Snapshot::Keep);
+        let stored_whole = match &snapshot {
+            Snapshot::Store(machine) => Some(machine.len()),
+            Snapshot::Keep | Snapshot::Drop => None,
+        };
         let mark = self.mark(run, &snapshot, next_seq);
         let progress = Progress {
             snapshot,
@@ -391,6 +242,8 @@ impl Engine {
             mark,
             opened: done.opened,
             decided: done.decided,
+            runs_in: done.only_while_its_core_runs.then_some(run.execution.core_id),
+            as_lent: done.as_lent,
             abandoned: done.abandoned,
             memory: done.memory.into_writes(),
             events: done.events,
@@ -416,11 +269,13 @@ impl Engine {
             tally.count(status == ExecutionStatus::Suspended && verdict == Verdict::Done);
             run.stored_epoch = Some(run.epoch);
             run.calls.are_durable(term);
+            run.stored_whole = stored_whole;
             if snapped {
                 run.unsnapped = 0;
                 run.mark_due = false;
             }
             run.opened.extend(opened);
+            run.opened_last = opened_last;
             self.leave(done.left);
             if status != ExecutionStatus::Running
                 && let Some(held) = run.held.take()
@@ -453,8 +308,8 @@ impl Engine {
             Verdict::Done => Committed::Yes,
             Verdict::Awaited => Committed::AndAwaited,
             Verdict::MemoryChanged => Committed::Again,
-            Verdict::CoreGone => {
-                // The program is told so when it calls again.
+            Verdict::CoreGone | Verdict::LentAnew => {
+                // The program is told so when it calls again; an execution begins as things stand now.
                 self.0.hosted.forget_all();
                 Committed::Again
             }

@@ -17,10 +17,10 @@ use scaigrid_scope::{EventId, Instant};
 use serde_json::json;
 use ulid::Ulid;
 
-use crate::drive::{Run, Timed};
 use crate::event_waits::{wait_for_event, wake_for_event};
 use crate::inside::{Said, of_program};
 use crate::plugins::Target;
+use crate::run::{Run, Timed};
 use crate::{Engine, Error};
 
 /// Calls and events that may lie between an execution and the call from outside.

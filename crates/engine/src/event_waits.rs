@@ -15,10 +15,11 @@ use scaigrid_runtime::{Effect, EffectKind, Failure, Outcome, Program};
 use scaigrid_scope::{Instant, TenantScope};
 
 use crate::cores::HostedCore;
-use crate::drive::{Run, Timed, encode_outcome};
+use crate::drive::encode_outcome;
 use crate::effects::answer_now;
 use crate::events::Heard;
 use crate::resume::answer;
+use crate::run::{Run, Timed};
 use crate::{Engine, Error};
 
 /// The most characters of the name of an event that can be waited for.

@@ -15,9 +15,10 @@ use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Driven};
 use crate::cores::HostedCore;
-use crate::drive::{Committed, Done, Run};
+use crate::drive::Committed;
 use crate::instances::instances;
 use crate::resume::ATTEMPTS;
+use crate::run::{Done, Run};
 use crate::{Engine, Error};
 
 /// What is asked of a Core.
@@ -87,7 +88,12 @@ impl Engine {
         let instances = instances(&hosted, &program);
         let place = instances.place(invocation.instance_key.as_deref(), &invocation.input);
         let place = place.map_err(Error::EntityKey)?;
-        let delegation = self.begun_under(scope, core).await?;
+        // One that runs at once finds out when it is written down whether that is still so.
+        let delegation = if invocation.wait.is_some() && place.slots.is_none() {
+            hosted.core.identity.delegation().map(|delegation| delegation.id)
+        } else {
+            self.begun_under(scope, core).await?
+        };
         let execution = Execution {
             id,
             tenant_id: scope.tenant_id(),
@@ -168,13 +174,18 @@ impl Engine {
         scope: TenantScope,
         program: Arc<Program>,
         hosted: &HostedCore,
-        execution: Execution,
+        mut execution: Execution,
         until: Instant,
     ) -> Result<Driven, Error> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             self.take_turn(&mut turn, attempt, execution.core_id).await;
-            let run = begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            if attempt > 0 {
+                execution.delegation = self.begun_under(scope, execution.core_id).await?;
+            }
+            let mut run =
+                begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            run.done.as_lent = true;
             let (mut run, committed) = match self.drive_for(run, until).await? {
                 Driven::Rested(run, committed) => (run, committed),
                 goes_on @ Driven::GoesOn(_) => return Ok(goes_on),
@@ -238,29 +249,8 @@ pub(crate) fn begin(
     let start = start(hosted, &execution);
     let machine = Machine::start(&program, start.clone())?;
     let done = Done { entries: vec![Entry::Started(Box::new(start))], ..Done::default() };
-    Ok(Run {
-        scope,
-        program,
-        machine,
-        execution,
-        stored_epoch: None,
-        epoch: 1,
-        next_seq: 0,
-        done,
-        opened: Vec::new(),
-        held: None,
-        supervised: false,
-        patience: None,
-        caller: None,
-        calls: Calls::default(),
-        news: None,
-        unrecorded: Vec::new(),
-        place: None,
-        unsnapped: 0,
-        timed: HashMap::new(),
-        mark_due: false,
-        span: Span::none(),
-    })
+    let run = Run::durable(scope, program, machine, execution, (1, 0));
+    Ok(Run { stored_epoch: None, done, ..run })
 }
 
 /// What an execution begins with. A parameter of the program's configuration takes its value from the Core's environment,

@@ -41,7 +41,9 @@ mod notices;
 mod places;
 pub mod plugins;
 mod reminders;
+mod rested;
 mod resume;
+mod run;
 mod said;
 mod schedules;
 mod start;
@@ -100,6 +102,7 @@ use depth::Depths;
 use lease::Lease;
 use places::Places;
 use plugins::Plugins;
+use rested::Rested;
 use told::Listeners;
 
 /// How many executions of this node may be under way in the background at once.
@@ -152,6 +155,8 @@ pub(crate) struct Inner {
     lease: Arc<Lease>,
     committer: Committer,
     hosted: Hosted,
+    /// Executions that have begun to wait at a checkpoint a moment ago.
+    rested: Rested,
     listeners: Listeners,
     /// What is known of who can decide checkpoints.
     deciders: Deciders,
@@ -246,6 +251,7 @@ impl Engine {
             lease: Arc::new(Lease::new(database.is_shared())),
             committer: Committer::start(database.clone()),
             hosted: Hosted::new(),
+            rested: Rested::new(),
             memory_room: memory::Room::new(memory_entries),
             listeners: Listeners::new(),
             deciders: Deciders::new(),

@@ -14,11 +14,12 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 use scaigrid_telemetry::Span;
 
 use crate::calls::{Calls, Meaning, meaning};
-use crate::drive::{Committed, Done, Run, cancellations, describe, encode_outcome, timed, told_to_caller};
+use crate::drive::{Committed, cancellations, describe, encode_outcome, told_to_caller};
 use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;
 use crate::invoke;
 use crate::places::Place;
+use crate::run::Run;
 use crate::traces::note_again;
 use crate::{Engine, Error};
 
@@ -90,8 +91,12 @@ impl Engine {
             let committed = self.drive(&mut run).await;
             *place = run.place.take();
             match committed? {
+                Committed::Yes => {
+                    self.0.rested.keep(run);
+                    return Ok(());
+                }
                 // One that is awaited is queued: whoever takes it next finds what it waits for.
-                Committed::Yes | Committed::AndAwaited | Committed::Overtaken | Committed::Refused => {
+                Committed::AndAwaited | Committed::Overtaken | Committed::Refused => {
                     return Ok(());
                 }
                 Committed::Again | Committed::Unfinished => {}
@@ -144,30 +149,8 @@ impl Engine {
                 (replayed.machine, replayed.unrecorded)
             }
         };
-        let timed = timed(machine.pending());
-        Ok(Some(Run {
-            scope,
-            timed,
-            program,
-            machine,
-            execution,
-            stored_epoch: Some(stored.epoch),
-            epoch: stored.epoch,
-            next_seq: stored.next_seq,
-            done: Done::default(),
-            opened: Vec::new(),
-            held: None,
-            supervised: false,
-            patience: None,
-            caller: None,
-            calls: Calls::default(),
-            news: None,
-            unrecorded,
-            place: None,
-            unsnapped,
-            mark_due: false,
-            span: Span::none(),
-        }))
+        let run = Run::durable(scope, program, machine, execution, (stored.epoch, stored.next_seq));
+        Ok(Some(Run { unrecorded, unsnapped, ..run }))
     }
 
     /// The journal behind an execution's stored machine; where there is none, because it has ended, has been taken back or has not

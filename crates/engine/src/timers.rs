@@ -37,6 +37,7 @@ impl Engine {
                     LOOK_EVERY
                 }
             };
+            self.0.rested.tidy();
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}
                 () = self.0.timers.notified() => {}

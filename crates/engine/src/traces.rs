@@ -14,7 +14,8 @@ use scaigrid_persistence::checkpoints::StoredCheckpoint;
 use scaigrid_scope::{Instant, TracedSpan};
 use scaigrid_telemetry::{Kind, Span, current};
 
-use crate::drive::{Committed, Done, Run};
+use crate::drive::Committed;
+use crate::run::{Done, Run};
 use crate::{Engine, Error};
 
 /// An instant of the platform's clock as spans have it.

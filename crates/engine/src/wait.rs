@@ -10,7 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_persistence::{checkpoints, executions};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
-use crate::drive::Run;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// Without a signal, an execution is looked at this often.
@@ -80,7 +80,9 @@ impl Engine {
         }
         let checkpoints = run.waits_at().unwrap_or_default().to_vec();
         if status == ExecutionStatus::Suspended && (!checkpoints.is_empty() || stands_still(&run.execution)) {
-            return Ok(Standing { execution: run.execution, checkpoints });
+            let execution = run.execution.clone();
+            self.0.rested.keep(run);
+            return Ok(Standing { execution, checkpoints });
         }
         let (scope, execution) = (run.scope, run.execution.clone());
         // What is not at rest is handed on by being dropped.

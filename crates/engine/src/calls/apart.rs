@@ -6,7 +6,8 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_telemetry::{current, under};
 use tokio::sync::oneshot;
 
-use crate::drive::{Committed, Run};
+use crate::drive::Committed;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// Somebody who waits for an execution that runs in a task of its own.

@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::apart::tell_caller;
 use super::perform::{Call, unavailable};
 use super::{Ended, Wanted};
-use crate::drive::{Committed, Run};
+use crate::drive::Committed;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// Without news, the inbox is looked into this often while calls are under way.

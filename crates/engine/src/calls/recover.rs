@@ -18,7 +18,7 @@ use serde_json::json;
 use super::is_call;
 use super::perform::call_key;
 use crate::asking::print_of;
-use crate::drive::Run;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The type of checkpoints that ask what became of a call.

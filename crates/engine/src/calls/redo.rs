@@ -8,7 +8,7 @@ use std::time::Duration;
 use scaigrid_cores::execution::ExecutionStatus;
 
 use super::attend::deliver;
-use crate::drive::{Done, Run};
+use crate::run::{Done, Run};
 use crate::{Engine, Error};
 
 /// The pause before another look at a database that fails, and the longest one.

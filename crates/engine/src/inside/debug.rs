@@ -17,9 +17,10 @@ use scaigrid_scope::{ExecutionId, TenantScope};
 use serde_json::json;
 
 use super::{Said, Stop};
-use crate::drive::{Committed, Run};
+use crate::drive::Committed;
 use crate::plugins::Masked;
 use crate::resume::ATTEMPTS;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The pause before another look at an execution that is about to stand still.

@@ -20,8 +20,8 @@ use serde_json::{Map, Value as Json, json};
 use super::logs::is_longer;
 use super::{Bound, Kept};
 use crate::calls::Calls;
-use crate::drive::{Done, Run};
 use crate::memory::{Looked, Place};
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The most bytes of what is shown of variables, of memory, and of a value, each.
@@ -191,29 +191,8 @@ impl Engine {
     ) -> Result<Result<Value, Failure>, Error> {
         let now = self.0.clock.now();
         // Memory is read by whatever reads it for programs; what comes of the run is thrown away.
-        let mut run = Run {
-            scope,
-            program: Arc::clone(program),
-            machine,
-            execution: stored.execution,
-            stored_epoch: Some(stored.epoch),
-            epoch: stored.epoch,
-            next_seq: stored.next_seq,
-            done: Done::default(),
-            opened: Vec::new(),
-            held: None,
-            supervised: false,
-            patience: None,
-            caller: None,
-            calls: Calls::default(),
-            news: None,
-            unrecorded: Vec::new(),
-            place: None,
-            unsnapped: 0,
-            timed: HashMap::new(),
-            mark_due: false,
-            span: Span::none(),
-        };
+        let at = (stored.epoch, stored.next_seq);
+        let mut run = Run::durable(scope, Arc::clone(program), machine, stored.execution, at);
         let mut answers = Vec::new();
         loop {
             let read = match run.machine.evaluate(program, strand, expression, &answers) {

@@ -11,8 +11,8 @@ use scaigrid_runtime::machine::Traced;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, TenantScope};
 use serde_json::{Value, json};
 
-use crate::drive::Run;
 use crate::plugins::Masked;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// The longest message, in characters.

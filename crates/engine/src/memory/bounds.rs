@@ -9,7 +9,7 @@ use scaigrid_runtime::{Failure, MemoryRequest};
 
 use super::{Done, Place};
 use crate::Engine;
-use crate::drive::Run;
+use crate::run::Run;
 
 /// Bytes of a key. The databases' indices bound it.
 const KEY_AT_MOST: usize = 512;

@@ -15,10 +15,10 @@ use scaigrid_runtime::Failure;
 use scaigrid_scope::{CoreId, DelegationId, ExecutionId, Permission, TenantScope};
 use scaigrid_telemetry::under;
 
-use crate::drive::Run;
 use crate::lease::Term;
 use crate::models::{Asking, CallError, EmbedCall};
 use crate::resume::CANCEL;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 /// How long a search waits for vectors. Nothing else of its execution is done meanwhile.

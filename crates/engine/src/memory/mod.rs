@@ -26,7 +26,7 @@ use scaigrid_persistence::memory::Variable;
 use scaigrid_runtime::{Failure, MemoryRequest, Outcome};
 use scaigrid_scope::{CoreId, Instant};
 
-use crate::drive::Run;
+use crate::run::Run;
 use crate::{Engine, Error};
 
 pub(crate) use bounds::Room;

@@ -13,7 +13,7 @@ use super::form::{Form, declaration};
 use super::walk::{Bound, Seen, mark};
 use super::{Done, Place};
 use crate::Engine;
-use crate::drive::Run;
+use crate::run::Run;
 
 /// A key as both databases keep it: PostgreSQL has no U+0000 in texts.
 pub(super) fn key_of(request: &MemoryRequest) -> Option<String> {

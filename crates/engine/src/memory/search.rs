@@ -11,7 +11,7 @@ use super::meaning::Making;
 use super::walk::Bound;
 use super::{Done, Place, fields};
 use crate::Engine;
-use crate::drive::Run;
+use crate::run::Run;
 
 impl Engine {
     /// `{key, value, similarity}` of what fits, the best first; the key of an element is its place.

@@ -12,7 +12,7 @@ use scaigrid_scope::TenantScope;
 use super::form;
 use super::{Done, Place};
 use crate::Engine;
-use crate::drive::Run;
+use crate::run::Run;
 
 /// Rows that are read at once, at first and at most. Rows can be large, so the first few tell how many more to ask for.
 const ROWS_AT_FIRST: usize = 64;

@@ -14,7 +14,7 @@ use super::read::key_of;
 use super::walk::mark;
 use super::{Done, Place, Trouble, fields};
 use crate::Engine;
-use crate::drive::Run;
+use crate::run::Run;
 
 impl Engine {
     /// Does a write: `set`, `update` (whose value is the new one), `delete` or `add`.

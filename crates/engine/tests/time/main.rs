@@ -4,6 +4,7 @@
 
 mod clocks;
 mod deaths;
+mod decisions;
 mod events;
 mod home;
 mod instances;

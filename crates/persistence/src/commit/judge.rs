@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use scaigrid_checkpoints::Checkpoint;
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
+use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId};
 
 use super::{Change, MemoryWrite, Unit, Verdict};
 use crate::json::text_storable;
 use crate::timers::Owner;
+use scaigrid_cores::Status as CoreStatus;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 
 /// The place of a memory entry.
@@ -27,10 +28,10 @@ pub(super) struct Facts {
     pub(super) memory: HashMap<MemoryKey, i64>,
     /// Entries of memory that this transaction keeps a place for, and whose they are.
     pub(super) places: Vec<(MemoryKey, String)>,
-    /// Cores that are there.
-    pub(super) present: HashSet<CoreId>,
-    /// Those of them that take new work.
-    pub(super) accepting: HashSet<CoreId>,
+    /// The Cores that are there.
+    pub(super) cores: HashMap<CoreId, CoreStatus>,
+    /// Under which delegations Cores act; those that act under none are left out.
+    pub(super) delegations: HashMap<CoreId, DelegationId>,
     /// Executions with something in their inbox, by effect.
     pub(super) inbox: HashMap<ExecutionId, HashSet<u32>>,
     /// When the timers are due that units carry out.
@@ -58,6 +59,8 @@ pub(super) struct Wanted {
     pub(super) checkpoints: Vec<CheckpointId>,
     pub(super) memory: Vec<MemoryKey>,
     pub(super) cores: Vec<CoreId>,
+    /// Cores whose delegations count.
+    pub(super) lent: Vec<(TenantId, CoreId)>,
     pub(super) inboxes: Vec<ExecutionId>,
     pub(super) timers: Vec<(TenantId, Owner)>,
 }
@@ -67,7 +70,10 @@ impl Wanted {
         let mut wanted = Self::default();
         for unit in units {
             match &unit.change {
-                Change::Begin { execution, .. } => wanted.cores.push(execution.core_id),
+                Change::Begin { execution, .. } => {
+                    wanted.cores.push(execution.core_id);
+                    wanted.lent.extend(unit.as_lent.then_some((unit.tenant_id, execution.core_id)));
+                }
                 Change::Accept { core_id } => wanted.cores.push(*core_id),
                 Change::Keep { .. } => {}
                 Change::Proceed { id, status, .. } => {
@@ -77,6 +83,7 @@ impl Wanted {
                     }
                 }
             }
+            wanted.cores.extend(unit.runs_in);
             // Whoever deletes a Core waits, and then finds what begins here; or this finds that it is gone.
             wanted.cores.extend(unit.started.iter().map(|execution| execution.core_id));
             wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
@@ -90,6 +97,7 @@ impl Wanted {
         tidy(&mut wanted.checkpoints);
         tidy(&mut wanted.memory);
         tidy(&mut wanted.cores);
+        tidy(&mut wanted.lent);
         tidy(&mut wanted.inboxes);
         tidy(&mut wanted.timers);
         wanted
@@ -109,14 +117,20 @@ pub(super) fn judge(units: &mut [Unit], facts: &mut Facts) -> Vec<Verdict> {
 }
 
 fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
+    let accepts = |core: &CoreId| facts.cores.get(core).is_some_and(|status| status.can_accept_work());
+    let runs = |core: &CoreId| facts.cores.get(core).is_some_and(|status| status.can_run());
     match &unit.change {
         Change::Begin { execution, .. } => {
-            if !facts.accepting.contains(&execution.core_id) {
+            if !accepts(&execution.core_id) {
                 return Verdict::CoreNotRunning;
+            }
+            let lent = facts.delegations.get(&execution.core_id);
+            if unit.as_lent && lent != execution.delegation.as_ref() {
+                return Verdict::LentAnew;
             }
         }
         Change::Accept { core_id } => {
-            if !facts.accepting.contains(core_id) {
+            if !accepts(core_id) {
                 return Verdict::CoreNotRunning;
             }
         }
@@ -139,6 +153,9 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             }
         }
     }
+    if unit.runs_in.is_some_and(|core| !runs(&core)) {
+        return Verdict::CoreNotRunning;
+    }
     let as_read = |checkpoint: &Checkpoint| facts.pending.get(&checkpoint.id) == Some(&checkpoint.revision);
     if unit.decided.as_ref().is_some_and(|checkpoint| !as_read(checkpoint)) {
         return Verdict::CheckpointDecided;
@@ -157,7 +174,7 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     if changed {
         return Verdict::MemoryChanged;
     }
-    let gone = |child: &Execution| !facts.present.contains(&child.core_id);
+    let gone = |child: &Execution| !facts.cores.contains_key(&child.core_id);
     if unit.started.iter().any(|child| child.parent.is_some() && gone(child)) {
         return Verdict::CoreGone;
     }

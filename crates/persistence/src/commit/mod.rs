@@ -54,6 +54,12 @@ pub struct Unit {
     /// The checkpoint that this step answers, as it stands afterwards. It must still be pending, and in the revision that was
     /// read.
     pub decided: Option<Checkpoint>,
+    /// The Core that must let its executions take steps, where this is one that nobody has begun yet: as long as it is paused, or
+    /// has stopped, none is taken.
+    pub runs_in: Option<CoreId>,
+    /// Whether an execution that begins must do so under the delegation that its Core has now, or under none where it has none:
+    /// whoever began it has only believed so.
+    pub as_lent: bool,
     /// Checkpoints that nobody waits for any more; those still pending are cancelled.
     pub abandoned: Vec<CheckpointId>,
     /// Writes to the Core's memory, in order.
@@ -102,6 +108,8 @@ impl Unit {
             mark: None,
             opened: Vec::new(),
             decided: None,
+            runs_in: None,
+            as_lent: false,
             abandoned: Vec::new(),
             memory: Vec::new(),
             events: Vec::new(),
@@ -262,8 +270,10 @@ pub enum Verdict {
     CheckpointDecided,
     /// A memory entry changed since it was read; nothing was written.
     MemoryChanged,
-    /// The Core takes no new work; nothing was written.
+    /// The Core takes no new work, or lets nothing go on; nothing was written.
     CoreNotRunning,
+    /// The Core acts under another delegation than the execution was to begin under; nothing was written.
+    LentAnew,
     /// A Core that is called was deleted in the meantime; nothing was written.
     CoreGone,
     /// Somebody else has fired, moved or removed the timer; nothing was written.

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::{try_join, try_join_all, try_join3};
-use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, TenantId};
+use scaigrid_cores::Status as CoreStatus;
+use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId};
 
 use super::columns::rounds;
 use super::judge::{Facts, MemoryKey, NO_VERSION, Standing, Wanted, judge};
@@ -14,7 +15,7 @@ use super::rows::{Rows, execution_id};
 use super::{Unit, Verdict};
 use crate::error::{Result, column};
 use crate::instant::Stamp;
-use crate::schema::{checkpoints, core_memory, cores, execution_inbox, executions, timers};
+use crate::schema::{checkpoints, core_memory, cores, delegations, execution_inbox, executions, timers};
 use crate::timers::Owner;
 
 pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
@@ -40,12 +41,17 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
 /// locks it too, so nothing can come in between.
 async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
-    let ((present, accepting), executions) =
-        try_join(standing_of(c, &wanted.cores), standings(c, &wanted.executions)).await?;
+    // Delegations are changed with their Cores, which are locked first.
+    let (cores, delegations, executions) = try_join3(
+        standing_of(c, &wanted.cores),
+        delegations_of(c, &wanted.lent),
+        standings(c, &wanted.executions),
+    )
+    .await?;
     let (pending, inbox, timers) =
         try_join3(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes), due(c, &wanted.timers))
             .await?;
-    let mut facts = Facts { executions, pending, present, accepting, inbox, timers, ..Facts::default() };
+    let mut facts = Facts { executions, pending, cores, delegations, inbox, timers, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {
         let tenant = tenant_of(units, key.0);
@@ -160,31 +166,45 @@ async fn due(
         .collect()
 }
 
-/// The Cores that are there, and those of them that take new work.
-async fn standing_of(
-    mut c: &AsyncPgConnection,
-    wanted: &[CoreId],
-) -> Result<(HashSet<CoreId>, HashSet<CoreId>)> {
-    let (mut present, mut accepting) = (HashSet::new(), HashSet::new());
+/// The Cores that are there.
+async fn standing_of(mut c: &AsyncPgConnection, wanted: &[CoreId]) -> Result<HashMap<CoreId, CoreStatus>> {
     if wanted.is_empty() {
-        return Ok((present, accepting));
+        return Ok(HashMap::new());
     }
     let rows: Vec<(String, String)> = cores::table
         .filter(cores::id.eq_any(texts(wanted)))
         .order(cores::id)
         .select((cores::id, cores::status))
-        // Whoever stops or deletes the Core waits, and then finds what begins here.
+        // Whoever stops or deletes the Core waits, and then finds what begins or goes on here.
         .for_share()
         .load(&mut c)
         .await?;
-    for (id, status) in rows {
-        let id: CoreId = column("cores", "id", &id, &id)?;
-        present.insert(id);
-        if status == "running" {
-            accepting.insert(id);
-        }
+    rows.iter()
+        .map(|(id, status)| Ok((column("cores", "id", id, id)?, column("cores", "status", id, status)?)))
+        .collect()
+}
+
+/// Under which delegations Cores act.
+async fn delegations_of(
+    mut c: &AsyncPgConnection,
+    wanted: &[(TenantId, CoreId)],
+) -> Result<HashMap<CoreId, DelegationId>> {
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
     }
-    Ok((present, accepting))
+    let (tenants, of): (Vec<TenantId>, Vec<CoreId>) = wanted.iter().copied().unzip();
+    // Ids are of one tenant each, so naming both apart finds no others.
+    let rows: Vec<(String, String)> = delegations::table
+        .filter(delegations::tenant_id.eq_any(texts(&tenants)))
+        .filter(delegations::core_id.eq_any(texts(&of)))
+        .select((delegations::core_id, delegations::id))
+        .load(&mut c)
+        .await?;
+    rows.iter()
+        .map(|(core, id)| {
+            Ok((column("delegations", "core_id", core, core)?, column("delegations", "id", id, id)?))
+        })
+        .collect()
 }
 
 async fn inbox(

@@ -16,8 +16,8 @@ use crate::instant::Stamp;
 use crate::logs::LogRow;
 use crate::schema::{
     audit_records, audit_unsealed, checkpoint_votes, checkpoints, core_events, core_log_lanes, core_logs,
-    core_memory, cores, event_waits, execution_inbox, execution_snapshots, executions, journal, object_refs,
-    objects, timers,
+    core_memory, cores, delegations, event_waits, execution_inbox, execution_snapshots, executions, journal,
+    object_refs, objects, timers,
 };
 use crate::sqlite::SqliteConnection;
 use crate::stable::update;
@@ -85,11 +85,18 @@ fn read(c: &mut Sync, units: &[Unit]) -> Result<Facts> {
     for id in wanted.cores {
         let status: Option<String> =
             cores::table.find(id.to_string()).select(cores::status).get_result(c).optional()?;
-        if status.as_deref() == Some("running") {
-            facts.accepting.insert(id);
+        if let Some(status) = status {
+            facts.cores.insert(id, column("cores", "status", &id.to_string(), &status)?);
         }
-        if status.is_some() {
-            facts.present.insert(id);
+    }
+    for (tenant, core) in wanted.lent {
+        let id: Option<String> = delegations::table
+            .find((tenant.to_string(), core.to_string()))
+            .select(delegations::id)
+            .get_result(c)
+            .optional()?;
+        if let Some(id) = id {
+            facts.delegations.insert(core, column("delegations", "id", &id, &id)?);
         }
     }
     for unit in units {

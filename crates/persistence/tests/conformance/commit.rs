@@ -523,6 +523,14 @@ async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) 
     assert_eq!(written, scaigrid_persistence::Written::Done);
     tx.commit().await.unwrap();
     assert_eq!(apply(home, vec![begin(5)]).await, [Verdict::CoreNotRunning]);
+    let goes_on = || proceed(1, (1, 2), ExecutionStatus::Suspended);
+    let begins_a_step = Unit { runs_in: Some(core_id()), ..goes_on() };
+    assert_eq!(apply(home, vec![begins_a_step]).await, [Verdict::CoreNotRunning]);
+    assert_eq!(
+        apply(home, vec![goes_on()]).await,
+        [Verdict::Done],
+        "one that was under way comes to its rest"
+    );
     assert!(!stored(home, 1).await.unwrap().core_runs);
     assert!(claim(home, 1, 4).await.is_empty());
     // What was seen before the Core was held is not taken either.

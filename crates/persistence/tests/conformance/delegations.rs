@@ -10,7 +10,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::{Written, avatars, cores, delegations, executions, holds};
 use scaigrid_scope::{DelegationId, Instant, PermissionKey, Permissions};
 
-use crate::commit::{begin, core_id, execution, execution_id, hosted};
+use crate::commit::{apply, begin, core_id, execution, execution_id, hosted};
 use crate::home::Home;
 use crate::values::{SYSTEM, at, of_tenant, tenant_id, ulid, user_id};
 
@@ -18,6 +18,7 @@ crate::on_both_databases! {
     a_delegation_is_kept_with_its_core,
     a_user_finds_what_they_have_lent,
     an_execution_keeps_the_delegation_that_it_began_under,
+    an_execution_begins_as_its_core_is_lent_in_that_moment,
     one_core_is_held_once,
     what_may_be_in_the_store_is_forgotten_last,
 }
@@ -170,6 +171,29 @@ async fn an_execution_keeps_the_delegation_that_it_began_under(home: &Home) {
     }
     assert!(executions::any_unfinished(&mut c, of_tenant(1), core_id()).await.unwrap());
     assert!(!executions::any_unfinished(&mut c, of_tenant(2), core_id()).await.unwrap());
+}
+
+async fn an_execution_begins_as_its_core_is_lent_in_that_moment(home: &Home) {
+    let core = hosted(home).await;
+    let (mine, former) = (Some(delegation(5, 1).id), Some(delegation(4, 1).id));
+    let begins = async |number, delegation| {
+        let mut unit = commit::Unit { as_lent: true, ..begin(number) };
+        if let commit::Change::Begin { execution, .. } = &mut unit.change {
+            execution.delegation = delegation;
+        }
+        apply(home, vec![unit]).await[0]
+    };
+    assert_eq!(begins(1, None).await, commit::Verdict::Done);
+    assert_eq!(begins(2, mine).await, commit::Verdict::LentAnew, "it is lent by nobody");
+    save(home, &core, CoreIdentity::UserDelegated(delegation(5, 1)), 1).await;
+    assert_eq!(begins(3, None).await, commit::Verdict::LentAnew);
+    assert_eq!(begins(4, former).await, commit::Verdict::LentAnew);
+    assert_eq!(begins(5, mine).await, commit::Verdict::Done);
+    let mut c = home.read().await;
+    for (number, begun) in [(1, true), (2, false), (3, false), (4, false), (5, true)] {
+        let found = executions::lookup(&mut c, of_tenant(1), execution_id(number)).await.unwrap();
+        assert_eq!(found.is_some(), begun, "{number}");
+    }
 }
 
 async fn one_core_is_held_once(home: &Home) {
