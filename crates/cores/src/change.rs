@@ -14,6 +14,7 @@ use crate::lifecycle::{Action, Outcome, Status};
 use crate::modes::{CheckpointMode, Concurrency, ConcurrencyMode, PrivilegeLevel, RuntimeMode};
 use crate::plugins::InstalledPlugin;
 use crate::publication;
+use crate::resource_limits;
 use crate::triggers::Trigger;
 
 const MAX_PLUGINS: usize = 64;
@@ -146,6 +147,11 @@ impl Problems {
         }
     }
 
+    fn limits(&mut self, limits: &Map<String, Value>) {
+        self.object("resource_limits", limits);
+        self.0.extend(resource_limits::problems(limits));
+    }
+
     fn plugins(&mut self, entries: &[Value]) {
         if entries.len() > MAX_PLUGINS {
             return self.note("plugins", format!("must have at most {MAX_PLUGINS} entries"));
@@ -216,7 +222,7 @@ impl Core {
         let concurrency = problems.concurrency(new.concurrency_mode, new.entity_key_field.as_deref());
         problems.program(&new.source);
         problems.plugins(&new.plugins);
-        problems.object("resource_limits", &new.resource_limits);
+        problems.limits(&new.resource_limits);
         problems.object("metadata", &new.metadata);
         let environment = problems.environment(new.environment, &Environment::default(), &[]);
         let (Some(name), Some(slug), Some(concurrency), Some(environment), true) =
@@ -283,7 +289,7 @@ impl Core {
             core.environment = environment;
         }
         if let Some(limits) = changes.resource_limits {
-            problems.object("resource_limits", &limits);
+            problems.limits(&limits);
             core.resource_limits = Arc::new(limits);
         }
         if let Some(metadata) = changes.metadata.map(own_metadata) {

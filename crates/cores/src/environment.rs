@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use scaigrid_ir::near::nearest;
 use serde_json::{Map, Value};
 
 use crate::core::{FieldProblem, json_size};
@@ -140,8 +141,19 @@ fn read_value(value: Value, stored: Option<&EnvValue>) -> Result<EnvValue, &'sta
                 _ => Err("a secret must have the fields type and value, and its value must be a text"),
             }
         }
+        Value::Object(fields) if is_nearly_a_secret(&fields) => {
+            Err("looks like a secret, which has the type \"secret\"; it would be shown to everybody as it is")
+        }
         value => Ok(EnvValue::Plain(value)),
     }
+}
+
+/// Whether somebody seems to have meant a secret and made a slip.
+fn is_nearly_a_secret(fields: &Map<String, Value>) -> bool {
+    let kind = fields.get("type").and_then(Value::as_str);
+    fields.len() == 2
+        && fields.contains_key("value")
+        && kind.is_some_and(|kind| nearest(kind, ["secret"]).is_some())
 }
 
 #[cfg(test)]
@@ -185,6 +197,8 @@ mod tests {
             json!({"URL": {"type": "secret", "value": 1}}),
             json!({"URL": {"type": "secret", "value": "x", "more": 1}}),
             json!({"URL": {"type": "secret", "value": "x".repeat(65 * 1024)}}),
+            json!({"URL": {"type": "secrt", "value": "x"}}),
+            json!({"URL": {"type": "Secret", "value": "x"}}),
         ] {
             let problems = merge(written, &stored).unwrap_err();
             assert_eq!(problems[0].field, "environment.URL");

@@ -38,6 +38,7 @@ mod modes;
 pub mod plugins;
 pub mod progress;
 pub mod publication;
+mod resource_limits;
 pub mod subscription;
 pub mod triggers;
 

@@ -8,7 +8,7 @@ use async_recursion::async_recursion as boxed;
 use moka::sync::Cache;
 use scaigrid_bus::Recent;
 use scaigrid_checkpoints::Rules;
-use scaigrid_cores::{Core, EnvValue, Status};
+use scaigrid_cores::{Core, EnvValue, Environment, Status};
 use scaigrid_ir::block::Checkpoint;
 use scaigrid_ir::diagnostic::{codes, in_order};
 use scaigrid_ir::{Diagnostic, Severity, Value, load};
@@ -169,11 +169,7 @@ impl Engine {
         let found = cores::lookup(&mut connection, scope, id, &self.0.vault).await?;
         let core = found.ok_or(Error::NoCore)?.value;
         let inside = Inside::of(&core, breakpoints::list(&mut connection, scope, id).await?);
-        let plain = core.environment.iter().filter_map(|(name, value)| match value {
-            EnvValue::Plain(value) => Some((Arc::from(name), Value::from_json(value))),
-            EnvValue::Secret(_) => None,
-        });
-        let env = Value::Object(Arc::new(plain.collect::<BTreeMap<_, _>>()));
+        let env = Value::Object(Arc::new(seen(&core.environment)));
         let hosted = Arc::new(HostedCore { core: Arc::new(core), env, inside });
         look_up.keep(Arc::clone(&hosted));
         Ok(hosted)
@@ -275,4 +271,13 @@ impl Engine {
         self.0.hosted.programs.insert((core, version), Arc::clone(&program));
         Ok(program)
     }
+}
+
+/// What a program sees of an environment: the values that are not secret.
+pub(crate) fn seen(environment: &Environment) -> BTreeMap<Arc<str>, Value> {
+    let plain = environment.iter().filter_map(|(name, value)| match value {
+        EnvValue::Plain(value) => Some((Arc::from(name), Value::from_json(value))),
+        EnvValue::Secret(_) => None,
+    });
+    plain.collect()
 }

@@ -10,7 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
-use scaigrid_persistence::commit::{self, Delivery, Unit, Verdict};
+use scaigrid_persistence::commit::{self, Believed, Delivery, Unit, Verdict};
 use scaigrid_persistence::executions::Stored;
 use scaigrid_persistence::timers;
 use scaigrid_runtime::{Failure, Outcome};
@@ -233,7 +233,7 @@ impl Engine {
         match consequence {
             Consequence::Answer(outcome) => {
                 answer(&mut run, effect, outcome);
-                run.done.only_while_its_core_runs = true;
+                run.done.believed = Believed::Runs(run.execution.core_id);
             }
             Consequence::Cancel => {
                 cancel(&mut run, Arc::from("its checkpoint was cancelled"));

@@ -202,10 +202,7 @@ impl Engine {
         let started = !done.started.is_empty();
         let tally = Tally::of(run, &done);
         let opened: Vec<CheckpointId> = done.opened.iter().map(|(checkpoint, _)| checkpoint.id).collect();
-        let opened_last = match done.opened.as_slice() {
-            [only] => Some(only.clone()),
-            _ => None,
-        };
+        let opened_last = done.opened_alone();
         // The watch looks every second by itself.
         let soon = now.plus(crate::timers::LOOK_EVERY);
         let mut expiries = done.opened.iter().filter_map(|(checkpoint, _)| checkpoint.expiry.as_ref());
@@ -215,10 +212,7 @@ impl Engine {
         run.unsnapped += done.entries.len();
         let snapshot = snapshot(run, status);
         let snapped = !matches!(snapshot, Snapshot::Keep);
-        let stored_whole = match &snapshot {
-            Snapshot::Store(machine) => Some(machine.len()),
-            Snapshot::Keep | Snapshot::Drop => None,
-        };
+        let stored_whole = snapshot.stored().map(<[u8]>::len);
         let mark = self.mark(run, &snapshot, next_seq);
         let progress = Progress {
             snapshot,
@@ -242,8 +236,7 @@ impl Engine {
             mark,
             opened: done.opened,
             decided: done.decided,
-            runs_in: done.only_while_its_core_runs.then_some(run.execution.core_id),
-            as_lent: done.as_lent,
+            believed: done.believed,
             abandoned: done.abandoned,
             memory: done.memory.into_writes(),
             events: done.events,

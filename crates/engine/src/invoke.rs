@@ -1,6 +1,5 @@
 //! Starting a flow from outside.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +7,12 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_ir::Value;
 use scaigrid_ir::module::TriggerKind;
+use scaigrid_persistence::commit::Believed;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
 use scaigrid_scope::{CoreId, ExecutionId, TenantScope, UserId};
-use scaigrid_telemetry::Span;
 
-use crate::calls::{Calls, Driven};
+use crate::calls::Driven;
 use crate::cores::HostedCore;
 use crate::drive::Committed;
 use crate::instances::instances;
@@ -185,7 +184,7 @@ impl Engine {
             }
             let mut run =
                 begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
-            run.done.as_lent = true;
+            run.done.believed = Believed::LentSo;
             let (mut run, committed) = match self.drive_for(run, until).await? {
                 Driven::Rested(run, committed) => (run, committed),
                 goes_on @ Driven::GoesOn(_) => return Ok(goes_on),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::{Execution, ExecutionStatus};
 use scaigrid_persistence::checkpoints::StoredCheckpoint;
 use scaigrid_runtime::{Machine, Program};

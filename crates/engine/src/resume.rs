@@ -11,9 +11,8 @@ use scaigrid_persistence::{checkpoints, event_waits, timers};
 use scaigrid_runtime::journal::{self, Base, Entry};
 use scaigrid_runtime::{EffectId, EffectKind, Failure, Machine, Outcome};
 use scaigrid_scope::{ExecutionId, TenantScope};
-use scaigrid_telemetry::Span;
 
-use crate::calls::{Calls, Meaning, meaning};
+use crate::calls::{Meaning, meaning};
 use crate::drive::{Committed, cancellations, describe, encode_outcome, told_to_caller};
 use crate::inside::{Bound, Kept, Said, said};
 use crate::instances::idle;

@@ -11,7 +11,7 @@ use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_cores::execution::Execution;
 use scaigrid_cores::logs::LogEntry;
-use scaigrid_persistence::commit::Delivery;
+use scaigrid_persistence::commit::{Believed, Delivery};
 use scaigrid_persistence::event_waits::EventWait;
 use scaigrid_persistence::events::CoreEvent;
 use scaigrid_persistence::timers::{Owner, Timer};
@@ -176,10 +176,8 @@ pub(crate) struct Done {
     pub(crate) events: Vec<CoreEvent>,
     pub(crate) opened: Vec<(Checkpoint, u32)>,
     pub(crate) decided: Option<Checkpoint>,
-    /// Whether nothing of it counts where the Core lets its executions take no steps.
-    pub(crate) only_while_its_core_runs: bool,
-    /// Whether it counts only under the delegation that the Core has when the execution begins.
-    pub(crate) as_lent: bool,
+    /// What of its Core is only believed.
+    pub(crate) believed: Believed,
     pub(crate) abandoned: Vec<CheckpointId>,
     /// Executions that were called and are not waited for any more.
     pub(crate) orphaned: Vec<ExecutionId>,
@@ -205,6 +203,14 @@ pub(crate) struct Done {
 }
 
 impl Done {
+    /// The checkpoint that has opened, with the effect that it answers, if that is only one.
+    pub(crate) fn opened_alone(&self) -> Option<(Checkpoint, u32)> {
+        match self.opened.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+
     /// The effects that have opened something.
     pub(crate) fn effects(&self) -> HashSet<u32> {
         let opened = self.opened.iter().map(|(_, effect)| *effect);

@@ -5,16 +5,20 @@
 
 mod calls;
 
+use std::sync::Arc;
+
 use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::ModelSlug;
 use scaigrid_cores::{Core, CoreIdentity, FieldProblem};
-use scaigrid_ir::module::{ModelDecl, PluginDecl};
+use scaigrid_ir::module::{ModelDecl, Module, PluginDecl};
+use scaigrid_ir::types::TypeError;
 use scaigrid_persistence::models::ModelRef;
 use scaigrid_persistence::{Connection, cores, models, tenants};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{Permission, Tenant, TenantScope};
 
 use crate::core_calls::SELF;
+use crate::cores::seen;
 use crate::{Engine, Error};
 
 pub use calls::OtherCall;
@@ -33,11 +37,13 @@ pub struct Wants {
     pub asks_models: bool,
     /// What it calls in other Cores. It may be among them by its slug.
     pub calls: Vec<OtherCall>,
+    /// The program.
+    module: Arc<Module>,
 }
 
 impl Wants {
     pub(crate) fn of(program: &Program) -> Self {
-        let module = program.module();
+        let module = program.shared_module();
         let others = program.core_calls().filter(|(_, call)| &*call.target != SELF);
         Self {
             plugins: module.plugins.clone(),
@@ -46,7 +52,18 @@ impl Wants {
             calls: others
                 .map(|(pointer, call)| OtherCall { pointer: pointer.to_owned(), call: call.clone() })
                 .collect(),
+            module: Arc::clone(module),
         }
+    }
+
+    /// The values of a Core's environment that are not what the program's configuration says.
+    pub fn misfits(&self, core: &Core) -> Vec<FieldProblem> {
+        let problem = |error: TypeError| {
+            let message = format!("should be {}, but is {}", error.expected, error.found);
+            FieldProblem::new(format!("environment.{}", error.path), message)
+        };
+        let Err(errors) = self.module.configured(seen(&core.environment)) else { return Vec::new() };
+        errors.into_iter().map(problem).collect()
     }
 
     /// The permissions without which calls of the program can never go out.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::block::Body;
 use crate::expr::Expr;
-use crate::types::Type;
+use crate::types::{Type, TypeError};
 use crate::value::Value;
 
 /// A program. Immutable once loaded; shared by every execution that runs it.
@@ -52,6 +52,30 @@ impl Module {
     /// The flow of that name.
     pub fn flow(&self, name: &str) -> Option<&Flow> {
         self.flows.iter().find(|flow| &*flow.name == name)
+    }
+
+    /// The configuration that comes of what a tenant has set: values as the types have them, defaults where none is set, secrets left
+    /// out. What is set and is no parameter stays as it is.
+    ///
+    /// # Errors
+    /// What does not fit its type; at most 20 findings for each parameter.
+    pub fn configured(&self, mut set: BTreeMap<Arc<str>, Value>) -> Result<Value, Vec<TypeError>> {
+        let mut findings = Vec::new();
+        for (name, declared) in &self.config {
+            let value = match set.remove(name) {
+                _ if declared.secret => continue,
+                None => declared.default.clone().unwrap_or_default(),
+                Some(value) => match declared.ty.admit(value, &self.types) {
+                    Ok(value) => value,
+                    Err(errors) => {
+                        findings.extend(errors.into_iter().map(|error| error.under(name)));
+                        continue;
+                    }
+                },
+            };
+            set.insert(Arc::clone(name), value);
+        }
+        if findings.is_empty() { Ok(Value::Object(Arc::new(set))) } else { Err(findings) }
     }
 
     /// The model by which texts are compared by what they mean: the first one whose modalities name `embedding`.

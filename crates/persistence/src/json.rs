@@ -1,6 +1,37 @@
-//! JSON that both databases take and give back.
+//! JSON that both databases take and give back: `jsonb` on PostgreSQL, [JSONB](https://sqlite.org/jsonb.html) on SQLite.
+//!
+//! Until its [pull request 5203](https://github.com/diesel-rs/diesel/pull/5203) is released, diesel writes JSONB in which quotes and
+//! backslashes are not escaped. It reads that itself; SQLite's own functions take it for malformed, or for other text. So SQL is
+//! given diesel's way to read it.
 
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::sql_types::{self, Binary};
+use diesel::sqlite::{Sqlite, SqliteValue};
 use serde_json::Value;
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// The text of JSON that diesel has written as JSONB.
+    fn json_of_binary(json: Binary) -> diesel::sql_types::Text;
+}
+
+/// The name of that function.
+pub(crate) const OF_BINARY: &str = "json_of_binary";
+
+/// JSON out of JSONB.
+#[derive(Debug, FromSqlRow)]
+struct OfBinary(Value);
+
+impl FromSql<Binary, Sqlite> for OfBinary {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        <Value as FromSql<sql_types::Jsonb, Sqlite>>::from_sql(value).map(Self)
+    }
+}
+
+/// Has a connection know the function.
+pub(crate) fn register(connection: &mut diesel::SqliteConnection) -> diesel::QueryResult<()> {
+    json_of_binary_utils::register_impl(connection, |OfBinary(json): OfBinary| json.to_string())
+}
 
 /// The value as both databases can keep it.
 ///

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 
 use crate::aside::Aside;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::migrations::unknown;
 
 pub(crate) const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
@@ -109,7 +110,10 @@ impl From<diesel::result::Error> for Failed {
 
 fn open(path: &Path, access: Access) -> ConnectionResult<diesel::SqliteConnection> {
     let mut connection = diesel::SqliteConnection::establish(&path.to_string_lossy())?;
-    connection.batch_execute(access.pragmas()).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    connection
+        .batch_execute(access.pragmas())
+        .and_then(|()| json::register(&mut connection))
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(connection)
 }
 

@@ -220,6 +220,11 @@ impl Program {
         &self.module
     }
 
+    /// The module, to be kept.
+    pub const fn shared_module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
     /// A flow by its place in the module, and the number of its body.
     pub(crate) fn flow(&self, index: u32) -> Option<(&Flow, ListNo)> {
         let index = usize::try_from(index).ok()?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use scaigrid_tests::{Db, Place, on_both_databases, programs, run};
+use scaigrid_tests::{Client, Db, Place, on_both_databases, programs, run};
 use serde_json::{Value, json};
 
 on_both_databases!(
@@ -36,6 +36,15 @@ fn master_key(place: &Place) -> String {
     fs::read_to_string(place.data().join("master.key")).unwrap().trim().to_owned()
 }
 
+/// A text that must be escaped wherever it is written as JSON.
+const ODD: &str = r#"dom\nick, "the best""#;
+
+/// A group that is made once, however often this is asked for.
+fn odd_group(client: &Client) -> Value {
+    let asked = client.post("/v1/groups").header("Idempotency-Key", "odd").json(&json!({"name": ODD}));
+    asked.answer(201).data()
+}
+
 /// Puts a backup back, and starts a server on it.
 fn goes_on(from: &Place, to: &Place, file: &str, execution: &str, checkpoint: &str) {
     let key = master_key(from);
@@ -45,6 +54,12 @@ fn goes_on(from: &Place, to: &Place, file: &str, execution: &str, checkpoint: &s
     let server = to.launch().set("SCAIGRID_MASTER_KEY", &key).start();
     let acme = server.admin().in_tenant("acme");
     assert_eq!(acme.pages("/v1/users", "items").len(), 1);
+    let again = odd_group(&acme);
+    assert_eq!(
+        acme.pages("/v1/groups", "items"),
+        [again],
+        "the answer to a request that is repeated is kept too"
+    );
     let waiting = acme.execution(execution);
     assert_eq!(waiting["status"], "suspended");
     assert_eq!(acme.resolve(checkpoint, "yes")["execution"]["status"], "completed");
@@ -70,6 +85,7 @@ fn what_is_backed_up_under_load_goes_on_elsewhere(place: &Place) {
     let spare = acme.host("Spare", &programs::echo(1));
     let body = json!({"environment": {"TOKEN": {"type": "secret", "value": "hush-hush"}}});
     acme.put(&format!("{}/{spare}", scaigrid_tests::CORES), &body).answer(200);
+    assert_eq!(odd_group(&acme)["name"], ODD);
     let core = acme.run("Asking", &programs::asking(&json!({"options": ["yes", "no"]})));
     let busy = acme.run("Busy", &programs::echo(1));
     let (execution, checkpoint) = acme.invoke_to_checkpoint(&core, "ask", &json!({}));

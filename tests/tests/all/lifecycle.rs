@@ -15,6 +15,8 @@ on_both_databases!(
     a_change_on_top_of_another_one_is_refused,
     a_core_is_shown_as_it_is_and_only_at_home,
     secrets_are_written_and_never_read,
+    the_environment_gives_the_configuration_as_it_is_typed,
+    limits_that_nobody_understands_are_refused,
     what_is_deleted_leaves_nothing_but_its_record,
     whoever_waits_for_what_is_deleted_is_told,
     a_cancelled_execution_ends_and_asks_nobody,
@@ -132,7 +134,19 @@ fn a_broken_program_does_not_start_until_it_is_mended(place: &Place) {
     admin.act(core, "start");
     admin.status_becomes(core, "running");
     assert_eq!(admin.get(&format!("{CORES}/{core}")).answer(200).data()["last_error"], Value::Null);
-    assert_eq!(admin.invoke(core, "echo", &json!({"value": 7}))["output"], json!({"version": 1, "value": 7}));
+    let said = |value: i64| admin.invoke(core, "echo", &json!({"value": value}))["output"].clone();
+    assert_eq!(said(7), json!({"version": 1, "value": 7}));
+    // One that runs keeps what it runs, whichever way a broken program comes.
+    let path = format!("{CORES}/{core}");
+    let refused = admin.put(&path, &json!({"source": programs::broken()})).refused(422, "INVALID_SOURCE_IR");
+    assert!(!refused.json()["error"]["details"].as_array().unwrap().is_empty(), "{refused}");
+    admin.post(&format!("{path}/rollback")).json(&json!({"version": 1})).refused(422, "INVALID_SOURCE_IR");
+    assert_eq!(admin.get(&path).answer(200).data()["source_version"], 2);
+    assert_eq!(said(8), json!({"version": 1, "value": 8}));
+    admin.act(core, "stop");
+    admin.status_becomes(core, "stopped");
+    let kept = admin.put(&path, &json!({"source": programs::broken()})).answer(200).data();
+    assert_eq!(kept["diagnostics"][0]["severity"], "error", "{kept}");
     server.stop();
 }
 
@@ -357,6 +371,56 @@ fn secrets_are_written_and_never_read(place: &Place) {
         }
     }
     assert!(!holds(place.log().as_bytes()));
+}
+
+/// A program that returns its limit, and how it compares with an amount.
+fn limited() -> Value {
+    let statements = json!([{"kind": "return", "value": "[config.limit, type_of(config.limit), input.total > config.limit]"}]);
+    let main = json!({"name": "main", "params": [{"name": "total", "type": "money"}],
+        "body": [programs::rigid("say", &statements)]});
+    json!({"schema_version": "0.2", "name": "Limited", "version": "1.0.0", "flows": [main],
+        "config": {"limit": {"type": "money", "default": "500"}}})
+}
+
+fn the_environment_gives_the_configuration_as_it_is_typed(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let core = admin.run("limited", &limited());
+    let path = format!("{CORES}/{core}");
+    let said = |total: &str| admin.invoke(&core, "main", &json!({"total": total}))["output"].clone();
+    assert_eq!(said("600"), json!(["500", "money", true]));
+    admin.put(&path, &json!({"environment": {"limit": "700"}})).answer(200);
+    assert_eq!(said("600"), json!(["700", "money", false]));
+    // What does not fit is told to whoever begins something, and to whoever starts the Core.
+    admin.put(&path, &json!({"environment": {"limit": "lots"}})).answer(200);
+    let begin = json!({"flow": "main", "input": {"total": "1"}, "wait_ms": 10_000});
+    let refused = admin.post(&format!("{path}/invoke")).json(&begin).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["environment.limit"]);
+    let refused = admin.post(&format!("{path}/restart")).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["environment.limit"]);
+    assert_eq!(admin.get(&path).answer(200).data()["last_error"]["code"], "VALIDATION_ERROR");
+    admin.put(&path, &json!({"environment": {}})).answer(200);
+    admin.post(&format!("{path}/restart")).answer(200);
+    assert_eq!(said("600"), json!(["500", "money", true]));
+    server.stop();
+}
+
+fn limits_that_nobody_understands_are_refused(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let body =
+        json!({"name": "Mean", "resource_limits": {"monthly_tokns": 5, "monthly_cost": "a lot", "cpu": "2"}});
+    let refused = admin.post(CORES).json(&body).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["resource_limits.monthly_cost", "resource_limits.monthly_tokns"]);
+    let core = admin.host("Mean", &programs::echo(1));
+    let path = format!("{CORES}/{core}");
+    let slip = json!({"environment": {"TOKEN": {"type": "secrt", "value": "hush"}}});
+    let refused = admin.put(&path, &slip).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["environment.TOKEN"]);
+    assert!(!refused.text().contains("hush"), "{refused}");
+    let good = json!({"resource_limits": {"monthly_tokens": 5, "monthly_cost": "0.50", "cpu": "2"}});
+    assert_eq!(admin.put(&path, &good).answer(200).data()["resource_limits"], good["resource_limits"]);
+    server.stop();
 }
 
 fn what_is_deleted_leaves_nothing_but_its_record(place: &Place) {

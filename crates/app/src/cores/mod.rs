@@ -14,7 +14,7 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_engine::Engine;
-use scaigrid_ir::{Diagnostic, bundle, load};
+use scaigrid_ir::{Diagnostic, Severity, bundle, load};
 pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::{Error as DatabaseError, Revised, Written, cores, executions, partings, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
@@ -219,7 +219,7 @@ impl App {
     /// Changes what the caller names of a Core and keeps the rest. A new program is a new version.
     ///
     /// # Errors
-    /// There is no such Core, a field is not as it must be, or it changed since `expected`.
+    /// There is no such Core, a field is not as it must be, it changed since `expected`, or it is alive and the program does not pass.
     #[boxed]
     pub async fn change_core(
         &self,
@@ -246,6 +246,10 @@ impl App {
     ) -> Result<ShownCore, Error> {
         let new_program = after.source.version != before.value.source.version;
         let diagnostics = if new_program { findings(&after).await? } else { Vec::new() };
+        if after.status.is_alive() {
+            // It would go on saying that it runs, and nothing would.
+            refuse_faults(&diagnostics)?;
+        }
         if after == before.value {
             return Ok(ShownCore { core: after, revision: before.revision, diagnostics });
         }
@@ -381,6 +385,13 @@ async fn findings(core: &Core) -> Result<Vec<Diagnostic>, Error> {
     }
     let program = std::sync::Arc::clone(&core.source.program);
     tokio::task::spawn_blocking(move || load::check(&program).1).await.map_err(Error::internal)
+}
+
+/// Refuses a program that does not pass.
+fn refuse_faults(findings: &[Diagnostic]) -> Result<(), Error> {
+    let faults = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let faults: Vec<_> = faults.map(start::diagnostic_json).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Error::InvalidSource(faults)) }
 }
 
 impl From<CoreError> for Error {

@@ -124,13 +124,18 @@ impl App {
         Ok(found)
     }
 
-    /// Whether what a program calls can be called: by whoever the Core acts for, and because it is there.
+    /// Whether the program gets the configuration that it declares, and whether what it calls can be called: by whoever the Core acts
+    /// for, and because it is there.
     async fn callable(
         &self,
         scope: TenantScope,
         core: &Core,
         wants: &Wants,
     ) -> Result<Option<Obstacle>, Error> {
+        let misfits = wants.misfits(core);
+        if !misfits.is_empty() {
+            return Ok(Some(("VALIDATION_ERROR", told(&misfits), Error::Invalid(fields(misfits)))));
+        }
         let lacking = self.0.engine.lacking_scopes(scope, core, wants).await?;
         if !lacking.is_empty() {
             let message = told(&lacking);
@@ -168,6 +173,6 @@ impl App {
 }
 
 /// A finding, as it is told.
-fn diagnostic_json(finding: &Diagnostic) -> serde_json::Value {
+pub(super) fn diagnostic_json(finding: &Diagnostic) -> serde_json::Value {
     serde_json::to_value(finding).unwrap_or_default()
 }

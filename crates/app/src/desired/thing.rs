@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use scaigrid_cores::{ConcurrencyMode, Environment, RuntimeMode};
-use scaigrid_ir::bundle;
+use scaigrid_ir::{Severity, bundle, load};
 use scaigrid_modules::ModuleId;
 use scaigrid_scope::{
     Description, Email, Features, Name, PartnerLimits, PartnerStatus, PermissionKey, Permissions, Role,
@@ -369,6 +369,14 @@ impl Reading {
                 None
             }
         });
+        if matches!(state, Some(CoreState::Running | CoreState::Paused))
+            && let Some(program) = &source
+        {
+            let faults = load::check(program).1.into_iter().filter(|found| found.severity == Severity::Error);
+            for fault in faults {
+                self.wrong(&format!("{place}.source"), fault.to_string());
+            }
+        }
         let mut fields = Fields::from_iter([("name".to_owned(), name.as_str().into())]);
         put(&mut fields, "source", source.as_ref().map(digest));
         put(&mut fields, "runtime_mode", runtime_mode.map(RuntimeMode::as_str));

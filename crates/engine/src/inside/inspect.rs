@@ -1,6 +1,5 @@
 //! Looking into an execution as it stands, or stood.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
@@ -14,12 +13,10 @@ use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::machine::Asked;
 use scaigrid_runtime::{EffectKind, Failure, Machine, MemoryRequest, Outcome, Program, Status};
 use scaigrid_scope::{ExecutionId, TenantScope};
-use scaigrid_telemetry::Span;
 use serde_json::{Map, Value as Json, json};
 
 use super::logs::is_longer;
 use super::{Bound, Kept};
-use crate::calls::Calls;
 use crate::memory::{Looked, Place};
 use crate::run::Run;
 use crate::{Engine, Error};

@@ -26,7 +26,7 @@ crate::on_both_databases! {
 
 /// A flow that asks twice, and returns both answers.
 async fn host(home: &Home, node: &Engine) -> CoreId {
-    let ask = |id: &str| json!({"kind": "checkpoint", "id": id, "checkpoint_type": "approval", "present": {"prompt": "Well?"}, "output": id});
+    let ask = |id: &str| json!({"kind": "checkpoint", "id": id, "checkpoint_type": "approval", "present": {"prompt": "Well?"}, "result_binding": id});
     let body = json!([ask("first"), ask("second"), {"kind": "rigid", "statements": [
         {"kind": "return", "value": "[first.decision, second.decision]"}]}]);
     let flow = json!({"name": "main", "params": [], "body": body});

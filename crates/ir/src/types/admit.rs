@@ -27,6 +27,15 @@ pub struct TypeError {
     pub found: String,
 }
 
+impl TypeError {
+    /// A finding about a value, as one about what holds it under a name.
+    #[must_use]
+    pub fn under(self, name: &str) -> Self {
+        let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        Self { path: format!("{name}{separator}{}", self.path), ..self }
+    }
+}
+
 impl fmt::Display for TypeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use scaigrid_checkpoints::Checkpoint;
 use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId};
 
-use super::{Change, MemoryWrite, Unit, Verdict};
+use super::{Believed, Change, MemoryWrite, Unit, Verdict};
 use crate::json::text_storable;
 use crate::timers::Owner;
 use scaigrid_cores::Status as CoreStatus;
@@ -72,7 +72,9 @@ impl Wanted {
             match &unit.change {
                 Change::Begin { execution, .. } => {
                     wanted.cores.push(execution.core_id);
-                    wanted.lent.extend(unit.as_lent.then_some((unit.tenant_id, execution.core_id)));
+                    if unit.believed == Believed::LentSo {
+                        wanted.lent.push((unit.tenant_id, execution.core_id));
+                    }
                 }
                 Change::Accept { core_id } => wanted.cores.push(*core_id),
                 Change::Keep { .. } => {}
@@ -83,7 +85,9 @@ impl Wanted {
                     }
                 }
             }
-            wanted.cores.extend(unit.runs_in);
+            if let Believed::Runs(core) = unit.believed {
+                wanted.cores.push(core);
+            }
             // Whoever deletes a Core waits, and then finds what begins here; or this finds that it is gone.
             wanted.cores.extend(unit.started.iter().map(|execution| execution.core_id));
             wanted.executions.extend(unit.delivered.iter().map(|delivery| delivery.to));
@@ -125,7 +129,7 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
                 return Verdict::CoreNotRunning;
             }
             let lent = facts.delegations.get(&execution.core_id);
-            if unit.as_lent && lent != execution.delegation.as_ref() {
+            if unit.believed == Believed::LentSo && lent != execution.delegation.as_ref() {
                 return Verdict::LentAnew;
             }
         }
@@ -153,7 +157,7 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             }
         }
     }
-    if unit.runs_in.is_some_and(|core| !runs(&core)) {
+    if matches!(&unit.believed, Believed::Runs(core) if !runs(core)) {
         return Verdict::CoreNotRunning;
     }
     let as_read = |checkpoint: &Checkpoint| facts.pending.get(&checkpoint.id) == Some(&checkpoint.revision);

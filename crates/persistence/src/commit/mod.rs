@@ -54,12 +54,8 @@ pub struct Unit {
     /// The checkpoint that this step answers, as it stands afterwards. It must still be pending, and in the revision that was
     /// read.
     pub decided: Option<Checkpoint>,
-    /// The Core that must let its executions take steps, where this is one that nobody has begun yet: as long as it is paused, or
-    /// has stopped, none is taken.
-    pub runs_in: Option<CoreId>,
-    /// Whether an execution that begins must do so under the delegation that its Core has now, or under none where it has none:
-    /// whoever began it has only believed so.
-    pub as_lent: bool,
+    /// What of its Core must be so, and has only been believed.
+    pub believed: Believed,
     /// Checkpoints that nobody waits for any more; those still pending are cancelled.
     pub abandoned: Vec<CheckpointId>,
     /// Writes to the Core's memory, in order.
@@ -108,8 +104,7 @@ impl Unit {
             mark: None,
             opened: Vec::new(),
             decided: None,
-            runs_in: None,
-            as_lent: false,
+            believed: Believed::Nothing,
             abandoned: Vec::new(),
             memory: Vec::new(),
             events: Vec::new(),
@@ -129,6 +124,18 @@ impl Unit {
             lane: 0,
         }
     }
+}
+
+/// What whoever brings a unit believes of its Core, as far as it counts. Where it is not so, nothing is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Believed {
+    /// Nothing that counts.
+    #[default]
+    Nothing,
+    /// That this one lets its executions take steps.
+    Runs(CoreId),
+    /// That it acts under the delegation of the execution that begins, or under none where that has none.
+    LentSo,
 }
 
 /// An execution's new standing.
@@ -205,6 +212,16 @@ pub enum Snapshot {
     Store(Vec<u8>),
     /// None is needed any more.
     Drop,
+}
+
+impl Snapshot {
+    /// The one that is stored.
+    pub fn stored(&self) -> Option<&[u8]> {
+        match self {
+            Self::Store(machine) => Some(machine),
+            Self::Keep | Self::Drop => None,
+        }
+    }
 }
 
 /// Entries of a journal, encoded.

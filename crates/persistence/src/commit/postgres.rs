@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::future::{try_join, try_join_all, try_join3};
+use futures_util::future::{try_join_all, try_join3};
 use scaigrid_cores::Status as CoreStatus;
 use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId};
 

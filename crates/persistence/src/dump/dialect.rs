@@ -4,6 +4,10 @@ use super::Table;
 use super::columns::{Column, Kind};
 use crate::database::{Connection, Engine};
 use crate::error::Result;
+use crate::json::OF_BINARY;
+
+/// What has SQLite's `json_valid` look for: text as RFC 8259 has it (1), or JSONB that is exactly as its format demands (8).
+const SOUND: u8 = 1 | 8;
 
 /// Whose SQL it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,9 @@ impl Dialect {
             (Kind::Moment, Self::Postgres) => format!("(EXTRACT(EPOCH FROM {name}) * 1000000)::bigint"),
             (Kind::Json, Self::Postgres) => format!("{name}::text"),
             // Appended to, it is a text like any other and not put in as JSON.
-            (Kind::Json, Self::Sqlite) => format!("json({name}) || ''"),
+            (Kind::Json, Self::Sqlite) => {
+                format!("iif(json_valid({name}, {SOUND}) = 0, {OF_BINARY}({name}), json({name})) || ''")
+            }
             (Kind::Bytes, Self::Postgres) => format!("encode({name}, 'hex')"),
             (Kind::Bytes, Self::Sqlite) => format!("iif({name} IS NULL, NULL, hex({name}))"),
         }

@@ -7,7 +7,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::{Action, Core, NewCore};
 use scaigrid_ir::Value;
 use scaigrid_persistence::commit::{
-    self, Change, Delivery, JournalChunk, MemoryWrite, Progress, Snapshot, Unit, Verdict,
+    self, Believed, Change, Delivery, JournalChunk, MemoryWrite, Progress, Snapshot, Unit, Verdict,
 };
 use scaigrid_persistence::events::{self, CoreEvent, EventFilter};
 use scaigrid_persistence::executions::{self, ExecutionFilter, Stored};
@@ -524,7 +524,7 @@ async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) 
     tx.commit().await.unwrap();
     assert_eq!(apply(home, vec![begin(5)]).await, [Verdict::CoreNotRunning]);
     let goes_on = || proceed(1, (1, 2), ExecutionStatus::Suspended);
-    let begins_a_step = Unit { runs_in: Some(core_id()), ..goes_on() };
+    let begins_a_step = Unit { believed: Believed::Runs(core_id()), ..goes_on() };
     assert_eq!(apply(home, vec![begins_a_step]).await, [Verdict::CoreNotRunning]);
     assert_eq!(
         apply(home, vec![goes_on()]).await,

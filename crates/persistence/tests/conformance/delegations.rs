@@ -177,7 +177,7 @@ async fn an_execution_begins_as_its_core_is_lent_in_that_moment(home: &Home) {
     let core = hosted(home).await;
     let (mine, former) = (Some(delegation(5, 1).id), Some(delegation(4, 1).id));
     let begins = async |number, delegation| {
-        let mut unit = commit::Unit { as_lent: true, ..begin(number) };
+        let mut unit = commit::Unit { believed: commit::Believed::LentSo, ..begin(number) };
         if let commit::Change::Begin { execution, .. } = &mut unit.change {
             execution.delegation = delegation;
         }

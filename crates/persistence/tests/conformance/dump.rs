@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use scaigrid_persistence::commit::{Unit, Verdict};
 use scaigrid_persistence::dump::{self, LEFT_OUT, Table};
-use scaigrid_persistence::{Database, DatabaseUrl, platform_facts};
+use scaigrid_persistence::{Database, DatabaseUrl, checkpoints, platform_facts};
 use scaigrid_scope::SystemScope;
+use serde_json::json;
 
+use crate::commit;
 use crate::home::Home;
+use crate::values::of_tenant;
 
 #[derive(QueryableByName)]
 struct Name {
@@ -159,6 +164,32 @@ async fn rows_are_carried_from_either_database_to_either() {
         };
         let (Some(from), Some(to)) = (home(from).await, home(to).await) else { continue };
         carries_over(&from, &to).await;
+        from.remove().await;
+        to.remove().await;
+    }
+}
+
+/// What programs and people say goes in by our own hands, and holds whatever texts can hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_json_holds_is_carried_whole() {
+    let odd = json!({"a \"b\"": ["\"", "\\", "dom\\nick", "\\u0041", "\n\t\u{1}\u{7f}\u{85}\u{2028}", "/", "✓", ""], "c": [0.1, -3, null]});
+    let mut question = commit::checkpoint(7);
+    question.question.context = Arc::new(odd);
+    for (from, to) in [(false, false), (false, true), (true, false), (true, true)] {
+        let home = async |postgres: bool| {
+            if postgres { Home::postgres("dump").await } else { Some(Home::sqlite().await) }
+        };
+        let (Some(from), Some(to)) = (home(from).await, home(to).await) else { continue };
+        commit::hosted(&from).await;
+        let asks = Unit { opened: vec![(question.clone(), 1)], ..commit::begin(1) };
+        assert_eq!(commit::apply(&from, vec![asks]).await, [Verdict::Done]);
+        let rows = all(&from.database, 1000).await;
+        put(&to.database, &rows).await;
+        assert_eq!(told(&all(&to.database, 1000).await), told(&rows));
+        let mut c = to.read().await;
+        let found = checkpoints::lookup(&mut c, of_tenant(1), question.id).await.unwrap().unwrap();
+        assert_eq!(found.checkpoint, question);
+        drop(c);
         from.remove().await;
         to.remove().await;
     }

@@ -165,7 +165,8 @@ impl Machine {
     /// A machine at the beginning of a flow.
     ///
     /// # Errors
-    /// `FLOW_NOT_FOUND`; or `INPUT_INVALID` with what does not fit the flow's parameters.
+    /// `FLOW_NOT_FOUND`; `INPUT_INVALID` with what does not fit the flow's parameters; or `CONFIG_INVALID` with what does not fit
+    /// the configuration's.
     pub fn start(program: &Program, start: Start) -> Result<Self, Failure> {
         start::state(program, start).map(|state| Self {
             state,

@@ -35,7 +35,7 @@ pub(super) fn state(program: &Program, start: Start) -> Result<State, Failure> {
     Ok(State {
         flow: index,
         input,
-        config: effective(program, config),
+        config: configured(program, config)?,
         env,
         context,
         execution: Execution::default(),
@@ -89,7 +89,7 @@ fn admit(program: &Program, flow: &Flow, input: Value) -> Result<Value, Failure>
                 fields.insert(Arc::clone(&param.name), value);
             }
             Err(errors) => {
-                details.extend(errors.into_iter().map(|error| under(&param.name, error)));
+                details.extend(errors.into_iter().map(|error| error.under(&param.name)));
             }
         }
     }
@@ -101,12 +101,6 @@ fn admit(program: &Program, flow: &Flow, input: Value) -> Result<Value, Failure>
         return Err(Failure::new("INPUT_INVALID", "the input is too large, or nested too deeply"));
     }
     Ok(input)
-}
-
-/// A finding about a parameter's value, as one about the input.
-fn under(name: &str, error: TypeError) -> TypeError {
-    let separator = if error.path.is_empty() || error.path.starts_with('[') { "" } else { "." };
-    TypeError { path: format!("{name}{separator}{}", error.path), ..error }
 }
 
 /// Whether a parameter of this type may be left out.
@@ -130,17 +124,11 @@ fn is_optional(ty: &Type, program: &Program) -> bool {
 }
 
 /// The configuration with declared defaults, without secrets.
-fn effective(program: &Program, config: Value) -> Value {
-    let mut fields = match config {
+fn configured(program: &Program, config: Value) -> Result<Value, Failure> {
+    let set = match config {
         Value::Object(fields) => Arc::unwrap_or_clone(fields),
         _ => Names::new(),
     };
-    for (name, decl) in &program.module().config {
-        if decl.secret {
-            fields.remove(name);
-        } else if !fields.contains_key(name) {
-            fields.insert(Arc::clone(name), decl.default.clone().unwrap_or_default());
-        }
-    }
-    Value::Object(Arc::new(fields))
+    let mismatch = |details| Failure::mismatch("CONFIG_INVALID", "the configuration", details);
+    program.module().configured(set).map_err(mismatch)
 }
