@@ -55,11 +55,8 @@ fn goes_on(from: &Place, to: &Place, file: &str, execution: &str, checkpoint: &s
     let acme = server.admin().in_tenant("acme");
     assert_eq!(acme.pages("/v1/users", "items").len(), 1);
     let again = odd_group(&acme);
-    assert_eq!(
-        acme.pages("/v1/groups", "items"),
-        [again],
-        "the answer to a request that is repeated is kept too"
-    );
+    let groups = acme.pages("/v1/groups", "items");
+    assert_eq!((groups.len(), &groups[0]["id"], &groups[0]["name"]), (1, &again["id"], &json!(ODD)));
     let waiting = acme.execution(execution);
     assert_eq!(waiting["status"], "suspended");
     assert_eq!(acme.resolve(checkpoint, "yes")["execution"]["status"], "completed");

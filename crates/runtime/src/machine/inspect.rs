@@ -7,7 +7,7 @@ use scaigrid_ir::expr::{self, EvalError, Expr, MemoryRead, Question, Stop};
 use serde_json::{Value as Json, json};
 
 use super::Machine;
-use super::scope::View;
+use super::scope::{View, loop_variables};
 use super::state::{Fiber, FiberState, Frame, State};
 use crate::failure::Failure;
 use crate::program::Program;
@@ -87,7 +87,7 @@ pub struct StrandView {
     pub waits_for: Option<u32>,
     /// The blocks that it is in, the innermost first.
     pub frames: Vec<FrameView>,
-    /// What this iteration or branch has bound for itself, as an object.
+    /// What this iteration or branch has bound for itself, and the variables of the loops that it is in, as an object.
     pub locals: Value,
 }
 
@@ -199,6 +199,8 @@ fn strand(program: &Program, fiber: &Fiber) -> StrandView {
             ("runnable", None)
         }
     };
-    let locals = Value::Object(Arc::new(fiber.locals.clone()));
+    let mut locals = fiber.locals.clone();
+    locals.extend(loop_variables(program, fiber));
+    let locals = Value::Object(Arc::new(locals));
     StrandView { id: fiber.id, parent: fiber.parent, state, waits_for, frames, locals }
 }

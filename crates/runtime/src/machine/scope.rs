@@ -75,6 +75,26 @@ fn loop_variable(program: &Program, fiber: &Fiber, name: &str) -> Option<Value> 
     })
 }
 
+/// The variables of the loops that a fiber is in, an inner one's in the place of an outer one's of the same name.
+pub(super) fn loop_variables(program: &Program, fiber: &Fiber) -> Names {
+    let mut names = Names::new();
+    for frame in &fiber.frames {
+        if let Frame::Invalid { output, violation } = frame {
+            names.insert("output".into(), output.clone());
+            names.insert("violation".into(), violation.clone());
+        }
+        if let Some((list, at, index, item)) = loop_frame(frame)
+            && let Some(foreach) = program.foreach(list, at)
+        {
+            names.insert(Arc::clone(&foreach.var), item.clone());
+            if let Some(name) = &foreach.index_var {
+                names.insert(Arc::clone(name), Value::Int(i64::from(index)));
+            }
+        }
+    }
+    names
+}
+
 fn loop_frame(frame: &Frame) -> Option<(u32, u32, u32, &Value)> {
     match frame {
         Frame::Foreach { list, at, index, item, .. } | Frame::Iteration { list, at, index, item } => {

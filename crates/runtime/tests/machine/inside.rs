@@ -192,7 +192,7 @@ fn what_was_read_before_a_failure_is_read_again_and_what_was_written_stays() {
 #[test]
 fn a_stand_is_where_it_says_it_is() {
     let program = flow(&json!([
-        { "kind": "foreach", "id": "loop", "items": "[1, 2, 3]", "var": "item", "body": [
+        { "kind": "foreach", "id": "loop", "items": "[1, 2, 3]", "var": "item", "index_var": "i", "body": [
             { "kind": "rigid", "id": "inner", "statements": [{ "kind": "expression", "value": "item" }] }] },
         ask("asks"), gives("1"),
     ]));
@@ -206,6 +206,7 @@ fn a_stand_is_where_it_says_it_is() {
     let strands = world.machine.strands(&program);
     let blocks: Vec<&Arc<str>> = strands[0].frames.iter().map(|frame| &frame.block).collect();
     assert_eq!(blocks.iter().map(|block| &***block).collect::<Vec<_>>(), ["inner", "loop"]);
+    assert_eq!(strands[0].locals.to_json(), json!({ "item": 2, "i": 1 }));
     let value = world.machine.evaluate(&program, 0, &expr::parse("item * 10").unwrap(), &[]).unwrap();
     assert_eq!(value, Asked::Value(scaigrid_ir::Value::Int(20)));
     let asks = world.machine.evaluate(&program, 0, &expr::parse("memory.total").unwrap(), &[]).unwrap();
