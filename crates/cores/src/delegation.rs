@@ -23,6 +23,8 @@ pub struct Delegation {
     pub granted_by: UserId,
     /// When.
     pub granted_at: Instant,
+    /// When the user took it back. It stays with the Core, which acts for nobody until somebody who may delegate says what is next.
+    pub revoked_at: Option<Instant>,
 }
 
 text_enum! {
@@ -59,6 +61,9 @@ impl Delegation {
     /// # Errors
     /// Why it may not act for them at all.
     pub fn effective(&self, held: Option<&Permissions>, now: Instant) -> Result<Permissions, Lapse> {
+        if self.revoked_at.is_some() {
+            return Err(Lapse::NotActive);
+        }
         if self.is_over(now) {
             return Err(Lapse::Expired);
         }
@@ -154,6 +159,7 @@ mod tests {
             expires_at: expires_at.map(Instant::from_micros),
             granted_by: "usr_00000000000000000000000003".parse().unwrap(),
             granted_at: Instant::from_micros(0),
+            revoked_at: None,
         }
     }
 
@@ -167,6 +173,9 @@ mod tests {
         assert_eq!(lent.effective(None, at(9)), Err(Lapse::UserNotFound));
         // Of two reasons the one that nobody can lift is told.
         assert_eq!(lent.effective(None, at(10)), Err(Lapse::Expired));
+        let taken_back = Delegation { revoked_at: Some(at(5)), ..lent };
+        assert_eq!(taken_back.effective(Some(&held), at(6)), Err(Lapse::NotActive));
+        assert_eq!(taken_back.effective(None, at(10)), Err(Lapse::NotActive));
     }
 
     #[test]

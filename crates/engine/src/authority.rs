@@ -8,7 +8,7 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, FieldChange, diff};
 use scaigrid_cores::{Core, CoreIdentity, Delegation, Lapse, LastError, Status};
 use scaigrid_persistence::audit::AuditFilter;
-use scaigrid_persistence::{Connection, audit, cores, delegations, grants, holds, tenants, users};
+use scaigrid_persistence::{Connection, Revised, audit, cores, delegations, grants, holds, tenants, users};
 use scaigrid_runtime::Failure;
 use scaigrid_scope::{
     AuditId, CoreId, DelegationId, LevelScope, Permission, Permissions, TenantScope, UserId, UserStatus,
@@ -119,7 +119,7 @@ impl Engine {
     pub(crate) async fn acts_for(&self, run: &Run) -> Result<Option<UserId>, Error> {
         let Some(id) = run.execution.delegation else { return Ok(None) };
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        let delegation = hosted.core.identity.delegation().filter(|delegation| delegation.id == id);
+        let delegation = hosted.core.identity.delegation().filter(|delegation| delegation.id == id && delegation.revoked_at.is_none());
         Ok(delegation.map(|delegation| delegation.user_id))
     }
 
@@ -152,23 +152,28 @@ impl Engine {
         Ok(held.iter().any(|record| record.changes.iter().any(for_that)))
     }
 
+    /// Whether the Core of a run whose delegation is not active is to be held. It is while that is the one which it has, of which
+    /// the user has taken back what they lent: nobody has said yet for whom it is to act.
+    async fn is_to_be_held(&self, run: &Run) -> Result<bool, Error> {
+        let mut connection = self.0.database.read().await?;
+        let found = cores::lookup(&mut connection, run.scope, run.execution.core_id, &self.0.vault).await?;
+        drop(connection);
+        let Some(Revised { value: core, .. }) = found else { return Ok(false) };
+        if core.identity.delegation().map(|delegation| delegation.id) == run.execution.delegation {
+            return Ok(true);
+        }
+        // What a node has begun that did not know yet what had changed was never under way when it did.
+        Ok(run.execution.started_at < core.updated_at && !self.was_held(run, Lapse::NotActive).await?)
+    }
+
     async fn hold_core(&self, run: &Run, lapse: Lapse) -> Result<(), Error> {
         let (scope, core, now) = (run.scope, run.execution.core_id, self.0.clock.now());
         // A program may fail with such a code of its own, or with that of a Core that it has called.
         if self.authority(scope, core, run.execution.delegation, None).await?.is_ok() {
             return Ok(());
         }
-        if lapse == Lapse::NotActive {
-            // What a node has begun that did not know yet what had changed was never under way when it did.
-            let mut connection = self.0.database.read().await?;
-            let found = cores::lookup(&mut connection, scope, core, &self.0.vault).await?;
-            if found.is_none_or(|found| run.execution.started_at >= found.value.updated_at) {
-                return Ok(());
-            }
-            drop(connection);
-            if self.was_held(run, lapse).await? {
-                return Ok(());
-            }
+        if lapse == Lapse::NotActive && !self.is_to_be_held(run).await? {
+            return Ok(());
         }
         let why = LastError { code: lapse.as_str().into(), message: lapse.message().into(), at: now };
         let mut tx = self.0.database.begin().await?;

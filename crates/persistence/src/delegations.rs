@@ -30,6 +30,7 @@ pub(crate) struct DelegationRow {
     expires_at: Option<Stamp>,
     granted_by: String,
     granted_at: Stamp,
+    revoked_at: Option<Stamp>,
 }
 
 impl DelegationRow {
@@ -43,6 +44,7 @@ impl DelegationRow {
             expires_at: delegation.expires_at.map(Stamp),
             granted_by: delegation.granted_by.to_string(),
             granted_at: delegation.granted_at.into(),
+            revoked_at: delegation.revoked_at.map(Stamp),
         }
     }
 
@@ -55,6 +57,7 @@ impl DelegationRow {
             expires_at: self.expires_at.map(Into::into),
             granted_by: column(TABLE, "granted_by", id, &self.granted_by)?,
             granted_at: self.granted_at.into(),
+            revoked_at: self.revoked_at.map(Into::into),
         })
     }
 }
@@ -124,7 +127,7 @@ fn lent((row, name, slug, status): LentRow) -> Result<Lent> {
     })
 }
 
-/// What a user has lent, newest first, after the one that the last page ended with.
+/// What a user has lent and not taken back, newest first, after the one that the last page ended with.
 #[boxed]
 pub async fn of_user(
     c: &mut Connection,
@@ -142,6 +145,7 @@ pub async fn of_user(
                     ))
                     .filter(delegations::tenant_id.eq(scope.tenant_id().to_string()))
                     .filter(delegations::user_id.eq(user.to_string()))
+                    .filter(delegations::revoked_at.is_null())
                     .order(delegations::id.desc())
                     .limit(rows)
                     .select((DelegationRow::as_select(), cores::name, cores::slug, cores::status))
@@ -156,7 +160,7 @@ pub async fn of_user(
     found.into_iter().map(lent).collect()
 }
 
-/// The Core that has a delegation of a user.
+/// The Core that has a delegation of a user who has not taken it back.
 #[boxed]
 pub async fn core_of(
     c: &mut Connection,
@@ -168,6 +172,7 @@ pub async fn core_of(
         .filter(delegations::id.eq(id.to_string()))
         .filter(delegations::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(delegations::user_id.eq(user.to_string()))
+        .filter(delegations::revoked_at.is_null())
         .select(delegations::core_id);
     let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
     found.map(|core| column(TABLE, "core_id", &id.to_string(), &core)).transpose()

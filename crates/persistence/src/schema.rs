@@ -373,6 +373,7 @@ diesel::table! {
         expires_at -> Nullable<Moment>,
         granted_by -> Text,
         granted_at -> Moment,
+        revoked_at -> Nullable<Moment>,
     }
 }
 

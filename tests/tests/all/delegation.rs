@@ -15,6 +15,7 @@ on_both_databases!(
     nobody_lends_what_they_lack,
     calls_name_the_user_and_what_was_lent,
     what_is_taken_back_ends_what_was_begun,
+    what_a_user_takes_back_is_for_nobody,
     what_is_set_off_for_nobody_any_more_does_nothing,
     what_the_user_loses_the_core_loses,
     what_is_over_suspends_the_core,
@@ -92,7 +93,7 @@ fn what_is_lent_is_shown_changed_and_taken_back(place: &Place) {
         format!("{CORES}/{core}/revoke-delegation"),
     );
     let nobody = json!({"identity_mode": "service_account", "delegated_user_id": null, "delegation_scopes": [],
-        "delegation_expires_at": null, "delegation_granted_by": null});
+        "delegation_expires_at": null, "delegation_granted_by": null, "delegation_revoked_at": null});
     assert_eq!(identity(&admin, &core), nobody);
     admin.post(&revoke).refused(403, "DELEGATION_NOT_ACTIVE");
     admin.put(&delegation, &json!({"scopes": ["models:use"]})).refused(400, "DELEGATION_VALIDATION_ERROR");
@@ -102,7 +103,7 @@ fn what_is_lent_is_shown_changed_and_taken_back(place: &Place) {
     let me = admin.get("/v1/me").answer(200).data();
     let lent = json!({"identity_mode": "user_delegated", "delegated_user_id": ada,
         "delegation_scopes": ["models:list", "models:use"], "delegation_expires_at": "2999-01-01T00:00:00Z",
-        "delegation_granted_by": me["user"]["id"]});
+        "delegation_granted_by": me["user"]["id"], "delegation_revoked_at": null});
     for (name, value) in lent.as_object().unwrap() {
         assert_eq!(&shown[name], value, "{name}");
     }
@@ -150,15 +151,23 @@ fn what_is_lent_is_shown_changed_and_taken_back(place: &Place) {
     adas.post(&revoke).refused(403, "AUTHZ_PERMISSION_DENIED");
     adas.delete(&own).answer(204);
     adas.delete(&own).refused(404, "DELEGATION_NOT_FOUND");
-    assert_eq!(identity(&admin, &core), nobody);
+    let over = identity(&admin, &core);
+    assert_eq!((&over["identity_mode"], &over["delegated_user_id"]), (&json!("user_delegated"), &json!(ada)));
+    let at = &over["delegation_revoked_at"];
+    assert!(at.is_string(), "{over}");
     let told = records(&admin, &core);
     assert_eq!(told[0]["action"], "core.delegation_revoke");
     assert_eq!(
-        (&told[0]["actor_id"], &told[0]["changes"]["delegated_user_id"]["before"]),
-        (&json!(ada), &json!(ada))
+        (&told[0]["actor_id"], &told[0]["changes"]["delegation_revoked_at"]),
+        (&json!(ada), &json!({"before": null, "after": at}))
     );
+    // For whom it acts now is said by whoever manages it; her scopes are not theirs to change.
+    let refused = admin.put(&delegation, &changes).refused(400, "DELEGATION_VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["core_id"], "{refused}");
+    admin.post(&revoke).answer(200);
+    assert_eq!(identity(&admin, &core), nobody);
 
-    // And by whoever manages it.
+    // It is theirs to take back, too.
     lend(&admin, &core, &eve, &["models:use"]);
     let shown = admin.post(&revoke).answer(200).data();
     assert_eq!(shown["identity_mode"], "service_account");
@@ -298,6 +307,44 @@ fn what_is_taken_back_ends_what_was_begun(place: &Place) {
     assert_eq!(admin.execution_becomes(&another, "failed")["error"]["code"], "DELEGATION_NOT_ACTIVE");
     assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
     assert_eq!(admin.status(&core), "running");
+    server.stop();
+}
+
+fn what_a_user_takes_back_is_for_nobody(place: &Place) {
+    let (server, admin, plugin) = settle(place);
+    let (ada, key) = admin.user("ada@example.org", &["tenant_user"]);
+    let core = admin.run("caller", &caller());
+    lend(&admin, &core, &ada, &["models:use"]);
+    let (caught, waiting) = admin.invoke_to_checkpoint(&core, "careful", &json!({}));
+    let adas = server.client(&key);
+    let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
+    adas.delete(&format!("{MINE}/{id}")).answer(204);
+    assert!(adas.pages(MINE, "items").is_empty());
+    admin.resolve(&waiting, "yes");
+    assert_eq!(admin.execution_becomes(&caught, "completed")["output"], "DELEGATION_NOT_ACTIVE");
+    // What is begun now does not go on for the tenant, and asks her no more.
+    let (asks, question) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
+    assert_eq!(admin.checkpoint(&question)["assignee_type"], "unrouted");
+    let ended = admin.invoke(&core, "go", &json!({}));
+    assert_eq!(ended["error"]["code"], "DELEGATION_NOT_ACTIVE", "{ended}");
+    admin.status_becomes(&core, "suspended");
+    admin.post(&format!("{CORES}/{core}/resume")).refused(403, "DELEGATION_NOT_ACTIVE");
+    assert_eq!(admin.status(&core), "error");
+    assert!(plugin.calls().is_empty(), "nothing went out");
+    // Whoever may delegate says for whom it acts; what was begun before stays what it was.
+    admin.post(&format!("{CORES}/{core}/revoke-delegation")).answer(200);
+    assert_eq!(admin.act(&core, "start"), "running");
+    assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
+    admin.resolve(&question, "yes");
+    assert_eq!(admin.execution_becomes(&asks, "failed")["error"]["code"], "DELEGATION_NOT_ACTIVE");
+    assert_eq!(plugin.calls().len(), 1);
+    // Lent to her anew it is another delegation, also where she has taken back the same a moment ago.
+    lend(&admin, &core, &ada, &["models:use"]);
+    let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
+    adas.delete(&format!("{MINE}/{id}")).answer(204);
+    lend(&admin, &core, &ada, &["models:use"]);
+    assert_ne!(adas.pages(MINE, "items")[0]["id"], json!(id));
+    assert_eq!(admin.invoke(&core, "go", &json!({}))["output"], "called");
     server.stop();
 }
 

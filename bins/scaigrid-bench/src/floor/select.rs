@@ -104,6 +104,7 @@ struct CoreView<'a> {
     delegation_scopes: [&'a str; 0],
     delegation_expires_at: Option<&'a str>,
     delegation_granted_by: Option<&'a str>,
+    delegation_revoked_at: Option<&'a str>,
     avatar_url: Option<String>,
     published: bool,
     created_by: &'a str,
@@ -136,6 +137,7 @@ impl<'a> CoreView<'a> {
             delegation_scopes: [],
             delegation_expires_at: None,
             delegation_granted_by: None,
+            delegation_revoked_at: None,
             avatar_url: row
                 .avatar_hash
                 .as_ref()

@@ -70,6 +70,7 @@ fn told(identity: &CoreIdentity) -> Value {
         "delegation_scopes": lent.map(scopes),
         "delegation_expires_at": lent.and_then(|lent| lent.expires_at),
         "delegation_granted_by": lent.map(|lent| lent.granted_by),
+        "delegation_revoked_at": lent.and_then(|lent| lent.revoked_at),
     })
 }
 
@@ -128,6 +129,7 @@ impl App {
             expires_at: new.expires_at,
             granted_by: by.user_id(),
             granted_at: now,
+            revoked_at: None,
         };
         self.lend(by, request, AuditAction::CoreDelegate, id, None, |before| {
             // The same, by the same: it is the one that there is.
@@ -157,6 +159,10 @@ impl App {
             let Some(known) = before.delegation() else {
                 return Err(refused(vec![FieldProblem::new("core_id", "names a Core without a delegation")]));
             };
+            if known.revoked_at.is_some() {
+                let problem = "names a Core whose user has taken back what they lent; lend it anew";
+                return Err(refused(vec![FieldProblem::new("core_id", problem)]));
+            }
             Ok(Delegation {
                 scopes: scopes.clone().unwrap_or_else(|| known.scopes.clone()),
                 expires_at: changes.expires_at.unwrap_or(known.expires_at),
@@ -219,7 +225,8 @@ impl App {
         }))
     }
 
-    /// Takes back what the caller has lent. It needs no right to the Core.
+    /// Takes back what the caller has lent. It needs no right to the Core, which acts for nobody from then on: whether it may do
+    /// for its tenant what it did for the user is not theirs to say.
     ///
     /// # Errors
     /// They have lent nothing of that id.
@@ -241,10 +248,10 @@ impl App {
                 Err(Error::NotFound(_)) => return Err(gone()),
                 other => other?,
             };
-            if found.value.identity.delegation().is_none_or(|lent| lent.id != id) {
-                return Err(gone());
-            }
-            let after = self.acting_as(&found.value, CoreIdentity::ServiceAccount);
+            let lent = found.value.identity.delegation();
+            let lent = lent.filter(|lent| lent.id == id && lent.revoked_at.is_none()).ok_or_else(gone)?;
+            let over = Delegation { revoked_at: Some(self.now()), ..lent.clone() };
+            let after = self.acting_as(&found.value, CoreIdentity::UserDelegated(over));
             let changes = diff(&told(&found.value.identity), &told(&after.identity), &[]);
             let (stamp, place) = (self.audit_stamp(self.now()), (home.id, Some(home.partner_id)));
             let action = AuditAction::CoreDelegationRevoke;

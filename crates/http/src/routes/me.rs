@@ -208,7 +208,8 @@ async fn list_my_delegations(
 
 /// Take my identity back from a Core
 ///
-/// It needs no right to the Core, which acts for its tenant from then on.
+/// It needs no right to the Core, which acts for nobody from then on: its calls fail with `DELEGATION_NOT_ACTIVE`, and it is
+/// suspended, until somebody with `scaicore:delegate` lends it an identity anew or gives it its tenant's.
 #[utoipa::path(
     tag = "identity",
     operation_id = "revoke_my_delegation",

@@ -78,6 +78,7 @@ fn delegation(number: u128, user: u128) -> Delegation {
         expires_at: Some(at(9)),
         granted_by: user_id(1),
         granted_at: at(2),
+        revoked_at: None,
     }
 }
 
@@ -148,6 +149,14 @@ async fn a_user_finds_what_they_have_lent(home: &Home) {
     assert!(delegations::of_user(&mut c, of_tenant(1), user_id(2), None, 10).await.unwrap().is_empty());
     assert!(delegations::of_user(&mut c, of_tenant(2), user_id(1), None, 10).await.unwrap().is_empty());
     assert_eq!(delegations::core_of(&mut c, of_tenant(1), user_id(2), id).await.unwrap(), None);
+    drop(c);
+    // What they have taken back is still what the Core has, and theirs no more.
+    let over = Delegation { revoked_at: Some(at(5)), ..delegation(7, 1) };
+    let lent = save(home, &core, CoreIdentity::UserDelegated(over), 2).await;
+    assert_eq!(look(home).await, lent);
+    let mut c = home.read().await;
+    assert!(delegations::of_user(&mut c, of_tenant(1), user_id(1), None, 10).await.unwrap().is_empty());
+    assert_eq!(delegations::core_of(&mut c, of_tenant(1), user_id(1), id).await.unwrap(), None);
     assert_eq!(delegations::core_of(&mut c, of_tenant(2), user_id(1), id).await.unwrap(), None);
 }
 

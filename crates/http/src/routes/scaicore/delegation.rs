@@ -64,6 +64,9 @@ pub(super) struct DelegationView {
     /// Who lent it.
     #[schema(required = true)]
     delegation_granted_by: Option<String>,
+    /// When the user took it back: the Core acts for nobody since then, until it is lent anew or given its tenant's identity.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    delegation_revoked_at: Option<Instant>,
 }
 
 impl From<&CoreIdentity> for DelegationView {
@@ -77,6 +80,7 @@ impl From<&CoreIdentity> for DelegationView {
                 .unwrap_or_default(),
             delegation_expires_at: lent.and_then(|lent| lent.expires_at).map(|at| at.to_string()),
             delegation_granted_by: lent.map(|lent| lent.granted_by.to_string()),
+            delegation_revoked_at: lent.and_then(|lent| lent.revoked_at),
         }
     }
 }

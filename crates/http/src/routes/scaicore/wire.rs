@@ -5,6 +5,7 @@ use scaigrid_app::cores::ShownCore;
 use scaigrid_cores::debugging::{Debugging, Pause, PauseReason};
 use scaigrid_cores::execution::{Execution, Origin, Standing};
 use scaigrid_cores::{Core, CoreIdentity, LastError, SourceVersion};
+use scaigrid_scope::Instant;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -119,6 +120,9 @@ pub(super) struct CoreView {
     /// Who lent it.
     #[schema(required = true)]
     pub(super) delegation_granted_by: Option<String>,
+    /// When the user took it back: the Core acts for nobody since then, until it is lent anew or given its tenant's identity.
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    pub(super) delegation_revoked_at: Option<Instant>,
     /// Its picture.
     #[schema(required = true)]
     pub(super) avatar_url: Option<String>,
@@ -165,6 +169,7 @@ impl From<Core> for CoreView {
                 .and_then(|delegation| delegation.expires_at)
                 .map(|at| at.to_string()),
             delegation_granted_by: delegation.map(|delegation| delegation.granted_by.to_string()),
+            delegation_revoked_at: delegation.and_then(|delegation| delegation.revoked_at),
             avatar_url: core.avatar_url(),
             published: core.publication.is_some(),
             created_by: core.created_by.to_string(),
