@@ -32,6 +32,7 @@ pub mod modules;
 pub mod own_store;
 pub mod page;
 pub mod partners;
+pub mod permissions;
 mod planner;
 pub mod plugins;
 pub mod readiness;

@@ -108,7 +108,7 @@ pub fn parse_scopes(texts: &[String]) -> Result<Permissions, Vec<FieldProblem>> 
     for (index, text) in texts.iter().enumerate() {
         match text.parse::<PermissionKey>() {
             Ok(key) => scopes.insert(key),
-            Err(_) => problems.push(FieldProblem::new(format!("scopes[{index}]"), "is no permission")),
+            Err(why) => problems.push(FieldProblem::new(format!("scopes[{index}]"), why.to_string())),
         }
     }
     if problems.is_empty() { Ok(scopes) } else { Err(problems) }

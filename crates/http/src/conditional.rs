@@ -85,11 +85,40 @@ impl IfMatch {
     }
 }
 
+/// Whether a line is `*`, or a list of entity tags: opaque texts in double quotes, `W/` before them where they are weak. What is no
+/// list of tags is a mistake, not a condition that fails.
+fn is_list_of_tags(line: &[u8]) -> bool {
+    let mut rest = line.trim_ascii();
+    if rest == b"*" {
+        return true;
+    }
+    loop {
+        let Some(opaque) = rest.strip_prefix(b"W/").unwrap_or(rest).strip_prefix(b"\"") else { return false };
+        let Some(end) = opaque.iter().position(|c| *c == b'"') else { return false };
+        if !opaque[..end].iter().all(|c| matches!(c, 0x21 | 0x23..=0x7e | 0x80..)) {
+            return false;
+        }
+        rest = opaque[end + 1..].trim_ascii_start();
+        // Empty members of a list are to be borne (5.6.1.2).
+        let after = rest.len();
+        while let Some(next) = rest.strip_prefix(b",") {
+            rest = next.trim_ascii_start();
+        }
+        if rest.is_empty() || rest.len() == after {
+            return rest.is_empty();
+        }
+    }
+}
+
 impl FromRequest for IfMatch {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        if !request.headers().get_all(header::IF_MATCH).all(|line| is_list_of_tags(line.as_bytes())) {
+            let rule = "must be *, or entity tags in double quotes, such as \"r3\"";
+            return ready(Err(Error::invalid("If-Match", rule)));
+        }
         // Strong comparison (13.1.1): a weak tag never matches.
         ready(Ok(Self(Tags::of(request.headers(), header::IF_MATCH, false))))
     }
@@ -133,8 +162,19 @@ mod tests {
         assert!(if_match(&["*"]).await.check(3).is_ok());
         assert!(if_match(&["\"x\", \"r3\""]).await.check(3).is_ok());
         assert!(if_match(&["\"r2\"", "\"r3\""]).await.check(3).is_ok());
-        for refused in ["\"r2\"", "W/\"r3\"", "r3", "\"r03\"", "\"r+3\"", ""] {
+        for refused in ["\"r2\"", "W/\"r3\"", "\"r03\"", "\"r+3\"", "\"a,b\" ,, \"\","] {
             assert!(if_match(&[refused]).await.check(3).is_err(), "{refused}");
+        }
+        for malformed in
+            ["r3", "", "\"r3", "r3\"", "\"r3\" \"r4\"", "*, \"r3\"", "\"r3\", r4", "w/\"r3\"", "\"r 3\""]
+        {
+            let request =
+                TestRequest::default().insert_header((header::IF_MATCH, malformed)).to_http_request();
+            let refused = IfMatch::extract(&request).await.unwrap_err();
+            assert!(
+                matches!(&refused, Error::App(app::Error::Invalid(found)) if found[0].field == "If-Match"),
+                "{refused:?}"
+            );
         }
         assert_eq!(if_match(&["\"r7\""]).await.revisions(), Some(&[7][..]));
     }

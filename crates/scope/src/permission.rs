@@ -70,8 +70,14 @@ impl Permission {
 
 /// A text that names no permission.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a permission of the form area:verb")]
-pub struct UnknownPermission;
+pub enum UnknownPermission {
+    /// It is not written like one.
+    #[error("expected a permission of the form area:verb")]
+    Malformed,
+    /// It is written like one of the platform's or of `scaicore`'s, which are all known; the permissions of its area are named.
+    #[error("is no permission; there are {}", .0.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", "))]
+    NotOfItsArea(Vec<Permission>),
+}
 
 /// A permission of a module that this program knows from its manifest only, e.g. `scaibot:bots:read`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,8 +135,8 @@ impl FromStr for PermissionKey {
         if let Ok(known) = text.parse() {
             return Ok(Self::Known(known));
         }
-        let area = |key: &str| key.split(':').next().map(str::to_owned);
-        let own_area = Permission::ALL.iter().any(|known| area(known.as_str()) == area(text));
+        let own_area = |known: &Permission| known.as_str().split(':').next() == text.split(':').next();
+        let of_its_area: Vec<Permission> = Permission::ALL.iter().copied().filter(own_area).collect();
         let mut parts = text.split(':');
         let module = parts.next().unwrap_or_default();
         let good_module = module.starts_with(|c: char| c.is_ascii_lowercase())
@@ -141,8 +147,11 @@ impl FromStr for PermissionKey {
         };
         let rest: Vec<_> = parts.take(3).collect();
         let good_rest = (1..=2).contains(&rest.len()) && rest.into_iter().all(good_part);
-        if own_area || text.len() > 128 || !good_module || !good_rest {
-            return Err(UnknownPermission);
+        if text.len() > 128 || !good_module || !good_rest {
+            return Err(UnknownPermission::Malformed);
+        }
+        if !of_its_area.is_empty() {
+            return Err(UnknownPermission::NotOfItsArea(of_its_area));
         }
         Ok(Self::Module(ModulePermission(text.into())))
     }
@@ -291,8 +300,11 @@ mod tests {
         let long = format!("scaibot:{}", "x".repeat(128));
         for key in ["", "models", "models:fly", "scaicore:fly", "x:", ":x", "x:y:z:w", "X:y", "x y:z", &long]
         {
-            assert_eq!(key.parse::<PermissionKey>(), Err(UnknownPermission), "{key}");
+            assert!(key.parse::<PermissionKey>().is_err(), "{key}");
         }
+        let told = |key: &str| key.parse::<PermissionKey>().unwrap_err().to_string();
+        assert_eq!(told("models"), "expected a permission of the form area:verb");
+        assert_eq!(told("models:fly"), "is no permission; there are models:list, models:use, models:manage");
         assert_eq!((Permission::CORE.len(), Permission::SCAICORE.len()), (15, 7));
     }
 

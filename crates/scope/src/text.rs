@@ -8,9 +8,9 @@ pub struct UnknownText {
     pub expected: &'static [&'static str],
 }
 
-/// Declares a plain enumeration together with its texts: `ALL`, `as_str`, `Display` and `FromStr`.
+/// Declares a plain enumeration together with its texts: `ALL`, `as_str`, `meaning`, `Display` and `FromStr`.
 ///
-/// The texts are what is stored and what is sent, so they are written once, beside the variants.
+/// The texts are what is stored and what is sent, so they are written once, beside the variants. So is what they mean.
 ///
 /// ```
 /// scaigrid_scope::text_enum! {
@@ -23,14 +23,15 @@ pub struct UnknownText {
 ///     }
 /// }
 /// assert_eq!("shut".parse(), Ok(Door::Shut));
+/// assert_eq!(Door::Open.meaning(), "One can pass.");
 /// ```
 #[macro_export]
 macro_rules! text_enum {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident => $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident => $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
-            $($(#[$variant_meta])* $variant),+
+            $($(#[doc = $meaning])+ $variant),+
         }
 
         impl $name {
@@ -40,6 +41,11 @@ macro_rules! text_enum {
             /// The text that is stored and sent.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            /// What it means, for people: its own documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($meaning),+).trim_ascii()),+ }
             }
         }
 

@@ -322,9 +322,8 @@ fn what_a_user_takes_back_is_for_nobody(place: &Place) {
     assert!(adas.pages(MINE, "items").is_empty());
     admin.resolve(&waiting, "yes");
     assert_eq!(admin.execution_becomes(&caught, "completed")["output"], "DELEGATION_NOT_ACTIVE");
-    // What is begun now does not go on for the tenant, and asks her no more.
+    // What is begun now does not go on for the tenant.
     let (asks, question) = admin.invoke_to_checkpoint(&core, "late", &json!({}));
-    assert_eq!(admin.checkpoint(&question)["assignee_type"], "unrouted");
     let ended = admin.invoke(&core, "go", &json!({}));
     assert_eq!(ended["error"]["code"], "DELEGATION_NOT_ACTIVE", "{ended}");
     admin.status_becomes(&core, "suspended");
@@ -502,6 +501,11 @@ fn who_has_lent_is_asked(place: &Place) {
     assert!(inbox.iter().any(|one| one["id"] == json!(checkpoint)), "{inbox:?}");
     adas.resolve(&checkpoint, "yes");
     adas.execution_becomes(&execution, "completed");
+    // Who has taken it back is not asked any more.
+    let id = adas.pages(MINE, "items")[0]["id"].as_str().unwrap().to_owned();
+    adas.delete(&format!("{MINE}/{id}")).answer(204);
+    let (_, after) = admin.invoke_to_checkpoint(&core, "ask", &json!({}));
+    assert_eq!(admin.checkpoint(&after)["assignee_type"], "unrouted");
     server.stop();
 }
 

@@ -11,6 +11,8 @@ on_both_databases!(
     direct_grants_are_given_and_taken,
     a_helper_does_not_rise,
     what_is_done_at_once_leaves_nothing_behind,
+    what_there_is_to_give_is_listed,
+    all_that_is_wrong_is_told_at_once,
 );
 
 const ROLES: &str = "/v1/iam/custom-roles";
@@ -367,6 +369,71 @@ fn a_helper_does_not_rise(place: &Place) {
 
 /// Somebody is put into a group and given a role while they, or the role, are removed: whoever comes first, nothing is left
 /// over, and nobody is told that something broke.
+fn what_there_is_to_give_is_listed(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let (_, key) = admin.user("ada@example.org", &["tenant_viewer"]);
+    let viewer = server.client(&key);
+    let roles = viewer.get("/v1/iam/roles").answer(200).data();
+    let viewers = roles.as_array().unwrap().iter().find(|role| role["role"] == "tenant_viewer").unwrap();
+    assert_eq!(roles[0]["role"], "super_admin");
+    assert_eq!((&viewers["reach"], &viewers["every_module"]), (&json!("tenant"), &json!(false)));
+    assert_eq!(viewers["description"], "Looks on in a tenant.");
+    let held: Vec<String> = viewers["permissions"].as_array().unwrap().iter().map(text).collect();
+    assert_eq!(held, permissions(&viewer));
+
+    let there = viewer.get("/v1/iam/permissions").answer(200).data();
+    let of = |key: &str| there.as_array().unwrap().iter().find(|one| one["permission"] == key).unwrap();
+    assert_eq!(
+        (&of("users:manage")["module_id"], &of("users:manage")["held"]),
+        (&Value::Null, &json!(false))
+    );
+    assert_eq!(of("users:manage")["description"], "Maintain users, groups and custom roles.");
+    assert_eq!(
+        (&of("scaicore:view")["module_id"], &of("scaicore:view")["held"]),
+        (&json!("scaicore"), &json!(true))
+    );
+    assert_eq!(of("scaibot:bots:read")["module_id"], "scaibot");
+    // Each of them can be given, and what is not among them is told with those that are.
+    let all: Vec<&Value> = there.as_array().unwrap().iter().map(|one| &one["permission"]).collect();
+    admin.post(ROLES).json(&json!({"name": "All", "permissions": all})).answer(201);
+    let refused = admin.post(ROLES).json(&json!({"name": "None", "permissions": ["models:fly"]}));
+    let told = refused.refused(422, "VALIDATION_ERROR").json()["error"]["details"][0].clone();
+    assert_eq!(told["message"], "is no permission; there are models:list, models:use, models:manage");
+    server.stop();
+}
+
+fn all_that_is_wrong_is_told_at_once(place: &Place) {
+    let server = place.start();
+    let admin = server.admin();
+    let refused = admin.post("/v1/users").json(&json!({})).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["email", "roles"]);
+    let body = json!({"display_name": 7, "roles": "tenant_user", "nickname": "x"});
+    let refused = admin.post("/v1/users").json(&body).refused(422, "VALIDATION_ERROR");
+    assert_eq!(refused.fields(), ["display_name", "email", "nickname", "roles"]);
+    let details = refused.json()["error"]["details"].clone();
+    let said = |field: &str| {
+        details.as_array().unwrap().iter().find(|one| one["field"] == field).unwrap()["message"].clone()
+    };
+    assert_eq!(
+        (said("roles"), said("display_name")),
+        (json!("must be an array, not a string"), json!("must be a string, not a number"))
+    );
+    // A condition that cannot be read is no condition that fails.
+    let group = admin.post("/v1/groups").json(&json!({"name": "Readers"})).answer(201);
+    let (path, tag) =
+        (format!("/v1/groups/{}", text(&group.data()["id"])), group.header("etag").unwrap().to_owned());
+    let renamed = json!({"name": "Writers"});
+    let bare = tag.trim_matches('"');
+    assert_eq!(
+        admin.put(&path, &renamed).header("If-Match", bare).refused(422, "VALIDATION_ERROR").fields(),
+        ["If-Match"]
+    );
+    admin.delete(&path).header("If-Match", bare).refused(422, "VALIDATION_ERROR");
+    admin.put(&path, &renamed).header("If-Match", &tag).answer(200);
+    server.stop();
+}
+
 fn what_is_done_at_once_leaves_nothing_behind(place: &Place) {
     let server = place.start();
     let admin = server.admin();

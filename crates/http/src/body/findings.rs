@@ -6,10 +6,13 @@ use scaigrid_app as app;
 use scaigrid_app::FieldError;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use serde_path_to_error::{Path, Track};
 use validator::{ValidationError, ValidationErrors, ValidationErrorsKind};
 
+use super::{further, wording};
+
 /// The most findings about one body.
-const MAX_FINDINGS: usize = 50;
+pub(super) const MAX_FINDINGS: usize = 50;
 /// The most characters of one message: messages quote what the client sent.
 const MAX_MESSAGE: usize = 300;
 
@@ -23,7 +26,7 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
         }]);
     }
     let mut found = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
+    let mut track = Track::new();
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let result = serde_ignored::deserialize(tracked, |path| {
@@ -36,8 +39,16 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
         Ok(value) if found.is_empty() => Ok(value),
         Ok(_) => Err(found),
         Err(error) if error.classify() == Category::Data => {
-            found.insert(0, of_type(&error, &track.path()));
-            Err(found)
+            let mut all = match serde_json::from_slice(bytes) {
+                Ok(value) if bytes.len() <= further::MAX_BYTES => further::findings::<T>(value),
+                _ => Vec::new(),
+            };
+            if all.is_empty() {
+                all.push(of_type(&error, &track.path()));
+            }
+            all.extend(found);
+            all.truncate(MAX_FINDINGS);
+            Err(all)
         }
         Err(error) => Err(vec![malformed_field(&error)]),
     }
@@ -45,9 +56,16 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
 
 /// Reads a value that is in memory already, or tells what keeps it from being one.
 pub(crate) fn of_value<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, FieldError> {
-    let mut track = serde_path_to_error::Track::new();
+    read_value(value).map_err(|(error, path)| of_type(&error, &path))
+}
+
+/// Reads a value, or tells what serde says first, and where.
+pub(super) fn read_value<T: DeserializeOwned>(
+    value: serde_json::Value,
+) -> Result<T, (serde_json::Error, Path)> {
+    let mut track = Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
-    T::deserialize(tracked).map_err(|error| of_type(&error, &track.path()))
+    T::deserialize(tracked).map_err(|error| (error, track.path()))
 }
 
 /// The error for a text that is not JSON.
@@ -59,17 +77,21 @@ fn malformed_field(error: &serde_json::Error) -> FieldError {
     FieldError::new("body", bounded(format!("is not JSON: {error}")))
 }
 
-fn of_type(error: &serde_json::Error, path: &serde_path_to_error::Path) -> FieldError {
+pub(super) fn of_type(error: &serde_json::Error, path: &Path) -> FieldError {
     let text = error.to_string();
     // The position is of use to nobody who is told the field.
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let at = path.to_string();
     let at = if at == "." { "" } else { at.as_str() };
-    // A field that is not there is named by the message, and the path ends at what should hold it.
-    if let Some(name) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+    if let Some(name) = missing(message) {
         return FieldError::new(join(at, name), "is required");
     }
-    FieldError::new(if at.is_empty() { "body" } else { at }, bounded(message))
+    FieldError::new(if at.is_empty() { "body" } else { at }, wording::of(message))
+}
+
+/// The field that is not there: it is named by the message, and the path ends at what should hold it.
+pub(super) fn missing(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split_once('`').map(|(name, _)| name)
 }
 
 fn join(parent: &str, name: &str) -> String {
@@ -138,7 +160,7 @@ fn rule_message(rule: &ValidationError) -> Cow<'static, str> {
     }
 }
 
-fn bounded(text: impl Into<String>) -> String {
+pub(super) fn bounded(text: impl Into<String>) -> String {
     let mut text = text.into();
     if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
         text.truncate(end);

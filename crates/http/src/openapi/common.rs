@@ -159,6 +159,12 @@ fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
+/// A list of entity tags, or `*` (RFC 9110, sections 8.8.3 and 13.1.1).
+fn entity_tags() -> ObjectBuilder {
+    const TAG: &str = r#"(W/)?"[!#-~\x80-\xff]*""#;
+    text().pattern(Some(format!(r"^(\*|{TAG}([ \t]*,[ \t]*({TAG})?)*)$"))).examples([r#""r3""#])
+}
+
 fn maybe_text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]))
 }
@@ -230,7 +236,12 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         method == "put" && !passed_on || operation.parameters.iter().flatten().any(is_condition);
     if conditional {
         operation.parameters.get_or_insert_default().retain(|parameter| !is_condition(parameter));
-        add_header(operation, "If-Match", text().into(), "The entity tag that the resource must still have");
+        add_header(
+            operation,
+            "If-Match",
+            entity_tags().into(),
+            "Entity tags, one of which the resource must still have (RFC 9110)",
+        );
     }
     let answers = |name: &str| match name {
         "InvalidFileType" => takes_file,
@@ -246,7 +257,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
         "UnsupportedMediaType" => has_body && !passed_on,
         "ModuleError" | "ModuleTimeout" => passed_on,
         "ModelError" | "ModelTimeout" => asks_a_model,
-        "Invalid" => has_body || has_query || posts,
+        "Invalid" => has_body || has_query || posts || conditional,
         "TooManyRequests" | "Internal" | "Unavailable" => in_api,
         _ => false,
     };

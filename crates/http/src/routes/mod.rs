@@ -11,6 +11,7 @@ mod embeddings;
 mod given;
 mod groups;
 mod hooks;
+mod iam;
 mod inference;
 mod keys;
 mod me;
@@ -46,6 +47,7 @@ pub fn platform(config: &mut ServiceConfig<'_>) {
     users::routes(config);
     groups::routes(config);
     custom_roles::routes(config);
+    iam::routes(config);
     partners::routes(config);
     tenants::routes(config);
     workspace::routes(config);
