@@ -154,6 +154,14 @@ impl Request {
             message: last.map(|message| text_of(&message["content"])).unwrap_or_default(),
         }
     }
+
+    /// What the last answer was given to, of the messages that this was made of; none where nothing was answered yet.
+    ///
+    /// While an answer is owed it may be told in several ways, to whoever asks the same again: the question stays what it is.
+    pub fn answered(&self, messages: &[Value]) -> Option<String> {
+        let question = messages.get(..self.fresh.checked_sub(1)?)?;
+        (!question.is_empty()).then(|| Transcript::of(question).fingerprint())
+    }
 }
 
 /// How a turn was found that a request may go on with.

@@ -175,6 +175,7 @@ fn standing(execution: &Execution) -> Value {
         "core_id": execution.core_id,
         "flow": execution.flow,
         "status": execution.status.as_str(),
+        "parent_execution_id": execution.parent.map(|parent| parent.execution),
         "source_version": execution.source_version,
         "instance_key": execution.instance_key.as_deref().map(cut),
         "error": error,

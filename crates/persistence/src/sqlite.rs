@@ -1,5 +1,7 @@
 //! What only SQLite does: files, pragmas, one process at a time, migrations on a thread of their own.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use diesel::connection::SimpleConnection;
@@ -75,6 +77,9 @@ pub(crate) enum Missing {
 /// transactions that begin by taking the write lock.
 pub(crate) async fn open_writer(path: &Path, missing: Missing) -> Result<SqliteConnection> {
     blocking(path, move |path| {
+        if missing == Missing::Run {
+            make(&path);
+        }
         let mut connection = open(&path, Access::Write)?;
         let bad = |reason: String| ConnectionError::BadConnection(reason);
         if let Some(version) =
@@ -97,6 +102,12 @@ pub(crate) async fn open_writer(path: &Path, missing: Missing) -> Result<SqliteC
     })
     .await
     .map(SqliteConnection::new)
+}
+
+/// Makes the file for its owner alone: what Cores were given and computed is in it in the clear. SQLite gives the files beside it the
+/// same mode. What keeps it from being made is told where it is opened.
+fn make(path: &Path) {
+    drop(OpenOptions::new().create_new(true).write(true).mode(0o600).open(path));
 }
 
 /// A migration's failure, on its way through a transaction.

@@ -80,6 +80,11 @@ fn a_conversation_waits_for_a_person_and_goes_on(place: &Place) {
     assert_eq!(still["scaicore"]["execution_id"], answer["scaicore"]["execution_id"]);
     assert_eq!(waits(&say(&root, &[user("a refund")], &json!({}))), checkpoint);
     assert!(text(&still).contains("still waits"), "{still}");
+    // Who brings along what they were told first is known, too, though it was told anew in other words.
+    let first = [user("a refund"), assistant(&said), user("Hello?")];
+    let known = say(&root, &first, &json!({}));
+    assert_eq!(waits(&known), checkpoint);
+    assert_eq!(known["scaicore"]["conversation_id"], answer["scaicore"]["conversation_id"]);
     assert_eq!(executions(&root, &core), 1);
 
     // Streamed, too.

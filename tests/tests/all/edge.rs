@@ -204,7 +204,7 @@ fn requests_of_the_wrong_kind_are_refused_as_such(place: &Place) {
     }
     admin
         .post(&format!("{CORES}/parse-bundle"))
-        .body("application/json", "{}")
+        .body("text/plain", "{}")
         .refused(415, "UNSUPPORTED_MEDIA_TYPE");
     admin.post(CORES).body("application/json; charset=utf-8", body).answer(201);
     let big = json!({"name": "big", "metadata": {"a": "x".repeat(1024 * 1024)}});

@@ -162,6 +162,12 @@ fn bundles_are_read_and_broken_ones_refused(place: &Place) {
     }
     let findings = parse(&programs::bundle(&programs::broken())).answer(200).data();
     assert_eq!(findings["summary"]["diagnostics"][0]["severity"], "error");
+    // A program that is at hand needs no form.
+    let check = |body: &Value| admin.post(&format!("{CORES}/parse-bundle")).json(body);
+    assert_eq!(check(&json!({"source": programs::broken()})).answer(200).data(), findings);
+    assert_eq!(check(&json!({"source": program})).answer(200).data()["summary"]["diagnostics"], json!([]));
+    assert_eq!(check(&json!({})).refused(422, "VALIDATION_ERROR").fields(), ["source"]);
+    assert_eq!(check(&json!({"source": [1]})).refused(422, "VALIDATION_ERROR").fields(), ["source"]);
 
     let whole = programs::bundle(&program);
     for file in [&b""[..], b"S", b"SCIR", b"SCIX????", b"{", b"[1]", &whole[..whole.len() / 2], &[0xff; 64]] {

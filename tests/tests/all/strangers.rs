@@ -13,8 +13,14 @@ on_both_databases!(no_route_opens_for_strangers);
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Operations that belong to the caller alone or to everybody, so that no permission can be lacking.
-const WITHOUT_PERMISSION: [&str; 4] =
-    ["get_me", "get_auth_me", "list_my_delegations", "revoke_my_delegation"];
+const WITHOUT_PERMISSION: [&str; 6] = [
+    "get_me",
+    "get_auth_me",
+    "list_my_delegations",
+    "revoke_my_delegation",
+    "list_permissions",
+    "list_roles",
+];
 
 /// What is passed on to remote modules: the body is theirs to judge, and there is no wrong method.
 pub(crate) const PASSED_ON: &str = "/v1/modules/{module_id}/{path}";

@@ -168,6 +168,7 @@ fn executions_and_checkpoints_are_told(place: &Place) {
     let completed = of("scaicore.execution_completed");
     assert_eq!((&completed["execution_id"], &completed["status"]), (&json!(execution), &json!("completed")));
     assert!(completed.get("output").is_none());
+    assert_eq!(completed["parent_execution_id"], Value::Null);
     root.delete(&format!("{CORES}/{core}")).answer(204);
     let letters = receiver.wait_for(5, SOON);
     assert_eq!(letters[4].event_type(), "scaicore.deleted");

@@ -54,8 +54,8 @@ impl Engine {
         Err(refused(&ask.model, Error::Contended))
     }
 
-    /// What a request goes on with: the conversation that it names, else the one that what was said before tells, else the
-    /// one in which the same was asked and is owed an answer, else, where nothing was said before, the youngest about the
+    /// What a request goes on with: the conversation that it names, else the one in which the same was asked and is owed an
+    /// answer, else the one that what was said before tells, by its last answer or by a question that is owed one, else, where nothing was said before, the youngest about the
     /// same entity.
     async fn thread(&self, ask: &Ask, request: &Request) -> Result<Thread, CallError> {
         let (scope, core, caller, entity) = (ask.scope, ask.core, ask.caller, ask.entity.as_deref());
@@ -85,7 +85,18 @@ impl Engine {
             return Ok(Thread { conversation: Some(turn.conversation), turn: Some((Found::Repeated, turn)) });
         }
         let found = match (&request.head, &ask.entity) {
-            (Some(head), _) => conversations::turn_by_answer(c, scope, (core, caller), entity, head).await?,
+            (Some(head), _) => {
+                match conversations::turn_by_answer(c, scope, (core, caller), entity, head).await? {
+                    Some(turn) => Some(turn),
+                    None => match request.answered(&ask.messages) {
+                        Some(question) => {
+                            conversations::turn_by_question(c, scope, (core, caller), entity, &question)
+                                .await?
+                        }
+                        None => None,
+                    },
+                }
+            }
             (None, Some(entity)) => {
                 match conversations::find_by_entity(c, scope, core, caller, entity).await? {
                     Some(id) => conversations::last_turn(c, scope, id).await?,

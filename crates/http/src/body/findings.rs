@@ -31,7 +31,7 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let result = serde_ignored::deserialize(tracked, |path| {
         if found.len() < MAX_FINDINGS {
-            found.push(FieldError::new(bounded(path_of(&path)), "is not a field of this request"));
+            found.push(of_unknown(&path));
         }
     });
     let result: Result<T, _> = result.and_then(|value| json.end().map(|()| value));
@@ -46,12 +46,17 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
             if all.is_empty() {
                 all.push(of_type(&error, &track.path()));
             }
-            all.extend(found);
+            found.retain(|unknown| all.iter().all(|known| known.field != unknown.field));
+            all.append(&mut found);
             all.truncate(MAX_FINDINGS);
             Err(all)
         }
         Err(error) => Err(vec![malformed_field(&error)]),
     }
+}
+
+pub(super) fn of_unknown(path: &serde_ignored::Path<'_>) -> FieldError {
+    FieldError::new(bounded(path_of(path)), "is not a field of this request")
 }
 
 /// Reads a value that is in memory already, or tells what keeps it from being one.

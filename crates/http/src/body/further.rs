@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serde_path_to_error::{Path, Segment};
 
-use super::findings::{MAX_FINDINGS, missing, of_type, read_value};
+use super::findings::{MAX_FINDINGS, missing, of_type, of_unknown, read_value};
 
 /// The most times that a value is put right: it bounds the work, which a client chooses.
 const MAX_TRIES: usize = 64;
@@ -29,29 +29,50 @@ enum Step {
     Index(usize),
 }
 
-/// The findings about a value in the order in which it is read, the first of them included.
+/// The findings about a value in the order in which it is read, the first of them included; then what the type does not know.
 pub(super) fn findings<T: DeserializeOwned>(mut value: Value) -> Vec<FieldError> {
     let mut found = Vec::new();
+    let mut mended: Vec<Vec<Step>> = Vec::new();
     let mut mending: Option<Mending> = None;
     for _ in 0..MAX_TRIES {
-        let Err((error, path)) = read_value::<T>(value.clone()) else { break };
+        let Err((error, path)) = read_value::<T>(value.clone()) else {
+            found.extend(unknown::<T>(value));
+            break;
+        };
         let at = place(&path, &error.to_string());
         match (at, &mut mending) {
             // The value that was put there does not fit either.
             (Some(at), Some(mending)) if mending.at == at => mending.tried += 1,
             (at, _) => {
-                found.push(of_type(&error, &path));
+                // What is wrong within what was put there is not the client's mistake.
+                let ours = at.as_ref().is_some_and(|at| mended.iter().any(|mended| at.starts_with(mended)));
+                if !ours {
+                    found.push(of_type(&error, &path));
+                }
                 let Some(at) = at else { break };
+                mended.push(at.clone());
                 mending = Some(Mending { at, tried: 0 });
             }
         }
         let Some(now) = &mending else { break };
         let candidate = candidate(now.tried, &error.to_string());
-        let mended = candidate.is_some_and(|candidate| put(&mut value, &now.at, candidate));
-        if !mended || found.len() >= MAX_FINDINGS {
+        let is_put = candidate.is_some_and(|candidate| put(&mut value, &now.at, candidate));
+        if !is_put || found.len() >= MAX_FINDINGS {
             break;
         }
     }
+    found
+}
+
+/// The fields that the type does not know.
+fn unknown<T: DeserializeOwned>(value: Value) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let read: Result<T, _> = serde_ignored::deserialize(value, |path| {
+        if found.len() < MAX_FINDINGS {
+            found.push(of_unknown(&path));
+        }
+    });
+    drop(read);
     found
 }
 

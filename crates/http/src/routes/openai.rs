@@ -104,7 +104,8 @@ struct OpenAiChatRequest {
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     max_tokens: Option<u64>,
     modalities: Option<Value>,
-    #[schema(minimum = 1, maximum = 128)]
+    /// An answer has one choice: whoever wants another asks again.
+    #[schema(minimum = 1, maximum = 1)]
     n: Option<u64>,
     parallel_tool_calls: Option<bool>,
     #[schema(value_type = Option<Object>)]

@@ -125,7 +125,6 @@ fn check(problems: &mut Problems, params: &Map<String, Value>) {
     };
     whole("max_tokens", 1, 1_000_000_000);
     whole("max_completion_tokens", 1, 1_000_000_000);
-    whole("n", 1, 128);
     whole("top_logprobs", 0, 20);
     let mut shape = |name: &str, what: &str, fits: fn(&Value) -> bool| {
         if params.get(name).is_some_and(|value| !fits(value)) {
@@ -137,6 +136,7 @@ fn check(problems: &mut Problems, params: &Map<String, Value>) {
         value.is_string() || value.as_array().is_some_and(texts)
     };
     shape("stop", "a text, or up to four", stop);
+    shape("n", "1: an answer has one choice", |value| value.as_u64() == Some(1));
     shape("seed", "a whole number", Value::is_i64);
     let tools = |value: &Value| {
         let tool = |tool: &Value| tool["type"].is_string();
@@ -189,7 +189,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         let good = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": null, "tool_calls": []},
             {"role": "user", "content": [{"type": "text", "text": "b"}]}]);
-        let all = json!({"temperature": 0, "top_p": 1, "stop": ["a"], "seed": -1, "n": 2, "tool_choice": "auto",
+        let all = json!({"temperature": 0, "top_p": 1, "stop": ["a"], "seed": -1, "n": 1, "tool_choice": "auto",
             "tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "text"}});
         assert_eq!(fields(good.clone(), all), [""; 0]);
         assert_eq!(fields(json!([]), json!({})), ["messages"]);
@@ -198,7 +198,7 @@ mod tests {
             fields(wrong, json!({})),
             ["messages[0]", "messages[1].role", "messages[1].content", "messages[2].content"]
         );
-        let wrong = json!({"temperature": 3, "top_p": "1", "max_tokens": 0, "n": 1.5, "stop": [], "seed": "a",
+        let wrong = json!({"temperature": 3, "top_p": "1", "max_tokens": 0, "n": 2, "stop": [], "seed": "a",
             "tools": [], "tool_choice": 1, "response_format": {"type": "json_schema"}, "user": 1, "logprobs": 1});
         let found = fields(good, wrong.clone());
         assert_eq!(found.len(), wrong.as_object().unwrap().len(), "{found:?}");

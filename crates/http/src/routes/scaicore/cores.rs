@@ -28,7 +28,7 @@ use crate::paging::{Bounds, PageParams, Paging};
 use crate::path::PathId;
 use crate::request::Origin;
 use crate::routes::given::given;
-use crate::upload::{JsonOrForm, Upload};
+use crate::upload::JsonOrForm;
 
 /// What a bundle declares.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,23 +70,41 @@ pub(super) struct ParsedView {
     summary: SummaryView,
 }
 
-/// Take a bundle apart
+/// A program to be checked.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+pub(super) struct ProgramBody {
+    /// The program.
+    #[schema(value_type = Object)]
+    source: Map<String, Value>,
+}
+
+/// Take a bundle apart, or check a program
 ///
-/// Nothing is kept. The answer's `source` is what `POST /cores` takes.
+/// As a form whose part `file` is a bundle or JSON, or as JSON. Nothing is kept. The answer's `source` is what `POST /cores`
+/// takes, its `diagnostics` are what the verifier says.
 #[utoipa::path(
     tag = "cores",
     operation_id = "parse_bundle",
-    request_body(content = BundleForm, content_type = "multipart/form-data"),
+    request_body(content(
+        (ProgramBody = "application/json"),
+        (BundleForm = "multipart/form-data"),
+    )),
     responses((status = 200, description = "What is in it", body = DataOf<ParsedView>))
 )]
 #[post("/v1/modules/scaicore/cores/parse-bundle")]
 pub(super) async fn parse_bundle(
     caller: Allowed<perm::CoresManage>,
-    upload: Upload,
+    body: JsonOrForm<ProgramBody>,
     app: web::Data<App>,
 ) -> Result<Reply<ParsedView>, Error> {
-    let file = upload.read(bundle::MAX_RECEIVED).await?.only_file()?;
-    let parsed = app.parse_bundle(&caller, file.content.to_vec()).await?;
+    let bytes = match body {
+        JsonOrForm::Json(body) => {
+            let source = body.read().await?.source;
+            serde_json::to_vec(&source).map_err(scaigrid_app::Error::internal)?
+        }
+        JsonOrForm::Form(upload) => upload.read(bundle::MAX_RECEIVED).await?.only_file()?.content.to_vec(),
+    };
+    let parsed = app.parse_bundle(&caller, bytes).await?;
     let summary = parsed.summary;
     let summary = SummaryView {
         name: summary.name,
