@@ -7,7 +7,6 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_audit::AuditRecord;
 use scaigrid_checkpoints::{Change, Checkpoint, CheckpointError, EventKind, HistoryEvent, State};
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
-use scaigrid_cores::logs::{Level, LogEntry};
 use scaigrid_ir::Value;
 use scaigrid_persistence::checkpoints::{self, StoredCheckpoint};
 use scaigrid_persistence::commit::{self, Believed, Delivery, Unit, Verdict};
@@ -19,7 +18,6 @@ use scaigrid_scope::{CheckpointId, ExecutionId, Instant, TenantScope};
 use crate::calls::Driven;
 use crate::cores::Turn;
 use crate::drive::{Committed, encode_outcome};
-use crate::inside::{Said, said};
 use crate::rested::Waiting;
 use crate::resume::{ATTEMPTS, CANCEL, answer, cancel};
 use crate::run::Run;
@@ -183,8 +181,11 @@ impl Engine {
         }
         transaction.commit().await?;
         self.0.timers.notify_one();
-        if asks && self.0.deciders.wonders(&stored.checkpoint) {
-            self.look_for_deciders(vec![stored.checkpoint.clone()]);
+        if asks {
+            self.log_handing_on(scope, &stored).await;
+            if self.0.deciders.wonders(&stored.checkpoint) {
+                self.look_for_deciders(vec![stored.checkpoint.clone()]);
+            }
         }
         let standing = self.standing(scope, stored.checkpoint.execution_id).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
@@ -262,33 +263,6 @@ impl Engine {
         *turn = None;
         let standing = self.settle_run(*run, until).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
-    }
-
-    /// What the log says of a checkpoint whose wait is over.
-    async fn decided_entry(
-        &self,
-        scope: TenantScope,
-        checkpoint: &Checkpoint,
-    ) -> Result<Option<LogEntry>, Error> {
-        let (level, message, by) = match &checkpoint.state {
-            State::Resolved(resolution) => (
-                Level::Info,
-                format!("a checkpoint was decided: {}", resolution.decision),
-                resolution.by.user(),
-            ),
-            State::Expired { .. } => (Level::Warn, "a checkpoint's time was up".to_owned(), None),
-            State::Cancelled { .. } => (Level::Warn, "a checkpoint was cancelled".to_owned(), None),
-            State::Pending => return Ok(None),
-        };
-        let hosted = self.hosted(scope, checkpoint.core_id).await?;
-        let what = Said {
-            level,
-            block: Some(checkpoint.block_id.as_str().into()),
-            message,
-            fields: serde_json::json!({ "checkpoint_id": checkpoint.id, "resolved_by": by }),
-        };
-        let flow = checkpoint.flow_name.as_str().into();
-        Ok(Some(said(&flow, self.0.clock.now(), &hosted.inside.masked, what)))
     }
 
     /// The execution, to go on with here and now; none where it is not free.

@@ -14,6 +14,7 @@ mod authority;
 mod caller_tokens;
 mod calls;
 mod chat;
+mod checkpoint_log;
 mod committer;
 mod core_calls;
 mod cores;

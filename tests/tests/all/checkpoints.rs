@@ -347,6 +347,11 @@ fn what_expires_can_ask_somebody_else(place: &Place) {
     assert_eq!(shown["status"], "pending", "{shown}");
     assert_eq!(shown["assignee_resolved"]["value"], json!(second));
     assert_eq!(history(&admin, &checkpoint), ["created", "escalated"]);
+    let told = scaigrid_tests::eventually("the log tells it", Duration::from_secs(6), || {
+        let path = format!("{CORES}/{core}/logs?level=warn&execution_id={execution}");
+        admin.pages(&path, "logs").first().cloned()
+    });
+    assert_eq!(told["message"], format!("a checkpoint's time was up, and it was escalated to user:{second}"));
     assert_eq!(admin.execution(&execution)["status"], "suspended");
     assert_eq!(second_client.resolve(&checkpoint, "at last")["execution"]["status"], "completed");
     server.stop();
