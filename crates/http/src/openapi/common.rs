@@ -233,7 +233,7 @@ pub(super) fn add_to(operation: &mut Operation, method: &str, path: &str, public
     // A removal says by itself that it takes the condition; it is told of in one way.
     let is_condition = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match");
     let conditional =
-        method == "put" && !passed_on || operation.parameters.iter().flatten().any(is_condition);
+        method == "put" && has_body && !passed_on || operation.parameters.iter().flatten().any(is_condition);
     if conditional {
         operation.parameters.get_or_insert_default().retain(|parameter| !is_condition(parameter));
         add_header(
