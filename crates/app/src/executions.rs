@@ -203,7 +203,8 @@ impl From<EngineError> for Error {
                 problems.into_iter().map(|problem| FieldError::new(problem.field, problem.message)).collect(),
             ),
             EngineError::Checkpoint(error) => error.into(),
-            error @ (EngineError::HandedOnTooOften
+            error @ (EngineError::Misconfigured
+            | EngineError::HandedOnTooOften
             | EngineError::InstancesFull(_)
             | EngineError::NotFailed(_)
             | EngineError::NotPaused
@@ -251,14 +252,12 @@ fn start_refused(failure: &scaigrid_runtime::Failure) -> Error {
     if &*failure.code == "FLOW_NOT_FOUND" {
         return Error::invalid("flow", &*failure.message);
     }
-    // What is configured stands in the Core's environment.
-    let whole = if &*failure.code == "CONFIG_INVALID" { "environment" } else { "input" };
     if failure.details.is_empty() {
-        return Error::invalid(whole, &*failure.message);
+        return Error::invalid("input", &*failure.message);
     }
     let details = failure.details.iter().map(|detail| {
         let field =
-            if detail.path.is_empty() { whole.to_owned() } else { format!("{whole}.{}", detail.path) };
+            if detail.path.is_empty() { "input".to_owned() } else { format!("input.{}", detail.path) };
         FieldError::new(field, format!("expected {}, found {}", detail.expected, detail.found))
     });
     Error::Invalid(details.collect())

@@ -1,6 +1,7 @@
 //! What a Core may use at most. The map is in a free form; what is enforced of it must be as it is read, for a limit that nobody
 //! understands holds nobody back.
 
+use rust_decimal::Decimal;
 use scaigrid_ir::near::nearest;
 use serde_json::{Map, Value};
 
@@ -10,8 +11,6 @@ use crate::FieldProblem;
 const COUNTS: [&str; 2] = ["max_queued_executions", "monthly_tokens"];
 /// The limit that is an amount, in the currency of the catalogue's prices.
 const COST: &str = "monthly_cost";
-/// The longest amount, in characters.
-const MAX_COST_CHARS: usize = 30;
 
 /// What is wrong with limits that somebody has written. A limit that is null is none.
 pub(crate) fn problems(limits: &Map<String, Value>) -> Vec<FieldProblem> {
@@ -32,19 +31,14 @@ pub(crate) fn problems(limits: &Map<String, Value>) -> Vec<FieldProblem> {
 
 /// Whether a value is an amount, as a number or as decimal text.
 fn is_amount(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.as_f64().is_some_and(|number| number >= 0.0),
-        Value::String(text) => {
-            let decimal = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
-            let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-            text.len() <= MAX_COST_CHARS
-                && !whole.is_empty()
-                && !fraction.is_empty()
-                && decimal(whole)
-                && decimal(fraction)
-        }
-        _ => false,
-    }
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        _ => return false,
+    };
+    // As whoever enforces it reads it, `2.5e-3` included.
+    let amount = Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text));
+    amount.is_ok_and(|amount| !amount.is_sign_negative())
 }
 
 #[cfg(test)]
@@ -68,6 +62,8 @@ mod tests {
             json!({"monthly_tokens": -5}),
             json!({"monthly_cost": "12,50"}),
             json!({"monthly_cost": "."}),
+            json!({"monthly_cost": 1e300}),
+            json!({"monthly_cost": "9".repeat(40)}),
             json!({"monthly_cost": -1}),
             json!({"max_queued_executions": 1.5}),
         ] {

@@ -115,7 +115,8 @@ impl Engine {
         Ok(self.lent_now(scope, delegation).await?.map(drop))
     }
 
-    /// The user for whom a run acts, as far as was known a second ago; none where it acts for its tenant.
+    /// The user for whom a run acts, as far as was known a second ago; none where it acts for its tenant, or the user has
+    /// taken back what they lent.
     pub(crate) async fn acts_for(&self, run: &Run) -> Result<Option<UserId>, Error> {
         let Some(id) = run.execution.delegation else { return Ok(None) };
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;

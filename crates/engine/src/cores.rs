@@ -89,18 +89,27 @@ impl Hosted {
 
 /// Loads and verifies a program; warnings do not stand in its way.
 pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
-    let (module, findings) = load::check(document);
-    let mut findings: Vec<Diagnostic> =
-        findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect();
-    let Some(module) = module else { return Err(Refusal(findings)) };
+    let (program, mut findings) = examined(document);
+    program.ok_or_else(|| {
+        findings.retain(|finding| finding.severity == Severity::Error);
+        Refusal(findings)
+    })
+}
+
+/// A program, if it can run, and all that there is to say of it.
+fn examined(document: &serde_json::Value) -> (Option<Program>, Vec<Diagnostic>) {
+    let passes = |findings: &[Diagnostic]| findings.iter().all(|found| found.severity != Severity::Error);
+    let (module, mut findings) = load::check(document);
+    let Some(module) = module else { return (None, findings) };
     findings.extend(schedules::check(&module));
-    if !findings.is_empty() {
-        in_order(&mut findings);
-        return Err(Refusal(findings));
+    let mut program = None;
+    if passes(&findings) {
+        let made = Program::new(module);
+        findings.extend(made.checkpoints().flat_map(impossible));
+        program = Some(made).filter(|_| passes(&findings));
     }
-    let program = Program::new(module);
-    let impossible: Vec<Diagnostic> = program.checkpoints().flat_map(impossible).collect();
-    if impossible.is_empty() { Ok(program) } else { Err(Refusal(impossible)) }
+    in_order(&mut findings);
+    (program, findings)
 }
 
 /// What a checkpoint asks for that no answer could ever fulfil.
@@ -132,6 +141,11 @@ impl Engine {
             let most = 5 * u64::from(attempt);
             tokio::time::sleep(Duration::from_millis(rand::random_range(0..most))).await;
         }
+    }
+
+    /// All that a start would say of a program by itself, warnings included.
+    pub fn findings(document: &serde_json::Value) -> Vec<Diagnostic> {
+        examined(document).1
     }
 
     /// Checks a program as a start does, and says what it needs of its surroundings.

@@ -261,7 +261,7 @@ impl Engine {
         self.note_decided(trace, &stored);
         // The others need not wait while this one does.
         *turn = None;
-        let standing = self.settle_run(*run, until).await?;
+        let standing = self.settle_run(*run, committed, until).await?;
         Ok(Some(Decided { checkpoint: stored, standing }))
     }
 

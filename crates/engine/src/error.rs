@@ -39,6 +39,12 @@ pub enum Error {
     /// The program does not pass.
     #[error("the program does not pass verification")]
     BadProgram(Vec<Diagnostic>),
+    /// What the Core's environment sets does not fit its program. Whoever starts the Core is told what; the values are nobody
+    /// else's affair.
+    #[error(
+        "the environment of the Core does not fit the configuration of its program; a start of the Core tells where"
+    )]
+    Misconfigured,
     /// The flow cannot be started as asked: there is none of that name, or the input does not fit.
     #[error("{0}")]
     Start(Failure),

@@ -78,7 +78,7 @@ impl Engine {
         let until = wait.map(|wait| Moment::now() + wait);
         // What does not fit is told now, not when it is its turn.
         let instances = instances(hosted, &program);
-        drop(begin(scope, program, hosted, execution.clone()).map_err(Error::Start)?);
+        drop(begin(scope, program, hosted, execution.clone())?);
         if let Some(bounds) = instances.bounds()
             && bounds.overflow == Overflow::Reject
             && let Some(most) = bounds.max_active

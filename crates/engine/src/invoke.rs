@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_recursion::async_recursion as boxed;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Standing};
 use scaigrid_ir::Value;
-use scaigrid_ir::module::TriggerKind;
+use scaigrid_ir::module::{Module, TriggerKind};
 use scaigrid_persistence::commit::Believed;
 use scaigrid_runtime::journal::Entry;
 use scaigrid_runtime::{ExecutionContext, Failure, Machine, Program, Start};
@@ -87,8 +87,10 @@ impl Engine {
         let instances = instances(&hosted, &program);
         let place = instances.place(invocation.instance_key.as_deref(), &invocation.input);
         let place = place.map_err(Error::EntityKey)?;
-        // One that runs at once finds out when it is written down whether that is still so.
-        let delegation = if invocation.wait.is_some() && place.slots.is_none() {
+        // One that runs at once finds out when it is written down whether that is still so. Nothing goes out before, but texts whose
+        // meaning is looked for.
+        let written_first = program.module().embedding().is_none();
+        let delegation = if invocation.wait.is_some() && place.slots.is_none() && written_first {
             hosted.core.identity.delegation().map(|delegation| delegation.id)
         } else {
             self.begun_under(scope, core).await?
@@ -135,7 +137,7 @@ impl Engine {
             Some(wait) => {
                 let until = Instant::now() + wait;
                 match self.run_at_once(scope, program, hosted, execution, until).await? {
-                    Driven::Rested(run, _) => self.settle_run(*run, until).await,
+                    Driven::Rested(run, committed) => self.settle_run(*run, committed, until).await,
                     Driven::GoesOn(execution) => {
                         Ok(Standing { execution: *execution, checkpoints: Vec::new() })
                     }
@@ -153,12 +155,12 @@ impl Engine {
     ) -> Result<Standing, Error> {
         let Some(place) = self.0.background.at_once() else {
             // What waits is in the database, where it waits its turn among all tenants and any node can take it.
-            drop(begin(scope, program, hosted, execution.clone()).map_err(Error::Start)?);
+            drop(begin(scope, program, hosted, execution.clone())?);
             self.may_queue(scope, hosted).await?;
             let execution = self.queue(scope, hosted, execution).await?;
             return Ok(Standing { execution, checkpoints: Vec::new() });
         };
-        let mut run = begin(scope, program, hosted, execution).map_err(Error::Start)?;
+        let mut run = begin(scope, program, hosted, execution)?;
         match self.commit(&mut run, ExecutionStatus::Running).await? {
             Committed::Yes | Committed::AndAwaited => {}
             _ => return Err(Error::NotRunning(self.status_now(scope, hosted.core.id).await?)),
@@ -182,8 +184,7 @@ impl Engine {
             if attempt > 0 {
                 execution.delegation = self.begun_under(scope, execution.core_id).await?;
             }
-            let mut run =
-                begin(scope, Arc::clone(&program), hosted, execution.clone()).map_err(Error::Start)?;
+            let mut run = begin(scope, Arc::clone(&program), hosted, execution.clone())?;
             run.done.believed = Believed::LentSo;
             let (mut run, committed) = match self.drive_for(run, until).await? {
                 Driven::Rested(run, committed) => (run, committed),
@@ -244,9 +245,9 @@ pub(crate) fn begin(
     program: Arc<Program>,
     hosted: &HostedCore,
     execution: Execution,
-) -> Result<Run, Failure> {
-    let start = start(hosted, &execution);
-    let machine = Machine::start(&program, start.clone())?;
+) -> Result<Run, Error> {
+    let start = start(&program, hosted, &execution)?;
+    let machine = Machine::start(&program, start.clone()).map_err(Error::Start)?;
     let done = Done { entries: vec![Entry::Started(Box::new(start))], ..Done::default() };
     let run = Run::durable(scope, program, machine, execution, (1, 0));
     Ok(Run { stored_epoch: None, done, ..run })
@@ -254,11 +255,11 @@ pub(crate) fn begin(
 
 /// What an execution begins with. A parameter of the program's configuration takes its value from the Core's environment,
 /// where that has one of its name.
-pub(crate) fn start(hosted: &HostedCore, execution: &Execution) -> Start {
-    Start {
+fn start(program: &Program, hosted: &HostedCore, execution: &Execution) -> Result<Start, Error> {
+    Ok(Start {
         flow: Arc::clone(&execution.flow),
         input: execution.input.clone(),
-        config: hosted.env.clone(),
+        config: configured(program.module(), &hosted.env)?,
         context: ExecutionContext {
             execution_id: execution.id.to_string().into(),
             core_id: execution.core_id.to_string().into(),
@@ -267,5 +268,14 @@ pub(crate) fn start(hosted: &HostedCore, execution: &Execution) -> Start {
         },
         env: hosted.env.clone(),
         debug: !hosted.inside.stops.is_empty(),
+    })
+}
+
+fn configured(module: &Module, environment: &Value) -> Result<Value, Error> {
+    match environment {
+        Value::Object(set) if !module.config.is_empty() => {
+            module.configured((**set).clone()).map_err(|_| Error::Misconfigured)
+        }
+        _ => Ok(environment.clone()),
     }
 }

@@ -130,7 +130,12 @@ impl Engine {
                     run.epoch = stored.epoch;
                     Ok(Some(run))
                 }
-                Err(failure) => {
+                Err(error) => {
+                    let failure = match error {
+                        Error::Start(failure) => failure,
+                        Error::Misconfigured => Failure::new("CONFIG_INVALID", error.to_string()),
+                        other => return Err(other),
+                    };
                     self.fail(scope, execution, (stored.epoch, stored.next_seq), &failure).await?;
                     Ok(None)
                 }

@@ -412,7 +412,7 @@ impl Engine {
             delegation: None,
             requested_by: Vec::new(),
         };
-        begin(ready.scope, Arc::clone(program), hosted, execution.clone()).map_err(Error::Start)?;
+        begin(ready.scope, Arc::clone(program), hosted, execution.clone())?;
         Ok(execution)
     }
 

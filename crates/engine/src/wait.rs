@@ -10,6 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Standing};
 use scaigrid_persistence::{checkpoints, executions};
 use scaigrid_scope::{CheckpointId, ExecutionId, TenantScope};
 
+use crate::drive::Committed;
 use crate::run::Run;
 use crate::{Engine, Error};
 
@@ -73,7 +74,12 @@ impl Engine {
 
     /// As [`Engine::settle`], for a run that has just come to a rest: where it plainly waits for people, or has ended, nothing
     /// needs to be looked up.
-    pub(crate) async fn settle_run(&self, run: Run, until: Instant) -> Result<Standing, Error> {
+    pub(crate) async fn settle_run(
+        &self,
+        run: Run,
+        committed: Committed,
+        until: Instant,
+    ) -> Result<Standing, Error> {
         let status = run.execution.status;
         if status.is_final() {
             return Ok(Standing { execution: run.execution, checkpoints: Vec::new() });
@@ -81,7 +87,10 @@ impl Engine {
         let checkpoints = run.waits_at().unwrap_or_default().to_vec();
         if status == ExecutionStatus::Suspended && (!checkpoints.is_empty() || stands_still(&run.execution)) {
             let execution = run.execution.clone();
-            self.0.rested.keep(run);
+            // One that is awaited is queued: whoever takes it next finds what it waits for.
+            if matches!(committed, Committed::Yes) {
+                self.0.rested.keep(run);
+            }
             return Ok(Standing { execution, checkpoints });
         }
         let (scope, execution) = (run.scope, run.execution.clone());

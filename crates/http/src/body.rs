@@ -209,6 +209,12 @@ mod tests {
             assert!(types[0].1.contains("must be an object, not an array"), "{types:?}");
         }
 
+        let twice = findings(r#"{"name":"a","name":"b","nmae":1}"#).await;
+        assert_eq!(
+            twice.iter().map(|found| found.0.as_str()).collect::<Vec<_>>(),
+            ["body", "nmae"],
+            "{twice:?}"
+        );
         assert_eq!(findings(r#"{"lines":[]}"#).await, [("name".to_owned(), "is required".to_owned())]);
         // All that is missing or of another type is told at once, with what is unknown.
         let several = findings(r#"{"lines":[{},{"count":"x"},{"count":2}],"note":7,"nmae":1}"#).await;

@@ -88,8 +88,8 @@ impl IfMatch {
 /// Whether a line is `*`, or a list of entity tags: opaque texts in double quotes, `W/` before them where they are weak. What is no
 /// list of tags is a mistake, not a condition that fails.
 fn is_list_of_tags(line: &[u8]) -> bool {
-    let mut rest = line.trim_ascii();
-    if rest == b"*" {
+    let mut rest = after_commas(line);
+    if line.trim_ascii() == b"*" {
         return true;
     }
     loop {
@@ -98,16 +98,19 @@ fn is_list_of_tags(line: &[u8]) -> bool {
         if !opaque[..end].iter().all(|c| matches!(c, 0x21 | 0x23..=0x7e | 0x80..)) {
             return false;
         }
-        rest = opaque[end + 1..].trim_ascii_start();
-        // Empty members of a list are to be borne (5.6.1.2).
-        let after = rest.len();
-        while let Some(next) = rest.strip_prefix(b",") {
-            rest = next.trim_ascii_start();
-        }
-        if rest.is_empty() || rest.len() == after {
+        let behind = opaque[end + 1..].trim_ascii_start();
+        rest = after_commas(behind);
+        if rest.is_empty() || rest.len() == behind.len() {
             return rest.is_empty();
         }
     }
+}
+
+/// What follows the commas that a list begins with, or goes on with: empty members are to be borne (5.6.1.2).
+fn after_commas(line: &[u8]) -> &[u8] {
+    let is_between = |c: &u8| *c == b',' || c.is_ascii_whitespace();
+    let begin = line.iter().position(|c| !is_between(c)).unwrap_or(line.len());
+    &line[begin..]
 }
 
 impl FromRequest for IfMatch {
@@ -161,6 +164,7 @@ mod tests {
         assert!(if_match(&[]).await.check(3).is_ok());
         assert!(if_match(&["*"]).await.check(3).is_ok());
         assert!(if_match(&["\"x\", \"r3\""]).await.check(3).is_ok());
+        assert!(if_match(&[" ,, \"r3\" ,"]).await.check(3).is_ok());
         assert!(if_match(&["\"r2\"", "\"r3\""]).await.check(3).is_ok());
         for refused in ["\"r2\"", "W/\"r3\"", "\"r03\"", "\"r+3\"", "\"a,b\" ,, \"\","] {
             assert!(if_match(&[refused]).await.check(3).is_err(), "{refused}");

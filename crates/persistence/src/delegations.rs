@@ -5,7 +5,7 @@ use async_recursion::async_recursion as boxed;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use scaigrid_cores::Delegation;
-use scaigrid_scope::{CoreId, DelegationId, Name, Slug, TenantScope, UserId};
+use scaigrid_scope::{CoreId, DelegationId, Instant, Name, Slug, TenantScope, UserId};
 use serde_json::Value;
 
 use crate::database::{Connection, Transaction, find, with};
@@ -50,14 +50,16 @@ impl DelegationRow {
 
     pub(crate) fn delegation(self) -> Result<Delegation> {
         let id = self.id.as_str();
+        let granted_at: Instant = self.granted_at.into();
         Ok(Delegation {
             id: column(TABLE, "id", id, id)?,
             user_id: column(TABLE, "user_id", id, &self.user_id)?,
             scopes: grants::decode(TABLE, "scopes", id, &self.scopes)?,
             expires_at: self.expires_at.map(Into::into),
             granted_by: column(TABLE, "granted_by", id, &self.granted_by)?,
-            granted_at: self.granted_at.into(),
-            revoked_at: self.revoked_at.map(Into::into),
+            granted_at,
+            // A node of the version before knows no such column, and lends anew without touching it.
+            revoked_at: self.revoked_at.map(Instant::from).filter(|at| *at >= granted_at),
         })
     }
 }
@@ -96,6 +98,13 @@ pub(crate) async fn put(
         .set(&row);
     with!(tx, c => insert.execute(c).await)?;
     Ok(())
+}
+
+/// Whether its user has not taken it back since it was granted.
+macro_rules! is_lent {
+    () => {
+        delegations::revoked_at.is_null().or(delegations::revoked_at.lt(delegations::granted_at.nullable()))
+    };
 }
 
 /// A delegation with the Core that has it, as its user sees them.
@@ -145,7 +154,7 @@ pub async fn of_user(
                     ))
                     .filter(delegations::tenant_id.eq(scope.tenant_id().to_string()))
                     .filter(delegations::user_id.eq(user.to_string()))
-                    .filter(delegations::revoked_at.is_null())
+                    .filter(is_lent!())
                     .order(delegations::id.desc())
                     .limit(rows)
                     .select((DelegationRow::as_select(), cores::name, cores::slug, cores::status))
@@ -172,7 +181,7 @@ pub async fn core_of(
         .filter(delegations::id.eq(id.to_string()))
         .filter(delegations::tenant_id.eq(scope.tenant_id().to_string()))
         .filter(delegations::user_id.eq(user.to_string()))
-        .filter(delegations::revoked_at.is_null())
+        .filter(is_lent!())
         .select(delegations::core_id);
     let found: Option<String> = with!(c, c => query.get_result(c).await.optional())?;
     found.map(|core| column(TABLE, "core_id", &id.to_string(), &core)).transpose()

@@ -141,6 +141,15 @@ fn a_broken_program_does_not_start_until_it_is_mended(place: &Place) {
     let refused = admin.put(&path, &json!({"source": programs::broken()})).refused(422, "INVALID_SOURCE_IR");
     assert!(!refused.json()["error"]["details"].as_array().unwrap().is_empty(), "{refused}");
     admin.post(&format!("{path}/rollback")).json(&json!({"version": 1})).refused(422, "INVALID_SOURCE_IR");
+    // What only a start finds out counts, too: a schedule that never comes, and a vote of more than may vote.
+    let mut never = programs::echo(1);
+    never["triggers"] =
+        json!([{"kind": "schedule", "name": "never", "cron": "61 * * * *", "target_flow": "echo"}]);
+    let all = programs::asking(&json!({"required_approvals": 101}));
+    for unfit in [never, all] {
+        let refused = admin.put(&path, &json!({"source": unfit})).refused(422, "INVALID_SOURCE_IR");
+        assert_eq!(refused.json()["error"]["details"].as_array().unwrap().len(), 1, "{refused}");
+    }
     assert_eq!(admin.get(&path).answer(200).data()["source_version"], 2);
     assert_eq!(said(8), json!({"version": 1, "value": 8}));
     admin.act(core, "stop");
@@ -391,11 +400,19 @@ fn the_environment_gives_the_configuration_as_it_is_typed(place: &Place) {
     assert_eq!(said("600"), json!(["500", "money", true]));
     admin.put(&path, &json!({"environment": {"limit": "700"}})).answer(200);
     assert_eq!(said("600"), json!(["700", "money", false]));
-    // What does not fit is told to whoever begins something, and to whoever starts the Core.
+    // What does not fit is told to whoever starts the Core; to whoever begins something, that it is so, and no value.
     admin.put(&path, &json!({"environment": {"limit": "lots"}})).answer(200);
     let begin = json!({"flow": "main", "input": {"total": "1"}, "wait_ms": 10_000});
-    let refused = admin.post(&format!("{path}/invoke")).json(&begin).refused(422, "VALIDATION_ERROR");
-    assert_eq!(refused.fields(), ["environment.limit"]);
+    for wait in [json!(10_000), Value::Null] {
+        let begin = json!({"flow": begin["flow"], "input": begin["input"], "wait_ms": wait});
+        let refused = admin.post(&format!("{path}/invoke")).json(&begin).refused(409, "CONFLICT");
+        assert!(!refused.text().contains("lots"), "{refused}");
+    }
+    admin.post(&format!("{path}/publish")).json(&json!({})).answer(200);
+    let question =
+        json!({"model": "scaicore/default/limited", "messages": [{"role": "user", "content": "1"}]});
+    let refused = admin.post("/v1/inference/chat").json(&question).refused(502, "BACKEND_ERROR");
+    assert!(!refused.text().contains("lots"), "{refused}");
     let refused = admin.post(&format!("{path}/restart")).refused(422, "VALIDATION_ERROR");
     assert_eq!(refused.fields(), ["environment.limit"]);
     assert_eq!(admin.get(&path).answer(200).data()["last_error"]["code"], "VALIDATION_ERROR");

@@ -367,8 +367,6 @@ fn a_helper_does_not_rise(place: &Place) {
     server.stop();
 }
 
-/// Somebody is put into a group and given a role while they, or the role, are removed: whoever comes first, nothing is left
-/// over, and nobody is told that something broke.
 fn what_there_is_to_give_is_listed(place: &Place) {
     let server = place.start();
     let admin = server.admin();
@@ -434,6 +432,8 @@ fn all_that_is_wrong_is_told_at_once(place: &Place) {
     server.stop();
 }
 
+/// Somebody is put into a group and given a role while they, or the role, are removed: whoever comes first, nothing is left
+/// over, and nobody is told that something broke.
 fn what_is_done_at_once_leaves_nothing_behind(place: &Place) {
     let server = place.start();
     let admin = server.admin();

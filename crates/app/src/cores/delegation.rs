@@ -250,7 +250,10 @@ impl App {
             };
             let lent = found.value.identity.delegation();
             let lent = lent.filter(|lent| lent.id == id && lent.revoked_at.is_none()).ok_or_else(gone)?;
-            let over = Delegation { revoked_at: Some(self.now()), ..lent.clone() };
+            let now = self.now();
+            // A node of a version that knows of no taking back knows of an end.
+            let ended = lent.expires_at.map_or(now, |end| end.min(now));
+            let over = Delegation { revoked_at: Some(now), expires_at: Some(ended), ..lent.clone() };
             let after = self.acting_as(&found.value, CoreIdentity::UserDelegated(over));
             let changes = diff(&told(&found.value.identity), &told(&after.identity), &[]);
             let (stamp, place) = (self.audit_stamp(self.now()), (home.id, Some(home.partner_id)));

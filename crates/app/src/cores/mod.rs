@@ -384,7 +384,9 @@ async fn findings(core: &Core) -> Result<Vec<Diagnostic>, Error> {
         return Ok(Vec::new());
     }
     let program = std::sync::Arc::clone(&core.source.program);
-    tokio::task::spawn_blocking(move || load::check(&program).1).await.map_err(Error::internal)
+    tokio::task::spawn_blocking(move || scaigrid_engine::Engine::findings(&program))
+        .await
+        .map_err(Error::internal)
 }
 
 /// Refuses a program that does not pass.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use scaigrid_cores::{ConcurrencyMode, Environment, RuntimeMode};
-use scaigrid_ir::{Severity, bundle, load};
+use scaigrid_ir::{Severity, bundle};
 use scaigrid_modules::ModuleId;
 use scaigrid_scope::{
     Description, Email, Features, Name, PartnerLimits, PartnerStatus, PermissionKey, Permissions, Role,
@@ -372,7 +372,9 @@ impl Reading {
         if matches!(state, Some(CoreState::Running | CoreState::Paused))
             && let Some(program) = &source
         {
-            let faults = load::check(program).1.into_iter().filter(|found| found.severity == Severity::Error);
+            let faults = scaigrid_engine::Engine::findings(program)
+                .into_iter()
+                .filter(|found| found.severity == Severity::Error);
             for fault in faults {
                 self.wrong(&format!("{place}.source"), fault.to_string());
             }

@@ -55,8 +55,8 @@ impl Engine {
     }
 
     /// What a request goes on with: the conversation that it names, else the one in which the same was asked and is owed an
-    /// answer, else the one that what was said before tells, by its last answer or by a question that is owed one, else, where nothing was said before, the youngest about the
-    /// same entity.
+    /// answer, else the one that what was said before tells, by its last answer or by a question that is owed one, else, where
+    /// nothing was said before, the youngest about the same entity.
     async fn thread(&self, ask: &Ask, request: &Request) -> Result<Thread, CallError> {
         let (scope, core, caller, entity) = (ask.scope, ask.core, ask.caller, ask.entity.as_deref());
         let mut connection = self.0.database.read().await?;
@@ -205,10 +205,7 @@ impl Engine {
         };
         let execution = Execution { depth: self.depth(ask, &execution).await?, ..execution };
         // What does not fit is told before anything is written.
-        drop(
-            begin(scope, Arc::clone(&program), &hosted, execution.clone())
-                .map_err(|failure| no(Error::Start(failure)))?,
-        );
+        drop(begin(scope, Arc::clone(&program), &hosted, execution.clone()).map_err(no)?);
         let Some(begun) = self.write_turn(ask, request, conversation, &execution).await? else {
             return Ok(None);
         };

@@ -43,8 +43,10 @@ pub(crate) fn deserialize<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Vec<Fi
                 Ok(value) if bytes.len() <= further::MAX_BYTES => further::findings::<T>(value),
                 _ => Vec::new(),
             };
-            if all.is_empty() {
-                all.push(of_type(&error, &track.path()));
+            // Some of what is wrong is in the text alone, a field that is given twice for one.
+            let first = of_type(&error, &track.path());
+            if all.iter().all(|known| known.field != first.field) {
+                all.insert(0, first);
             }
             found.retain(|unknown| all.iter().all(|known| known.field != unknown.field));
             all.append(&mut found);

@@ -162,7 +162,7 @@ fn text() -> ObjectBuilder {
 /// A list of entity tags, or `*` (RFC 9110, sections 8.8.3 and 13.1.1).
 fn entity_tags() -> ObjectBuilder {
     const TAG: &str = r#"(W/)?"[!#-~\x80-\xff]*""#;
-    text().pattern(Some(format!(r"^(\*|{TAG}([ \t]*,[ \t]*({TAG})?)*)$"))).examples([r#""r3""#])
+    text().pattern(Some(format!(r"^(\*|[ \t,]*{TAG}([ \t]*,[ \t]*({TAG})?)*)$"))).examples([r#""r3""#])
 }
 
 fn maybe_text() -> ObjectBuilder {

@@ -123,6 +123,9 @@ pub(super) fn judge(units: &mut [Unit], facts: &mut Facts) -> Vec<Verdict> {
 fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
     let accepts = |core: &CoreId| facts.cores.get(core).is_some_and(|status| status.can_accept_work());
     let runs = |core: &CoreId| facts.cores.get(core).is_some_and(|status| status.can_run());
+    if matches!(&unit.believed, Believed::Runs(core) if !runs(core)) {
+        return Verdict::CoreNotRunning;
+    }
     match &unit.change {
         Change::Begin { execution, .. } => {
             if !accepts(&execution.core_id) {
@@ -147,18 +150,18 @@ fn judge_one(unit: &mut Unit, facts: &mut Facts) -> Verdict {
             }
         }
         Change::Proceed { id, expected_epoch, expected_seq, .. } => {
+            // What was believed to wait, and is queued, has something in its inbox that comes first.
+            let must_wait = matches!(unit.believed, Believed::Runs(_));
             let stands = facts.executions.get(id).is_some_and(|standing| {
                 standing.epoch == *expected_epoch
                     && standing.next_seq == *expected_seq
                     && !standing.status.is_final()
+                    && (!must_wait || standing.status == ExecutionStatus::Suspended)
             });
             if !stands {
                 return Verdict::Fenced;
             }
         }
-    }
-    if matches!(&unit.believed, Believed::Runs(core) if !runs(core)) {
-        return Verdict::CoreNotRunning;
     }
     let as_read = |checkpoint: &Checkpoint| facts.pending.get(&checkpoint.id) == Some(&checkpoint.revision);
     if unit.decided.as_ref().is_some_and(|checkpoint| !as_read(checkpoint)) {

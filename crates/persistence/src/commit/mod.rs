@@ -132,7 +132,7 @@ pub enum Believed {
     /// Nothing that counts.
     #[default]
     Nothing,
-    /// That this one lets its executions take steps.
+    /// That this one lets its executions take steps, and that the unit's execution waits.
     Runs(CoreId),
     /// That it acts under the delegation of the execution that begins, or under none where that has none.
     LentSo,

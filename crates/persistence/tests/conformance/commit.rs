@@ -517,15 +517,16 @@ async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) 
     let mut unit = begin(1);
     unit.started = vec![Execution { status: ExecutionStatus::Queued, ..execution(2) }];
     apply(home, vec![unit]).await;
+    let goes_on = || proceed(1, (1, 2), ExecutionStatus::Suspended);
+    let begins_a_step = || Unit { believed: Believed::Runs(core_id()), ..goes_on() };
+    assert_eq!(apply(home, vec![begins_a_step()]).await, [Verdict::Fenced], "it does not wait");
     let (paused, _) = core.apply(Action::Pause, at(3)).unwrap();
     let mut tx = home.begin().await;
     let written = cores::save(&mut tx, of_tenant(1), &paused, 1, &vault()).await.unwrap();
     assert_eq!(written, scaigrid_persistence::Written::Done);
     tx.commit().await.unwrap();
     assert_eq!(apply(home, vec![begin(5)]).await, [Verdict::CoreNotRunning]);
-    let goes_on = || proceed(1, (1, 2), ExecutionStatus::Suspended);
-    let begins_a_step = Unit { believed: Believed::Runs(core_id()), ..goes_on() };
-    assert_eq!(apply(home, vec![begins_a_step]).await, [Verdict::CoreNotRunning]);
+    assert_eq!(apply(home, vec![begins_a_step()]).await, [Verdict::CoreNotRunning]);
     assert_eq!(
         apply(home, vec![goes_on()]).await,
         [Verdict::Done],

@@ -70,7 +70,8 @@ pub struct Start {
     pub flow: Arc<str>,
     /// Its parameters, as an object. Checked, converted and completed by [`Machine::start`].
     pub input: Value,
-    /// The effective configuration, as an object. Parameters that it lacks take their declared default; secret
+    /// The configuration, as an object, as [`Module::configured`](scaigrid_ir::module::Module::configured) gives it. It is not
+    /// looked at again: a journal is replayed as it was recorded. Parameters that it lacks take their declared default; secret
     /// ones are left out.
     pub config: Value,
     /// What the program sees as `execution`.
@@ -165,8 +166,7 @@ impl Machine {
     /// A machine at the beginning of a flow.
     ///
     /// # Errors
-    /// `FLOW_NOT_FOUND`; `INPUT_INVALID` with what does not fit the flow's parameters; or `CONFIG_INVALID` with what does not fit
-    /// the configuration's.
+    /// `FLOW_NOT_FOUND`; or `INPUT_INVALID` with what does not fit the flow's parameters.
     pub fn start(program: &Program, start: Start) -> Result<Self, Failure> {
         start::state(program, start).map(|state| Self {
             state,

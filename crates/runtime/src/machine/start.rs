@@ -35,7 +35,7 @@ pub(super) fn state(program: &Program, start: Start) -> Result<State, Failure> {
     Ok(State {
         flow: index,
         input,
-        config: configured(program, config)?,
+        config: effective(program, config),
         env,
         context,
         execution: Execution::default(),
@@ -124,11 +124,17 @@ fn is_optional(ty: &Type, program: &Program) -> bool {
 }
 
 /// The configuration with declared defaults, without secrets.
-fn configured(program: &Program, config: Value) -> Result<Value, Failure> {
-    let set = match config {
+fn effective(program: &Program, config: Value) -> Value {
+    let mut fields = match config {
         Value::Object(fields) => Arc::unwrap_or_clone(fields),
         _ => Names::new(),
     };
-    let mismatch = |details| Failure::mismatch("CONFIG_INVALID", "the configuration", details);
-    program.module().configured(set).map_err(mismatch)
+    for (name, decl) in &program.module().config {
+        if decl.secret {
+            fields.remove(name);
+        } else if !fields.contains_key(name) {
+            fields.insert(Arc::clone(name), decl.default.clone().unwrap_or_default());
+        }
+    }
+    Value::Object(Arc::new(fields))
 }
