@@ -33,6 +33,7 @@ crate::on_both_databases! {
     what_has_come_is_seen_before_waiting,
     executions_of_dead_nodes_are_taken_once,
     a_core_that_is_held_takes_nothing_and_its_executions_rest,
+    what_has_got_something_meanwhile_is_not_believed_to_wait,
     odd_texts_survive,
     another_tenant_sees_nothing,
     deleting_a_core_leaves_nothing_behind,
@@ -512,6 +513,23 @@ async fn executions_of_dead_nodes_are_taken_once(home: &Home) {
     assert_eq!(claim(3, 12).await, [1, 2, 3].map(execution_id));
 }
 
+async fn what_has_got_something_meanwhile_is_not_believed_to_wait(home: &Home) {
+    hosted(home).await;
+    apply(home, vec![begin(1), begin(2)]).await;
+    let delivery = Delivery { to: execution_id(1), effect: 3, outcome: vec![1] };
+    let nothing = Unit::new(tenant_id(1), at(2), Change::Keep { id: execution_id(1) });
+    apply(home, vec![Unit { delivered: vec![delivery], ..nothing }]).await;
+    assert_eq!(stored(home, 1).await.unwrap().execution.status, ExecutionStatus::Queued);
+    let step = |number| {
+        let ends = proceed(number, (1, 2), ExecutionStatus::Completed);
+        Unit { believed: Believed::Runs(core_id()), ..ends }
+    };
+    assert_eq!(apply(home, vec![step(1), step(2)]).await, [Verdict::Fenced, Verdict::Done]);
+    // It is there for whoever takes it with what it was given.
+    let taken = claim(home, 1, 4).await;
+    assert_eq!(taken.iter().map(|one| one.id).collect::<Vec<_>>(), [execution_id(1)]);
+}
+
 async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) {
     let core = hosted(home).await;
     let mut unit = begin(1);
@@ -519,7 +537,6 @@ async fn a_core_that_is_held_takes_nothing_and_its_executions_rest(home: &Home) 
     apply(home, vec![unit]).await;
     let goes_on = || proceed(1, (1, 2), ExecutionStatus::Suspended);
     let begins_a_step = || Unit { believed: Believed::Runs(core_id()), ..goes_on() };
-    assert_eq!(apply(home, vec![begins_a_step()]).await, [Verdict::Fenced], "it does not wait");
     let (paused, _) = core.apply(Action::Pause, at(3)).unwrap();
     let mut tx = home.begin().await;
     let written = cores::save(&mut tx, of_tenant(1), &paused, 1, &vault()).await.unwrap();
