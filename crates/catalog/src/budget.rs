@@ -27,15 +27,20 @@ impl Limit {
     /// The limit that a Core's `resource_limits` name: `monthly_tokens` and `monthly_cost`. What cannot be read as such a
     /// number is none: the limits are in a free form.
     pub fn of_resource_limits(limits: &serde_json::Map<String, serde_json::Value>) -> Self {
-        let cost = limits.get("monthly_cost").and_then(|value| match value {
+        Self {
+            tokens: limits.get("monthly_tokens").and_then(serde_json::Value::as_u64),
+            cost: limits.get("monthly_cost").and_then(Self::amount),
+        }
+    }
+
+    /// An amount as a number or as decimal text, `2.5e-3` included; none where it is negative, or no such number.
+    pub fn amount(value: &serde_json::Value) -> Option<Decimal> {
+        let amount = match value {
             serde_json::Value::String(text) => decimal(text),
             serde_json::Value::Number(number) => decimal(&number.to_string()),
             _ => None,
-        });
-        Self {
-            tokens: limits.get("monthly_tokens").and_then(serde_json::Value::as_u64),
-            cost: cost.filter(|cost| !cost.is_sign_negative()),
-        }
+        };
+        amount.filter(|amount| !amount.is_sign_negative())
     }
 }
 

@@ -61,7 +61,7 @@ impl Delegation {
     /// # Errors
     /// Why it may not act for them at all.
     pub fn effective(&self, held: Option<&Permissions>, now: Instant) -> Result<Permissions, Lapse> {
-        if self.revoked_at.is_some() {
+        if self.is_taken_back() {
             return Err(Lapse::NotActive);
         }
         if self.is_over(now) {
@@ -69,6 +69,18 @@ impl Delegation {
         }
         let held = held.ok_or(Lapse::UserNotFound)?;
         Ok(self.scopes.intersection(held))
+    }
+
+    /// Whether the user has taken it back.
+    pub const fn is_taken_back(&self) -> bool {
+        self.revoked_at.is_some()
+    }
+
+    /// The same, taken back now. It has an end, too: a node of a version that knows of no taking back knows of that.
+    #[must_use]
+    pub fn taken_back(&self, now: Instant) -> Self {
+        let end = self.expires_at.map_or(now, |end| end.min(now));
+        Self { revoked_at: Some(now), expires_at: Some(end), ..self.clone() }
     }
 
     /// Whether its time is over.
@@ -173,7 +185,9 @@ mod tests {
         assert_eq!(lent.effective(None, at(9)), Err(Lapse::UserNotFound));
         // Of two reasons the one that nobody can lift is told.
         assert_eq!(lent.effective(None, at(10)), Err(Lapse::Expired));
-        let taken_back = Delegation { revoked_at: Some(at(5)), ..lent };
+        let taken_back = lent.taken_back(at(5));
+        assert_eq!((taken_back.revoked_at, taken_back.expires_at), (Some(at(5)), Some(at(5))));
+        assert_eq!(lent.taken_back(at(20)).expires_at, lent.expires_at, "an end that has come stays");
         assert_eq!(taken_back.effective(Some(&held), at(6)), Err(Lapse::NotActive));
         assert_eq!(taken_back.effective(None, at(10)), Err(Lapse::NotActive));
     }

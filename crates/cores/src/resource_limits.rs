@@ -1,7 +1,7 @@
 //! What a Core may use at most. The map is in a free form; what is enforced of it must be as it is read, for a limit that nobody
 //! understands holds nobody back.
 
-use rust_decimal::Decimal;
+use scaigrid_catalog::budget::Limit;
 use scaigrid_ir::near::nearest;
 use serde_json::{Map, Value};
 
@@ -20,25 +20,13 @@ pub(crate) fn problems(limits: &Map<String, Value>) -> Vec<FieldProblem> {
             known if COUNTS.contains(&known) => {
                 (!value.is_u64()).then(|| "must be a whole number, at least 0".to_owned())
             }
-            COST => (!is_amount(value)).then(|| "must be a decimal number, at least 0".to_owned()),
+            COST => Limit::amount(value).is_none().then(|| "must be a decimal number, at least 0".to_owned()),
             unknown => nearest(unknown, COUNTS.into_iter().chain([COST]))
                 .map(|meant| format!("is no limit; did you mean {meant:?}?")),
         };
         message.map(|message| FieldProblem::new(format!("resource_limits.{name}"), message))
     };
     limits.iter().filter_map(problem).collect()
-}
-
-/// Whether a value is an amount, as a number or as decimal text.
-fn is_amount(value: &Value) -> bool {
-    let text = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => return false,
-    };
-    // As whoever enforces it reads it, `2.5e-3` included.
-    let amount = Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text));
-    amount.is_ok_and(|amount| !amount.is_sign_negative())
 }
 
 #[cfg(test)]

@@ -120,11 +120,8 @@ impl Engine {
     pub(crate) async fn acts_for(&self, run: &Run) -> Result<Option<UserId>, Error> {
         let Some(id) = run.execution.delegation else { return Ok(None) };
         let hosted = self.hosted(run.scope, run.execution.core_id).await?;
-        let delegation = hosted
-            .core
-            .identity
-            .delegation()
-            .filter(|delegation| delegation.id == id && delegation.revoked_at.is_none());
+        let delegation = hosted.core.identity.delegation();
+        let delegation = delegation.filter(|delegation| delegation.id == id && !delegation.is_taken_back());
         Ok(delegation.map(|delegation| delegation.user_id))
     }
 

@@ -11,7 +11,7 @@ use scaigrid_checkpoints::Rules;
 use scaigrid_cores::{Core, EnvValue, Environment, Status};
 use scaigrid_ir::block::Checkpoint;
 use scaigrid_ir::diagnostic::{codes, in_order};
-use scaigrid_ir::{Diagnostic, Severity, Value, load};
+use scaigrid_ir::{Diagnostic, Value, load};
 use scaigrid_persistence::subscriptions::{self, Subscription};
 use scaigrid_persistence::{breakpoints, cores};
 use scaigrid_runtime::Program;
@@ -91,14 +91,14 @@ impl Hosted {
 pub(crate) fn ready(document: &serde_json::Value) -> Result<Program, Refusal> {
     let (program, mut findings) = examined(document);
     program.ok_or_else(|| {
-        findings.retain(|finding| finding.severity == Severity::Error);
+        findings.retain(Diagnostic::is_error);
         Refusal(findings)
     })
 }
 
 /// A program, if it can run, and all that there is to say of it.
 fn examined(document: &serde_json::Value) -> (Option<Program>, Vec<Diagnostic>) {
-    let passes = |findings: &[Diagnostic]| findings.iter().all(|found| found.severity != Severity::Error);
+    let passes = |findings: &[Diagnostic]| !findings.iter().any(Diagnostic::is_error);
     let (module, mut findings) = load::check(document);
     let Some(module) = module else { return (None, findings) };
     findings.extend(schedules::check(&module));

@@ -88,10 +88,10 @@ impl IfMatch {
 /// Whether a line is `*`, or a list of entity tags: opaque texts in double quotes, `W/` before them where they are weak. What is no
 /// list of tags is a mistake, not a condition that fails.
 fn is_list_of_tags(line: &[u8]) -> bool {
-    let mut rest = after_commas(line);
     if line.trim_ascii() == b"*" {
         return true;
     }
+    let mut rest = after_commas(line);
     loop {
         let Some(opaque) = rest.strip_prefix(b"W/").unwrap_or(rest).strip_prefix(b"\"") else { return false };
         let Some(end) = opaque.iter().position(|c| *c == b'"') else { return false };

@@ -32,6 +32,11 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// Whether it keeps the program from running.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     /// A finding that keeps the program from running.
     pub fn error(code: &'static str, pointer: impl Into<Arc<str>>, message: impl Into<String>) -> Self {
         Self {

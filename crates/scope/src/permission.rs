@@ -136,7 +136,7 @@ impl FromStr for PermissionKey {
             return Ok(Self::Known(known));
         }
         let own_area = |known: &Permission| known.as_str().split(':').next() == text.split(':').next();
-        let of_its_area: Vec<Permission> = Permission::ALL.iter().copied().filter(own_area).collect();
+        let mut of_its_area = Permission::ALL.iter().copied().filter(own_area).peekable();
         let mut parts = text.split(':');
         let module = parts.next().unwrap_or_default();
         let good_module = module.starts_with(|c: char| c.is_ascii_lowercase())
@@ -150,8 +150,8 @@ impl FromStr for PermissionKey {
         if text.len() > 128 || !good_module || !good_rest {
             return Err(UnknownPermission::Malformed);
         }
-        if !of_its_area.is_empty() {
-            return Err(UnknownPermission::NotOfItsArea(of_its_area));
+        if of_its_area.peek().is_some() {
+            return Err(UnknownPermission::NotOfItsArea(of_its_area.collect()));
         }
         Ok(Self::Module(ModulePermission(text.into())))
     }

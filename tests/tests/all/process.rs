@@ -119,9 +119,11 @@ fn a_second_start_changes_nothing(place: &Place) {
     let key = place.admin_key();
     let secret = place.data().join("master.key");
     let master = std::fs::read(&secret).unwrap();
-    let database = place.data().join("scaigrid.db");
-    let own = [place.data().join("admin.key"), secret.clone(), database];
-    for file in own.iter().filter(|file| place.db() == Db::Sqlite || file.extension().unwrap() != "db") {
+    let mut own = vec![place.data().join("admin.key"), secret.clone()];
+    if place.db() == Db::Sqlite {
+        own.extend(["scaigrid.db", "scaigrid.db-wal"].map(|name| place.data().join(name)));
+    }
+    for file in &own {
         let mode = std::fs::metadata(file).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", file.display());
     }

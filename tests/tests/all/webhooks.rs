@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 on_both_databases!(
     what_happens_is_told_and_signed,
     executions_and_checkpoints_are_told,
+    who_has_called_an_execution_is_told,
     what_fails_is_tried_again_by_the_timetable,
     what_was_committed_is_told_after_a_crash,
     a_receiver_that_is_gone_is_told_nothing_more,
@@ -140,6 +141,36 @@ fn what_happens_is_told_and_signed(place: &Place) {
     server.stop();
 }
 
+fn who_has_called_an_execution_is_told(place: &Place) {
+    let receiver = Receiver::start();
+    let server = allowing(place, &[&receiver]).start();
+    let root = server.admin();
+    let inner = programs::flow(
+        "inner",
+        &json!([]),
+        &json!([programs::rigid("say", &json!([{"kind": "return", "value": "1"}]))]),
+    );
+    let call = json!({"kind": "core_call", "id": "call", "target": "core://self", "flow_name": "inner"});
+    let core = root.run(
+        "Calls",
+        &programs::program("Calls", &[programs::flow("outer", &json!([]), &json!([call])), inner]),
+    );
+    hook(&root, &receiver.url("/"), &["scaicore.execution_completed"]);
+    let outer = root.invoke(&core, "outer", &json!({}))["id"].clone();
+    let letters = receiver.wait_for(2, SOON);
+    let of = |flow: &str| {
+        let letter =
+            letters.iter().map(|one| one.json()["payload"].clone()).find(|told| told["flow"] == flow);
+        letter.unwrap_or_else(|| panic!("nothing of {flow}"))
+    };
+    assert_eq!(
+        (&of("outer")["execution_id"], of("outer").get("parent_execution_id")),
+        (&outer, Some(&Value::Null))
+    );
+    assert_eq!(of("inner")["parent_execution_id"], outer);
+    server.stop();
+}
+
 fn executions_and_checkpoints_are_told(place: &Place) {
     let receiver = Receiver::start();
     let server = allowing(place, &[&receiver]).start();
@@ -168,7 +199,6 @@ fn executions_and_checkpoints_are_told(place: &Place) {
     let completed = of("scaicore.execution_completed");
     assert_eq!((&completed["execution_id"], &completed["status"]), (&json!(execution), &json!("completed")));
     assert!(completed.get("output").is_none());
-    assert_eq!(completed["parent_execution_id"], Value::Null);
     root.delete(&format!("{CORES}/{core}")).answer(204);
     let letters = receiver.wait_for(5, SOON);
     assert_eq!(letters[4].event_type(), "scaicore.deleted");

@@ -45,8 +45,8 @@ const PLACES: &[Place] = &[
     place("crates/catalog", Layer::Domain, &["crates/scope"]),
     place("crates/ir", Layer::Domain, &[]),
     place("crates/runtime", Layer::Domain, &["crates/ir"]),
-    // What an incoming webhook must carry is said by the room that signs outgoing ones.
-    place("crates/cores", Layer::Domain, &["crates/scope", "crates/ir", "crates/webhooks"]),
+    // What an incoming webhook must carry is said by the room that signs outgoing ones, what a limit may be by the one that reads it.
+    place("crates/cores", Layer::Domain, &["crates/scope", "crates/catalog", "crates/ir", "crates/webhooks"]),
     place("crates/checkpoints", Layer::Domain, &["crates/scope"]),
     place("crates/delegation", Layer::Domain, &["crates/scope"]),
     place("crates/workspace", Layer::Domain, &["crates/scope", "crates/catalog"]),

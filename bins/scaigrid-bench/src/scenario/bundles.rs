@@ -57,7 +57,7 @@ impl Work for Decode {
     async fn once(&mut self, _: &mut Laps) -> anyhow::Result<()> {
         let source = bundle::decode(&self.bundle)?;
         if self.whole {
-            let summary = load::summary(&source);
+            let summary = load::summary(&source, load::check(&source).1);
             ensure!(summary.diagnostics.is_empty(), "{:?}", summary.diagnostics);
             let written = serde_json::to_vec(&source)?.len() + serde_json::to_vec(&summary)?.len();
             ensure!(written > self.bundle.len() / 2, "only {written} bytes were written");
@@ -188,7 +188,7 @@ mod tests {
             let program = program_of(size).unwrap();
             let source = bundle::decode(&program).unwrap_or_else(|error| panic!("{name}: {error}"));
             if size <= 10_000 {
-                let summary = load::summary(&source);
+                let summary = load::summary(&source, load::check(&source).1);
                 assert!(summary.diagnostics.is_empty(), "{name}: {:?}", summary.diagnostics);
             }
         }

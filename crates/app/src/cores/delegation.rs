@@ -159,7 +159,7 @@ impl App {
             let Some(known) = before.delegation() else {
                 return Err(refused(vec![FieldProblem::new("core_id", "names a Core without a delegation")]));
             };
-            if known.revoked_at.is_some() {
+            if known.is_taken_back() {
                 let problem = "names a Core whose user has taken back what they lent; lend it anew";
                 return Err(refused(vec![FieldProblem::new("core_id", problem)]));
             }
@@ -249,14 +249,11 @@ impl App {
                 other => other?,
             };
             let lent = found.value.identity.delegation();
-            let lent = lent.filter(|lent| lent.id == id && lent.revoked_at.is_none()).ok_or_else(gone)?;
+            let lent = lent.filter(|lent| lent.id == id && !lent.is_taken_back()).ok_or_else(gone)?;
             let now = self.now();
-            // A node of a version that knows of no taking back knows of an end.
-            let ended = lent.expires_at.map_or(now, |end| end.min(now));
-            let over = Delegation { revoked_at: Some(now), expires_at: Some(ended), ..lent.clone() };
-            let after = self.acting_as(&found.value, CoreIdentity::UserDelegated(over));
+            let after = self.acting_as(&found.value, CoreIdentity::UserDelegated(lent.taken_back(now)));
             let changes = diff(&told(&found.value.identity), &told(&after.identity), &[]);
-            let (stamp, place) = (self.audit_stamp(self.now()), (home.id, Some(home.partner_id)));
+            let (stamp, place) = (self.audit_stamp(now), (home.id, Some(home.partner_id)));
             let action = AuditAction::CoreDelegationRevoke;
             let record = AuditRecord::by_the_system(stamp, place, action, after.id.to_string(), changes);
             let record = AuditRecord { actor: Actor::of(caller), request: request.clone(), ..record };

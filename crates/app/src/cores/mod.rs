@@ -14,7 +14,7 @@ use async_recursion::async_recursion as boxed;
 use scaigrid_audit::{AuditAction, AuditRecord, Changes, RequestContext, diff};
 use scaigrid_cores::{Core, CoreChanges, CoreError, InvalidTransition, NewCore};
 use scaigrid_engine::Engine;
-use scaigrid_ir::{Diagnostic, Severity, bundle, load};
+use scaigrid_ir::{Diagnostic, bundle, load};
 pub use scaigrid_persistence::cores::CoreFilter;
 use scaigrid_persistence::{Error as DatabaseError, Revised, Written, cores, executions, partings, tenants};
 use scaigrid_scope::{Authorized, CoreId, Principal, TenantScope, perm};
@@ -70,7 +70,7 @@ impl App {
         // Up to 64 MB are unpacked and checked; the thread that serves requests must not stand still for it.
         tokio::task::spawn_blocking(move || {
             let source = read_bundle(&bytes)?;
-            let summary = load::summary(&source);
+            let summary = load::summary(&source, Engine::findings(&source));
             Ok(ParsedBundle { source, summary })
         })
         .await
@@ -384,14 +384,12 @@ async fn findings(core: &Core) -> Result<Vec<Diagnostic>, Error> {
         return Ok(Vec::new());
     }
     let program = std::sync::Arc::clone(&core.source.program);
-    tokio::task::spawn_blocking(move || scaigrid_engine::Engine::findings(&program))
-        .await
-        .map_err(Error::internal)
+    tokio::task::spawn_blocking(move || Engine::findings(&program)).await.map_err(Error::internal)
 }
 
 /// Refuses a program that does not pass.
 fn refuse_faults(findings: &[Diagnostic]) -> Result<(), Error> {
-    let faults = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let faults = findings.iter().filter(|finding| finding.is_error());
     let faults: Vec<_> = faults.map(start::diagnostic_json).collect();
     if faults.is_empty() { Ok(()) } else { Err(Error::InvalidSource(faults)) }
 }

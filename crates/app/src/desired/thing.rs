@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 use scaigrid_cores::{ConcurrencyMode, Environment, RuntimeMode};
-use scaigrid_ir::{Severity, bundle};
+use scaigrid_engine::Engine;
+use scaigrid_ir::{Diagnostic, bundle};
 use scaigrid_modules::ModuleId;
 use scaigrid_scope::{
     Description, Email, Features, Name, PartnerLimits, PartnerStatus, PermissionKey, Permissions, Role,
@@ -372,10 +373,7 @@ impl Reading {
         if matches!(state, Some(CoreState::Running | CoreState::Paused))
             && let Some(program) = &source
         {
-            let faults = scaigrid_engine::Engine::findings(program)
-                .into_iter()
-                .filter(|found| found.severity == Severity::Error);
-            for fault in faults {
+            for fault in Engine::findings(program).into_iter().filter(Diagnostic::is_error) {
                 self.wrong(&format!("{place}.source"), fault.to_string());
             }
         }

@@ -86,15 +86,12 @@ impl Engine {
         }
         let found = match (&request.head, &ask.entity) {
             (Some(head), _) => {
-                match conversations::turn_by_answer(c, scope, (core, caller), entity, head).await? {
-                    Some(turn) => Some(turn),
-                    None => match request.answered(&ask.messages) {
-                        Some(question) => {
-                            conversations::turn_by_question(c, scope, (core, caller), entity, &question)
-                                .await?
-                        }
-                        None => None,
-                    },
+                let by_answer = conversations::turn_by_answer(c, scope, (core, caller), entity, head).await?;
+                match request.answered(&ask.messages).filter(|_| by_answer.is_none()) {
+                    Some(question) => {
+                        conversations::turn_by_question(c, scope, (core, caller), entity, &question).await?
+                    }
+                    None => by_answer,
                 }
             }
             (None, Some(entity)) => {

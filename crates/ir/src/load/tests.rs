@@ -343,12 +343,13 @@ fn long_names_do_not_multiply() {
 
 #[test]
 fn a_summary_is_made_of_anything() {
-    let summary_ = summary(&example(TRIAGE));
+    let summed = |document: &Json| summary(document, check(document).1);
+    let summary_ = summed(&example(TRIAGE));
     assert_eq!(summary_.name.as_deref(), Some("SupportTriage"));
     assert_eq!((summary_.flows, summary_.models), (vec!["chat".to_owned()], vec!["echo".to_owned()]));
     assert_eq!(summary_.identity.persona.as_deref(), Some("Short, friendly, precise."));
     assert!(summary_.has_plugins && !summary_.has_triggers && summary_.avatar.is_none());
-    let nothing = summary(&json!({"name": 5, "flows": "none", "identity": []}));
+    let nothing = summed(&json!({"name": 5, "flows": "none", "identity": []}));
     assert_eq!(nothing.name, None);
     assert!(!nothing.diagnostics.is_empty());
 }

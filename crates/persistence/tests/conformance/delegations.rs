@@ -158,6 +158,14 @@ async fn a_user_finds_what_they_have_lent(home: &Home) {
     assert!(delegations::of_user(&mut c, of_tenant(1), user_id(1), None, 10).await.unwrap().is_empty());
     assert_eq!(delegations::core_of(&mut c, of_tenant(1), user_id(1), id).await.unwrap(), None);
     assert_eq!(delegations::core_of(&mut c, of_tenant(2), user_id(1), id).await.unwrap(), None);
+    drop(c);
+    // A node of the version before lends anew and leaves the column as it is: what was taken back before is not that.
+    let anew = Delegation { revoked_at: Some(at(1)), ..delegation(8, 1) };
+    save(home, &core, CoreIdentity::UserDelegated(anew), 3).await;
+    assert_eq!(look(home).await.identity, CoreIdentity::UserDelegated(delegation(8, 1)));
+    let mut c = home.read().await;
+    let mine = delegations::of_user(&mut c, of_tenant(1), user_id(1), None, 10).await.unwrap();
+    assert_eq!(mine[0].delegation, delegation(8, 1));
 }
 
 async fn an_execution_keeps_the_delegation_that_it_began_under(home: &Home) {
