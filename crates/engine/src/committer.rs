@@ -86,8 +86,7 @@ async fn commit_group(database: &Database, units: Vec<Unit>) -> Vec<Result<Verdi
 }
 
 async fn commit_once(database: &Database, units: Vec<Unit>) -> Result<Vec<Verdict>> {
-    let mut transaction = database.begin_group().await?;
-    let verdicts = commit::apply(&mut transaction, units).await?;
+    let (transaction, verdicts) = commit::begin(database, units).await?;
     transaction.commit().await?;
     Ok(verdicts)
 }

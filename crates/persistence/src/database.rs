@@ -184,26 +184,32 @@ impl Database {
     /// [`Error::Unavailable`] when it cannot begin within ten seconds.
     #[boxed]
     pub async fn begin(&self) -> Result<Transaction> {
-        self.begin_as("BEGIN").await
+        let (mut transaction, begin) = self.transaction().await?;
+        with!(transaction, c => c.batch_execute(begin).await)?;
+        Ok(transaction)
     }
 
-    /// Begins a transaction whose statements all go by the keys of what they are for, however many there are.
+    /// A transaction whose statements all go by the keys of what they are for, however many there are. On PostgreSQL it begins with
+    /// what is answered, which is to be sent before its first statement and need not be waited for: that is a journey less.
     ///
     /// PostgreSQL plans a statement over a list anew for each list: it believes that a short one is cheaper than any. For these
     /// there is one way to go about it, so it keeps the plan.
     ///
     /// # Errors
     /// Those of [`Database::begin`].
-    #[boxed]
-    pub async fn begin_group(&self) -> Result<Transaction> {
-        self.begin_as("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan").await
+    pub(crate) async fn group(&self) -> Result<(Transaction, Option<&'static str>)> {
+        if self.is_shared() {
+            let (transaction, _) = self.transaction().await?;
+            return Ok((transaction, Some("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan")));
+        }
+        Ok((self.begin().await?, None))
     }
 
-    /// Begins a transaction, on PostgreSQL with these statements.
-    async fn begin_as(&self, postgres: &str) -> Result<Transaction> {
+    /// A transaction that has not begun yet, and the statement that begins it.
+    async fn transaction(&self) -> Result<(Transaction, &'static str)> {
         let (connection, begin) = match &*self.0 {
             Inner::Postgres(pool) => {
-                (Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))), postgres)
+                (Held::Postgres(Some(Box::new(pool.get().await.map_err(unavailable)?))), "BEGIN")
             }
             Inner::Sqlite { writer, path, .. } => {
                 (Held::SqliteWriter(lock_writer(writer, path).await?), "BEGIN IMMEDIATE")
@@ -211,9 +217,7 @@ impl Database {
         };
         let bells = Arc::clone(&self.1);
         let connection = Connection(connection, Arc::clone(&self.2));
-        let mut transaction = Transaction { connection, ended: false, bells, to_ring: [false; 3] };
-        with!(transaction, c => c.batch_execute(begin).await)?;
-        Ok(transaction)
+        Ok((Transaction { connection, ended: false, bells, to_ring: [false; 3] }, begin))
     }
 
     /// Begins to read the database as it stands now, whatever is written meanwhile, for as long as the answer lives.

@@ -22,8 +22,10 @@ use crate::timers::{Owner, Timer};
 use scaigrid_scope::Instant;
 
 /// The statements of all rows, in rounds: what is made, then what changes it, then what changes only what it finds as it
-/// was, then timers, whose rows everybody locks last. Within a round no two touch the same row.
-pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
+/// was, then timers, whose rows everybody locks last. Within a round no two touch the same row; where none does at all, which is
+/// the rule, there is one round, in the same order.
+pub(super) fn rounds(rows: Rows) -> Vec<Vec<Columns>> {
+    let apart = rows.are_apart();
     let (mut made, mut changed, mut settled) = (Vec::new(), Vec::new(), Vec::new());
     made.extend(begun(rows.begun));
     made.extend(journal(rows.journal));
@@ -50,7 +52,8 @@ pub(super) fn rounds(rows: Rows) -> [Vec<Columns>; 4] {
     let mut last: Vec<Columns> = timers(rows.timers).collect();
     // Behind everything else that is locked: whoever numbers entries in a lane makes others wait until the end.
     last.extend(logs(rows.logs));
-    [made, changed, settled, last]
+    let rounds = vec![made, changed, settled, last];
+    if apart { vec![rounds.into_iter().flatten().collect()] } else { rounds }
 }
 
 /// A statement over arrays of columns. Its text is one of a fixed few, so it is prepared once per connection.

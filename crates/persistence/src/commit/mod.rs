@@ -26,7 +26,7 @@ use scaigrid_ir::Value;
 use scaigrid_scope::{CheckpointId, CoreId, ExecutionId, Instant, NodeId, TenantId};
 use scaigrid_webhooks::{Event, EventType};
 
-use crate::database::{Bell, Engine, Transaction};
+use crate::database::{Bell, Database, Engine, Transaction};
 use crate::error::Result;
 use crate::event_waits::EventWait;
 use crate::events::CoreEvent;
@@ -297,18 +297,37 @@ pub enum Verdict {
     TimerGone,
 }
 
+/// Applies units in a transaction of their own, in order; says what became of each. It is still to be committed.
+///
+/// # Errors
+/// The database's. Nothing is written then.
+pub async fn begin(database: &Database, units: Vec<Unit>) -> Result<(Transaction, Vec<Verdict>)> {
+    let (mut transaction, opening) = database.group().await?;
+    let verdicts = write(&mut transaction, opening, units).await?;
+    Ok((transaction, verdicts))
+}
+
 /// Applies units in one transaction, in order; says what became of each.
 ///
 /// # Errors
 /// The database's. Nothing is written once the transaction is given up.
+pub async fn apply(transaction: &mut Transaction, units: Vec<Unit>) -> Result<Vec<Verdict>> {
+    write(transaction, None, units).await
+}
+
+/// The same, in a transaction that begins with `opening` where that is given.
 #[boxed]
-pub async fn apply(transaction: &mut Transaction, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
+async fn write(
+    transaction: &mut Transaction,
+    opening: Option<&'static str>,
+    mut units: Vec<Unit>,
+) -> Result<Vec<Verdict>> {
     let told: Vec<Vec<Event>> = units.iter_mut().map(|unit| std::mem::take(&mut unit.told)).collect();
     if units.iter().any(|unit| !unit.audit.is_empty()) {
         transaction.note(Bell::Audit);
     }
     let verdicts = match transaction.engine()? {
-        Engine::Postgres(connection) => postgres::apply(connection, units).await?,
+        Engine::Postgres(connection) => postgres::apply(connection, opening, units).await?,
         Engine::Sqlite(connection) => sqlite::apply(connection, units).await?,
     };
     let passed = |verdict: &Verdict| matches!(verdict, Verdict::Done | Verdict::Awaited);

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::future::{try_join_all, try_join3};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::future::{try_join, try_join_all, try_join5};
 use scaigrid_cores::Status as CoreStatus;
 use scaigrid_scope::{CheckpointId, CoreId, DelegationId, ExecutionId, Instant, TenantId};
 
@@ -18,8 +18,12 @@ use crate::instant::Stamp;
 use crate::schema::{checkpoints, core_memory, cores, delegations, execution_inbox, executions, timers};
 use crate::timers::Owner;
 
-pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Result<Vec<Verdict>> {
-    let mut facts = read(&*c, &units).await?;
+pub(super) async fn apply(
+    c: &mut AsyncPgConnection,
+    opening: Option<&str>,
+    mut units: Vec<Unit>,
+) -> Result<Vec<Verdict>> {
+    let mut facts = read(&*c, opening, &units).await?;
     let verdicts = judge(&mut units, &mut facts);
     let mut rows = Rows::default();
     for (unit, verdict) in units.into_iter().zip(&verdicts) {
@@ -37,20 +41,20 @@ pub(super) async fn apply(c: &mut AsyncPgConnection, mut units: Vec<Unit>) -> Re
 /// Reads and locks what the units expect, always in the order Cores, executions, checkpoints, timers, memory, each by key: two
 /// nodes that want the same rows wait for each other, but never both.
 ///
-/// What does not depend on each other is sent together. An inbox is read once its execution is locked: whoever delivers
-/// locks it too, so nothing can come in between.
-async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
+/// What does not depend on each other is sent together, behind what begins the transaction. An inbox is read once its execution
+/// is locked: whoever delivers locks it too, so nothing can come in between.
+async fn read(c: &AsyncPgConnection, opening: Option<&str>, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
     // Delegations are changed with their Cores, which are locked first.
-    let (cores, delegations, executions) = try_join3(
+    let ((), cores, delegations, executions, (pending, timers)) = try_join5(
+        open(c, opening),
         standing_of(c, &wanted.cores),
         delegations_of(c, &wanted.lent),
         standings(c, &wanted.executions),
+        try_join(pending(c, &wanted.checkpoints), due(c, &wanted.timers)),
     )
     .await?;
-    let (pending, inbox, timers) =
-        try_join3(pending(c, &wanted.checkpoints), inbox(c, units, &wanted.inboxes), due(c, &wanted.timers))
-            .await?;
+    let inbox = inbox(c, units, &wanted.inboxes).await?;
     let mut facts = Facts { executions, pending, cores, delegations, inbox, timers, ..Facts::default() };
     // Guarded entries are few: each is the second half of an `update`.
     for key in wanted.memory {
@@ -70,6 +74,15 @@ async fn read(c: &AsyncPgConnection, units: &[Unit]) -> Result<Facts> {
         facts.memory.extend(version.map(|version| (key, version)));
     }
     Ok(facts)
+}
+
+/// Begins the transaction. It is sent as it stands, while other statements may have to be prepared first, so that none comes
+/// before it.
+async fn open(mut c: &AsyncPgConnection, opening: Option<&str>) -> Result<()> {
+    match opening {
+        Some(opening) => Ok(c.batch_execute(opening).await?),
+        None => Ok(()),
+    }
 }
 
 /// The version of a memory entry, which is locked; none where there is no such entry.

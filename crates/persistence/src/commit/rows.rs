@@ -1,6 +1,6 @@
 //! Units taken apart into the rows of each table, ready to be written with one statement per table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use scaigrid_checkpoints::{By, Checkpoint, State, Vote};
 use scaigrid_cores::debugging::Debugging;
@@ -281,6 +281,29 @@ impl Rows {
         Ok(())
     }
 
+    /// Whether each row is touched by one kind of change alone, and none reads what another writes, so that it does not matter
+    /// which comes first. Timers and the log have an order of their own.
+    pub(super) fn are_apart(&self) -> bool {
+        let begun = || self.begun.iter().map(|row| &row.id);
+        let proceeded = || self.proceeded.iter().map(|row| &row.id);
+        let woken = || self.woken.iter();
+        let opened = self.opened.iter().map(|row| &row.id);
+        let decided = || self.decided.iter().map(|row| &row.id);
+        let abandoned = || self.abandoned.iter().map(|row| &row.id);
+        let waits = self.waits.iter().map(|row| &row.execution_id);
+        let unwaited = self.unwaited.iter().map(|row| &row.execution_id);
+        let taken = self.taken.iter().map(|row| &row.execution_id);
+        let delivered = self.inbox.iter().map(|row| &row.execution_id);
+        self.marks.is_empty()
+            && self.references.is_empty()
+            && are_disjoint(begun(), proceeded().chain(woken()))
+            && are_disjoint(proceeded(), woken())
+            && are_disjoint(opened, decided().chain(abandoned()))
+            && are_disjoint(decided(), abandoned())
+            && are_disjoint(waits, unwaited)
+            && are_disjoint(taken, delivered)
+    }
+
     /// Takes new checkpoints, with what is to happen while they wait.
     fn open(&mut self, tenant: &str, opened: &[(Checkpoint, u32)]) {
         for (checkpoint, effect) in opened {
@@ -397,6 +420,14 @@ impl Rows {
     }
 }
 
+fn are_disjoint<'a>(
+    some: impl Iterator<Item = &'a String>,
+    mut others: impl Iterator<Item = &'a String>,
+) -> bool {
+    let some: HashSet<&String> = some.collect();
+    some.is_empty() || !others.any(|id| some.contains(id))
+}
+
 /// The vote that has decided, where several had to decide alike.
 fn last_vote(checkpoint: &Checkpoint) -> Option<&Vote> {
     let State::Resolved(resolution) = &checkpoint.state else { return None };
@@ -407,4 +438,59 @@ fn last_vote(checkpoint: &Checkpoint) -> Option<&Vote> {
 /// Reads an execution's id from a column.
 pub(super) fn execution_id(text: &str) -> Result<ExecutionId> {
     crate::error::column("executions", "id", text, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proceeded(id: &str) -> Proceeded {
+        Proceeded {
+            id: id.into(),
+            status: "running",
+            output: None,
+            error: None,
+            finished_at: None,
+            keep_snapshot: true,
+            snapshot: None,
+            next_seq: 1,
+            owner: None,
+            epoch: 1,
+            debugging: None,
+        }
+    }
+
+    fn taken(id: &str) -> Taken {
+        Taken { tenant_id: "t".into(), execution_id: id.into(), effect: 0 }
+    }
+
+    fn inbox(id: &str) -> Inbox {
+        Inbox { tenant_id: "t".into(), execution_id: id.into(), effect: 1, outcome: Vec::new() }
+    }
+
+    #[test]
+    fn rows_are_apart_where_each_is_touched_once() {
+        let rows = |woken: &str| Rows {
+            proceeded: vec![proceeded("a"), proceeded("b")],
+            woken: vec!["c".into(), woken.into()],
+            taken: vec![taken("a")],
+            inbox: vec![inbox("c"), inbox(woken)],
+            ..Rows::default()
+        };
+        assert!(rows("c").are_apart());
+        assert!(!rows("b").are_apart(), "an execution that goes on is woken, too");
+        let answered = Rows { taken: vec![taken("c")], proceeded: Vec::new(), ..rows("c") };
+        assert!(!answered.are_apart(), "of one inbox something is taken, and something is left in it");
+        let marked = Marked {
+            tenant_id: "t".into(),
+            execution_id: "a".into(),
+            seq: 1,
+            machine: Vec::new(),
+            keep_from: 1,
+        };
+        assert!(
+            !Rows { marks: vec![marked], ..Rows::default() }.are_apart(),
+            "what is cut is counted from marks"
+        );
+    }
 }

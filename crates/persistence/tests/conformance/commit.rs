@@ -22,6 +22,8 @@ use crate::values::{SYSTEM, at, node_id, of_tenant, settle_two, tenant_id, ulid,
 
 crate::on_both_databases! {
     a_unit_is_written_whole,
+    what_is_not_committed_is_not_there,
+    steps_of_one_transaction_follow_each_other,
     a_stale_epoch_or_journal_number_is_fenced,
     a_checkpoint_is_decided_once,
     an_update_of_what_has_changed_is_refused,
@@ -163,8 +165,7 @@ fn write(name: &str, key: &str, value: i64, expected_version: Option<i64>) -> Me
 }
 
 pub(crate) async fn apply(home: &Home, units: Vec<Unit>) -> Vec<Verdict> {
-    let mut tx = home.begin().await;
-    let verdicts = commit::apply(&mut tx, units).await.unwrap();
+    let (tx, verdicts) = commit::begin(&home.database, units).await.unwrap();
     tx.commit().await.unwrap();
     verdicts
 }
@@ -226,6 +227,38 @@ async fn a_unit_is_written_whole(home: &Home) {
     assert_eq!(executions::chunk_of(&mut c, of_tenant(1), execution_id(1), 1).await.unwrap(), Some(0));
     let answered = checkpoints::lookup(&mut c, of_tenant(1), checkpoint(1).id).await.unwrap().unwrap();
     assert_eq!(answered.checkpoint, decided(1));
+}
+
+async fn what_is_not_committed_is_not_there(home: &Home) {
+    hosted(home).await;
+    // Of connections that have prepared none of it yet, and of some that have.
+    for _ in 0..3 {
+        let (left, verdicts) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
+        assert_eq!(verdicts, [Verdict::Done]);
+        drop(left);
+        let (back, _) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
+        back.rollback().await.unwrap();
+        assert!(stored(home, 1).await.is_none());
+    }
+    assert_eq!(apply(home, vec![begin(1)]).await, [Verdict::Done]);
+}
+
+async fn steps_of_one_transaction_follow_each_other(home: &Home) {
+    hosted(home).await;
+    apply(home, vec![begin(9)]).await;
+    let mut asks = begin(1);
+    asks.opened = vec![(checkpoint(1), 0)];
+    let mut ends = proceed(1, (1, 2), ExecutionStatus::Completed);
+    ends.abandoned = vec![checkpoint(1).id];
+    ends.delivered = vec![Delivery { to: execution_id(9), effect: 3, outcome: vec![1] }];
+    let follows = proceed(9, (1, 2), ExecutionStatus::Completed);
+    assert_eq!(apply(home, vec![asks, ends, follows]).await, [Verdict::Done; 3]);
+    for number in [1, 9] {
+        assert_eq!(stored(home, number).await.unwrap().execution.status, ExecutionStatus::Completed);
+    }
+    let mut c = home.read().await;
+    let left = checkpoints::lookup(&mut c, of_tenant(1), checkpoint(1).id).await.unwrap().unwrap();
+    assert!(matches!(left.checkpoint.state, State::Cancelled { .. }), "{left:?}");
 }
 
 async fn a_stale_epoch_or_journal_number_is_fenced(home: &Home) {
