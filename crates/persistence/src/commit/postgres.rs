@@ -41,8 +41,9 @@ pub(super) async fn apply(
 /// Reads and locks what the units expect, always in the order Cores, executions, checkpoints, timers, memory, each by key: two
 /// nodes that want the same rows wait for each other, but never both.
 ///
-/// What does not depend on each other is sent together, behind what begins the transaction. An inbox is read once its execution
-/// is locked: whoever delivers locks it too, so nothing can come in between.
+/// What need not wait for an answer is sent together, in this order, behind what begins the transaction: futures that are joined are
+/// polled in their order, and each sends when it is first polled, or once what is before it has been prepared. An inbox is read
+/// once its execution is known to be locked: whoever delivers locks it too, so nothing can come in between.
 async fn read(c: &AsyncPgConnection, opening: Option<&str>, units: &[Unit]) -> Result<Facts> {
     let wanted = Wanted::of(units);
     // Delegations are changed with their Cores, which are locked first.
@@ -76,8 +77,7 @@ async fn read(c: &AsyncPgConnection, opening: Option<&str>, units: &[Unit]) -> R
     Ok(facts)
 }
 
-/// Begins the transaction. It is sent as it stands, while other statements may have to be prepared first, so that none comes
-/// before it.
+/// Begins the transaction. Joined before all others it is sent before them: nothing that it would wait for comes first.
 async fn open(mut c: &AsyncPgConnection, opening: Option<&str>) -> Result<()> {
     match opening {
         Some(opening) => Ok(c.batch_execute(opening).await?),

@@ -367,9 +367,12 @@ async fn a_place_that_was_kept_is_seen_by_nobody(home: &Home) {
 
 async fn whoever_stops_a_core_finds_what_began_before(home: &Home) {
     let core = hosted(home).await;
+    // Whichever connection comes next has prepared what it will ask, so that all of it could go out before the transaction begins.
+    for number in 10..30 {
+        apply(home, vec![begin(number)]).await;
+    }
     let began = async {
-        let mut tx = home.begin().await;
-        let verdicts = commit::apply(&mut tx, vec![begin(1)]).await.unwrap();
+        let (tx, verdicts) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(120)).await;
         tx.commit().await.unwrap();
         verdicts
