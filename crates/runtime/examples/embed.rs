@@ -1,13 +1,13 @@
 //! A program run by a host of a few lines: `cargo run --example embed`. What a host owes a machine is in docs/embedding.md.
 
-use scaigrid_ir::{Severity, Value, bundle, check};
+use scaigrid_ir::{Diagnostic, Value, bundle, check};
 use scaigrid_runtime::{EffectKind, ExecutionContext, Machine, Outcome, Program, Start, Step};
 use serde_json::json;
 
 pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let document = bundle::decode(include_bytes!("../../../examples/expense-approval.json"))?;
     let (module, findings) = check(&document);
-    let right = findings.iter().all(|finding| finding.severity != Severity::Error);
+    let right = !findings.iter().any(Diagnostic::is_error);
     let program = Program::new(module.filter(|_| right).ok_or("the verifier refuses the program")?);
     let input = json!({"employee": "Kim", "lines": [{"label": "laptop", "amount": 5000}]});
     let (input, none) = (Value::from_json(&input), Value::from_json(&json!({})));

@@ -149,10 +149,11 @@ impl Desk {
     ) -> anyhow::Result<Answer> {
         let caller = self.in_module::<perm::CoresManage>(tenant).await?;
         let bytes = read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let parsed = self.app.parse_bundle(&caller, bytes).await?;
+        let source = self.app.unpack_bundle(&caller, bytes).await?;
         let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let name = name.map(Name::into_string).or(parsed.summary.name).unwrap_or_else(stem);
-        let new = NewCore { source: parsed.source, ..settings(name) };
+        let named = || source["name"].as_str().map(str::to_owned);
+        let name = name.map(Name::into_string).or_else(named).unwrap_or_else(stem);
+        let new = NewCore { source, ..settings(name) };
         let hosted = self.app.create_core(&caller, &self.request, new).await?;
         let item = view::imported(&hosted.core, &hosted.diagnostics);
         let findings = item["diagnostics"].as_array().map(|all| all.iter().map(refusal::finding).collect());

@@ -44,37 +44,41 @@ pub struct ShownCore {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// A bundle, taken apart.
-#[derive(Debug, Clone)]
-pub struct ParsedBundle {
-    /// The program as JSON.
-    pub source: Value,
-    /// What it declares.
-    pub summary: load::Summary,
-}
-
 /// Executions, events and entries of memory of a deleted Core that go in one transaction.
 pub(crate) const REMOVED_AT_ONCE: i64 = 1000;
 
 impl App {
-    /// Takes a bundle, or JSON, apart, and says what is in it and what is wrong with it. Nothing is kept.
+    /// The program of a bundle, or of JSON text, as JSON.
     ///
     /// # Errors
     /// It is too large, or neither a bundle nor JSON.
     #[boxed]
-    pub async fn parse_bundle(
+    pub async fn unpack_bundle(
         &self,
         _by: &Authorized<perm::CoresManage>,
         bytes: Vec<u8>,
-    ) -> Result<ParsedBundle, Error> {
-        // Up to 64 MB are unpacked and checked; the thread that serves requests must not stand still for it.
+    ) -> Result<Value, Error> {
+        // Up to 64 MB are unpacked; the thread that serves requests must not stand still for it.
+        tokio::task::spawn_blocking(move || read_bundle(&bytes)).await.map_err(Error::internal)?
+    }
+
+    /// What is in a program and what is wrong with it, beside the program. Nothing is kept.
+    ///
+    /// # Errors
+    /// None that is the caller's: a program that is wrong is summed up too.
+    #[boxed]
+    pub async fn sum_up(
+        &self,
+        _by: &Authorized<perm::CoresManage>,
+        source: Value,
+    ) -> Result<(Value, load::Summary), Error> {
+        // A program of that size takes a while to verify, too.
         tokio::task::spawn_blocking(move || {
-            let source = read_bundle(&bytes)?;
             let summary = load::summary(&source, Engine::findings(&source));
-            Ok(ParsedBundle { source, summary })
+            (source, summary)
         })
         .await
-        .map_err(Error::internal)?
+        .map_err(Error::internal)
     }
 
     /// Hosts a program.

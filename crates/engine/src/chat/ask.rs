@@ -87,7 +87,8 @@ impl Engine {
         let found = match (&request.head, &ask.entity) {
             (Some(head), _) => {
                 let by_answer = conversations::turn_by_answer(c, scope, (core, caller), entity, head).await?;
-                match request.answered(&ask.messages).filter(|_| by_answer.is_none()) {
+                let question = || request.answered(&ask.messages);
+                match by_answer.is_none().then(question).flatten() {
                     Some(question) => {
                         conversations::turn_by_question(c, scope, (core, caller), entity, &question).await?
                     }

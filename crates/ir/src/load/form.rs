@@ -44,7 +44,7 @@ impl Findings {
             finding.message.truncate(end);
             finding.message.push('…');
         }
-        let error = finding.severity == Severity::Error;
+        let error = finding.is_error();
         let unread = error && !finding.code.starts_with("E4");
         self.malformed |= unread;
         if (unread || finding.code == codes::MODEL_IN_RIGID) && self.places.len() < MAX_FINDINGS {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::bundle::MAX_DEPTH;
-use crate::diagnostic::{Diagnostic, Severity, codes, in_order};
+use crate::diagnostic::{Diagnostic, codes, in_order};
 use crate::module::Module;
 use crate::verify::Doubts;
 
@@ -62,8 +62,7 @@ pub fn check(document: &Json) -> (Option<Arc<Module>>, Vec<Diagnostic>) {
     let mut diagnostics = findings.into_list();
     // Rules follow types, so these must end somewhere; and more is not told than that.
     let endless = diagnostics.iter().any(|finding| finding.code == codes::ENDLESS_TYPE);
-    let full =
-        diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count() >= MAX_FINDINGS;
+    let full = diagnostics.iter().filter(|finding| finding.is_error()).count() >= MAX_FINDINGS;
     if let Some(module) = module.as_ref().filter(|_| !endless && !full) {
         diagnostics.extend(crate::verify::beside(module, doubts));
     }
@@ -86,7 +85,7 @@ fn read(document: &Json) -> (Option<Module>, Findings) {
 /// nearest `source_location` around it.
 pub(crate) fn finish(mut list: Vec<Diagnostic>, document: Option<&Json>) -> Vec<Diagnostic> {
     if list.len() > MAX_FINDINGS {
-        list.sort_by_key(|finding| std::cmp::Reverse(finding.severity == Severity::Error));
+        list.sort_by_key(|finding| std::cmp::Reverse(finding.is_error()));
         list.truncate(MAX_FINDINGS);
     }
     if let Some(document) = document {

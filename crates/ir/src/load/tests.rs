@@ -434,7 +434,7 @@ proptest! {
             }
         }
         let (module, found) = check(&document);
-        let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
+        let errors = found.iter().filter(|finding| finding.is_error()).count();
         prop_assert!(module.is_some() || errors > 0);
         for finding in &found {
             prop_assert!(codes::ALL.iter().any(|(code, _)| *code == finding.code), "{}", finding.code);

@@ -1,7 +1,7 @@
 //! Conditions that are not the program's own and are evaluated before one of its blocks.
 
 use crate::block::Block;
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::Diagnostic;
 use crate::expr::Expr;
 use crate::module::Module;
 
@@ -24,7 +24,7 @@ pub fn condition(module: &Module, flow: &str, block: &str, condition: &Expr) -> 
     verifier.asked = Some(Asked { block, condition, found: None });
     verifier.flow(flow);
     let mut found = verifier.asked.and_then(|asked| asked.found).unwrap_or_default();
-    found.retain(|finding| finding.severity == Severity::Error);
+    found.retain(Diagnostic::is_error);
     found
 }
 

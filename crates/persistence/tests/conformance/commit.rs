@@ -14,7 +14,7 @@ use scaigrid_persistence::executions::{self, ExecutionFilter, Stored};
 use scaigrid_persistence::leases::Claimed;
 use scaigrid_persistence::memory::{self, EntryFilter, Variable};
 use scaigrid_persistence::sealing::Vault;
-use scaigrid_persistence::{Written, checkpoints, cores, leases};
+use scaigrid_persistence::{checkpoints, cores, leases};
 use scaigrid_scope::{CheckpointId, CoreId, EventId, ExecutionId};
 
 use crate::home::Home;
@@ -22,14 +22,11 @@ use crate::values::{SYSTEM, at, node_id, of_tenant, settle_two, tenant_id, ulid,
 
 crate::on_both_databases! {
     a_unit_is_written_whole,
-    what_is_not_committed_is_not_there,
-    steps_of_one_transaction_follow_each_other,
     a_stale_epoch_or_journal_number_is_fenced,
     a_checkpoint_is_decided_once,
     an_update_of_what_has_changed_is_refused,
     of_two_nodes_that_find_nothing_the_first_writes,
     a_place_that_was_kept_is_seen_by_nobody,
-    whoever_stops_a_core_finds_what_began_before,
     what_comes_after_the_end_is_refused,
     memory_is_ordered_and_versions_never_come_back,
     what_has_come_is_seen_before_waiting,
@@ -49,7 +46,7 @@ pub(crate) fn core_id() -> CoreId {
     CoreId::from_ulid(ulid(1))
 }
 
-fn vault() -> Vault {
+pub(crate) fn vault() -> Vault {
     Vault::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
 }
 
@@ -229,38 +226,6 @@ async fn a_unit_is_written_whole(home: &Home) {
     assert_eq!(answered.checkpoint, decided(1));
 }
 
-async fn what_is_not_committed_is_not_there(home: &Home) {
-    hosted(home).await;
-    // Of connections that have prepared none of it yet, and of some that have.
-    for _ in 0..3 {
-        let (left, verdicts) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
-        assert_eq!(verdicts, [Verdict::Done]);
-        drop(left);
-        let (back, _) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
-        back.rollback().await.unwrap();
-        assert!(stored(home, 1).await.is_none());
-    }
-    assert_eq!(apply(home, vec![begin(1)]).await, [Verdict::Done]);
-}
-
-async fn steps_of_one_transaction_follow_each_other(home: &Home) {
-    hosted(home).await;
-    apply(home, vec![begin(9)]).await;
-    let mut asks = begin(1);
-    asks.opened = vec![(checkpoint(1), 0)];
-    let mut ends = proceed(1, (1, 2), ExecutionStatus::Completed);
-    ends.abandoned = vec![checkpoint(1).id];
-    ends.delivered = vec![Delivery { to: execution_id(9), effect: 3, outcome: vec![1] }];
-    let follows = proceed(9, (1, 2), ExecutionStatus::Completed);
-    assert_eq!(apply(home, vec![asks, ends, follows]).await, [Verdict::Done; 3]);
-    for number in [1, 9] {
-        assert_eq!(stored(home, number).await.unwrap().execution.status, ExecutionStatus::Completed);
-    }
-    let mut c = home.read().await;
-    let left = checkpoints::lookup(&mut c, of_tenant(1), checkpoint(1).id).await.unwrap().unwrap();
-    assert!(matches!(left.checkpoint.state, State::Cancelled { .. }), "{left:?}");
-}
-
 async fn a_stale_epoch_or_journal_number_is_fenced(home: &Home) {
     hosted(home).await;
     apply(home, vec![begin(1)]).await;
@@ -363,30 +328,6 @@ async fn a_place_that_was_kept_is_seen_by_nobody(home: &Home) {
     let filter = EntryFilter::default();
     let entries = memory::list(&mut c, of_tenant(1), variable("m"), &filter, 9).await.unwrap();
     assert!(entries.is_empty(), "{entries:?}");
-}
-
-async fn whoever_stops_a_core_finds_what_began_before(home: &Home) {
-    let core = hosted(home).await;
-    // Whichever connection comes next has prepared what it will ask, so that all of it could go out before the transaction begins.
-    for number in 10..30 {
-        apply(home, vec![begin(number)]).await;
-    }
-    let began = async {
-        let (tx, verdicts) = commit::begin(&home.database, vec![begin(1)]).await.unwrap();
-        tokio::time::sleep(std::time::Duration::from_millis(120)).await;
-        tx.commit().await.unwrap();
-        verdicts
-    };
-    let stopped = async {
-        tokio::time::sleep(std::time::Duration::from_millis(40)).await;
-        let (stopping, _) = core.apply(Action::Stop, at(3)).unwrap();
-        let mut tx = home.begin().await;
-        let written = cores::save(&mut tx, of_tenant(1), &stopping, 1, &vault()).await.unwrap();
-        tx.commit().await.unwrap();
-        (written, stored(home, 1).await.is_some())
-    };
-    assert_eq!(tokio::join!(began, stopped), (vec![Verdict::Done], (Written::Done, true)));
-    assert_eq!(apply(home, vec![begin(2)]).await, [Verdict::CoreNotRunning]);
 }
 
 async fn what_comes_after_the_end_is_refused(home: &Home) {

@@ -24,6 +24,7 @@ mod delegations;
 mod dump;
 mod external_identities;
 mod gauges;
+mod group_commits;
 mod groups;
 mod home;
 mod idempotency;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scaigrid_ir::expr::{self, Limits, Scope};
-use scaigrid_ir::{Severity, Type, Value, bundle, check};
+use scaigrid_ir::{Diagnostic, Type, Value, bundle, check};
 use scaigrid_runtime::journal::{self, Entry};
 use scaigrid_runtime::{
     EffectKind, ExecutionContext, Failure, Machine, Outcome, Program, Start, Step, TimerRequest,
@@ -85,8 +85,7 @@ pub(crate) fn verifier(bytes: &[u8]) {
 pub(crate) fn program(bytes: &[u8]) {
     let Ok(document) = bundle::decode(bytes) else { return };
     let (module, findings) = check(&document);
-    let Some(module) = module.filter(|_| findings.iter().all(|found| found.severity != Severity::Error))
-    else {
+    let Some(module) = module.filter(|_| !findings.iter().any(Diagnostic::is_error)) else {
         return;
     };
     let flows: Vec<Arc<str>> = module.flows.iter().map(|flow| Arc::clone(&flow.name)).take(4).collect();

@@ -97,15 +97,14 @@ pub(super) async fn parse_bundle(
     body: JsonOrForm<ProgramBody>,
     app: web::Data<App>,
 ) -> Result<Reply<ParsedView>, Error> {
-    let bytes = match body {
-        JsonOrForm::Json(body) => {
-            let source = body.read().await?.source;
-            serde_json::to_vec(&source).map_err(scaigrid_app::Error::internal)?
+    let source = match body {
+        JsonOrForm::Json(body) => Value::Object(body.read().await?.source),
+        JsonOrForm::Form(upload) => {
+            let file = upload.read(bundle::MAX_RECEIVED).await?.only_file()?;
+            app.unpack_bundle(&caller, file.content.to_vec()).await?
         }
-        JsonOrForm::Form(upload) => upload.read(bundle::MAX_RECEIVED).await?.only_file()?.content.to_vec(),
     };
-    let parsed = app.parse_bundle(&caller, bytes).await?;
-    let summary = parsed.summary;
+    let (source, summary) = app.sum_up(&caller, source).await?;
     let summary = SummaryView {
         name: summary.name,
         version: summary.version,
@@ -120,7 +119,7 @@ pub(super) async fn parse_bundle(
         ),
         diagnostics: summary.diagnostics.iter().map(Into::into).collect(),
     };
-    Ok(Reply::ok(ParsedView { source: parsed.source, summary }))
+    Ok(Reply::ok(ParsedView { source, summary }))
 }
 
 /// A Core to be made.
@@ -244,7 +243,7 @@ pub(super) async fn create(
             let avatar = fields.take_avatar()?;
             let mut new: NewCore = fields.into();
             let file = form.require_file()?;
-            new.source = app.parse_bundle(&caller, file.content.to_vec()).await?.source;
+            new.source = app.unpack_bundle(&caller, file.content.to_vec()).await?;
             (new, avatar)
         }
     };
@@ -382,8 +381,8 @@ pub(super) async fn replace(
             let form = upload.read(bundle::MAX_RECEIVED).await?;
             let fields = form.fields::<CoreChangesBody>()?;
             let file = form.require_file()?;
-            let parsed = app.parse_bundle(&caller, file.content.to_vec()).await?;
-            CoreChangesBody { source: Some(parsed.source), ..fields }
+            let source = app.unpack_bundle(&caller, file.content.to_vec()).await?;
+            CoreChangesBody { source: Some(source), ..fields }
         }
     };
     let changes = CoreChanges {
