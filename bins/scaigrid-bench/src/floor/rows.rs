@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use actix_web::web;
+use actix_web::web::{self, Bytes};
 use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context as _;
 use diesel::connection::SimpleConnection as _;
@@ -88,8 +88,8 @@ pub(crate) fn serve(arguments: &FloorRows) -> anyhow::Result<()> {
     })
 }
 
-/// A new flow; its number is told.
-async fn begin(flows: web::Data<Flows>) -> HttpResponse {
+/// A new flow; its number is told. The body is read, as the server does.
+async fn begin(flows: web::Data<Flows>, _: Bytes) -> HttpResponse {
     let number = flows.last.fetch_add(1, Ordering::Relaxed) + 1;
     match flows.first.commit(Step { half: Half::First, number }).await {
         Ok(()) => {
@@ -100,7 +100,7 @@ async fn begin(flows: web::Data<Flows>) -> HttpResponse {
     }
 }
 
-async fn end(flows: web::Data<Flows>, number: web::Path<u64>) -> HttpResponse {
+async fn end(flows: web::Data<Flows>, number: web::Path<u64>, _: Bytes) -> HttpResponse {
     match flows.second.commit(Step { half: Half::Second, number: number.into_inner() }).await {
         Ok(()) => super::commit::stored(),
         Err(_) => HttpResponse::ServiceUnavailable().finish(),
