@@ -123,7 +123,7 @@ impl App {
         let caller = &self.anew(tx, caller).await?;
         caller.check_grant(&new.permissions)?;
         let slug = slug_of(new.slug, &new.name)?;
-        let taken = || Error::SlugConflict { slug: slug.to_string() };
+        let taken = || Error::slug_taken(&slug);
         if custom_roles::find_by_slug(tx, scope, &slug).await?.is_some() {
             return Err(taken());
         }

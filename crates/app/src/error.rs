@@ -180,8 +180,18 @@ pub enum Error {
     /// The slug is taken.
     #[error("The slug {slug} is taken")]
     SlugConflict {
+        /// The field that holds it.
+        field: &'static str,
         /// The slug.
         slug: String,
+    },
+    /// There is one already that has the same in a field in which each has its own.
+    #[error("{message}")]
+    Taken {
+        /// The field.
+        field: &'static str,
+        /// Which one there is.
+        message: String,
     },
     /// Somebody, or the clock, has decided already.
     #[error("The checkpoint is already {status}")]
@@ -391,6 +401,11 @@ impl Error {
     /// Something broke inside.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(source.into())
+    }
+
+    /// The slug that the field `slug` gives, or a name suggests, is taken.
+    pub fn slug_taken(slug: &impl ToString) -> Self {
+        Self::SlugConflict { field: "slug", slug: slug.to_string() }
     }
 
     /// One field is not as it must be.

@@ -123,7 +123,7 @@ impl App {
         let (now, scope) = (self.now(), caller.tenant_scope());
         hold_people(tx, scope).await?;
         let slug = slug_of(new.slug, &new.name)?;
-        let taken = || Error::SlugConflict { slug: slug.to_string() };
+        let taken = || Error::slug_taken(&slug);
         if groups::find_by_slug(tx, scope, &slug).await?.is_some() {
             return Err(taken());
         }

@@ -149,7 +149,7 @@ impl App {
             updated_at: now,
         };
         partners::add(tx, scope, &partner).await.map_err(|error| match error {
-            persistence::Error::Duplicate(_) => Error::SlugConflict { slug: partner.slug.to_string() },
+            persistence::Error::Duplicate(_) => Error::slug_taken(&partner.slug),
             other => other.into(),
         })?;
         let record = AuditRecord {

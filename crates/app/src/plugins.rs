@@ -399,5 +399,5 @@ impl App {
 }
 
 fn taken() -> Error {
-    Error::Conflict("There is a plugin of this name already".to_owned())
+    Error::Taken { field: "plugin", message: "There is a plugin of this name already".to_owned() }
 }

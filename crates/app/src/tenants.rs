@@ -151,7 +151,7 @@ impl App {
             updated_at: now,
         };
         tenants::add(tx, owner, &tenant).await.map_err(|error| match error {
-            persistence::Error::Duplicate(_) => Error::SlugConflict { slug: tenant.slug.to_string() },
+            persistence::Error::Duplicate(_) => Error::slug_taken(&tenant.slug),
             other => other.into(),
         })?;
         let record = AuditRecord {

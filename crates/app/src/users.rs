@@ -329,7 +329,7 @@ impl App {
 }
 
 fn address_taken(email: &Email) -> Error {
-    Error::Conflict(format!("A user with the address {email} exists already"))
+    Error::Taken { field: "email", message: format!("A user with the address {email} exists already") }
 }
 
 /// A user who was not deleted.

@@ -190,7 +190,7 @@ fn users_come_and_go(place: &Place) {
     let (id, key) = admin.user("ada@example.org", &["tenant_user"]);
     let client = server.client(&key);
     let body = json!({"email": "ada@EXAMPLE.org", "roles": []});
-    admin.post("/v1/users").json(&body).refused(409, "CONFLICT");
+    assert_eq!(admin.post("/v1/users").json(&body).refused(409, "CONFLICT").fields(), ["email"]);
     let shown = client.get(&format!("/v1/users/{id}")).answer(200);
     assert_eq!(shown.data()["email"], "ada@example.org");
     let me = text(&admin.get("/v1/me").answer(200).data()["user"]["id"]);

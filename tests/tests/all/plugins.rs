@@ -170,7 +170,7 @@ fn what_cannot_be_registered_is_refused(place: &Place) {
     let led = json!({"plugin": "led", "kind": "openapi", "endpoint": plugin.openapi()});
     admin.post(REGISTRY).json(&led).refused(422, "EGRESS_DENIED");
     admin.post(REGISTRY).json(&good).answer(201);
-    admin.post(REGISTRY).json(&good).refused(409, "CONFLICT");
+    assert_eq!(admin.post(REGISTRY).json(&good).refused(409, "CONFLICT").fields(), ["plugin"]);
     assert_eq!(admin.put(ONE, &json!({"kind": "mcp"})).refused(422, "VALIDATION_ERROR").fields(), ["kind"]);
     assert_eq!(admin.get(REGISTRY).answer(200).data()["items"].as_array().unwrap().len(), 1);
     server.stop();
@@ -209,7 +209,7 @@ fn a_core_has_plugins_of_its_own(place: &Place) {
     let mut whole = entry.clone();
     whole["enabled"] = true.into();
     assert_eq!(made.data(), whole);
-    admin.post(&entries).json(&entry).refused(409, "CONFLICT");
+    assert_eq!(admin.post(&entries).json(&entry).refused(409, "CONFLICT").fields(), ["alias"]);
     assert_eq!(admin.get(&entries).answer(200).data()["items"], json!([whole]));
     let changed = admin.put(&location, &json!({"config": {"region": "us"}, "enabled": false})).answer(200);
     assert_eq!(

@@ -43,7 +43,7 @@ fn a_receiver_changes_secrets_without_missing_anything(place: &Place) {
         let answer = root.post(&path).json(&own).header("Idempotency-Key", "once").answer(200);
         assert_eq!(answer.data()["secret"], "a-secret-of-our-own");
     }
-    root.post(&path).json(&own).refused(409, "CONFLICT");
+    assert_eq!(root.post(&path).json(&own).refused(409, "CONFLICT").fields(), ["secret"]);
     root.post(&path).json(&json!({"secret": "short"})).refused(422, "VALIDATION_ERROR");
     root.post(&path).json(&json!({"secrets": "x"})).refused(422, "VALIDATION_ERROR");
     let viewer = server.client(&root.user("viewer@example.org", &["tenant_user"]).1);

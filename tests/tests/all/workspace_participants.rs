@@ -98,7 +98,7 @@ fn ais_are_added_and_changed(place: &Place) {
         (&ai["participant_type"], &ai["enabled"], &ai["fqid"]),
         (&json!("model"), &json!(true), &json!("@ada.ai:localhost"))
     );
-    admin.post(&path).json(&body).refused(409, "SW_SLUG_CONFLICT");
+    assert_eq!(admin.post(&path).json(&body).refused(409, "SW_SLUG_CONFLICT").fields(), ["local_id"]);
     let with = |name: &str, value: Value| {
         let mut body = json!({"local_id": "other", "model": "plain", "display_name": "O"});
         body[name] = value;

@@ -161,7 +161,7 @@ impl App {
         }
         let slug = new.slug.or_else(|| Slug::from_name(new.name.as_str()));
         let slug = slug.ok_or_else(|| Error::invalid("slug", "cannot be made of this name; give one"))?;
-        let taken = || Error::SlugConflict { slug: slug.to_string() };
+        let taken = || Error::slug_taken(&slug);
         if model_groups::is_taken(tx, level, &slug).await? {
             return Err(taken());
         }

@@ -293,7 +293,7 @@ impl App {
         fits.map_err(|error: InvalidSlug| Error::invalid("slug", error.to_string()))?;
         check_global(level, new.global)?;
         hold_backends(tx, level, &new.backends).await?;
-        let taken = || Error::SlugConflict { slug: new.slug.to_string() };
+        let taken = || Error::slug_taken(&new.slug);
         if models::is_taken(tx, &new.slug).await? {
             return Err(taken());
         }

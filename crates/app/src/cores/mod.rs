@@ -133,7 +133,7 @@ impl App {
         }
         match cores::add(&mut transaction, scope, &core, &self.0.vault).await {
             Err(DatabaseError::Duplicate(_)) => {
-                return Err(Error::SlugConflict { slug: core.slug.to_string() });
+                return Err(Error::slug_taken(&core.slug));
             }
             other => other?,
         }

@@ -60,7 +60,8 @@ impl App {
         let alias = entry.alias.to_string();
         self.edit_plugins(by, request, id, None, |entries| {
             if entries.iter().any(|other| alias_of(other) == Some(alias.as_str())) {
-                return Err(Error::Conflict(format!("The Core has a plugin {alias} already")));
+                let message = format!("The Core has a plugin {alias} already");
+                return Err(Error::Taken { field: "alias", message });
             }
             entries.push(entry.to_json());
             Ok(entry.to_json())

@@ -183,7 +183,7 @@ impl App {
         };
         Said::of(&core).on(&mut model);
         models::add(tx, scope.into(), &model).await.map_err(|error| match error {
-            persistence::Error::Duplicate(_) => Error::SlugConflict { slug: slug.to_string() },
+            persistence::Error::Duplicate(_) => Error::slug_taken(&slug),
             other => other.into(),
         })?;
         let mapping = Mapping { backend_id, priority: Priority::default(), weight: Weight::default() };

@@ -322,7 +322,8 @@ impl App {
         // What cannot be opened verifies nothing in any case.
         let before = opener.open(&stored::sealing_place(&name), &sealed).ok();
         if before.as_deref() == Some(secret.reveal()) {
-            return Err(Error::Conflict("The trigger has this secret already".to_owned()));
+            let message = "The trigger has this secret already".to_owned();
+            return Err(Error::Taken { field: "secret", message });
         }
         let seal = data_keys::sealer(tx, scope, &self.0.vault, self.now()).await?;
         let new = seal.seal(&stored::sealing_place(&name), secret.reveal()).map_err(Error::internal)?;
@@ -357,7 +358,7 @@ fn contended() -> Error {
 }
 
 fn taken(name: &str) -> Error {
-    Error::Conflict(format!("The Core has a trigger {name} already"))
+    Error::Taken { field: "name", message: format!("The Core has a trigger {name} already") }
 }
 
 fn drawn() -> Secret {
@@ -401,7 +402,7 @@ fn check(core: &Core, module: Option<&Module>, new: &Trigger) -> Result<(), Erro
     }
     let after = triggers::entries(core.id, module, &added(core, new.clone()));
     match after.iter().find(|entry| entry.id == new.id).and_then(Entry::problem) {
-        Some(problem) => Err(Error::Conflict(problem.to_owned())),
+        Some(problem) => Err(Error::Taken { field: "config", message: problem.to_owned() }),
         None => Ok(()),
     }
 }

@@ -191,6 +191,7 @@ impl Desk<'_> {
                 // Somebody else was faster, perhaps with the same.
                 Err(
                     Error::SlugConflict { .. }
+                    | Error::Taken { .. }
                     | Error::Conflict(_)
                     | Error::PreconditionFailed
                     | Error::InvalidTransition { .. },

@@ -178,7 +178,8 @@ impl App {
         tenants::lock(tx, scope).await?.ok_or(Error::NotFound(Resource::Tenant))?;
         let there = webhooks::list(tx, scope, None, i64::from(WEBHOOKS_AT_MOST)).await?;
         if there.iter().any(|webhook| webhook.url == new.url) {
-            return Err(Error::Conflict("There is a webhook with this URL already".to_owned()));
+            let message = "There is a webhook with this URL already".to_owned();
+            return Err(Error::Taken { field: "url", message });
         }
         self.add_webhook(tx, caller, request, new).await
     }
@@ -330,7 +331,8 @@ impl App {
         let text = self.seal(tx, scope, id, &secret).await?;
         match self.open(tx, scope, id).await? {
             Some(previous) if previous == secret => {
-                return Err(Error::Conflict("The webhook has this secret already".to_owned()));
+                let message = "The webhook has this secret already".to_owned();
+                return Err(Error::Taken { field: "secret", message });
             }
             Some(previous) => {
                 let sealer = data_keys::sealer(tx, scope, &self.0.vault, now).await?;

@@ -86,7 +86,7 @@ pub(crate) async fn check_place(
 }
 
 fn taken(local_id: &LocalId) -> Error {
-    Error::SlugConflict { slug: local_id.to_string() }
+    Error::SlugConflict { field: "local_id", slug: local_id.to_string() }
 }
 
 /// What a model's own participant is called where nobody says it: by the last part of the model's slug.

@@ -134,9 +134,10 @@ fn details(error: &Error) -> Vec<Value> {
         app::Error::PermissionDenied { permission } | app::Error::InsufficientScope { permission } => {
             vec![json!({ "field": "permission", "message": permission })]
         }
-        app::Error::SlugConflict { slug } => {
-            vec![json!({ "field": "slug", "message": format!("{slug} is taken") })]
+        app::Error::SlugConflict { field, slug } => {
+            vec![json!({ "field": field, "message": format!("{slug} is taken") })]
         }
+        app::Error::Taken { field, message } => vec![json!({ "field": field, "message": message })],
         app::Error::ModuleDependencyUnavailable { dependency, .. } => {
             vec![json!({ "field": "dependencies", "message": dependency })]
         }

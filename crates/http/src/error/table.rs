@@ -116,7 +116,7 @@ const fn row_of_app(error: &app::Error) -> Row {
         E::NotesDisabled => entry(S::FORBIDDEN, "NOTE_PROCESSING_DISABLED", "SW_NOTE_FORBIDDEN"),
         E::RoomForbidden(_) => entry(S::FORBIDDEN, "ROOM_FORBIDDEN", "SW_ROOM_FORBIDDEN"),
         E::RoomArchived => entry(S::CONFLICT, "ROOM_ARCHIVED", "SW_ROOM_FROZEN"),
-        E::Conflict(_) => entry(S::CONFLICT, "CONFLICT", "SW_CONFLICT"),
+        E::Taken { .. } | E::Conflict(_) => entry(S::CONFLICT, "CONFLICT", "SW_CONFLICT"),
         E::PreconditionFailed => {
             entry(S::PRECONDITION_FAILED, "PRECONDITION_FAILED", "SW_PRECONDITION_FAILED")
         }

@@ -63,7 +63,7 @@ async fn create_thing(
     let NewThing { name } = body.read().await?;
     let run = runs.0.fetch_add(1, Ordering::SeqCst);
     match name.as_str() {
-        "taken" => Err(app::Error::SlugConflict { slug: name }.into()),
+        "taken" => Err(app::Error::slug_taken(&name).into()),
         "broken" => Err(app::Error::internal("hunter2").into()),
         "panic" => panic!("as the test wants it"),
         "slow" => {

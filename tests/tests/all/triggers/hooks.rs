@@ -176,7 +176,10 @@ fn secrets_change_without_a_gap(place: &Place) {
     send(&first, "msg_3").refused(401, "WEBHOOK_SIGNATURE_INVALID");
     send(&second, "msg_4").answer(202);
     send(third, "msg_5").answer(202);
-    admin.post(&path).json(&json!({"secret": third})).refused(409, "CONFLICT");
+    assert_eq!(
+        admin.post(&path).json(&json!({"secret": third})).refused(409, "CONFLICT").fields(),
+        ["secret"]
+    );
     assert_eq!(
         admin.post(&path).json(&json!({"secret": "x"})).refused(422, "VALIDATION_ERROR").fields(),
         ["secret"]

@@ -162,9 +162,9 @@ fn what_is_wrong_is_named_and_changes_nothing(place: &Place) {
     }
     // Names, and calls, are taken once.
     let same = json!({"kind": "event", "name": "get", "flow": "heard", "config": {"event": "e"}});
-    admin.post(&path).json(&same).refused(409, "CONFLICT");
+    assert_eq!(admin.post(&path).json(&same).refused(409, "CONFLICT").fields(), ["name"]);
     let same = json!({"kind": "api", "name": "other", "flow": "order", "config": {"method": "GET", "path": "/orders/{id}"}});
-    admin.post(&path).json(&same).refused(409, "CONFLICT");
+    assert_eq!(admin.post(&path).json(&same).refused(409, "CONFLICT").fields(), ["config"]);
     assert_eq!(listed(&admin, &core).len(), 1);
     assert!(admin.pages("/v1/audit/events?resource_type=trigger", "items").is_empty());
     // Whoever may only look may not.
