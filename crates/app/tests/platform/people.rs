@@ -112,7 +112,7 @@ async fn users_come_change_and_go() {
     assert_eq!(before, ["user.role_updated", "api_key.create", "user.create"]);
 
     let second = house.add_user("acme", "bob@acme.example", Role::TenantUser).await;
-    assert!(matches!(second, Err(Error::Conflict(_))));
+    assert!(matches!(second, Err(Error::Taken { field: "email", .. })));
     house.app.delete_user(&token, &nobody(), bob.id, None).await.unwrap();
     assert!(matches!(house.caller(&key, None).await, Err(Error::TokenInvalid)));
     assert!(matches!(house.app.user(&root, bob.id).await, Err(Error::NotFound(Resource::User))));
