@@ -60,7 +60,7 @@ impl From<diesel::result::Error> for Error {
 
 /// Conditions that neither database reports with an error kind of its own, and that pass.
 fn is_passing(message: &str) -> bool {
-    const PASSING: [&str; 8] = [
+    const PASSING: [&str; 9] = [
         "database is locked",
         "database or disk is full",
         "disk I/O error",
@@ -68,6 +68,8 @@ fn is_passing(message: &str) -> bool {
         "terminating connection",
         "the database system is",
         "deadlock detected",
+        // It waited too long for a lock, or took too long itself.
+        "canceling statement",
         "could not extend file",
     ];
     PASSING.iter().any(|known| message.contains(known))

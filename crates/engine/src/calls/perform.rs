@@ -15,13 +15,13 @@ use scaigrid_scope::{DelegationId, ExecutionId, Instant, Permission, TenantScope
 use scaigrid_telemetry::{Kind, under};
 
 use super::Ended;
-use crate::Engine;
 use crate::cores::HostedCore;
 use crate::inside::Said;
 use crate::lease::Term;
 use crate::models::{Asking, Ear, ModelCall};
 use crate::plugins::{APPROVAL_MISMATCH, Asked, CallError, Leave};
 use crate::traces::note_again;
+use crate::{Engine, Error};
 
 /// Attempts after the first, where a repeat costs nothing.
 const RETRIES: u32 = 3;
@@ -86,17 +86,27 @@ impl Call {
                     self.ours_in = term;
                     return term.is_some();
                 }
-                Err(error) if error.is_passing() && !self.engine.0.lease.has_ended() => {
-                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
-                Err(error) => {
-                    tracing::error!(%error, execution = %self.execution, "a call is not made");
-                    return false;
-                }
+                Err(error) if self.asks_again(&error, &mut pause).await => {}
+                Err(_) => return false,
             }
         }
+    }
+
+    /// Waits where the database is away, and says whether it is to be asked again. A node whose lease has ended does not ask: its
+    /// calls are made by whoever has taken their executions.
+    async fn asks_again(&self, error: &Error, pause: &mut Duration) -> bool {
+        if !error.is_passing() {
+            tracing::error!(%error, execution = %self.execution, "a call is not made");
+            return false;
+        }
+        if self.engine.0.lease.has_ended() {
+            tracing::warn!(%error, execution = %self.execution, "a call is left to others");
+            return false;
+        }
+        tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(PAUSES.1);
+        true
     }
 
     /// For whom the call may go out now, where it goes out for a user; what comes of it instead, where it may not. A database
@@ -108,15 +118,8 @@ impl Call {
             match self.engine.authority(self.scope, core, self.delegation, needed).await {
                 Ok(Ok(authority)) => return Ok(authority),
                 Ok(Err(failure)) => return Err(Ended::With(Outcome::Error(failure))),
-                Err(error) if error.is_passing() && !self.engine.0.lease.has_ended() => {
-                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
-                Err(error) => {
-                    tracing::error!(%error, execution = %self.execution, "a call is not made");
-                    return Err(Ended::NotOurs);
-                }
+                Err(error) if self.asks_again(&error, &mut pause).await => {}
+                Err(_) => return Err(Ended::NotOurs),
             }
         }
     }
@@ -218,25 +221,19 @@ impl Call {
     /// waited for; none where the execution is not this node's any more by then.
     async fn allowed_target(&mut self, request: &PluginCallRequest) -> Option<Option<String>> {
         let Some(checkpoint) = request.approved_by else { return Some(None) };
+        let mut pause = PAUSES.0;
         loop {
             let asked = async {
                 let mut connection = self.engine.0.database.read().await?;
-                checkpoints::of_effect(&mut connection, self.scope, self.execution, checkpoint.0).await
+                let found = checkpoints::of_effect(&mut connection, self.scope, self.execution, checkpoint.0);
+                Ok::<_, Error>(found.await?)
             };
             let asked = match asked.await {
                 Ok(asked) => asked,
-                Err(error) if error.is_passing() => {
-                    tracing::warn!(%error, execution = %self.execution, "a call waits for the database");
-                    tokio::time::sleep(PAUSES.1).await;
-                    if self.may_go_out().await {
-                        continue;
-                    }
-                    return None;
+                Err(error) if self.asks_again(&error, &mut pause).await && self.may_go_out().await => {
+                    continue;
                 }
-                Err(error) => {
-                    tracing::error!(%error, execution = %self.execution, "a call is not made");
-                    return None;
-                }
+                Err(_) => return None,
             };
             // Nobody was asked, so nothing is the target that they allowed.
             let Some(asked) = asked else { return Some(Some(String::new())) };
