@@ -2,12 +2,13 @@
 //!
 //! They are public and not in the envelope, as orchestrators and Prometheus expect them.
 
+use scaigrid_http_macros::get;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::openapi::ServiceConfig;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::BoxFuture;
 use scaigrid_app::Resource;
 use serde::Serialize;

@@ -14,6 +14,7 @@
 pub mod auth;
 pub mod body;
 pub mod conditional;
+mod dispatch;
 pub mod envelope;
 pub mod error;
 pub mod export;
@@ -32,4 +33,8 @@ pub mod server;
 mod sse;
 pub mod upload;
 
+// The attributes of endpoints name this crate, in it as elsewhere.
+extern crate self as scaigrid_http;
+
+pub use dispatch::{Endpoint, register_alone};
 pub use error::Error;

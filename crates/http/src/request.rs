@@ -24,8 +24,8 @@ use scaigrid_app::telemetry::under;
 use scaigrid_scope as scope;
 use tracing::Instrument as _;
 
+use crate::dispatch::pattern_of;
 use crate::error::{self, Error, Family};
-use crate::openapi::pattern_of;
 use crate::server::Edge;
 
 /// The header that carries the request id both ways.

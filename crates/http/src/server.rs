@@ -123,13 +123,13 @@ impl Router {
         > + use<>,
     > {
         let Self { edge, routes, state, reference, table } = self.clone();
-        let listed = web::Data::clone(&table);
+        let (listed, known) = (web::Data::clone(&table), web::Data::clone(&table));
         App::new()
             .configure(|config| {
                 let mut config = ServiceConfig::serving(config);
                 health::routes(&mut config);
                 routes(&mut config);
-                config.hand_over();
+                config.hand_over(known.into_inner());
             })
             .app_data(edge)
             .app_data(listed)

@@ -68,8 +68,7 @@ fn is_passing(message: &str) -> bool {
         "terminating connection",
         "the database system is",
         "deadlock detected",
-        // It waited too long for a lock, or took too long itself.
-        "canceling statement",
+        "canceling statement due to lock timeout",
         "could not extend file",
     ];
     PASSING.iter().any(|known| message.contains(known))

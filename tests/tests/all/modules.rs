@@ -66,6 +66,13 @@ fn a_level_takes_its_word_back(place: &Place) {
     assert!(actions(&boss, "scaicore").is_empty(), "there was nothing to take back");
     boss.post("/v1/modules/scaicore/disable").answer(200);
     boss.get(CORES).refused(403, "MODULE_NOT_ENABLED");
+    // What is spelt otherwise is no way around it: it is no route at all.
+    for path in
+        ["/v1/%6dodules/scaicore/cores", "/%76%31/modules/scaicore/cores", "/v1/modules/scaicore/%63ores"]
+    {
+        let refused = boss.get(path).exchange();
+        assert!(matches!(refused.status, 403 | 404), "{path}: {refused}");
+    }
     // It is reachable while the module is off, and what was held runs again.
     boss.delete(&path).answer(204);
     boss.delete(&path).answer(204);

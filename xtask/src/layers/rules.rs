@@ -59,7 +59,8 @@ const PLACES: &[Place] = &[
     place("crates/telemetry", Layer::Adapter, &[]),
     place("crates/engine", Layer::Application, &[]),
     place("crates/app", Layer::Application, &["crates/engine"]),
-    place("crates/http", Layer::Edge, &[]),
+    place("crates/http-macros", Layer::Edge, &[]),
+    place("crates/http", Layer::Edge, &["crates/http-macros"]),
     place("crates/console", Layer::Edge, &[]),
     place("xtask", Layer::Tool, &[]),
     place("tests", Layer::BlackBox, &[]),
@@ -119,7 +120,7 @@ pub(super) fn allowed(from: &Path, to: &Path, dev: bool) -> bool {
             Layer::Binary,
             Layer::Edge | Layer::Application | Layer::Adapter | Layer::Domain | Layer::Binary,
         ) => true,
-        (Layer::Application, Layer::Application) => beside(),
+        (Layer::Application, Layer::Application) | (Layer::Edge, Layer::Edge) => beside(),
         _ => false,
     }
 }
@@ -162,6 +163,8 @@ mod tests {
         assert!(!may("crates/http", "crates/persistence"));
         assert!(!may("crates/http", "crates/bus"));
         assert!(may("crates/http", "crates/cores"));
+        assert!(may("crates/http", "crates/http-macros"));
+        assert!(!may("crates/http-macros", "crates/http"));
         assert!(!may("crates/bus", "crates/persistence"));
         assert!(may("crates/app", "crates/engine"));
         assert!(!may("crates/engine", "crates/app"));

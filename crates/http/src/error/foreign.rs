@@ -1,6 +1,6 @@
 //! What the framework raises by itself, as errors of ours.
 
-use actix_web::error::{PathError, PayloadError, QueryPayloadError, UrlencodedError};
+use actix_web::error::{PayloadError, QueryPayloadError, UrlencodedError};
 use actix_web::http::StatusCode;
 use scaigrid_app as app;
 
@@ -8,10 +8,6 @@ use super::Error;
 
 /// The error of ours that tells best what the framework's says.
 pub(crate) fn of_framework(error: &actix_web::Error) -> Error {
-    // A path parameter that cannot be read names nothing that exists.
-    if error.as_error::<PathError>().is_some() {
-        return Error::not_found(app::Resource::Route);
-    }
     if let Some(error) = error.as_error::<QueryPayloadError>() {
         return Error::invalid("query", error.to_string());
     }

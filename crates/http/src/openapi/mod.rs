@@ -20,7 +20,6 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Info, License, OpenApi, PathItem};
 
-pub(crate) use routes::pattern_of;
 pub use routes::{Routes, ServiceConfig};
 
 use crate::error::Error;

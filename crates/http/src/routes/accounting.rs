@@ -1,7 +1,8 @@
 //! What calls of models have used.
+use scaigrid_http_macros::get;
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::catalog::UsageFilter;
 use scaigrid_catalog::usage;

@@ -1,7 +1,8 @@
 //! Backends of models, at the caller's level.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::{App, catalog};
 use scaigrid_catalog::{BackendChanges, ProviderType, UpstreamName};
 use scaigrid_scope::{BackendId, Instant, perm};

@@ -1,7 +1,8 @@
 //! Custom roles of the tenant that the caller acts in.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::custom_roles::{self, CustomRoleEdits};
 use scaigrid_scope::{CustomRoleId, Description, Instant, PermissionKey, Permissions, perm};

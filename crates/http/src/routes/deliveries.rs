@@ -1,7 +1,8 @@
 //! What became of what webhooks were told.
+use scaigrid_http_macros::{get, post};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{DeliveryId, Instant, WebhookId, perm};
 use scaigrid_webhooks::DeliveryState;

@@ -1,7 +1,8 @@
 //! Vectors of texts in OpenAI's own shapes, so that its official clients work unchanged.
+use scaigrid_http_macros::post;
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use scaigrid_app::App;

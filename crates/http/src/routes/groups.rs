@@ -1,7 +1,8 @@
 //! Groups of the tenant that the caller acts in.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::{App, groups};
 use scaigrid_scope::{GroupId, Instant, UserId, perm};
 use serde::{Deserialize, Serialize};

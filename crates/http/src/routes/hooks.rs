@@ -1,8 +1,9 @@
 //! Messages from other systems, to the webhooks of Cores. Whoever sends one needs no credentials: the message vouches for itself.
 
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, post, web};
+use actix_web::{HttpRequest, web};
 use scaigrid_app::{App, Resource};
+use scaigrid_http_macros::post;
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, TriggerId};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use crate::envelope::{DataOf, Reply};
 use crate::limits::count_for;
 use crate::openapi::{ServiceConfig, kinds};
 use crate::path;
+use crate::path::Path;
 use crate::routes::scaicore::texts;
 use crate::server::Edge;
 
@@ -77,7 +79,7 @@ fn contents(headers: &HeaderMap, raw: &[u8]) -> Result<Value, Error> {
 #[post("/v1/hooks/{core_id}/{trigger_id}")]
 async fn receive(
     request: HttpRequest,
-    place: web::Path<(String, String)>,
+    place: Path<(String, String)>,
     payload: web::Payload,
     app: web::Data<App>,
 ) -> Result<Reply<ReceiptView>, Error> {

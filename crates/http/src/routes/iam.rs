@@ -1,7 +1,8 @@
 //! What can be permitted, and what the built-in roles bundle: what whoever appoints others chooses from.
+use scaigrid_http_macros::get;
 
 use crate::openapi::ServiceConfig;
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::permissions::KnownPermission;
 use scaigrid_scope::{Role, RoleLevel};

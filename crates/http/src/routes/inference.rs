@@ -3,9 +3,10 @@
 mod core_state;
 mod events;
 mod question;
+use scaigrid_http_macros::post;
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{HttpRequest, HttpResponse, Responder as _, post, web};
+use actix_web::{HttpRequest, HttpResponse, Responder as _, web};
 use futures_util::StreamExt as _;
 use scaigrid_app::App;
 use scaigrid_app::catalog::{ModelPieces, Piece, Used};

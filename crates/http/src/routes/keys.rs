@@ -1,7 +1,8 @@
 //! API keys.
+use scaigrid_http_macros::{delete, get, post};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, web};
+use actix_web::web;
 use scaigrid_app::{App, api_keys};
 use scaigrid_scope::{ApiKeyId, Instant, perm};
 use serde::{Deserialize, Serialize};

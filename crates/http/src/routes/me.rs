@@ -1,7 +1,8 @@
 //! Who the caller is.
+use scaigrid_http_macros::{delete, get};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, web};
+use actix_web::web;
 use scaigrid_app::cores::MyDelegation;
 use scaigrid_app::{App, me};
 use scaigrid_scope::{Credential, DelegationId, Instant, Level, Permissions};

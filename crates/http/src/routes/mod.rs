@@ -33,7 +33,7 @@ use crate::openapi::ServiceConfig;
 pub(crate) use audit::AuditRecord;
 pub(crate) use given::Problems;
 
-/// Adds every route of the product. A request is matched against one after the other, so the busiest come first.
+/// Adds every route of the product.
 pub fn all(config: &mut ServiceConfig<'_>) {
     scaicore::routes(config);
     hooks::routes(config);

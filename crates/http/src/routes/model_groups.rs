@@ -1,7 +1,8 @@
 //! Groups of models, at the caller's level: what shows models to tenants.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::catalog::{GroupEdits, ModelGroupView, NewModelGroup};
 use scaigrid_scope::{Instant, ModelGroupId, perm};
@@ -221,7 +222,7 @@ async fn delete_model_group(
     ),
     responses((status = 200, body = DataOf<ModelGroup>), (status = 409, response = Conflict))
 )]
-#[put("/v1/model-groups/{model_group_id}/models/{slug:.+}")]
+#[put("/v1/model-groups/{model_group_id}/models/{slug}")]
 async fn add_to_model_group(
     caller: AllowedAtLevel<perm::ModelsManage>,
     id: PathId<ModelGroupId>,
@@ -245,7 +246,7 @@ async fn add_to_model_group(
     ),
     responses((status = 204))
 )]
-#[delete("/v1/model-groups/{model_group_id}/models/{slug:.+}")]
+#[delete("/v1/model-groups/{model_group_id}/models/{slug}")]
 async fn remove_from_model_group(
     caller: AllowedAtLevel<perm::ModelsManage>,
     id: PathId<ModelGroupId>,

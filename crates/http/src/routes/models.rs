@@ -1,7 +1,8 @@
 //! Models of the catalogue, and which of them a tenant has enabled.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::catalog::{self, ListedModel, ModelEdits, ModelFilter};
 use scaigrid_catalog::{
@@ -405,7 +406,7 @@ async fn create_model(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 200, body = DataOf<Model>))
 )]
-#[get("/v1/models/{slug:.+}")]
+#[get("/v1/models/{slug}")]
 async fn get_model(
     caller: AllowedAtLevel<perm::ModelsList>,
     which: PathModel,
@@ -423,7 +424,7 @@ async fn get_model(
     request_body = ModelUpdate,
     responses((status = 200, body = DataOf<Model>))
 )]
-#[put("/v1/models/{slug:.+}")]
+#[put("/v1/models/{slug}")]
 async fn update_model(
     caller: AllowedAtLevel<perm::ModelsManage>,
     which: PathModel,
@@ -446,7 +447,7 @@ async fn update_model(
     params(("slug" = String, Path, example = "openai/gpt-4o"), ("If-Match" = Option<String>, Header)),
     responses((status = 204), (status = 409, response = Conflict))
 )]
-#[delete("/v1/models/{slug:.+}")]
+#[delete("/v1/models/{slug}")]
 async fn delete_model(
     caller: AllowedAtLevel<perm::ModelsManage>,
     which: PathModel,
@@ -483,7 +484,7 @@ async fn list_model_access(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 200, body = DataOf<Model>))
 )]
-#[put("/v1/model-access/{slug:.+}")]
+#[put("/v1/model-access/{slug}")]
 async fn enable_model(
     caller: Allowed<perm::AdminAccess>,
     which: PathModel,
@@ -501,7 +502,7 @@ async fn enable_model(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 204), (status = 409, response = Conflict))
 )]
-#[delete("/v1/model-access/{slug:.+}")]
+#[delete("/v1/model-access/{slug}")]
 async fn disable_model(
     caller: Allowed<perm::AdminAccess>,
     which: PathModel,

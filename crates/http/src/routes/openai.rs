@@ -1,7 +1,8 @@
 //! Asking models in OpenAI's own shapes, so that its official clients work unchanged.
+use scaigrid_http_macros::{get, post};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt as _;
 use scaigrid_app::App;
 use scaigrid_app::catalog::{ListedModel, ModelPieces, Piece, Used};
@@ -348,7 +349,7 @@ async fn list_openai_models(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 200, body = OpenAiModel))
 )]
-#[get("/oai/v1/models/{slug:.+}")]
+#[get("/oai/v1/models/{slug}")]
 async fn get_openai_model(
     caller: Allowed<perm::ModelsList>,
     which: PathModel,

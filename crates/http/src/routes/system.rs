@@ -1,7 +1,8 @@
 //! How the node does, for those who look after it.
+use scaigrid_http_macros::get;
 
 use crate::openapi::ServiceConfig;
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;

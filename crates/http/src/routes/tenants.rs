@@ -2,9 +2,10 @@
 //!
 //! These routes are part of the workspace product's administration, so their pages and errors look as its clients
 //! know them.
+use scaigrid_http_macros::{get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::{App, tenants};
 use scaigrid_scope::{Features, Instant, Name, PartnerId, TenantChanges, TenantId, perm};
 use serde::{Deserialize, Serialize};

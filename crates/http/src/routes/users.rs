@@ -1,7 +1,8 @@
 //! Users of the tenant that the caller acts in.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::rights::{DirectGrants, RoleChanges};
 use scaigrid_app::{App, users};
 use scaigrid_scope::{Instant, Role, UserChanges, UserId, UserKind, UserStatus, perm};

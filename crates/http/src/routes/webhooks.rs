@@ -1,7 +1,8 @@
 //! Outgoing webhooks, and trying them out.
+use scaigrid_http_macros::{delete, get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::{App, webhooks};
 use scaigrid_scope::{Instant, WebhookId, perm};
 use scaigrid_webhooks::{

@@ -93,8 +93,8 @@ async fn the_wrong_path_and_the_wrong_method_are_told_apart() {
     let seen = send!(app, by("admin", "GET", "/v1/admin/nothing"));
     assert_eq!((seen.status, seen.code().as_str()), (404, "SW_NOT_FOUND"));
     // What the framework refuses by itself wears the envelope too.
-    let seen = send!(app, by("admin", "GET", "/v1/numbers/many"));
-    assert_eq!((seen.status, seen.code().as_str()), (404, "NOT_FOUND"));
+    let seen = send!(app, by("admin", "GET", "/v1/numbers?number=many"));
+    assert_eq!((seen.status, seen.code().as_str()), (422, "VALIDATION_ERROR"));
 }
 
 #[actix_web::test]

@@ -10,7 +10,7 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::test::{self, TestRequest};
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use scaigrid_app as app;
@@ -27,6 +27,7 @@ use scaigrid_http::openapi::ServiceConfig;
 use scaigrid_http::paging::{Bounds, CursorKey, PageParams, Paging};
 use scaigrid_http::path::PathId;
 use scaigrid_http::server::{Parts, Router};
+use scaigrid_http_macros::{delete, get, post, put};
 use scaigrid_scope::{
     ApiKeyId, Clock, CoreId, Credential, Email, Identity, Instant, Name, PartnerId, Permission, Permissions,
     Place, Principal, Role, Slug, TenantId, TenantRef, TenantStatus, UserId, UserKind, UserStatus, perm,
@@ -124,10 +125,15 @@ async fn delete_thing(_caller: Allowed<perm::UsersManage>, _id: PathId<CoreId>) 
     NoContent
 }
 
-#[utoipa::path(params(("n" = u32, Path)), responses((status = 200, body = DataOf<u32>)))]
-#[get("/v1/numbers/{n}")]
-async fn get_number(_caller: Caller, n: web::Path<u32>) -> Reply<u32> {
-    Reply::ok(*n)
+#[derive(Deserialize)]
+struct Asked {
+    number: u32,
+}
+
+#[utoipa::path(params(("number" = u32, Query)), responses((status = 200, body = DataOf<u32>)))]
+#[get("/v1/numbers")]
+async fn get_number(_caller: Caller, asked: web::Query<Asked>) -> Reply<u32> {
+    Reply::ok(asked.number)
 }
 
 #[utoipa::path(responses((status = 200, body = DataOf<String>)))]

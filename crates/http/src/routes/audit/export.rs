@@ -2,10 +2,11 @@
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
-use actix_web::{HttpResponse, HttpResponseBuilder, get, web};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use futures_util::stream::{empty, try_unfold};
 use scaigrid_app::audit::AuditExport;
 use scaigrid_app::{self as app, App};
+use scaigrid_http_macros::get;
 use scaigrid_scope::perm;
 use serde::Deserialize;
 use utoipa::IntoParams;

@@ -3,10 +3,11 @@
 mod export;
 mod verify;
 
+use scaigrid_http_macros::get;
 use std::net::IpAddr;
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::{App, audit};
 use scaigrid_scope::{Instant, perm};
 use serde::{Deserialize, Serialize};

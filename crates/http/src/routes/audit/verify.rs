@@ -1,7 +1,8 @@
 //! Whether the audit log is what was written.
 
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::{App, audit};
+use scaigrid_http_macros::get;
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
 use utoipa::ToSchema;

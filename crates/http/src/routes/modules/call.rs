@@ -226,14 +226,14 @@ fn passable(context: &guard::GuardContext<'_>) -> bool {
     not_own(context) && !matches!(context.head().method, Method::CONNECT | Method::TRACE)
 }
 
-/// Adds the routes. They must come after all others.
+/// Adds the routes, for what is none of the others.
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
     config
-        .service(call_module_get)
-        .service(call_module_post)
-        .service(call_module_put)
-        .service(call_module_patch)
-        .service(call_module_delete)
+        .guarded(call_module_get)
+        .guarded(call_module_post)
+        .guarded(call_module_put)
+        .guarded(call_module_patch)
+        .guarded(call_module_delete)
         .route(
             "/v1/modules/{module_id}/{path:.*}",
             web::route().guard(guard::fn_guard(passable)).to(call_module),

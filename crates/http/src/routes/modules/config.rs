@@ -1,7 +1,8 @@
 //! What is configured of a module, and changing it.
 
-use actix_web::{get, put, web};
+use actix_web::web;
 use scaigrid_app::{App, modules};
+use scaigrid_http_macros::{get, put};
 use scaigrid_scope::perm;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Reply};
 use crate::error::Error;
 use crate::filters::Filters;
+use crate::path::Path;
 use crate::request::Origin;
 
 /// A module's configuration, as it stands at the level that the caller acts at. Secrets are shown as `***`.
@@ -81,7 +83,7 @@ pub(super) struct ModuleConfigPatch(Value);
 #[get("/v1/modules/{module_id}/config")]
 pub(super) async fn get_config(
     caller: AllowedAtLevel<perm::ModulesUse>,
-    id: web::Path<String>,
+    id: Path<String>,
     app: web::Data<App>,
 ) -> Result<Reply<ModuleConfig>, Error> {
     let view = app.module_config(&caller, &id).await?;
@@ -103,7 +105,7 @@ pub(super) async fn get_config(
 #[put("/v1/modules/{module_id}/config")]
 pub(super) async fn put_config(
     caller: AllowedAtLevel<perm::ModulesManage>,
-    id: web::Path<String>,
+    id: Path<String>,
     condition: IfMatch,
     filters: Filters<ConfigQuery>,
     origin: Origin,

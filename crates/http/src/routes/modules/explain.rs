@@ -1,7 +1,8 @@
 //! Why a module stands as it does.
 
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::{App, modules};
+use scaigrid_http_macros::get;
 use scaigrid_modules::config::field_name;
 use scaigrid_modules::{Enablement, Reason};
 use scaigrid_scope::{Instant, perm};
@@ -13,6 +14,7 @@ use super::ModuleFailure;
 use crate::auth::AllowedAtLevel;
 use crate::envelope::{DataOf, Reply};
 use crate::error::Error;
+use crate::path::Path;
 
 /// Why a module is in its state, and why each value of its configuration is what it is, at the level that the caller acts
 /// at.
@@ -206,7 +208,7 @@ impl From<modules::Explanation> for ModuleExplanation {
 #[get("/v1/modules/{module_id}/explain")]
 pub(super) async fn explain_module(
     caller: AllowedAtLevel<perm::ModulesUse>,
-    id: web::Path<String>,
+    id: Path<String>,
     app: web::Data<App>,
 ) -> Result<Reply<ModuleExplanation>, Error> {
     Ok(Reply::ok(app.explain_module(&caller, &id).await?.into()))

@@ -4,11 +4,13 @@ pub(crate) mod call;
 mod config;
 mod explain;
 mod texts;
+use scaigrid_http_macros::{delete, get, post};
 
 use crate::openapi::ServiceConfig;
+use crate::path::Path;
 use std::rc::Rc;
 
-use actix_web::{delete, get, post, web};
+use actix_web::web;
 use scaigrid_app::{App, modules};
 use scaigrid_scope::{Instant, perm};
 use serde::Serialize;
@@ -153,7 +155,7 @@ async fn list_modules(
 #[get("/v1/modules/{module_id}")]
 async fn get_module(
     caller: AllowedAtLevel<perm::ModulesUse>,
-    id: web::Path<String>,
+    id: Path<String>,
     app: web::Data<App>,
     texts: web::Data<Texts>,
 ) -> Result<Written<Rc<[u8]>>, Error> {
@@ -170,7 +172,7 @@ async fn get_module(
 #[post("/v1/modules/{module_id}/enable")]
 async fn enable_module(
     caller: AllowedAtLevel<perm::ModulesManage>,
-    id: web::Path<String>,
+    id: Path<String>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<Reply<Module>, Error> {
@@ -187,7 +189,7 @@ async fn enable_module(
 #[post("/v1/modules/{module_id}/disable")]
 async fn disable_module(
     caller: AllowedAtLevel<perm::ModulesManage>,
-    id: web::Path<String>,
+    id: Path<String>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<Reply<Module>, Error> {
@@ -206,7 +208,7 @@ async fn disable_module(
 #[delete("/v1/modules/{module_id}/enablement")]
 async fn reset_module(
     caller: AllowedAtLevel<perm::ModulesManage>,
-    id: web::Path<String>,
+    id: Path<String>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::web;
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, Responder as _};
-use actix_web::{delete, get, patch, post, put, web};
 use scaigrid_app::cores::{Endpoint, Meant, WAIT};
 use scaigrid_app::executions::LONGEST_WAIT;
 use scaigrid_app::{App, Resource};
 use scaigrid_cores::execution::Standing;
 use scaigrid_cores::triggers::input::Call;
+use scaigrid_http_macros::{delete, get, patch, post, put};
 use scaigrid_scope::{CoreId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -299,7 +300,7 @@ macro_rules! calls {
                 (status = 405, description = "The path has other methods")
             )
         )]
-        #[$method("/v1/modules/scaicore/cores/{core_id}/api/invoke/{path:.*}")]
+        #[$method("/v1/modules/scaicore/cores/{core_id}/api/invoke/{path}")]
         pub(super) async fn $name(
             request: HttpRequest,
             payload: web::Payload,

@@ -1,10 +1,11 @@
 //! Pictures of Cores: given by those who manage them, shown to everybody.
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::App;
 use scaigrid_app::cores::{GivenAvatar, ShownAvatar};
 use scaigrid_cores::Avatar;
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CoreId, perm};
 use utoipa::ToSchema;
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::checkpoints::{CheckpointFilter, Decided};
 use scaigrid_checkpoints::{Assignee, CheckpointStatus, Decision, Priority};
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CheckpointId, CoreId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,8 +1,9 @@
 //! The log of conversations with published Cores.
 
-use actix_web::{delete, get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::conversations::{Caller, Conversation, ShownConversation, Turn};
+use scaigrid_http_macros::{delete, get};
 use scaigrid_scope::{ConversationId, CoreId, perm};
 use serde::Serialize;
 use serde_json::{Map, Value, json};

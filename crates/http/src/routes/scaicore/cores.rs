@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::cores::{CoreFilter, GivenAvatar};
 use scaigrid_cores::{
     CheckpointMode, ConcurrencyMode, CoreChanges, NewCore, PrivilegeLevel, RuntimeMode, Status,
 };
+use scaigrid_http_macros::{delete, get, post, put};
 use scaigrid_ir::bundle;
 use scaigrid_scope::{CoreId, UnknownText, perm};
 use serde::{Deserialize, Deserializer, Serialize};

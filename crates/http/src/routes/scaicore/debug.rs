@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{delete, get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::inside::{Breakpoint, Forked, Inspected, NewBreakpoint, StepMode};
+use scaigrid_http_macros::{delete, get, post};
 use scaigrid_ir::Value;
 use scaigrid_scope::{BreakpointId, CoreId, ExecutionId, perm};
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,10 @@
 //! Delegation: users' identities that Cores act under.
 
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::cores::{DelegationChanges, NewDelegation};
 use scaigrid_app::{self as app, App};
 use scaigrid_cores::CoreIdentity;
+use scaigrid_http_macros::{get, post, put};
 use scaigrid_scope::{CoreId, Instant, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,9 +1,10 @@
 //! Events: send one to a Core, see those that were.
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::executions::{CoreEvent, EventFilter};
 use scaigrid_app::inside::Happened;
+use scaigrid_http_macros::{get, post};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, perm};
 use serde::{Deserialize, Serialize};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::executions::{ExecutionFilter, HistoryEntry, Invocation, LONGEST_WAIT};
 use scaigrid_cores::execution::ExecutionStatus;
+use scaigrid_http_macros::{get, post};
 use scaigrid_ir::Value;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, perm};
 use serde::{Deserialize, Serialize};

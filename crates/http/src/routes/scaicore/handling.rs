@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::App;
 use scaigrid_app::checkpoints::{BulkAction, InboxEvent, InboxFollower, InboxPiece, InboxPosition};
 use scaigrid_checkpoints::Decision;
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CheckpointId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
 //! The plugins of a Core: what it means by an alias.
 
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::cores::{Installed, InstalledChanges};
 use scaigrid_app::{App, Page};
 use scaigrid_cores::plugins::{InstalledPlugin, PluginName};
+use scaigrid_http_macros::{delete, get, post, put};
 use scaigrid_scope::{CoreId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -17,7 +18,7 @@ use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::openapi::kinds;
 use crate::paging::{Bounds, Paging};
-use crate::path::PathId;
+use crate::path::{Path, PathId};
 use crate::request::Origin;
 use crate::routes::given::{Problems, given, nullable};
 
@@ -180,7 +181,7 @@ fn spelt(text: &str) -> String {
 pub(super) async fn update(
     caller: Allowed<perm::CoresManage>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     condition: IfMatch,
     origin: Origin,
     body: Body<EntryUpdate>,
@@ -207,7 +208,7 @@ pub(super) async fn update(
 pub(super) async fn uninstall(
     caller: Allowed<perm::CoresManage>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,

@@ -1,8 +1,9 @@
 //! The life of a Core: start, stop, restart, pause, resume.
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_cores::Action;
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CoreId, perm};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

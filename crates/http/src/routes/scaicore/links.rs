@@ -7,9 +7,10 @@
 use std::fmt::Write as _;
 
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::{self as app, App, Resource};
 use scaigrid_checkpoints::{CheckpointStatus, Decision};
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CheckpointId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant as Clock};
 
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::App;
 use scaigrid_app::inside::{Followed, KeptEntry, Level, LogFollower, LogPosition, LogQuery};
 use scaigrid_app::{self as app, Page};
+use scaigrid_http_macros::get;
 use scaigrid_scope::{CoreId, ExecutionId, Instant, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

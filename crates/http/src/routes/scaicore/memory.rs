@@ -1,8 +1,9 @@
 //! What Cores remember: the variables of their memory, and what these hold. Only programs write them.
 
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::memory::{Remembering, ShownEntry, ShownVariable};
+use scaigrid_http_macros::get;
 use scaigrid_scope::{CoreId, perm};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::envelope::{Listed, PageOf};
 use crate::filters::Filters;
 use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
-use crate::path::PathId;
+use crate::path::{Path, PathId};
 
 /// The most characters of a key, and of an instance's.
 const KEY_AT_MOST: usize = 512;
@@ -147,7 +148,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     caller: Allowed<perm::CoresView>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     paging: Paging,
     filters: Filters<EntriesQuery>,
     app: web::Data<App>,

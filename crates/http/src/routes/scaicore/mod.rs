@@ -31,7 +31,7 @@ use crate::openapi::ServiceConfig;
 /// Every route of the module.
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
     config
-        // A request is matched against one route after the other: those that programs call all the time come first.
+        // What programs call all the time comes first.
         .service(executions::invoke)
         .service(checkpoints::resolve)
         .service(executions::get)
@@ -115,7 +115,6 @@ pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
         .service(triggers::rotate_secret)
         .service(api::spec)
         .service(api::document)
-        // Paths of any number of segments stand behind all others.
         .service(api::call_get)
         .service(api::call_post)
         .service(api::call_put)

@@ -1,9 +1,10 @@
 //! The registry of plugins.
 
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::plugins::{NewPlugin, PluginChanges};
 use scaigrid_app::{App, Resource};
 use scaigrid_cores::plugins::{Drift, Endpoint, MethodName, PluginKind, PluginName, Registration, Standing};
+use scaigrid_http_macros::{delete, get, post, put};
 use scaigrid_scope::perm;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::conditional::IfMatch;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
+use crate::path::Path;
 use crate::request::Origin;
 use crate::routes::given::{Problems, given};
 
@@ -207,7 +209,7 @@ impl PluginUpdate {
 }
 
 /// The plugin that a path names. What cannot be a name names nothing.
-fn named(path: &web::Path<String>) -> Result<PluginName, Error> {
+fn named(path: &Path<String>) -> Result<PluginName, Error> {
     path.parse().map_err(|_| Error::not_found(Resource::Plugin))
 }
 
@@ -306,7 +308,7 @@ pub(super) async fn register(
 #[get("/v1/modules/scaicore/plugins/registry/{plugin}")]
 pub(super) async fn get(
     caller: Allowed<perm::CoresView>,
-    plugin: web::Path<String>,
+    plugin: Path<String>,
     app: web::Data<App>,
 ) -> Result<Reply<PluginView>, Error> {
     Ok(shown(app.plugin(&caller, &named(&plugin)?).await?))
@@ -326,7 +328,7 @@ pub(super) async fn get(
 #[put("/v1/modules/scaicore/plugins/registry/{plugin}")]
 pub(super) async fn update(
     caller: Allowed<perm::CoresAdmin>,
-    plugin: web::Path<String>,
+    plugin: Path<String>,
     condition: IfMatch,
     origin: Origin,
     body: Body<PluginUpdate>,
@@ -355,7 +357,7 @@ pub(super) async fn update(
 #[delete("/v1/modules/scaicore/plugins/registry/{plugin}")]
 pub(super) async fn remove(
     caller: Allowed<perm::CoresAdmin>,
-    plugin: web::Path<String>,
+    plugin: Path<String>,
     condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,
@@ -379,7 +381,7 @@ pub(super) async fn remove(
 #[post("/v1/modules/scaicore/plugins/registry/{plugin}/refresh")]
 pub(super) async fn refresh(
     caller: Allowed<perm::CoresAdmin>,
-    plugin: web::Path<String>,
+    plugin: Path<String>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<Reply<PluginView>, Error> {
@@ -401,7 +403,7 @@ pub(super) async fn refresh(
 #[post("/v1/modules/scaicore/plugins/registry/{plugin}/accept")]
 pub(super) async fn accept(
     caller: Allowed<perm::CoresAdmin>,
-    plugin: web::Path<String>,
+    plugin: Path<String>,
     condition: IfMatch,
     origin: Origin,
     app: web::Data<App>,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::executions::{ExecutionFollower, ExecutionPosition, Happening, Reported, StatusReport};
 use scaigrid_app::{self as app, App};
+use scaigrid_http_macros::get;
 use scaigrid_scope::{ExecutionId, perm};
 use serde::Serialize;
 use serde_json::Value as Json;

@@ -1,7 +1,8 @@
 //! Cores in the catalogue.
 
-use actix_web::{post, web};
+use actix_web::web;
 use scaigrid_app::App;
+use scaigrid_http_macros::post;
 use scaigrid_scope::{CoreId, perm};
 use serde::Deserialize;
 use utoipa::ToSchema;

@@ -1,9 +1,10 @@
 //! Triggers of Cores: what starts their flows by itself.
 
-use actix_web::{delete, get, post, web};
+use actix_web::web;
 use scaigrid_app::cores::{NewTrigger, RegisteredTrigger, RotatedHookSecret, ShownTrigger};
 use scaigrid_app::{App, Page};
 use scaigrid_cores::triggers::{Kind, Source};
+use scaigrid_http_macros::{delete, get, post};
 use scaigrid_scope::{CoreId, Name, TriggerId, perm};
 use scaigrid_webhooks::Secret;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::body::Body;
 use crate::envelope::{DataOf, Listed, NoContent, PageOf, Reply};
 use crate::openapi::kinds;
 use crate::paging::{Bounds, Paging};
-use crate::path::PathId;
+use crate::path::{Path, PathId};
 use crate::request::Origin;
 use crate::routes::given::{Conflict, Problems};
 
@@ -202,7 +203,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     caller: Allowed<perm::CoresView>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     app: web::Data<App>,
 ) -> Result<Reply<TriggerView>, Error> {
     app.require_core(caller.tenant_scope(), id.0).await?;
@@ -229,7 +230,7 @@ pub(super) async fn get(
 pub(super) async fn remove(
     caller: Allowed<perm::CoresManage>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     origin: Origin,
     app: web::Data<App>,
 ) -> Result<NoContent, Error> {
@@ -281,7 +282,7 @@ impl From<RotatedHookSecret> for HookSecretView {
 pub(super) async fn rotate_secret(
     caller: Allowed<perm::CoresManage>,
     id: PathId<CoreId>,
-    path: web::Path<(String, String)>,
+    path: Path<(String, String)>,
     origin: Origin,
     body: Body<HookSecretBody>,
     app: web::Data<App>,

@@ -1,7 +1,8 @@
 //! The versions of a Core's program.
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::{App, Resource};
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{CoreId, perm};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -14,7 +15,7 @@ use crate::body::Body;
 use crate::envelope::{DataOf, Listed, PageOf, Reply};
 use crate::openapi::kinds;
 use crate::paging::{Bounds, PageParams, Paging};
-use crate::path::{self, PathId};
+use crate::path::{self, Path, PathId};
 use crate::request::Origin;
 
 /// List the versions of a Core's program
@@ -52,7 +53,7 @@ pub(super) async fn list(
 pub(super) async fn get(
     caller: Allowed<perm::CoresView>,
     id: PathId<CoreId>,
-    parameters: web::Path<(String, String)>,
+    parameters: Path<(String, String)>,
     app: web::Data<App>,
 ) -> Result<Reply<VersionView>, Error> {
     app.require_core(caller.tenant_scope(), id.0).await?;

@@ -1,9 +1,10 @@
 //! What a tenant has set of its AI.
 
-use actix_web::{get, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::ai_config::{AiSettings, AiSettingsChanges};
 use scaigrid_catalog::ModelSlug;
+use scaigrid_http_macros::{get, put};
 use scaigrid_scope::perm;
 use scaigrid_workspace::ai_config::{self, AiConfigChanges, InvalidTemplates, KeyChange, masked};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! The audit log of the tenant, as the workspace's administration lists it.
+use scaigrid_http_macros::get;
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::audit::AuditFilter;
 use scaigrid_scope::{Instant, perm};

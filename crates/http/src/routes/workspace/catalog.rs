@@ -1,8 +1,9 @@
 //! The models of the catalogue as the tenant's admins see them, and the AI that each has.
 
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::models::CatalogEntry as Entry;
+use scaigrid_http_macros::{get, post, put};
 use scaigrid_scope::perm;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,7 +68,7 @@ async fn list_catalog(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 200, body = DataOf<CatalogEntry>))
 )]
-#[post("/v1/admin/models/{slug:.+}/enable")]
+#[post("/v1/admin/models/{slug}/enable")]
 async fn enable_catalog_model(
     caller: Allowed<perm::AdminAccess>,
     which: PathModel,
@@ -86,7 +87,7 @@ async fn enable_catalog_model(
     params(("slug" = String, Path, example = "openai/gpt-4o")),
     responses((status = 200, body = DataOf<CatalogEntry>))
 )]
-#[post("/v1/admin/models/{slug:.+}/disable")]
+#[post("/v1/admin/models/{slug}/disable")]
 async fn disable_catalog_model(
     caller: Allowed<perm::AdminAccess>,
     which: PathModel,
@@ -109,7 +110,7 @@ async fn disable_catalog_model(
         (status = 409, response = Conflict)
     )
 )]
-#[put("/v1/admin/models/{slug:.+}/participant")]
+#[put("/v1/admin/models/{slug}/participant")]
 async fn put_model_participant(
     caller: Allowed<perm::AdminAccess>,
     which: PathModel,

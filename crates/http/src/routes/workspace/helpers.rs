@@ -1,7 +1,8 @@
 //! Helpers: AIs that others ask as a tool.
+use scaigrid_http_macros::{get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::helpers::helper::Invocation;
 use scaigrid_app::workspace::helpers::{HelperConfig, HelperEdits, Participant, Temperature, Tried, Who};

@@ -1,8 +1,9 @@
 //! What AIs are to remember of the caller.
 
-use actix_web::{delete, get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::memories::Fact;
+use scaigrid_http_macros::{delete, get};
 use scaigrid_scope::{FactId, Instant, perm};
 use serde::Serialize;
 use utoipa::ToSchema;

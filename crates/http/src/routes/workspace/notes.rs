@@ -1,7 +1,8 @@
 //! The processing of notes: how a tenant has it done, and the doing.
+use scaigrid_http_macros::{get, post, put};
 
 use crate::openapi::{ServiceConfig, kinds};
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::notes::{
     AskedNote, Language, Note, NoteChanges, NoteProcessing, ProcessedNote, Template,

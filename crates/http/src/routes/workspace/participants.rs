@@ -1,8 +1,9 @@
 //! Participants: the people and the AIs of a tenant.
 
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::participants::{ListedParticipant, NewParticipant, ParticipantFilter};
+use scaigrid_http_macros::{get, post, put};
 use scaigrid_scope::{Instant, ParticipantId, perm};
 use scaigrid_workspace::{AiChanges, AiProfile, HelperConfig, Prompt, ResponseMode, Temperature, Who};
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,10 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, get, post, web};
+use actix_web::{FromRequest, HttpRequest, web};
 use scaigrid_app::App;
 use scaigrid_app::workspace::plugins::{PluginScope, WorkspacePlugin as Plugin};
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::perm;
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use crate::envelope::{DataOf, Listed, PageOf, Reply, WorkspacePageOf};
 use crate::error::Error;
 use crate::openapi::ServiceConfig;
 use crate::paging::{Bounds, PageParams, Paging};
+use crate::path::parameter;
 use crate::request::Origin;
 
 /// Something that a plugin does when an AI calls it.
@@ -87,8 +89,7 @@ impl FromRequest for PathPlugin {
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let text = request.match_info().get("plugin_id").unwrap_or_default();
-        ready(Ok(Self(text.replace("%2F", "/").replace("%2f", "/"))))
+        ready(Ok(Self(parameter(request, "plugin_id").unwrap_or_default())))
     }
 }
 
@@ -116,7 +117,7 @@ async fn list_workspace_plugins(
     params(("plugin_id" = String, Path, example = "scaiwave.web")),
     responses((status = 200, body = DataOf<WorkspacePlugin>))
 )]
-#[post("/v1/admin/plugins/{plugin_id:.+}/enable")]
+#[post("/v1/admin/plugins/{plugin_id}/enable")]
 async fn enable_workspace_plugin(
     caller: Allowed<perm::AdminAccess>,
     which: PathPlugin,
@@ -134,7 +135,7 @@ async fn enable_workspace_plugin(
     params(("plugin_id" = String, Path, example = "scaiwave.web")),
     responses((status = 200, body = DataOf<WorkspacePlugin>))
 )]
-#[post("/v1/admin/plugins/{plugin_id:.+}/disable")]
+#[post("/v1/admin/plugins/{plugin_id}/disable")]
 async fn disable_workspace_plugin(
     caller: Allowed<perm::AdminAccess>,
     which: PathPlugin,

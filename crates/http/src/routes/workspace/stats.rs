@@ -1,9 +1,10 @@
 //! Statistics of the tenant.
 
+use scaigrid_http_macros::get;
 use std::collections::BTreeMap;
 
 use crate::openapi::ServiceConfig;
-use actix_web::{get, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::stats::{Counted, Statistics};
 use scaigrid_scope::{Instant, perm};

@@ -1,7 +1,8 @@
 //! The prompt studio: whether it is switched on, who may use it, and whether the caller does.
+use scaigrid_http_macros::{get, put};
 
 use crate::openapi::ServiceConfig;
-use actix_web::{get, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::studio::{PromptStudio, StudioEdits};
 use scaigrid_scope::perm;

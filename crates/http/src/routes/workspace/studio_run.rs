@@ -1,8 +1,9 @@
 //! Trying prompts out in rooms.
 
-use actix_web::{post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::studio_run::{Trial, Tried};
+use scaigrid_http_macros::post;
 use scaigrid_scope::{RoomId, perm};
 use scaigrid_workspace::Temperature;
 use scaigrid_workspace::compose::{Composed, Part};

@@ -1,8 +1,9 @@
 //! Who is in a room.
 
-use actix_web::{delete, get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::rooms::{MemberChanges, ShownMember, Speaker};
+use scaigrid_http_macros::{delete, get, post, put};
 use scaigrid_scope::{Instant, ParticipantId, RoomId, perm};
 use scaigrid_workspace::{Engagement, ParticipantRef, Power};
 use serde::{Deserialize, Serialize};

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{get, post, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::rooms::{NewPost, Posted, ShownMessage};
+use scaigrid_http_macros::{get, post};
 use scaigrid_scope::{Instant, RoomId, perm};
 use scaigrid_workspace::{MessageText, ParticipantRef};
 use serde::{Deserialize, Serialize};

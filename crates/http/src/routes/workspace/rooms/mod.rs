@@ -4,9 +4,10 @@ mod members;
 mod messages;
 mod stream;
 
-use actix_web::{get, post, put, web};
+use actix_web::web;
 use scaigrid_app::App;
 use scaigrid_app::workspace::rooms;
+use scaigrid_http_macros::{get, post, put};
 use scaigrid_scope::{Instant, Name, RoomId, perm};
 use scaigrid_workspace::{ParticipantRef, Room, RoomStatus};
 use serde::{Deserialize, Serialize};

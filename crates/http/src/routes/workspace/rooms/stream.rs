@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use scaigrid_app::workspace::rooms::{RoomEvent, RoomFollower};
 use scaigrid_app::{self as app, App};
+use scaigrid_http_macros::get;
 use scaigrid_scope::{RoomId, perm};
 use serde::Deserialize;
 use serde_json::json;
