@@ -1,5 +1,5 @@
 # The front door. The work is done by cargo and by `cargo xtask` (see xtask/).
-.PHONY: run test check bench docs prepare
+.PHONY: run test check release bench docs prepare
 
 # Builds the server and runs it on an embedded database under ./data. Settings: docs/operations.md.
 run: prepare
@@ -13,7 +13,11 @@ test: prepare
 check: prepare
 	cargo xtask check
 
-# The load generator against the release build.
+# The server as it is installed, in target/release.
+release: prepare
+	cargo xtask release
+
+# The load generator against that server.
 bench: prepare
 	cargo xtask bench
 

@@ -1,12 +1,12 @@
-//! `cargo xtask bench`: builds the release server and the load generator, and runs the generator.
+//! `cargo xtask bench`: builds the server as it is installed and the load generator, and runs the generator.
 //!
 //! The generator is a program of its own, `scaigrid-bench`. It finds the server in `SCAIGRID_TEST_SERVER` and the
 //! services as the tests do; PostgreSQL keeps its promises about durability here, since that is what is measured.
 
 use std::process::{Command, ExitCode};
 
-use crate::check::run_cargo;
 use crate::process::{self, Signals};
+use crate::release;
 use crate::services::{Durability, Services, valgrind};
 use crate::steps::Verdict;
 use crate::workspace::Metadata;
@@ -34,8 +34,9 @@ pub(crate) struct Arguments {
 /// Builds and runs the load generator; its exit status is the answer.
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<ExitCode> {
     let metadata = Metadata::read()?;
-    let build = ["build", "--release", "--package", "scaigrid-server", "--package", "scaigrid-bench"];
-    if run_cargo(&build, &[], signals)? != Verdict::Passed {
+    // Instructions are the same in whatever order functions stand.
+    let build = if arguments.instructions { release::build } else { release::provide };
+    if build(&metadata, signals)? != Verdict::Passed {
         return Ok(ExitCode::FAILURE);
     }
     let mut command = Command::new(metadata.binary("release", "scaigrid-bench"));

@@ -9,6 +9,7 @@ use anyhow::bail;
 
 use crate::check::run_cargo;
 use crate::process::Signals;
+use crate::release;
 use crate::services::{Durability, Services, schemathesis};
 use crate::steps::{Account, Verdict};
 use crate::workspace::Metadata;
@@ -35,8 +36,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         Err(reason) => bail!("there is no Schemathesis: {reason}"),
     };
     let mut account = Account::default();
-    account
-        .step("build", || run_cargo(&["build", "--release", "--package", "scaigrid-server"], &[], signals));
+    account.step("build", || release::build(&metadata, signals));
     if account.interrupted() {
         return Ok(account.finish());
     }

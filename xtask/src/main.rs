@@ -14,6 +14,7 @@ mod fuzz;
 mod layers;
 mod links;
 mod process;
+mod release;
 mod services;
 mod steps;
 mod test;
@@ -45,7 +46,9 @@ enum Task {
     Services(services::Task),
     /// The Rust documentation and docs/openapi.json
     Docs(docs::Arguments),
-    /// The load generator against the release build
+    /// The server's program as it is installed: optimised, its functions in the order in which they are run
+    Release(release::Arguments),
+    /// The load generator against that program
     Bench(bench::Arguments),
     /// Faults of all kinds under load, drawn from a seed
     Chaos(chaos::Arguments),
@@ -76,6 +79,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Layers(arguments) => layers::run(&arguments),
         Task::Services(task) => services::run(&task, &signals),
         Task::Docs(arguments) => docs::run(&arguments, &signals),
+        Task::Release(arguments) => release::run(&arguments, &signals),
         Task::Bench(arguments) => bench::run(&arguments, &signals),
         Task::Chaos(arguments) => chaos::run(&arguments, &signals),
         Task::Fuzz(arguments) => fuzz::run(&arguments, &signals),

@@ -28,6 +28,7 @@ use crate::options::{Command, Line};
 fn main() -> ExitCode {
     let outcome = match Line::parse() {
         Line { command: Some(Command::Instructions(options)), .. } => run::count(&options),
+        Line { command: Some(Command::Functions(options)), .. } => run::list(&options),
         Line { command: Some(Command::FloorHttp(arguments)), .. } => floor::http::serve(&arguments),
         Line { command: Some(Command::FloorCommit(arguments)), .. } => floor::commit::serve(&arguments),
         Line { command: Some(Command::FloorRows(arguments)), .. } => floor::rows::serve(&arguments),

@@ -24,6 +24,8 @@ pub(crate) struct Line {
 pub(crate) enum Command {
     /// Count the instructions of hot paths, and compare them with those that are written down
     Instructions(Instructions),
+    /// Write down which functions a start and the hot paths run, for the linker to put them beside each other
+    Functions(Functions),
     /// Serve the bytes of a file, and nothing else
     FloorHttp(FloorHttp),
     /// Store the body of every request durably, and nothing else
@@ -51,6 +53,23 @@ pub(crate) struct Instructions {
     /// The server's program
     #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
     pub(crate) server: PathBuf,
+}
+
+/// What `functions` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Functions {
+    /// Where their names are written, one in a line
+    #[arg(long, default_value = "target/functions.txt")]
+    pub(crate) file: PathBuf,
+    /// Folder for databases while the server runs
+    #[arg(long, default_value = "target")]
+    pub(crate) scratch: PathBuf,
+    /// The server's program
+    #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
+    pub(crate) server: PathBuf,
+    /// A `PostgreSQL` where databases may be created and dropped; only SQLite without
+    #[arg(long, env = "SCAIGRID_TEST_POSTGRES_URL", hide_env_values = true)]
+    pub(crate) postgres: Option<String>,
 }
 
 /// What `floor-http` takes.

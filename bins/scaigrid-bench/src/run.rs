@@ -11,14 +11,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::machine::Machine;
-use crate::options::{Engine, Instructions, Measure, Scenario};
+use crate::options::{Engine, Functions, Instructions, Measure, Scenario};
 use crate::probe;
 use crate::report::Report;
 use crate::scenario::flows::Program;
 use crate::scenario::host::Host;
 use crate::scenario::{
-    Bench, administration, bundles, debugged, effects, events, expressions, flows, instructions, lists,
-    nodes, readers, reads, sleepers, soak, startup, stored, suspended, tenants, traced,
+    Bench, administration, bundles, debugged, effects, events, expressions, flows, functions, instructions,
+    lists, nodes, readers, reads, sleepers, soak, startup, stored, suspended, tenants, traced,
 };
 use crate::scratch::Databases;
 
@@ -32,11 +32,16 @@ pub(crate) fn main(options: &Measure) -> anyhow::Result<()> {
 
 /// Counts instructions. An error if there are more than were written down.
 pub(crate) fn count(options: &Instructions) -> anyhow::Result<()> {
+    runtime()?.block_on(unless_interrupted(Box::pin(instructions::measure(options))))
+}
+
+/// Writes the names of functions down.
+pub(crate) fn list(options: &Functions) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        tokio::select! {
-            outcome = instructions::measure(options) => outcome,
-            name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
-        }
+        let databases = Databases::new(&options.scratch, options.postgres.as_deref())?;
+        let outcome = unless_interrupted(Box::pin(functions::list(options, &databases))).await;
+        databases.drop_all().await;
+        outcome
     })
 }
 
@@ -70,10 +75,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
     });
     let bench = Bench { options, databases: &databases, report: &report, server };
     // Whichever way this ends, the children are dropped, which kills them, before their databases are.
-    let outcome = tokio::select! {
-        outcome = measure(&bench, &engines) => outcome,
-        name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
-    };
+    let outcome = unless_interrupted(Box::pin(measure(&bench, &engines))).await;
     databases.drop_all().await;
     drop(bench);
 
@@ -165,6 +167,13 @@ fn engines(options: &Measure) -> anyhow::Result<(Vec<Engine>, Vec<String>)> {
         skipped.push("measurements on PostgreSQL (SCAIGRID_TEST_POSTGRES_URL is not set)".to_owned());
     }
     Ok((engines, skipped))
+}
+
+async fn unless_interrupted(work: impl Future<Output = anyhow::Result<()>> + Unpin) -> anyhow::Result<()> {
+    tokio::select! {
+        outcome = work => outcome,
+        name = interrupted() => name.and_then(|name| bail!("interrupted by {name}")),
+    }
 }
 
 /// Ends when somebody wants the run to end; with the signal's name.

@@ -347,7 +347,7 @@ impl App {
             return Err(Error::NotFound(Resource::Core));
         }
         if breakpoints::list(&mut transaction, scope, core).await?.len() >= BREAKPOINTS_AT_MOST {
-            return Err(Error::Conflict(format!("a Core has at most {BREAKPOINTS_AT_MOST} breakpoints")));
+            return Err(Error::Conflict(format!("A Core has at most {BREAKPOINTS_AT_MOST} breakpoints")));
         }
         breakpoints::add(&mut transaction, scope, &breakpoint).await?;
         audit::add(&mut transaction, &record).await?;

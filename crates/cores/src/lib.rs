@@ -27,6 +27,7 @@ mod avatar;
 mod change;
 pub mod conversation;
 mod core;
+pub mod core_uri;
 pub mod debugging;
 pub mod delegation;
 mod environment;
@@ -39,7 +40,6 @@ pub mod plugins;
 pub mod progress;
 pub mod publication;
 mod resource_limits;
-pub mod subscription;
 pub mod triggers;
 
 pub use avatar::{Avatar, AvatarProblem, AvatarType};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use scaigrid_cores::core_uri;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::instances::Place;
 use scaigrid_persistence::partings::Parting;
@@ -115,27 +116,19 @@ impl Engine {
         if target == SELF {
             return Ok(Some(run.execution.core_id));
         }
-        let Some((tenant, slug)) = named(target) else { return Ok(None) };
-        self.core_of_slug(run.scope, tenant, slug).await
+        self.core_at(run.scope, target).await
     }
 
-    /// A Core of the tenant by both slugs.
-    pub(crate) async fn core_of_slug(
-        &self,
-        scope: TenantScope,
-        tenant: &str,
-        slug: &str,
-    ) -> Result<Option<CoreId>, Error> {
+    /// The Core of the tenant that a `core://` address names.
+    pub(crate) async fn core_at(&self, scope: TenantScope, address: &str) -> Result<Option<CoreId>, Error> {
+        let Some(slug) = core_uri::slug(address) else { return Ok(None) };
         let mut connection = self.0.database.read().await?;
-        let own = tenants::reference(&mut connection, &self.0.system, scope.tenant_id()).await?;
-        if own.is_none_or(|own| own.slug.as_str() != tenant) {
-            return Ok(None);
+        if let Some(tenant) = core_uri::tenant(address) {
+            let own = tenants::reference(&mut connection, &self.0.system, scope.tenant_id()).await?;
+            if own.is_none_or(|own| own.slug.as_str() != tenant) {
+                return Ok(None);
+            }
         }
         Ok(cores::find_by_slug(&mut connection, scope, slug).await?)
     }
-}
-
-/// The slugs of the tenant and of the Core that a target names.
-pub(crate) fn named(target: &str) -> Option<(&str, &str)> {
-    target.strip_prefix("core://").and_then(|path| path.split_once('/'))
 }

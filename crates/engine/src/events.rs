@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
+use scaigrid_cores::core_uri;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
-use scaigrid_cores::subscription;
 use scaigrid_cores::triggers::listening::{Listening, NOTED_AT_MOST, Verdict, noted};
 use scaigrid_cores::triggers::{self, Listens, event};
 use scaigrid_ir::expr::{self, Expr, Limits, Scope, Stop};
@@ -212,7 +212,7 @@ impl Engine {
             .filter(|subscription| *subscription.event == *event.name)
             .filter(|subscription| match subscription.from.as_deref() {
                 None | Some("core://self") => own,
-                Some(from) => subscription::slug(from) == Some(emitter.core.slug.as_str()),
+                Some(from) => core_uri::slug(from) == Some(emitter.core.slug.as_str()),
             })
             .map(|subscription| {
                 (SUBSCRIPTION.to_owned(), Arc::clone(&subscription.flow), subscription.filter.as_ref())

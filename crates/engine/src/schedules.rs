@@ -10,7 +10,7 @@ use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::schedule::Schedule;
 use scaigrid_cores::triggers::{self, Listens, Source, Trigger};
-use scaigrid_cores::{Status, subscription};
+use scaigrid_cores::{Status, core_uri};
 use scaigrid_ir::module::{Module, TriggerKind};
 use scaigrid_ir::{Diagnostic, Value, diagnostic::codes, load};
 use scaigrid_persistence as persistence;
@@ -56,7 +56,7 @@ impl Declared {
         let short = |name: &str| name.chars().count() <= NAME_AT_MOST;
         let subscriptions = module.subscriptions.iter().filter_map(|subscription| {
             let from = subscription.from.as_ref()?;
-            let heard = subscription::slug(from).is_some_and(short) && short(&subscription.event);
+            let heard = core_uri::slug(from).is_some_and(short) && short(&subscription.event);
             heard.then(|| (Arc::clone(from), Arc::clone(&subscription.event)))
         });
         let (schedules, subscriptions) = (schedules.collect(), subscriptions.collect());
@@ -173,13 +173,13 @@ impl Engine {
         }
         let tenant = tenants::reference(tx, &self.0.system, scope.tenant_id()).await?;
         let own = |from: &str| {
-            subscription::tenant(from)
+            core_uri::tenant(from)
                 .is_none_or(|named| tenant.as_ref().is_some_and(|tenant| tenant.slug.as_str() == named))
         };
         let heard = subscriptions
             .iter()
             .filter(|(from, _)| own(from))
-            .filter_map(|(from, event)| Some((subscription::slug(from)?.to_owned(), event.to_string())));
+            .filter_map(|(from, event)| Some((core_uri::slug(from)?.to_owned(), event.to_string())));
         Ok(heard.collect())
     }
 

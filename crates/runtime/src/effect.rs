@@ -231,7 +231,7 @@ pub fn action_hash(alias: &Arc<str>, method: &Arc<str>, args: &Value) -> Arc<str
 /// A call of a flow as an execution of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoreCallRequest {
-    /// `core://tenant/slug`, or `core://self`.
+    /// `core://slug`, `core://tenant/slug`, or `core://self`.
     pub target: Arc<str>,
     /// The flow.
     pub flow_name: Arc<str>,

@@ -466,9 +466,19 @@ fn another_core_of_the_tenant_is_called(place: &Place) {
     let acme = admin.tenant("acme");
     let boss = admin.in_tenant(&acme);
     let hidden = boss.run("hidden", &callee);
+    // One program for every tenant: a slug alone is a Core of the tenant that runs it.
+    boss.run("callee", &callee);
+    let portable = calls("core://callee", json!({}));
+    for someone in [&admin, &boss] {
+        let core = someone.run("portable", &portable);
+        let ended = someone.invoke(&core, "go", &json!({"n": 4}));
+        assert_eq!(ended["output"], 5, "{ended}");
+    }
     assert_eq!(boss.status(&hidden), "running");
     for (name, target, more, code) in [
         ("missing", "core://default/nobody", json!({}), "CORE_NOT_FOUND"),
+        ("unknown", "core://nobody", json!({}), "CORE_NOT_FOUND"),
+        ("foreign-by-slug", "core://hidden", json!({}), "CORE_NOT_FOUND"),
         ("foreign", "core://acme/hidden", json!({}), "CORE_NOT_FOUND"),
         ("elsewhere", "core://nowhere/callee", json!({}), "CORE_NOT_FOUND"),
         ("old", "core://default/callee", json!({"version": 9}), "VERSION_NOT_FOUND"),

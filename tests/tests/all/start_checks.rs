@@ -202,7 +202,7 @@ fn calls_that_nothing_would_answer_are_told_at_the_start(place: &Place) {
     let none = json!({});
     let body = json!([
         call(there, "answer", &none),
-        call("core://default/nobody", "answer", &none),
+        call("core://nobody", "answer", &none),
         call("core://acme/hidden", "echo", &none),
         call(there, "anwser", &none),
         call(there, "answer", &json!({"version": 7})),

@@ -3,23 +3,19 @@
 //!
 //! It is of the whole process, with what it does besides: what that comes to is counted while nobody asks, and taken off.
 
-mod callgrind;
-
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
+use super::callgrind::{self, Counter};
 use super::flows::{self, Program};
 use super::host::Host;
 use super::reads::{self, Reading};
-use crate::load::{self, Extent, Work};
+use crate::load::Work;
 use crate::options::{Engine, Instructions};
-use crate::probe::Probe;
 use crate::report::Counts;
 use crate::scratch::Databases;
-use callgrind::Counter;
 
 /// How often each is counted. What else the server does comes on top, so the least is what counts.
 const ROUNDS: usize = 3;
@@ -29,8 +25,6 @@ const LISTS: u64 = 200;
 const FLOWS: u64 = 200;
 /// Cores on a page.
 const PAGE: usize = 50;
-/// How long they may take: a processor in software is some fifty times as slow.
-const LIMIT: Duration = Duration::from_mins(5);
 /// For how long it is counted what the server does while nobody asks.
 const REST: Duration = Duration::from_secs(10);
 
@@ -43,9 +37,7 @@ pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
     let databases = Databases::new(&options.scratch, None)?;
     let place = databases.fresh(Engine::Sqlite).await?;
     eprintln!("the server starts on {valgrind} …");
-    let arguments = callgrind::arguments(place.folder(), &server, &["serve"]);
-    let host = Host::start_by(Path::new(callgrind::PROGRAM), arguments, &place).await?;
-    let tool = Counter::of(host.child.pid, place.folder());
+    let (host, tool) = callgrind::start(&server, &place, callgrind::Mode::WhenTold).await?;
     let counted = Counting { host: &host, counter: tool, idle: 0.0 }.all(valgrind).await;
     let counted = counted.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await?;
@@ -118,7 +110,7 @@ impl Counting<'_> {
     ) -> anyhow::Result<u64> {
         let mut least = u64::MAX;
         for _ in 0..ROUNDS {
-            self.run("warm_up", operations / 4, clients().await?).await?;
+            callgrind::operate(self.host, "warm_up", operations / 4, clients().await?).await?;
             least = least.min(self.count(name, operations, clients().await?).await?);
         }
         Ok(least)
@@ -133,22 +125,9 @@ impl Counting<'_> {
     async fn count<W: Work>(&mut self, name: &str, operations: u64, clients: Vec<W>) -> anyhow::Result<u64> {
         self.counter.begin().await?;
         let begun = Instant::now();
-        self.run(name, operations, clients).await?;
+        callgrind::operate(self.host, name, operations, clients).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let all = self.counter.end().await? as f64;
         Ok(((all - self.idle * seconds).max(0.0) / operations as f64) as u64)
-    }
-
-    async fn run<W: Work>(&self, name: &str, operations: u64, clients: Vec<W>) -> anyhow::Result<()> {
-        let extent = Extent::Count { operations, limit: LIMIT };
-        let probe = Probe::new(self.host.child.pid, None);
-        let outcome = load::run(name, clients, extent, &probe).await?;
-        ensure!(
-            outcome.operations == operations,
-            "{name}: {} of {operations}: {}",
-            outcome.operations,
-            outcome.first_error.unwrap_or_default()
-        );
-        Ok(())
     }
 }

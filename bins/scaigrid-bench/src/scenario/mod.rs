@@ -2,6 +2,7 @@
 
 pub(crate) mod administration;
 pub(crate) mod bundles;
+mod callgrind;
 pub(crate) mod crowd;
 pub(crate) mod debugged;
 pub(crate) mod effects;
@@ -9,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod expressions;
 mod filling;
 pub(crate) mod flows;
+pub(crate) mod functions;
 pub(crate) mod host;
 pub(crate) mod instructions;
 mod listening;

@@ -158,7 +158,7 @@ impl App {
                 }
             }
         }
-        Err(Error::Conflict("the Core is being changed by others; try again".into()))
+        Err(Error::Conflict("The Core is being changed by others; try again".into()))
     }
 
     /// The picture of a Core, for anybody.

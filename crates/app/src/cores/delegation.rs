@@ -83,7 +83,7 @@ async fn held_by(c: &mut Connection, scope: TenantScope, user: UserId) -> Result
 }
 
 fn contended() -> Error {
-    Error::Conflict("the Core is being changed by others; try again".into())
+    Error::Conflict("The Core is being changed by others; try again".into())
 }
 
 impl App {

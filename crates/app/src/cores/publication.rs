@@ -336,5 +336,5 @@ impl App {
 }
 
 fn contended() -> Error {
-    Error::Conflict("the Core is being changed by others; try again".into())
+    Error::Conflict("The Core is being changed by others; try again".into())
 }

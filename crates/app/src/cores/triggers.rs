@@ -354,7 +354,7 @@ impl App {
 }
 
 fn contended() -> Error {
-    Error::Conflict("the Core is being changed by others; try again".into())
+    Error::Conflict("The Core is being changed by others; try again".into())
 }
 
 fn taken(name: &str) -> Error {
@@ -393,7 +393,7 @@ fn check(core: &Core, module: Option<&Module>, new: &Trigger) -> Result<(), Erro
         return Err(Error::invalid("flow", "must be a flow of the Core's program, which cannot be read"));
     };
     if core.triggers.len() >= TRIGGERS_AT_MOST {
-        return Err(Error::Conflict(format!("a Core has at most {TRIGGERS_AT_MOST} registered triggers")));
+        return Err(Error::Conflict(format!("A Core has at most {TRIGGERS_AT_MOST} registered triggers")));
     }
     triggers::starts(module, &new.flow, &new.listens).map_err(|problem| invalid(vec![problem]))?;
     let before = triggers::entries(core.id, module, &core.triggers);

@@ -13,7 +13,6 @@ use scaigrid_runtime::Program;
 use scaigrid_scope::TenantScope;
 
 use super::Wants;
-use crate::core_calls::named;
 use crate::{Engine, Error};
 
 /// Calls that are looked at at one start, and different Cores or versions of theirs. The others are found out when they are made.
@@ -61,8 +60,7 @@ impl Engine {
     }
 
     async fn find_called(&self, scope: TenantScope, call: &CoreCall) -> Result<Found, Error> {
-        let Some((tenant, slug)) = named(&call.target) else { return Ok(Found::NoCore) };
-        let Some(id) = self.core_of_slug(scope, tenant, slug).await? else { return Ok(Found::NoCore) };
+        let Some(id) = self.core_at(scope, &call.target).await? else { return Ok(Found::NoCore) };
         let version = match (call.version, self.hosted(scope, id).await) {
             (Some(version), Ok(_)) => version,
             (None, Ok(hosted)) => hosted.core.source.version,

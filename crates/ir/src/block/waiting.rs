@@ -8,7 +8,7 @@ use crate::expr::{Expr, Template};
 /// Another flow, as an execution of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CoreCall {
-    /// `core://tenant/slug`, or `core://self`.
+    /// `core://slug`, `core://tenant/slug`, or `core://self`.
     pub target: Arc<str>,
     /// The flow.
     pub flow_name: Arc<str>,

@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, codes};
 use crate::expr::Expr;
 use crate::value::Value;
 
-use super::form::{Findings, MAX_KEY, Node};
+use super::form::{Findings, MAX_KEY, Node, is_core_uri};
 use super::{keys, models, pattern, statements, waiting};
 
 /// The most iterations that a `while` may ask for.
@@ -248,7 +248,8 @@ impl<'f> FlowReader<'f> {
     fn core_call(&mut self, node: &Node<'_>) -> CoreCall {
         let target = node.required_text("target", self.findings);
         if node.get("target").is_some_and(Json::is_string) && !is_core_uri(&target) {
-            let message = format!("{target:?} is no Core; write core://tenant/slug or core://self");
+            let message =
+                format!("{target:?} is no Core; write core://slug, core://tenant/slug or core://self");
             self.findings.error(codes::INVALID_VALUE, &node.at("target"), message);
         }
         CoreCall {
@@ -293,16 +294,6 @@ impl<'f> FlowReader<'f> {
         }
         Some(retry)
     }
-}
-
-/// `core://self`, or `core://` with a tenant and a slug.
-fn is_core_uri(text: &str) -> bool {
-    let segment = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    text.strip_prefix("core://").is_some_and(|path| {
-        path == "self" || path.split_once('/').is_some_and(|(tenant, slug)| segment(tenant) && segment(slug))
-    })
 }
 
 /// Every id that is written anywhere within.

@@ -1,0 +1,34 @@
+//! Which Core a `core://` address means: that of a call, or that to which a subscription listens.
+//!
+//! `core://slug` is a Core of the tenant in which the program runs, `core://tenant/slug` says the tenant too, and
+//! `core://self` is the Core whose program it is.
+
+/// The slug of the Core that an address names. None where it names none, or the Core itself.
+pub fn slug(address: &str) -> Option<&str> {
+    let place = address.strip_prefix("core://")?;
+    let slug = place.split_once('/').map_or(place, |(_, slug)| slug);
+    (place != "self" && !slug.is_empty() && !slug.contains('/')).then_some(slug)
+}
+
+/// The slug of the tenant that an address names, where it names one.
+pub fn tenant(address: &str) -> Option<&str> {
+    address.strip_prefix("core://")?.split_once('/').map(|(tenant, _)| tenant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_named_with_its_tenant_or_without() {
+        assert_eq!((slug("core://ledger"), tenant("core://ledger")), (Some("ledger"), None));
+        assert_eq!(
+            (slug("core://acme/ledger"), tenant("core://acme/ledger")),
+            (Some("ledger"), Some("acme"))
+        );
+        assert_eq!(slug("core://acme/self"), Some("self"), "a Core that is called so");
+        for address in ["core://self", "core://", "core://acme/", "core://a/b/c", "ledger"] {
+            assert_eq!(slug(address), None, "{address}");
+        }
+    }
+}
