@@ -8,10 +8,12 @@ const FUNCTIONS: &str = "SCAIGRID_FUNCTIONS";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={FUNCTIONS}");
-    if let Ok(file) = env::var(FUNCTIONS) {
-        println!("cargo::rerun-if-changed={file}");
-        println!("cargo::rustc-link-arg-bins=-Wl,--symbol-ordering-file={file}");
-        // A function that is gone since is passed over.
-        println!("cargo::rustc-link-arg-bins=-Wl,--no-warn-symbol-ordering");
+    let Some(file) = env::var(FUNCTIONS).ok().filter(|file| !file.is_empty()) else { return };
+    println!("cargo::rerun-if-changed={file}");
+    // A function that is gone since is passed over.
+    for option in [format!("--symbol-ordering-file={file}"), "--no-warn-symbol-ordering".to_owned()] {
+        // Not by `-Wl`, which takes a comma in the path for the end of the option.
+        println!("cargo::rustc-link-arg-bins=-Xlinker");
+        println!("cargo::rustc-link-arg-bins={option}");
     }
 }

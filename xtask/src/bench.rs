@@ -34,8 +34,8 @@ pub(crate) struct Arguments {
 /// Builds and runs the load generator; its exit status is the answer.
 pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<ExitCode> {
     let metadata = Metadata::read()?;
-    // Instructions are the same in whatever order functions stand.
-    let build = if arguments.instructions { release::build } else { release::provide };
+    // Instructions are as many wherever functions stand.
+    let build = if arguments.instructions { release::programs } else { release::provide };
     if build(&metadata, signals)? != Verdict::Passed {
         return Ok(ExitCode::FAILURE);
     }

@@ -46,7 +46,7 @@ enum Task {
     Services(services::Task),
     /// The Rust documentation and docs/openapi.json
     Docs(docs::Arguments),
-    /// The server's program as it is installed: optimised, its functions in the order in which they are run
+    /// The server's program as it is installed: optimised, what it runs beside each other
     Release(release::Arguments),
     /// The load generator against that program
     Bench(bench::Arguments),

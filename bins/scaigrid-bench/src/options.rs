@@ -59,7 +59,7 @@ pub(crate) struct Instructions {
 #[derive(Debug, Args)]
 pub(crate) struct Functions {
     /// Where their names are written, one in a line
-    #[arg(long, default_value = "target/functions.txt")]
+    #[arg(long, default_value = "target/release/functions.txt")]
     pub(crate) file: PathBuf,
     /// Folder for databases while the server runs
     #[arg(long, default_value = "target")]

@@ -214,7 +214,7 @@ impl From<EngineError> for Error {
             EngineError::QueueFull { of, limit } => {
                 Self::QueueFull { of, limit, retry_after: QUEUE_RETRY_AFTER }
             }
-            EngineError::Ended(status) => Self::Conflict(format!("the execution is {status} already")),
+            EngineError::Ended(status) => Self::Conflict(format!("The execution is {status} already")),
             EngineError::Branch(error) => no_way(error),
             EngineError::Contended | EngineError::ShuttingDown | EngineError::Busy => {
                 Self::Unavailable { retry_after: RETRY_AFTER }

@@ -15,6 +15,13 @@ pub fn tenant(address: &str) -> Option<&str> {
     address.strip_prefix("core://")?.split_once('/').map(|(tenant, _)| tenant)
 }
 
+/// Whether an address names the Core of this slug in the tenant of this one. `core://self` names none.
+///
+/// The tenant's slug may be left out where [`tenant`] is none.
+pub fn names(address: &str, in_tenant: Option<&str>, core: &str) -> bool {
+    slug(address) == Some(core) && tenant(address).is_none_or(|named| in_tenant == Some(named))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +34,12 @@ mod tests {
             (Some("ledger"), Some("acme"))
         );
         assert_eq!(slug("core://acme/self"), Some("self"), "a Core that is called so");
+        assert!(
+            names("core://ledger", None, "ledger") && names("core://acme/ledger", Some("acme"), "ledger")
+        );
+        assert!(
+            !names("core://acme/ledger", Some("globex"), "ledger") && !names("core://ledger", None, "books")
+        );
         for address in ["core://self", "core://", "core://acme/", "core://a/b/c", "ledger"] {
             assert_eq!(slug(address), None, "{address}");
         }

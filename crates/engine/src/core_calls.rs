@@ -122,13 +122,19 @@ impl Engine {
     /// The Core of the tenant that a `core://` address names.
     pub(crate) async fn core_at(&self, scope: TenantScope, address: &str) -> Result<Option<CoreId>, Error> {
         let Some(slug) = core_uri::slug(address) else { return Ok(None) };
-        let mut connection = self.0.database.read().await?;
-        if let Some(tenant) = core_uri::tenant(address) {
-            let own = tenants::reference(&mut connection, &self.0.system, scope.tenant_id()).await?;
-            if own.is_none_or(|own| own.slug.as_str() != tenant) {
-                return Ok(None);
-            }
+        if let Some(tenant) = core_uri::tenant(address)
+            && self.tenant_slug(scope).await?.as_deref() != Some(tenant)
+        {
+            return Ok(None);
         }
+        let mut connection = self.0.database.read().await?;
         Ok(cores::find_by_slug(&mut connection, scope, slug).await?)
+    }
+
+    /// What the tenant is called in addresses.
+    pub(crate) async fn tenant_slug(&self, scope: TenantScope) -> Result<Option<String>, Error> {
+        let mut connection = self.0.database.read().await?;
+        let own = tenants::reference(&mut connection, &self.0.system, scope.tenant_id()).await?;
+        Ok(own.map(|own| own.slug.to_string()))
     }
 }

@@ -104,7 +104,9 @@ impl Engine {
         let program = self.program(scope, event.core_id, hosted.core.source.version).await?;
         let mut listened = Vec::new();
         let depth_and_key = (depth, emitted_by);
-        let mut started = self.listeners(&program, &hosted, event, &hosted, depth_and_key, &mut listened)?;
+        let tenant = self.tenant_named_by(scope, &program).await?;
+        let emitter = (&*hosted, tenant.as_deref());
+        let mut started = self.listeners(&program, &hosted, event, emitter, depth_and_key, &mut listened)?;
         if event.execution_id.is_none() {
             // What an execution publishes is heard under its own delegation.
             self.bind(scope, event.core_id, &mut started).await?;
@@ -152,9 +154,21 @@ impl Engine {
             return Ok(Vec::new());
         }
         let program = self.program(scope, subscriber, hosted.core.source.version).await?;
+        let tenant = self.tenant_named_by(scope, &program).await?;
+        let emitter = (emitter, tenant.as_deref());
         let mut started = self.listeners(&program, &hosted, event, emitter, (depth, None), listened)?;
         self.bind(scope, subscriber, &mut started).await?;
         Ok(started)
+    }
+
+    /// The slug of the tenant, where a subscription of a program names one.
+    async fn tenant_named_by(&self, scope: TenantScope, program: &Program) -> Result<Option<String>, Error> {
+        let mut sources = program.module().subscriptions.iter().filter_map(|one| one.from.as_deref());
+        if sources.any(|from| core_uri::tenant(from).is_some()) {
+            self.tenant_slug(scope).await
+        } else {
+            Ok(None)
+        }
     }
 
     /// Binds executions that begin in a Core to what that is lent.
@@ -170,13 +184,13 @@ impl Engine {
     }
 
     /// The executions that an event of a Core starts in a Core, which may be the same: one for each trigger and
-    /// subscription that fits. They are bound to no delegation yet.
+    /// subscription that fits. They are bound to no delegation yet. The tenant's slug is wanted where the program names one.
     fn listeners(
         &self,
         program: &Program,
         hosted: &HostedCore,
         event: &CoreEvent,
-        emitter: &HostedCore,
+        (emitter, tenant): (&HostedCore, Option<&str>),
         (depth, emitted_by): (u16, Option<&str>),
         listened: &mut Vec<Listening>,
     ) -> Result<Vec<Execution>, Error> {
@@ -212,7 +226,7 @@ impl Engine {
             .filter(|subscription| *subscription.event == *event.name)
             .filter(|subscription| match subscription.from.as_deref() {
                 None | Some("core://self") => own,
-                Some(from) => core_uri::slug(from) == Some(emitter.core.slug.as_str()),
+                Some(from) => core_uri::names(from, tenant, emitter.core.slug.as_str()),
             })
             .map(|subscription| {
                 (SUBSCRIPTION.to_owned(), Arc::clone(&subscription.flow), subscription.filter.as_ref())

@@ -467,12 +467,13 @@ fn another_core_of_the_tenant_is_called(place: &Place) {
     let boss = admin.in_tenant(&acme);
     let hidden = boss.run("hidden", &callee);
     // One program for every tenant: a slug alone is a Core of the tenant that runs it.
-    boss.run("callee", &callee);
+    let other = json!([{"kind": "rigid", "id": "add", "statements": [{"kind": "return", "value": "n + 2"}]}]);
+    boss.run("callee", &flow("Callee", other));
     let portable = calls("core://callee", json!({}));
-    for someone in [&admin, &boss] {
+    for (someone, output) in [(&admin, 5), (&boss, 6)] {
         let core = someone.run("portable", &portable);
         let ended = someone.invoke(&core, "go", &json!({"n": 4}));
-        assert_eq!(ended["output"], 5, "{ended}");
+        assert_eq!(ended["output"], output, "{ended}");
     }
     assert_eq!(boss.status(&hidden), "running");
     for (name, target, more, code) in [

@@ -202,13 +202,14 @@ fn calls_that_nothing_would_answer_are_told_at_the_start(place: &Place) {
     let none = json!({});
     let body = json!([
         call(there, "answer", &none),
-        call("core://nobody", "answer", &none),
+        call("core://default/nobody", "answer", &none),
         call("core://acme/hidden", "echo", &none),
         call(there, "anwser", &none),
         call(there, "answer", &json!({"version": 7})),
         call(there, "answer", &json!({"input_bindings": {}})),
         call(there, "answer", &json!({"input_bindings": {"text": "5", "further": "1"}})),
         call("core://default/calling", "go", &none),
+        call("core://nobody", "answer", &none),
     ]);
     let core =
         root.host("Calling", &programs::program("Calling", &[programs::flow("go", &json!([]), &body)]));
@@ -220,6 +221,7 @@ fn calls_that_nothing_would_answer_are_told_at_the_start(place: &Place) {
         at("W202", "4/version"),
         at("W301", "5"),
         at("W301", "6/input_bindings/text"),
+        at("W202", "8/target"),
     ];
     assert_eq!(warned(&root, &core, "start"), expected);
     root.status_becomes(&core, "running");
@@ -229,7 +231,7 @@ fn calls_that_nothing_would_answer_are_told_at_the_start(place: &Place) {
     root.host("Nobody", &callee("answer"));
     root.act(&core, "stop");
     root.status_becomes(&core, "stopped");
-    assert_eq!(warned(&root, &core, "start"), expected[1..]);
+    assert_eq!(warned(&root, &core, "start"), expected[1..6]);
     root.status_becomes(&core, "running");
     // Whoever is gone is missed, and what ran goes on.
     server.kill();

@@ -31,7 +31,7 @@ use crate::process::{self, Signals};
 use server::{Lifetime, Server};
 
 /// The variable that tells the tests where PostgreSQL is.
-const POSTGRES_VARIABLE: &str = "SCAIGRID_TEST_POSTGRES_URL";
+pub(crate) const POSTGRES_VARIABLE: &str = "SCAIGRID_TEST_POSTGRES_URL";
 /// The variable that tells the tests where Redis is.
 const REDIS_VARIABLE: &str = "SCAIGRID_TEST_REDIS_URL";
 

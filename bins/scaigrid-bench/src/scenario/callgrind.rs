@@ -139,11 +139,13 @@ fn total(text: &str) -> Option<u64> {
 }
 
 /// The names that stand in a file of counts: `fn=(7) name` of a function, `cfn=(7) name` of one that is called, and later only
-/// `(7)`. One that calls itself by way of others has `'2` behind its name.
+/// `(7)`. One that calls itself by way of others has `'2` behind its name. Where there is no symbol, callgrind writes an address or `???`.
 fn functions(text: &str) -> Vec<String> {
     let named = text.lines().filter_map(|line| {
         let (_, name) = line.strip_prefix('c').unwrap_or(line).strip_prefix("fn=(")?.split_once(") ")?;
-        Some(name.split('\'').next().unwrap_or(name).to_owned())
+        let name = name.split('\'').next().unwrap_or(name);
+        let symbol = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        symbol.then(|| name.to_owned())
     });
     named.collect()
 }
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn a_function_is_named_where_it_is_met_first() {
         let text = "ob=(1) /bin/server\nfl=(1) ???\nfn=(1) main\n0 2\ncob=(2) /lib/libc.so\ncfn=(2) _ZN4core3runE\ncalls=1 0\n\
-                    0 7\nfn=(2)\n0 1\nfn=(3) _ZN4core4turnE'2\n";
+                    0 7\nfn=(2)\n0 1\nfn=(3) _ZN4core4turnE'2\nfn=(4) 0x0000000000024e90\nfn=(5) ???\nfn=(6) (below main)\n";
         assert_eq!(functions(text), ["main", "_ZN4core3runE", "_ZN4core4turnE"]);
     }
 

@@ -75,12 +75,22 @@ async fn other_cores_of_the_tenant_can_listen(home: &Home) {
     let short = home.host(&node, core("Short", listening("core://invoices", "true"))).await;
     let foreign = home.host(&node, core("Foreign", listening("core://globex/invoices", "true"))).await;
     let own = home.host(&node, core("Own", listening("core://self", "true"))).await;
+    let both = program(
+        &[echo("book"), echo("foreign")],
+        &json!({"subscriptions": [
+            {"event": "paid", "from": "core://globex/invoices", "flow": "foreign"},
+            {"event": "paid", "from": "core://acme/invoices", "flow": "book"},
+            {"event": "own", "from": "core://globex/both", "flow": "foreign"},
+            {"event": "own", "from": "core://acme/both", "flow": "book"},
+        ]}),
+    );
+    let both = home.host(&node, core("Both", both)).await;
     let started = async |core, amount| {
         let data = Value::from([("amount", Value::Int(amount))]);
         node.send_event(scope(), core, "paid", data, None).await.unwrap().executions.len()
     };
-    assert_eq!(started(invoices, 6).await, 2);
-    assert_eq!(started(invoices, 5).await, 1, "the filter of one of them");
+    assert_eq!(started(invoices, 6).await, 3);
+    assert_eq!(started(invoices, 5).await, 2, "the filter of one of them");
     assert_eq!(started(others, 6).await, 0, "the same name from elsewhere");
     assert_eq!(started(own, 6).await, 1);
     let booked = home.executions(ledger).await;
@@ -88,7 +98,11 @@ async fn other_cores_of_the_tenant_can_listen(home: &Home) {
     assert_eq!((booked[0].flow.as_ref(), booked[0].origin.to_string().as_str()), ("book", "event:paid"));
     assert_eq!(home.executions(short).await.len(), 2);
     assert!(home.executions(foreign).await.is_empty(), "another tenant's Core of the same name");
+    let told = node.send_event(scope(), both, "own", Value::Null, None).await.unwrap();
+    assert_eq!(told.executions.len(), 1, "its own event, by its own tenant");
+    let flows: Vec<_> = home.executions(both).await.into_iter().map(|one| one.flow.to_string()).collect();
+    assert_eq!(flows, ["book", "book", "book"], "nothing of another tenant's Core");
     // One that does not run hears nothing.
     home.turn(&node, ledger, Status::Paused, None).await;
-    assert_eq!(started(invoices, 6).await, 1);
+    assert_eq!(started(invoices, 6).await, 2);
 }

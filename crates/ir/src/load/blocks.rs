@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, codes};
 use crate::expr::Expr;
 use crate::value::Value;
 
-use super::form::{Findings, MAX_KEY, Node, is_core_uri};
+use super::form::{Findings, MAX_KEY, Node};
 use super::{keys, models, pattern, statements, waiting};
 
 /// The most iterations that a `while` may ask for.
@@ -294,6 +294,16 @@ impl<'f> FlowReader<'f> {
         }
         Some(retry)
     }
+}
+
+/// `core://` with a slug, with a tenant and a slug, or with `self`.
+fn is_core_uri(text: &str) -> bool {
+    let segment = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    text.strip_prefix("core://").is_some_and(|path| {
+        path.split_once('/').map_or(segment(path), |(tenant, slug)| segment(tenant) && segment(slug))
+    })
 }
 
 /// Every id that is written anywhere within.

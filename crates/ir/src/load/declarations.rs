@@ -16,7 +16,7 @@ use crate::types::Type;
 use crate::value::Value;
 
 use super::blocks::FlowReader;
-use super::form::{Findings, Node, child, declared_type, is_core_uri, is_name};
+use super::form::{Findings, Node, child, declared_type, is_name};
 use super::keys;
 
 type Types = BTreeMap<Arc<str>, Type>;
@@ -378,7 +378,7 @@ fn api_trigger(node: &Node<'_>, findings: &mut Findings) -> TriggerKind {
 fn subscription(node: &Node<'_>, findings: &mut Findings) -> Subscription {
     node.only(&[keys::SUBSCRIPTION], findings);
     let from = node.text("from", findings);
-    if from.as_ref().is_some_and(|from| !is_core_uri(from)) {
+    if from.as_ref().is_some_and(|from| !from.starts_with("core://")) {
         findings.error(
             codes::INVALID_VALUE,
             &node.at("from"),

@@ -113,16 +113,6 @@ pub(crate) fn shape(value: &Json) -> &'static str {
     }
 }
 
-/// `core://` with a slug, with a tenant and a slug, or with `self`.
-pub(super) fn is_core_uri(text: &str) -> bool {
-    let segment = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    text.strip_prefix("core://").is_some_and(|path| {
-        path.split_once('/').map_or(segment(path), |(tenant, slug)| segment(tenant) && segment(slug))
-    })
-}
-
 /// Whether a text can name a variable: `[A-Za-z_][A-Za-z0-9_]*`, at most 128 characters.
 pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= 128

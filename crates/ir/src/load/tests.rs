@@ -302,6 +302,21 @@ fn defaults_take_their_declared_type() {
 }
 
 #[test]
+fn cores_are_named_by_their_slug_with_the_tenant_or_without() {
+    let call = |target: &str| {
+        codes_of(&program(&json!([{"kind": "core_call", "target": target, "flow_name": "book"}])))
+    };
+    for target in ["core://self", "core://ledger", "core://acme/ledger", "core://acme/self"] {
+        assert_eq!(call(target), [], "{target}");
+    }
+    for target in
+        ["core://", "core://acme/", "core:///ledger", "core://acme/ledger/book", "core://led ger", "ledger"]
+    {
+        assert_eq!(call(target), [("E152", "/flows/0/body/0/target".to_owned())], "{target}");
+    }
+}
+
+#[test]
 fn findings_know_the_nearest_source_location() {
     let document = program(&json!([{"kind": "rigid", "source_location": {"node_id": "n1"}, "statements": [
         {"kind": "jump", "source_location": {"node_id": "n2"}}, {"kind": "let"}]}]));
