@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::callgrind::{self, Counter, Mode};
+use super::effects;
 use super::flows::{self, Program};
 use super::host::Host;
 use super::reads::{self, Reading};
@@ -65,13 +66,13 @@ async fn look(server: &Path, place: &Place) -> anyhow::Result<Seen> {
     let (host, mut counter) = callgrind::start(server, place, Mode::FromTheStart).await?;
     tokio::time::sleep(REST).await;
     let start = counter.functions().await?;
-    let work = work(&host, &mut counter).await;
+    let work = work(&host, place, &mut counter).await;
     let work = work.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await?;
     Ok(Seen { start, work, first })
 }
 
-async fn work(host: &Host, counter: &mut Counter) -> anyhow::Result<Vec<String>> {
+async fn work(host: &Host, place: &Place, counter: &mut Counter) -> anyhow::Result<Vec<String>> {
     let core = host.host("read", Program::Expense.document()).await?;
     let flow = host.host("approval_flow", Program::Approval.document()).await?;
     for (name, path) in [
@@ -86,6 +87,10 @@ async fn work(host: &Host, counter: &mut Counter) -> anyhow::Result<Vec<String>>
     }
     let clients = flows::flows(host, Program::Approval, &flow, CLIENTS).await?;
     callgrind::operate(host, "approval_flow", OPERATIONS, clients).await?;
+    let (stub, caller) = effects::prepare(host, place).await?;
+    let clients = effects::flows(host, &caller, CLIENTS).await?;
+    callgrind::operate(host, "effects", OPERATIONS, clients).await?;
+    stub.stop().await?;
     counter.functions().await
 }
 

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::callgrind::{self, Counter};
+use super::effects;
 use super::flows::{self, Program};
 use super::host::Host;
 use super::reads::{self, Reading};
 use crate::load::Work;
 use crate::options::{Engine, Instructions};
 use crate::report::Counts;
-use crate::scratch::Databases;
+use crate::scratch::{Databases, Place};
 
 /// How often each is counted. What else the server does comes on top, so the least is what counts.
 const ROUNDS: usize = 3;
@@ -38,7 +39,7 @@ pub(crate) async fn measure(options: &Instructions) -> anyhow::Result<()> {
     let place = databases.fresh(Engine::Sqlite).await?;
     eprintln!("the server starts on {valgrind} …");
     let (host, tool) = callgrind::start(&server, &place, callgrind::Mode::WhenTold).await?;
-    let counted = Counting { host: &host, counter: tool, idle: 0.0 }.all(valgrind).await;
+    let counted = Counting { host: &host, counter: tool, idle: 0.0 }.all(valgrind, &place).await;
     let counted = counted.with_context(|| format!("the server's log:\n{}", host.child.tail()))?;
     host.child.stop().await?;
     if options.write {
@@ -66,13 +67,14 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    async fn all(mut self, valgrind: String) -> anyhow::Result<Counts> {
+    async fn all(mut self, valgrind: String, place: &Place) -> anyhow::Result<Counts> {
         let (host, mut counts) = (self.host, Counts::new(valgrind));
         let core = host.host("read", Program::Expense.document()).await?;
         for number in 1..PAGE {
             host.keep(&format!("listed {number}"), Program::Expense.document()).await?;
         }
         let flow = host.host("approval_flow", Program::Approval.document()).await?;
+        let (stub, caller) = effects::prepare(host, place).await?;
         self.rest().await?;
         let readings = [
             ("module_list", "/v1/modules".to_owned(), READS),
@@ -87,6 +89,9 @@ impl Counting<'_> {
         }
         let clients = async || flows::flows(host, Program::Approval, &flow, 1).await;
         counts.keep("approval_flow", self.least("approval_flow", FLOWS, clients).await?);
+        let clients = async || effects::flows(host, &caller, 1).await;
+        counts.keep("effects", self.least("effects", FLOWS, clients).await?);
+        stub.stop().await?;
         Ok(counts)
     }
 
