@@ -61,15 +61,9 @@ pub(crate) struct Functions {
     /// Where their names are written, one in a line
     #[arg(long, default_value = "target/release/functions.txt")]
     pub(crate) file: PathBuf,
-    /// Folder for databases while the server runs
-    #[arg(long, default_value = "target")]
-    pub(crate) scratch: PathBuf,
-    /// The server's program
-    #[arg(long, env = "SCAIGRID_TEST_SERVER", default_value = "target/release/scaigrid-server")]
-    pub(crate) server: PathBuf,
-    /// A `PostgreSQL` where databases may be created and dropped; only SQLite without
-    #[arg(long, env = "SCAIGRID_TEST_POSTGRES_URL", hide_env_values = true)]
-    pub(crate) postgres: Option<String>,
+    /// What runs, and on what.
+    #[command(flatten)]
+    pub(crate) given: Given,
 }
 
 /// What `floor-http` takes.
@@ -282,6 +276,14 @@ pub(crate) struct Measure {
     /// Where they are written as Markdown, with the targets that they meet or miss
     #[arg(long, default_value = "target/bench.md")]
     pub(crate) markdown: PathBuf,
+    /// What runs, and on what.
+    #[command(flatten)]
+    pub(crate) given: Given,
+}
+
+/// The server that is run, and where its databases are made.
+#[derive(Debug, Args)]
+pub(crate) struct Given {
     /// Folder for databases while they are measured; it should be on the disk that one wants to know about
     #[arg(long, default_value = "target")]
     pub(crate) scratch: PathBuf,

@@ -38,7 +38,7 @@ pub(crate) fn count(options: &Instructions) -> anyhow::Result<()> {
 /// Writes the names of functions down.
 pub(crate) fn list(options: &Functions) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let databases = Databases::new(&options.scratch, options.postgres.as_deref())?;
+        let databases = Databases::new(&options.given.scratch, options.given.postgres.as_deref())?;
         let outcome = unless_interrupted(Box::pin(functions::list(options, &databases))).await;
         databases.drop_all().await;
         outcome
@@ -52,8 +52,8 @@ fn runtime() -> std::io::Result<Runtime> {
 async fn run(options: &Measure) -> anyhow::Result<()> {
     let server = program(options)?;
     let (engines, skipped) = engines(options)?;
-    let databases = Databases::new(&options.scratch, options.postgres.as_deref())?;
-    let postgres = options.postgres.as_deref().filter(|_| engines.contains(&Engine::Postgres));
+    let databases = Databases::new(&options.given.scratch, options.given.postgres.as_deref())?;
+    let postgres = options.given.postgres.as_deref().filter(|_| engines.contains(&Engine::Postgres));
     for reason in &skipped {
         eprintln!("skipped: {reason}");
     }
@@ -67,7 +67,7 @@ async fn run(options: &Measure) -> anyhow::Result<()> {
     let report = RefCell::new(Report {
         started_at: OffsetDateTime::now_utc().format(&Rfc3339)?,
         command: std::env::args().collect(),
-        machine: Machine::look(&server, &options.scratch, postgres).await,
+        machine: Machine::look(&server, &options.given.scratch, postgres).await,
         busy_before,
         quick: options.quick,
         skipped,
@@ -146,7 +146,7 @@ async fn on(bench: &Bench<'_>, engine: Engine) -> anyhow::Result<()> {
 }
 
 fn program(options: &Measure) -> anyhow::Result<PathBuf> {
-    let server = &options.server;
+    let server = &options.given.server;
     if !options.wants_server() {
         return Ok(server.clone());
     }
@@ -161,7 +161,7 @@ fn engines(options: &Measure) -> anyhow::Result<(Vec<Engine>, Vec<String>)> {
     let named = !options.databases.is_empty();
     let mut engines = if named { options.databases.clone() } else { vec![Engine::Sqlite, Engine::Postgres] };
     let mut skipped = Vec::new();
-    if options.postgres.is_none() && engines.contains(&Engine::Postgres) {
+    if options.given.postgres.is_none() && engines.contains(&Engine::Postgres) {
         ensure!(!named, "postgres was asked for, but SCAIGRID_TEST_POSTGRES_URL is not set");
         engines.retain(|&engine| engine != Engine::Postgres);
         skipped.push("measurements on PostgreSQL (SCAIGRID_TEST_POSTGRES_URL is not set)".to_owned());

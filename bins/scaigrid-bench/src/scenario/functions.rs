@@ -28,12 +28,12 @@ const CLIENTS: usize = 4;
 /// Runs a server on each database that there is, and writes the names down, one in a line: those of a start first, then those of the
 /// hot paths, and last those of the first start of all.
 pub(crate) async fn list(options: &Functions, databases: &Databases) -> anyhow::Result<()> {
-    let server = &options.server;
+    let server = &options.given.server;
     let server =
         server.canonicalize().with_context(|| format!("no server's program at {}", server.display()))?;
     let valgrind = callgrind::version().await?;
     let mut engines = vec![Engine::Sqlite];
-    engines.extend(options.postgres.is_some().then_some(Engine::Postgres));
+    engines.extend(options.given.postgres.is_some().then_some(Engine::Postgres));
     let mut seen = Vec::new();
     for engine in engines {
         eprintln!("the server starts on {valgrind} and {} …", engine.name());
