@@ -403,6 +403,11 @@ impl Error {
         Self::Internal(source.into())
     }
 
+    /// Others changed a Core each time that it was about to be written.
+    pub(crate) fn core_contended() -> Self {
+        Self::Conflict("The Core is being changed by others; try again".into())
+    }
+
     /// The slug that the field `slug` gives, or a name suggests, is taken.
     pub fn slug_taken(slug: &impl ToString) -> Self {
         Self::SlugConflict { field: "slug", slug: slug.to_string() }

@@ -3,11 +3,14 @@
 //! `core://slug` is a Core of the tenant in which the program runs, `core://tenant/slug` says the tenant too, and
 //! `core://self` is the Core whose program it is.
 
+/// The Core whose program it is, in its own words.
+pub const SELF: &str = "core://self";
+
 /// The slug of the Core that an address names. None where it names none, or the Core itself.
 pub fn slug(address: &str) -> Option<&str> {
     let place = address.strip_prefix("core://")?;
     let slug = place.split_once('/').map_or(place, |(_, slug)| slug);
-    (place != "self" && !slug.is_empty() && !slug.contains('/')).then_some(slug)
+    (address != SELF && !slug.is_empty() && !slug.contains('/')).then_some(slug)
 }
 
 /// The slug of the tenant that an address names, where it names one.
@@ -15,11 +18,14 @@ pub fn tenant(address: &str) -> Option<&str> {
     address.strip_prefix("core://")?.split_once('/').map(|(tenant, _)| tenant)
 }
 
-/// Whether an address names the Core of this slug in the tenant of this one. `core://self` names none.
-///
-/// The tenant's slug may be left out where [`tenant`] is none.
-pub fn names(address: &str, in_tenant: Option<&str>, core: &str) -> bool {
-    slug(address) == Some(core) && tenant(address).is_none_or(|named| in_tenant == Some(named))
+/// Whether an address lies in the tenant of this slug, which may be left out where [`tenant`] is none.
+pub fn lies_in(address: &str, own: Option<&str>) -> bool {
+    tenant(address).is_none_or(|named| own == Some(named))
+}
+
+/// Whether an address names the Core of this slug in that tenant. `core://self` names none.
+pub fn names(address: &str, own: Option<&str>, core: &str) -> bool {
+    slug(address) == Some(core) && lies_in(address, own)
 }
 
 #[cfg(test)]
@@ -40,7 +46,7 @@ mod tests {
         assert!(
             !names("core://acme/ledger", Some("globex"), "ledger") && !names("core://ledger", None, "books")
         );
-        for address in ["core://self", "core://", "core://acme/", "core://a/b/c", "ledger"] {
+        for address in [SELF, "core://", "core://acme/", "core://a/b/c", "ledger"] {
             assert_eq!(slug(address), None, "{address}");
         }
     }

@@ -17,9 +17,6 @@ use crate::resume::CANCEL;
 use crate::run::Run;
 use crate::{Engine, Error};
 
-/// The Core that calls, in its own words.
-pub(crate) const SELF: &str = "core://self";
-
 impl Engine {
     /// What executions of other Cores are told when a Core is deleted: whoever waits for one of its executions, and whatever those
     /// have called.
@@ -113,7 +110,7 @@ impl Engine {
 
     /// The Core that a target means. Another tenant's Cores are not there.
     async fn called(&self, run: &Run, target: &str) -> Result<Option<CoreId>, Error> {
-        if target == SELF {
+        if target == core_uri::SELF {
             return Ok(Some(run.execution.core_id));
         }
         self.core_at(run.scope, target).await
@@ -122,8 +119,8 @@ impl Engine {
     /// The Core of the tenant that a `core://` address names.
     pub(crate) async fn core_at(&self, scope: TenantScope, address: &str) -> Result<Option<CoreId>, Error> {
         let Some(slug) = core_uri::slug(address) else { return Ok(None) };
-        if let Some(tenant) = core_uri::tenant(address)
-            && self.tenant_slug(scope).await?.as_deref() != Some(tenant)
+        if core_uri::tenant(address).is_some()
+            && !core_uri::lies_in(address, self.tenant_slug(scope).await?.as_deref())
         {
             return Ok(None);
         }

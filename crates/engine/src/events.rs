@@ -104,7 +104,7 @@ impl Engine {
         let program = self.program(scope, event.core_id, hosted.core.source.version).await?;
         let mut listened = Vec::new();
         let depth_and_key = (depth, emitted_by);
-        let tenant = self.tenant_named_by(scope, &program).await?;
+        let tenant = self.tenant_named_by(scope, &program, &event.name).await?;
         let emitter = (&*hosted, tenant.as_deref());
         let mut started = self.listeners(&program, &hosted, event, emitter, depth_and_key, &mut listened)?;
         if event.execution_id.is_none() {
@@ -154,16 +154,22 @@ impl Engine {
             return Ok(Vec::new());
         }
         let program = self.program(scope, subscriber, hosted.core.source.version).await?;
-        let tenant = self.tenant_named_by(scope, &program).await?;
+        let tenant = self.tenant_named_by(scope, &program, &event.name).await?;
         let emitter = (emitter, tenant.as_deref());
         let mut started = self.listeners(&program, &hosted, event, emitter, (depth, None), listened)?;
         self.bind(scope, subscriber, &mut started).await?;
         Ok(started)
     }
 
-    /// The slug of the tenant, where a subscription of a program names one.
-    async fn tenant_named_by(&self, scope: TenantScope, program: &Program) -> Result<Option<String>, Error> {
-        let mut sources = program.module().subscriptions.iter().filter_map(|one| one.from.as_deref());
+    /// The slug of the tenant, where a program's subscription to this event names one.
+    async fn tenant_named_by(
+        &self,
+        scope: TenantScope,
+        program: &Program,
+        event: &str,
+    ) -> Result<Option<String>, Error> {
+        let subscriptions = program.module().subscriptions.iter().filter(|one| *one.event == *event);
+        let mut sources = subscriptions.filter_map(|one| one.from.as_deref());
         if sources.any(|from| core_uri::tenant(from).is_some()) {
             self.tenant_slug(scope).await
         } else {
@@ -225,7 +231,7 @@ impl Engine {
             .iter()
             .filter(|subscription| *subscription.event == *event.name)
             .filter(|subscription| match subscription.from.as_deref() {
-                None | Some("core://self") => own,
+                None | Some(core_uri::SELF) => own,
                 Some(from) => core_uri::names(from, tenant, emitter.core.slug.as_str()),
             })
             .map(|subscription| {

@@ -172,13 +172,10 @@ impl Engine {
             return Ok(Vec::new());
         }
         let tenant = tenants::reference(tx, &self.0.system, scope.tenant_id()).await?;
-        let own = |from: &str| {
-            core_uri::tenant(from)
-                .is_none_or(|named| tenant.as_ref().is_some_and(|tenant| tenant.slug.as_str() == named))
-        };
+        let own = tenant.as_ref().map(|tenant| tenant.slug.as_str());
         let heard = subscriptions
             .iter()
-            .filter(|(from, _)| own(from))
+            .filter(|(from, _)| core_uri::lies_in(from, own))
             .filter_map(|(from, event)| Some((core_uri::slug(from)?.to_owned(), event.to_string())));
         Ok(heard.collect())
     }

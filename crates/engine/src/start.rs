@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::ModelSlug;
-use scaigrid_cores::{Core, CoreIdentity, FieldProblem};
+use scaigrid_cores::{Core, CoreIdentity, FieldProblem, core_uri};
 use scaigrid_ir::module::{ModelDecl, Module, PluginDecl};
 use scaigrid_ir::types::TypeError;
 use scaigrid_persistence::models::ModelRef;
@@ -17,7 +17,6 @@ use scaigrid_persistence::{Connection, cores, models, tenants};
 use scaigrid_runtime::Program;
 use scaigrid_scope::{Permission, Tenant, TenantScope};
 
-use crate::core_calls::SELF;
 use crate::cores::seen;
 use crate::{Engine, Error};
 
@@ -44,7 +43,7 @@ pub struct Wants {
 impl Wants {
     pub(crate) fn of(program: &Program) -> Self {
         let module = program.shared_module();
-        let others = program.core_calls().filter(|(_, call)| &*call.target != SELF);
+        let others = program.core_calls().filter(|(_, call)| &*call.target != core_uri::SELF);
         Self {
             plugins: module.plugins.clone(),
             models: module.models.clone(),

@@ -170,8 +170,10 @@ mod tests {
 
     #[test]
     fn what_is_counted_comes_behind_what_counts() {
-        let arguments = arguments(Path::new("/folder"), Mode::WhenTold, Path::new("/bin/server"), &["serve"]);
-        assert_eq!(arguments[1], "--instr-atstart=no");
-        assert_eq!(arguments[5..], ["--callgrind-out-file=/folder/callgrind.out", "/bin/server", "serve"]);
+        let called = |mode| arguments(Path::new("/folder"), mode, Path::new("/bin/server"), &["serve"]);
+        let told = called(Mode::WhenTold);
+        assert_eq!(told[1], "--instr-atstart=no");
+        assert_eq!(told[5..], ["--callgrind-out-file=/folder/callgrind.out", "/bin/server", "serve"]);
+        assert_eq!(called(Mode::FromTheStart)[1], "--instr-atstart=yes");
     }
 }

@@ -158,7 +158,7 @@ impl App {
                 }
             }
         }
-        Err(Error::Conflict("The Core is being changed by others; try again".into()))
+        Err(Error::core_contended())
     }
 
     /// The picture of a Core, for anybody.

@@ -82,10 +82,6 @@ async fn held_by(c: &mut Connection, scope: TenantScope, user: UserId) -> Result
     Ok(Some(user.roles.permissions().union(&granted)))
 }
 
-fn contended() -> Error {
-    Error::Conflict("The Core is being changed by others; try again".into())
-}
-
 impl App {
     /// For whom a Core acts.
     ///
@@ -196,7 +192,7 @@ impl App {
                 return Ok(ShownCore { core: after, revision, diagnostics: Vec::new() });
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     /// What acts for the caller, newest first. They live in one tenant, and nothing acts for them elsewhere.
@@ -262,7 +258,7 @@ impl App {
                 return Ok(());
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     fn acting_as(&self, core: &Core, identity: CoreIdentity) -> Core {
@@ -297,7 +293,7 @@ impl App {
                 }
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     async fn lend_in(

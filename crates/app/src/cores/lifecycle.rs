@@ -52,7 +52,7 @@ impl App {
             let core = Box::pin(self.follow(by, request, moved, transition, force)).await?;
             return Ok(ShownCore { core: core.value, revision: core.revision, diagnostics: warnings });
         }
-        Err(Error::Conflict("The Core is being changed by others; try again".into()))
+        Err(Error::core_contended())
     }
 
     /// Writes a Core after a move, with the record of it; none when somebody else wrote in between.

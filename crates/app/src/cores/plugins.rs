@@ -141,6 +141,6 @@ impl App {
                 saved => return saved.map(|shown| Revised { value: entry, revision: shown.revision }),
             }
         }
-        Err(Error::Conflict("The Core is being changed by others; try again".into()))
+        Err(Error::core_contended())
     }
 }

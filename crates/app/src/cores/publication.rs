@@ -115,7 +115,7 @@ impl App {
                 return Ok(shown);
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     /// What became of a change that somebody else may have come before.
@@ -269,7 +269,7 @@ impl App {
                 return Ok(shown);
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     /// Brings what the catalogue says of a published Core up to date.
@@ -333,8 +333,4 @@ impl App {
         let record = self.core_record(by, request, action, id, changes);
         Ok(audit::add(tx, &record).await?)
     }
-}
-
-fn contended() -> Error {
-    Error::Conflict("The Core is being changed by others; try again".into())
 }

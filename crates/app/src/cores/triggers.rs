@@ -153,7 +153,7 @@ impl App {
             let secret = secret.filter(|_| drawn).map(|secret| secret.reveal().to_owned());
             return Ok(RegisteredTrigger { trigger: all.swap_remove(at), secret });
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     /// Writes a trigger beside a Core that is still as it was found; [`Error::PreconditionFailed`] where it is not.
@@ -238,7 +238,7 @@ impl App {
                 }
             }
         }
-        Err(contended())
+        Err(Error::core_contended())
     }
 
     /// Why a trigger cannot be changed that is not registered.
@@ -351,10 +351,6 @@ impl App {
         let stamp = self.audit_stamp(self.now());
         AuditRecord::in_tenant(stamp, by, request, action, id.to_string(), changes).of_module(MODULE)
     }
-}
-
-fn contended() -> Error {
-    Error::Conflict("The Core is being changed by others; try again".into())
 }
 
 fn taken(name: &str) -> Error {
