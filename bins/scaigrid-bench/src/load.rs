@@ -3,6 +3,7 @@
 
 mod pace;
 mod progress;
+mod stretch;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::probe::{Probe, Sample};
 use progress::Progress;
+use stretch::{Division, Stretch};
 
 pub(crate) use pace::{Pace, Record, clients_for, follow};
 
@@ -77,6 +79,8 @@ pub(crate) struct Times {
 pub(crate) struct Outcome {
     /// Seconds that counted.
     pub(crate) seconds: f64,
+    /// Seconds that did not, since the machine's host kept too much of its processors for itself.
+    pub(crate) seconds_left_out: f64,
     /// Operations that ended well in that time.
     pub(crate) operations: u64,
     /// Operations that failed at any time.
@@ -85,10 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) first_error: Option<String>,
     /// The times of the whole, then of its parts.
     pub(crate) times: Vec<Times>,
-    /// The costs when counting began.
-    pub(crate) before: Sample,
-    /// The costs when counting ended.
-    pub(crate) after: Sample,
+    /// What it cost.
+    pub(crate) spent: Sample,
 }
 
 #[derive(Clone, Copy)]
@@ -128,6 +130,14 @@ impl Shared {
             first_error: RefCell::new(None),
             recorded: RefCell::new(vec![histogram; phases + 1]),
         })
+    }
+
+    /// What was recorded since the last time.
+    fn take_recorded(&self) -> (u64, Vec<Histogram<u64>>) {
+        let mut recorded = self.recorded.borrow_mut();
+        let taken = recorded.clone();
+        recorded.iter_mut().for_each(Histogram::reset);
+        (self.ended.take(), taken)
     }
 
     /// Whether a client may begin once more.
@@ -205,7 +215,7 @@ pub(crate) async fn run<W: Work>(
     for client in clients {
         tasks.spawn_local(work(client, Rc::clone(&shared)));
     }
-    observe::<W>(title, extent, probe, tasks, &shared, || {}).await
+    observe::<W>(title, (extent, Division::calm(extent)), probe, tasks, &shared, || {}).await
 }
 
 /// Lets the clients do so many operations in a second, each at its instant or as soon as one of them is free. Their times are from
@@ -227,20 +237,21 @@ pub(crate) async fn run_paced<W: Work>(
             shared.leave();
         });
     }
-    observe::<W>(title, extent, probe, tasks, &shared, || pace.end()).await
+    // Whatever is late was due in it, and to leave some of that out would leave out what is looked for.
+    observe::<W>(title, (extent, Division::whole(extent)), probe, tasks, &shared, || pace.end()).await
 }
 
 /// Measures what goes on, and waits for the clients.
 async fn observe<W: Work>(
     title: &str,
-    extent: Extent,
+    (extent, division): (Extent, Division),
     probe: &Probe,
     tasks: LocalSet,
     shared: &Shared,
     end: impl Fn(),
 ) -> anyhow::Result<Outcome> {
     let progress = Progress::new(title, extent);
-    let (before, seconds, after) = tasks.run_until(conduct(shared, extent, probe, &progress)).await?;
+    let stretches = tasks.run_until(conduct(shared, (extent, division), probe, &progress)).await?;
     end();
     let finished = timeout(FINISH, tasks).await.is_ok();
     progress.finish();
@@ -248,15 +259,19 @@ async fn observe<W: Work>(
         shared.fail(&anyhow::anyhow!("a client got no answer within {} s of the end", FINISH.as_secs()));
     }
     let names = std::iter::once("all").chain(W::PHASES.iter().copied());
-    let recorded = shared.recorded.borrow();
+    let all: f64 = stretches.iter().map(|stretch| stretch.seconds).sum();
+    let mut counted = division.counted(stretches).context("nothing was measured")?;
+    // What was due in the window and has ended since.
+    counted.add(&shared.recorded.borrow());
+    let Stretch { seconds, operations, spent, recorded } = counted;
     Ok(Outcome {
         seconds,
-        operations: shared.ended.get(),
+        seconds_left_out: all - seconds,
+        operations,
         errors: shared.errors.get(),
         first_error: shared.first_error.borrow().clone(),
         times: names.zip(recorded.iter()).map(|(phase, histogram)| times(phase, histogram)).collect(),
-        before,
-        after,
+        spent,
     })
 }
 
@@ -276,38 +291,48 @@ async fn work<W: Work>(mut client: W, shared: Rc<Shared>) {
     shared.leave();
 }
 
-/// Opens and closes the window, and reads the costs at both moments.
+/// Opens and closes the window, stretch by stretch, and reads the costs of each.
 async fn conduct(
     shared: &Shared,
-    extent: Extent,
+    (extent, division): (Extent, Division),
     probe: &Probe,
     progress: &Progress,
-) -> anyhow::Result<(Sample, f64, Sample)> {
-    let limit = match extent {
-        Extent::Time { warm_up, window } => {
-            tokio::time::sleep(warm_up).await;
-            window
-        }
-        Extent::Count { limit, .. } => limit,
-    };
-    let before = probe.sample().await?;
-    let since = match shared.window.get() {
-        Window::Open { since } => since,
-        Window::WarmUp | Window::Closed { .. } => Instant::now(),
-    };
-    shared.window.set(Window::Open { since });
-    while shared.working.get() > 0 && since.elapsed() < limit {
-        tokio::time::sleep(TICK.min(limit.saturating_sub(since.elapsed()))).await;
-        progress.show(since.elapsed(), shared.ended.get());
+) -> anyhow::Result<Vec<Stretch>> {
+    if let Extent::Time { warm_up, .. } = extent {
+        tokio::time::sleep(warm_up).await;
     }
-    let until = Instant::now();
-    shared.window.set(Window::Closed { since, until });
-    // A number of operations is over when the last of them is, which is noticed a little later.
-    let over = match extent {
-        Extent::Count { .. } if shared.working.get() == 0 => shared.last.get().unwrap_or(until),
-        _ => until,
-    };
-    Ok((before, over.duration_since(since).as_secs_f64(), probe.sample().await?))
+    let (mut stretches, mut ended) = (Vec::new(), 0);
+    let begun = Instant::now();
+    let mut before = probe.sample().await?;
+    loop {
+        let since = match shared.window.get() {
+            Window::Open { since } => since,
+            Window::WarmUp | Window::Closed { .. } => Instant::now(),
+        };
+        shared.window.set(Window::Open { since });
+        while shared.working.get() > 0 && since.elapsed() < division.length {
+            tokio::time::sleep(TICK.min(division.length.saturating_sub(since.elapsed()))).await;
+            progress.show(begun.elapsed(), ended + shared.ended.get());
+        }
+        let until = Instant::now();
+        // Nothing counts while the costs are read. What is left of an open loop is told by its end.
+        shared.window.set(if division.is_whole() { Window::Closed { since, until } } else { Window::WarmUp });
+        // A number of operations is over when the last of them is, which is noticed a little later.
+        let over = match extent {
+            Extent::Count { .. } if shared.working.get() == 0 => shared.last.get().unwrap_or(until),
+            _ => until,
+        };
+        let (operations, recorded) = shared.take_recorded();
+        ended += operations;
+        let after = probe.sample().await?;
+        let seconds = over.duration_since(since).as_secs_f64();
+        stretches.push(Stretch { seconds, operations, spent: after.since(&before), recorded });
+        before = after;
+        if division.is_done(&stretches) || shared.working.get() == 0 {
+            shared.window.set(Window::Closed { since, until });
+            return Ok(stretches);
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of less than two minutes")]

@@ -38,6 +38,43 @@ pub(crate) struct Sample {
     pub(crate) resident: u64,
 }
 
+impl Sample {
+    /// What was spent since then; the memory is the present one.
+    #[must_use]
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            process: self.process - before.process,
+            generator: self.generator - before.generator,
+            machine: self.machine - before.machine,
+            stolen: self.stolen - before.stolen,
+            available: self.available - before.available,
+            written: self.written.saturating_sub(before.written),
+            wal: self.wal.zip(before.wal).map(|(after, before)| after.saturating_sub(before)),
+            resident: self.resident,
+        }
+    }
+
+    /// What was spent in two stretches together; the memory is the greater.
+    #[must_use]
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self {
+            process: self.process + other.process,
+            generator: self.generator + other.generator,
+            machine: self.machine + other.machine,
+            stolen: self.stolen + other.stolen,
+            available: self.available + other.available,
+            written: self.written + other.written,
+            wal: self.wal.zip(other.wal).map(|(one, other)| one + other),
+            resident: self.resident.max(other.resident),
+        }
+    }
+
+    /// Of what was spent: the share of the processors that the host kept, 0 to 1.
+    pub(crate) fn stolen_share(&self) -> f64 {
+        self.stolen / self.available.max(f64::EPSILON)
+    }
+}
+
 #[derive(diesel::QueryableByName)]
 struct Position {
     #[diesel(sql_type = BigInt)]
@@ -105,9 +142,8 @@ pub(crate) async fn busy(glance: Duration) -> anyhow::Result<f64> {
     let probe = Probe::new(std::process::id(), None);
     let before = probe.sample().await?;
     tokio::time::sleep(glance).await;
-    let after = probe.sample().await?;
-    let taken = after.machine + after.stolen - before.machine - before.stolen;
-    Ok(taken / (after.available - before.available).max(f64::EPSILON))
+    let spent = probe.sample().await?.since(&before);
+    Ok((spent.machine + spent.stolen) / spent.available.max(f64::EPSILON))
 }
 
 #[expect(clippy::await_holding_refcell_ref, reason = "one task samples, never twice at once")]

@@ -27,7 +27,6 @@ mod avatar;
 mod change;
 pub mod conversation;
 mod core;
-pub mod core_uri;
 pub mod debugging;
 pub mod delegation;
 mod environment;

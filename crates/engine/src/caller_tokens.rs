@@ -17,6 +17,7 @@ use scaigrid_persistence::sealing::Vault;
 use scaigrid_persistence::signing_keys::{self, SigningKey};
 use scaigrid_persistence::{Database, Error as DatabaseError, Transaction};
 use scaigrid_scope::{Clock, Instant, SystemScope};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -41,7 +42,18 @@ struct Known {
 
 struct Signer {
     id: String,
+    /// The header of whatever it signs, encoded (RFC 7515 section 3.1).
+    header: String,
     pair: Ed25519KeyPair,
+}
+
+/// The claims of a token (RFC 7519 section 4): those that are given, since when and until when it is good, in seconds since 1970.
+#[derive(Serialize)]
+struct Payload<'c, C> {
+    #[serde(flatten)]
+    claims: &'c C,
+    iat: i64,
+    exp: i64,
 }
 
 struct Inner {
@@ -101,15 +113,16 @@ impl CallerTokens {
         Self(Arc::new(Inner { database, clock, vault, system, known, looking }))
     }
 
-    /// Signs claims. What must be among them anyhow is added: `iat`, and `exp`, which may be there already and then only gets sooner.
+    /// Signs claims: an object without `iat` and `exp`, which are added. A token is good for [`TOKEN_LIFE`], and not beyond `until`.
     ///
     /// # Errors
-    /// The database's, when it is not known which key signs.
-    #[boxed]
-    pub async fn sign(&self, claims: Value) -> Result<String, Error> {
+    /// The database's, when it is not known which key signs; or claims that are no object.
+    pub async fn sign(&self, claims: &impl Serialize, until: Option<Instant>) -> Result<String, Error> {
         let known = self.known().await?;
-        let seconds = self.0.clock.now().micros().div_euclid(1_000_000);
-        Ok(signed(&known.signer, claims, seconds))
+        let now = self.0.clock.now();
+        let latest = now.plus(TOKEN_LIFE);
+        let until = until.map_or(latest, |until| until.min(latest));
+        known.signer.sign(&Payload { claims, iat: seconds(now), exp: seconds(until) })
     }
 
     /// The public keys, as a JWK set.
@@ -153,9 +166,15 @@ impl CallerTokens {
     }
 
     async fn known(&self) -> Result<Arc<Known>, Error> {
-        if let Some(known) = self.believed() {
-            return Ok(known);
+        match self.believed() {
+            Some(known) => Ok(known),
+            None => self.look_once().await,
         }
+    }
+
+    /// Looks which keys there are, unless somebody else has meanwhile.
+    #[boxed]
+    async fn look_once(&self) -> Result<Arc<Known>, Error> {
         let _alone = self.0.looking.lock().await;
         if let Some(known) = self.believed() {
             return Ok(known);
@@ -188,25 +207,32 @@ impl CallerTokens {
                 let private = signing_keys::open(&mut connection, &inner.system, &inner.vault, key).await?;
                 let pair = Ed25519KeyPair::from_pkcs8(&private);
                 let pair = pair.map_err(|_| unusable("a signing key cannot be read"))?;
-                Arc::new(Signer { id: key.id.clone(), pair })
+                Arc::new(Signer::new(&key.id, pair))
             }
         };
         Ok(Known { seen_at, keys, signer })
     }
 }
 
-fn encoded(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
+impl Signer {
+    fn new(id: &str, pair: Ed25519KeyPair) -> Self {
+        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": id});
+        Self { id: id.to_owned(), header: URL_SAFE_NO_PAD.encode(header.to_string()), pair }
+    }
+
+    fn sign(&self, payload: &impl Serialize) -> Result<String, Error> {
+        let payload =
+            serde_json::to_vec(payload).map_err(|_| unusable("claims of a token cannot be written"))?;
+        let mut token = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(payload));
+        let signature = self.pair.sign(token.as_bytes());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
+        Ok(token)
+    }
 }
 
-fn signed(signer: &Signer, mut claims: Value, seconds: i64) -> String {
-    claims["iat"] = seconds.into();
-    let latest = seconds.saturating_add_unsigned(TOKEN_LIFE.as_secs());
-    claims["exp"] = claims["exp"].as_i64().map_or(latest, |sooner| sooner.min(latest)).into();
-    let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": signer.id});
-    let text = format!("{}.{}", encoded(&header), encoded(&claims));
-    let signature = signer.pair.sign(text.as_bytes());
-    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+fn seconds(instant: Instant) -> i64 {
+    instant.micros().div_euclid(1_000_000)
 }
 
 fn jwk(key: &SigningKey) -> Value {

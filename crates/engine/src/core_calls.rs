@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use scaigrid_cores::core_uri;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin, Parent};
 use scaigrid_cores::instances::Place;
+use scaigrid_ir::core_uri;
 use scaigrid_persistence::partings::Parting;
 use scaigrid_persistence::{cores, tenants};
 use scaigrid_runtime::{CoreCallRequest, Effect, Failure, Outcome};

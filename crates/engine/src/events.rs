@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
-use scaigrid_cores::core_uri;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::listening::{Listening, NOTED_AT_MOST, Verdict, noted};
 use scaigrid_cores::triggers::{self, Listens, event};
+use scaigrid_ir::core_uri;
 use scaigrid_ir::expr::{self, Expr, Limits, Scope, Stop};
 use scaigrid_ir::module::TriggerKind;
 use scaigrid_ir::{Type, Value};

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
+use scaigrid_cores::Status;
 use scaigrid_cores::execution::{Execution, ExecutionStatus, Origin};
 use scaigrid_cores::instances::Place;
 use scaigrid_cores::triggers::schedule::Schedule;
 use scaigrid_cores::triggers::{self, Listens, Source, Trigger};
-use scaigrid_cores::{Status, core_uri};
+use scaigrid_ir::core_uri;
 use scaigrid_ir::module::{Module, TriggerKind};
 use scaigrid_ir::{Diagnostic, Value, diagnostic::codes, load};
 use scaigrid_persistence as persistence;

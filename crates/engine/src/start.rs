@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use async_recursion::async_recursion as boxed;
 use scaigrid_catalog::ModelSlug;
-use scaigrid_cores::{Core, CoreIdentity, FieldProblem, core_uri};
+use scaigrid_cores::{Core, CoreIdentity, FieldProblem};
+use scaigrid_ir::core_uri;
 use scaigrid_ir::module::{ModelDecl, Module, PluginDecl};
 use scaigrid_ir::types::TypeError;
 use scaigrid_persistence::models::ModelRef;
@@ -67,8 +68,8 @@ impl Wants {
 
     /// The permissions without which calls of the program can never go out.
     fn permissions(&self, core: &Core) -> Vec<Permission> {
-        let own = format!("/{}", core.slug);
-        let others = self.calls.iter().any(|one| !one.call.target.ends_with(&own));
+        let own = Some(core.slug.as_str());
+        let others = self.calls.iter().any(|one| core_uri::slug(&one.call.target) != own);
         let needed =
             [(self.asks_models, Permission::ModelsUse), (others, Permission::ScaicoreInvoke)].into_iter();
         needed.filter_map(|(needs, permission)| needs.then_some(permission)).collect()

@@ -5,7 +5,8 @@
 //! must also obey. [`expr`] parses and evaluates expressions over [`Value`]s; [`types`] checks values against
 //! declared types; [`search`] finds values by their words.
 //!
-//! Nothing here runs a program: that is the `runtime` room. Nothing here knows tenants, storage or time.
+//! Nothing here runs a program: that is the `runtime` room. Nothing here knows storage or time, and of tenants only that an address
+//! may name one ([`core_uri`]).
 //!
 //! ```
 //! use scaigrid_ir::expr::{Limits, Scope, evaluate, parse};
@@ -36,6 +37,7 @@
 
 pub mod block;
 pub mod bundle;
+pub mod core_uri;
 pub mod diagnostic;
 pub mod expr;
 mod graph;

@@ -279,7 +279,7 @@ pub enum TriggerKind {
 pub struct Subscription {
     /// The event's name.
     pub event: Arc<str>,
-    /// The Core that it must come from, as `core://slug` or `core://tenant/slug`; the program's own where absent.
+    /// The Core that it must come from, as [`core_uri`](crate::core_uri) has it; the program's own where absent.
     pub from: Option<Arc<str>>,
     /// Starts the flow only where this is true; `event` and `data` are in scope.
     pub filter: Option<Expr>,

@@ -20,6 +20,8 @@ pub(crate) struct Load {
     pub(crate) due_per_second: Option<f64>,
     /// Seconds that counted.
     pub(crate) seconds: f64,
+    /// Seconds that did not, since the machine's host kept too much of its processors for itself.
+    pub(crate) seconds_left_out: f64,
     /// Operations that ended well in that time.
     pub(crate) operations: u64,
     /// Operations that failed.
@@ -96,7 +98,7 @@ pub(crate) struct Comparison {
 
 impl Load {
     /// The columns of its table.
-    pub(super) const COLUMNS: [&str; 13] = [
+    pub(super) const COLUMNS: [&str; 14] = [
         "database",
         "scenario",
         "clients",
@@ -110,25 +112,23 @@ impl Load {
         "written/op",
         "wal/op",
         "rss MB",
+        "stolen",
     ];
 
     /// What a load came to.
     pub(crate) fn of(scenario: &str, database: Option<Engine>, clients: usize, outcome: Outcome) -> Self {
-        let Outcome { seconds, operations, errors, first_error, times, before, after } = outcome;
+        let Outcome { seconds, seconds_left_out, operations, errors, first_error, times, spent } = outcome;
         #[expect(clippy::cast_precision_loss, reason = "no run reaches 2^53 operations or bytes")]
-        let (count, written, wal) = (
-            operations.max(1) as f64,
-            after.written.saturating_sub(before.written) as f64,
-            after.wal.zip(before.wal).map(|(after, before)| after.saturating_sub(before) as f64),
-        );
-        let micros = |after: f64, before: f64| (after - before) * 1e6 / count;
-        let available = (after.available - before.available).max(f64::EPSILON);
+        let (count, written, wal) =
+            (operations.max(1) as f64, spent.written as f64, spent.wal.map(|wal| wal as f64));
+        let micros = |seconds: f64| seconds * 1e6 / count;
         Self {
             scenario: scenario.to_owned(),
             database,
             clients,
             due_per_second: None,
             seconds,
+            seconds_left_out,
             operations,
             errors,
             first_error,
@@ -137,15 +137,15 @@ impl Load {
             intake: None,
             latency_ms: times,
             processor_us: ProcessorTime {
-                process: micros(after.process, before.process),
-                generator: micros(after.generator, before.generator),
-                machine: micros(after.machine, before.machine),
+                process: micros(spent.process),
+                generator: micros(spent.generator),
+                machine: micros(spent.machine),
             },
-            machine_busy: (after.machine - before.machine) / available,
-            machine_stolen: (after.stolen - before.stolen) / available,
+            machine_busy: spent.machine / spent.available.max(f64::EPSILON),
+            machine_stolen: spent.stolen_share(),
             written_bytes: written / count,
             wal_bytes: wal.map(|wal| wal / count),
-            resident_bytes: after.resident,
+            resident_bytes: spent.resident,
             floor: None,
             strict_floor: None,
         }
@@ -215,6 +215,7 @@ impl Load {
                     short(self.written_bytes),
                     self.wal_bytes.map(short).unwrap_or_default(),
                     megabytes(self.resident_bytes),
+                    format!("{:.0} %", self.machine_stolen * 100.0),
                 ]);
             }
             rows.push(row);
@@ -261,15 +262,15 @@ pub(super) fn sample(operations: u64, p50: f64) -> Load {
     use crate::probe::Sample;
 
     let times = ["all", "first"].map(|phase| Times { phase, p50, p99: 2.0, p999: 3.0, mean: 1.0, max: 4.0 });
-    let after = Sample { process: 1.0, machine: 3.0, available: 4.0, written: 4096, ..Sample::default() };
+    let spent = Sample { process: 1.0, machine: 3.0, available: 4.0, written: 4096, ..Sample::default() };
     let outcome = Outcome {
         seconds: 2.0,
+        seconds_left_out: 0.0,
         operations,
         errors: 0,
         first_error: None,
         times: times.to_vec(),
-        before: Sample::default(),
-        after,
+        spent,
     };
     Load::of("approval_flow", Some(Engine::Sqlite), 16, outcome)
 }

@@ -192,7 +192,7 @@ impl App {
         target: (&Method, &str),
     ) -> Result<(), Error> {
         let claims = self.claims(caller, module, target);
-        let token = self.0.engine.caller_tokens().sign(claims).await.map_err(Error::from)?;
+        let token = self.0.engine.caller_tokens().sign(&claims, None).await.map_err(Error::from)?;
         let roles: Vec<&str> = caller.roles().iter().map(scaigrid_scope::Role::as_str).collect();
         set(headers, "x-scaigrid-user", &caller.user_id().to_string());
         set(headers, "x-scaigrid-tenant", &caller.tenant().id.to_string());

@@ -4,7 +4,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use scaigrid_app::{App, Error};
 use scaigrid_persistence::signing_keys;
-use scaigrid_scope::{Role, SystemScope, TenantLimits};
+use scaigrid_scope::{Instant, Role, SystemScope, TenantLimits};
 use serde_json::{Value, json};
 
 use crate::house::{application, house, nobody};
@@ -14,7 +14,7 @@ async fn published(app: &App) -> JwkSet {
 }
 
 async fn sign(app: &App) -> String {
-    app.engine().caller_tokens().sign(json!({"sub": "usr_1"})).await.unwrap()
+    app.engine().caller_tokens().sign(&json!({"sub": "usr_1"}), None).await.unwrap()
 }
 
 fn kid(token: &str) -> String {
@@ -43,8 +43,9 @@ async fn a_key_is_known_before_it_signs_and_as_long_as_its_tokens_live() {
     assert_eq!((&told["sub"], &told["iat"]), (&json!("usr_1"), &json!(1_800_000_000)));
     assert_eq!(told["exp"], 1_800_000_060);
     // It is not good for longer than what it is about, nor for longer than any.
-    for (until, exp) in [(1_800_000_005_u64, 1_800_000_005_u64), (1_900_000_000, 1_800_000_060)] {
-        let bound = house.app.engine().caller_tokens().sign(json!({"exp": until})).await.unwrap();
+    for (until, exp) in [(1_800_000_005_999_999, 1_800_000_005), (1_900_000_000_000_000, 1_800_000_060)] {
+        let until = Instant::from_micros(until);
+        let bound = house.app.engine().caller_tokens().sign(&json!({}), Some(until)).await.unwrap();
         assert_eq!(claims(&keys, &bound).unwrap()["exp"], exp);
     }
 

@@ -79,4 +79,5 @@ codes! {
     NO_VALUE = "W402" "A flow declares what it returns, but can end without a value.";
     FIELD_NOT_RUN = "E492" "The field has a meaning that this version does not act on.";
     TRIGGER_NOT_FIRED = "W490" "The trigger cannot be fired as it stands.";
+    HEARS_NOTHING = "W491" "A subscription names what is no address of a Core, and hears nothing.";
 }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use crate::block::{
     Block, BlockKind, Body, Branch, Catch, CoreCall, Generation, Guard, MatchArm, OnError, Retry, Statement,
 };
+use crate::core_uri;
 use crate::diagnostic::{Diagnostic, codes};
 use crate::expr::Expr;
 use crate::value::Value;
@@ -247,10 +248,8 @@ impl<'f> FlowReader<'f> {
 
     fn core_call(&mut self, node: &Node<'_>) -> CoreCall {
         let target = node.required_text("target", self.findings);
-        if node.get("target").is_some_and(Json::is_string) && !is_core_uri(&target) {
-            let message =
-                format!("{target:?} is no Core; write core://slug, core://tenant/slug or core://self");
-            self.findings.error(codes::INVALID_VALUE, &node.at("target"), message);
+        if node.get("target").is_some_and(Json::is_string) && !core_uri::is_well_formed(&target) {
+            self.findings.error(codes::INVALID_VALUE, &node.at("target"), core_uri::RULE);
         }
         CoreCall {
             target,
@@ -294,16 +293,6 @@ impl<'f> FlowReader<'f> {
         }
         Some(retry)
     }
-}
-
-/// `core://` with a slug, with a tenant and a slug, or with `self`.
-fn is_core_uri(text: &str) -> bool {
-    let segment = |part: &str| {
-        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    text.strip_prefix("core://").is_some_and(|path| {
-        path.split_once('/').map_or(segment(path), |(tenant, slug)| segment(tenant) && segment(slug))
-    })
 }
 
 /// Every id that is written anywhere within.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::core_uri;
 use crate::diagnostic::codes;
 use crate::graph::back_edges;
 use crate::module::{
@@ -378,12 +379,15 @@ fn api_trigger(node: &Node<'_>, findings: &mut Findings) -> TriggerKind {
 fn subscription(node: &Node<'_>, findings: &mut Findings) -> Subscription {
     node.only(&[keys::SUBSCRIPTION], findings);
     let from = node.text("from", findings);
-    if from.as_ref().is_some_and(|from| !from.starts_with("core://")) {
-        findings.error(
-            codes::INVALID_VALUE,
-            &node.at("from"),
-            "must be a Core: core://slug, core://tenant/slug or core://self",
-        );
+    match from.as_deref() {
+        Some(from) if !from.starts_with(core_uri::SCHEME) => {
+            findings.error(codes::INVALID_VALUE, &node.at("from"), core_uri::RULE);
+        }
+        // No error: such programs were accepted once, and run.
+        Some(from) if !core_uri::is_well_formed(from) => {
+            findings.warning(codes::HEARS_NOTHING, &node.at("from"), core_uri::RULE);
+        }
+        _ => {}
     }
     Subscription {
         event: node.required_text("event", findings),

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block::{Block, BlockKind, Body, CoreCall};
+use crate::core_uri;
 use crate::diagnostic::codes;
 use crate::graph::back_edges;
 use crate::types::Type;
 
 use super::known;
 use super::{Verifier, child};
-
-/// The Core itself, as a target.
-const SELF: &str = "core://self";
 
 impl Verifier<'_> {
     /// Checks a call; gives the type of its value.
@@ -26,7 +24,7 @@ impl Verifier<'_> {
             self.expr(key, &child(pointer, "instance_key"));
         }
         // What another Core declares is only known where it is hosted.
-        if &*call.target != SELF {
+        if &*call.target != core_uri::SELF {
             return call.is_async.then(handle);
         }
         let module = self.module;
@@ -100,7 +98,7 @@ fn collect(body: &Body, calls: &mut Vec<(Arc<str>, Arc<str>)>) -> bool {
 fn collect_block(block: &Block, calls: &mut Vec<(Arc<str>, Arc<str>)>) -> bool {
     let waits = match &block.kind {
         BlockKind::CoreCall(call) => {
-            if &*call.target == SELF && !call.is_async {
+            if &*call.target == core_uri::SELF && !call.is_async {
                 let pointer = Arc::from(child(&block.pointer, "flow_name"));
                 calls.push((Arc::clone(&call.flow_name), pointer));
             }
