@@ -50,8 +50,8 @@ pub(crate) struct Load {
     pub(crate) resident_bytes: u64,
     /// How this compares with its floor, which is a load of its own in the list.
     pub(crate) floor: Option<Comparison>,
-    /// How it compares with another floor, where there are two.
-    pub(crate) strict_floor: Option<Comparison>,
+    /// How it compares with further floors, where there are some.
+    pub(crate) further_floors: Vec<Comparison>,
 }
 
 /// The like parts of operations.
@@ -147,7 +147,7 @@ impl Load {
             wal_bytes: wal.map(|wal| wal / count),
             resident_bytes: spent.resident,
             floor: None,
-            strict_floor: None,
+            further_floors: Vec::new(),
         }
     }
 
@@ -169,9 +169,9 @@ impl Load {
         self.floor = Some(self.compared_with(floor));
     }
 
-    /// Sets it in relation to a second floor, which is nearer to what it must do.
-    pub(crate) fn compare_strictly(&mut self, floor: &Self) {
-        self.strict_floor = Some(self.compared_with(floor));
+    /// Sets it in relation to a further floor, which is nearer to what it must do.
+    pub(crate) fn compare_further(&mut self, floor: &Self) {
+        self.further_floors.push(self.compared_with(floor));
     }
 
     pub(super) fn compared_with(&self, floor: &Self) -> Comparison {
@@ -239,7 +239,7 @@ impl Load {
                 short(*per_second),
             ]);
         }
-        if let Some(floor) = &self.strict_floor {
+        for floor in &self.further_floors {
             let ratio = format!("{:.2}", floor.per_second);
             rows.push(vec![
                 String::new(),

@@ -142,6 +142,11 @@ impl Found<'_> {
         vec![
             self.target("approval_flow, 64 clients: of the floor's flows", share, self.flow(64, of_floor)),
             self.target(
+                "approval_flow, 64 clients: of the flows with commits of their own",
+                share,
+                self.flow(64, of_further("floor_apart")),
+            ),
+            self.target(
                 "approval_flow, 64 clients: p99 start→suspended",
                 (Bound::Under(40.0), " ms"),
                 self.flow(64, tail),
@@ -160,7 +165,12 @@ impl Found<'_> {
             self.target(
                 "effects: of the floor with four commits",
                 half,
-                self.least("effects", of_second_floor),
+                self.least("effects", of_further("floor_joined")),
+            ),
+            self.target(
+                "effects: of the floor with eight commits, each its own",
+                half,
+                self.least("effects", of_further("floor_apart")),
             ),
         ]
     }
@@ -175,7 +185,7 @@ impl Found<'_> {
             self.target(
                 "core_list: of a bare diesel-async handler",
                 share,
-                self.least("core_list", of_second_floor),
+                self.least("core_list", of_further("floor_select")),
             ),
         ]
     }
@@ -277,9 +287,12 @@ fn of_floor(load: &Load) -> Option<f64> {
     load.floor.as_ref().map(|floor| floor.per_second)
 }
 
-/// The same of the second floor.
-fn of_second_floor(load: &Load) -> Option<f64> {
-    load.strict_floor.as_ref().map(|floor| floor.per_second)
+/// The same of a further floor.
+fn of_further(kind: &str) -> impl Fn(&Load) -> Option<f64> {
+    move |load| {
+        let kind_of = |scenario: &str| scenario.split('/').next() == Some(kind);
+        load.further_floors.iter().find(|floor| kind_of(&floor.scenario)).map(|floor| floor.per_second)
+    }
 }
 
 fn alone(value: f64) -> Figure {
@@ -339,7 +352,9 @@ mod tests {
         let mut report = Report { loads: vec![own], ..Report::default() };
         let what = "core_list: of a bare diesel-async handler";
         assert_eq!(verdict(&report, what), (None, None));
-        report.loads[0].compare_strictly(&load(80, 1.0));
+        let mut floor = load(80, 1.0);
+        floor.scenario = "floor_select/core_list".to_owned();
+        report.loads[0].compare_further(&floor);
         assert_eq!(verdict(&report, what), (Some(Figure { value: 0.75, clients: Some(16) }), Some(true)));
     }
 

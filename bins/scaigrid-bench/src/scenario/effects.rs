@@ -3,7 +3,7 @@
 //!
 //! The floor makes the calls itself, each between two durable commits, and commits once before and once after all of them:
 //! eight commits for three calls. Where calls follow each other a stricter floor commits what one gave together with what is
-//! called next, as the engine does: four commits for three calls.
+//! called next, as the engine does: four commits for three calls. On `PostgreSQL` there is one whose eight commits are each its own.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::commits::{APART, Commits};
 use super::host::{Host, connections};
 use super::{Bench, Envelope};
 use crate::child::Child;
 use crate::client::{Connection, Target, put};
 use crate::load::{Laps, Work};
 use crate::options::{Engine, Scenario};
-use crate::probe::Probe;
 use crate::scratch::Place;
 use crate::stub;
 
@@ -228,67 +228,49 @@ struct Subject<'a> {
     stub: Child,
 }
 
-/// A floor that is measured beside the first.
-struct Strict {
-    floor: Child,
-    target: Target,
-    probe: Probe,
-    _place: Place,
-}
-
 impl Subject<'_> {
     async fn measure(&self, bench: &Bench<'_>, name: &str, flow: Flow, counts: &[u16]) -> anyhow::Result<()> {
         let probe = self.host.probe(self.place).await?;
-        let bare = bench.databases.fresh(self.engine).await?;
-        let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
-        let (calls, at_once) = (flow.calls().to_string(), flow.at_once().to_string());
-        let stub = self.stub.address.to_string();
-        let arguments = ["floor-commit", "--calls", &calls, "--at-once", &at_once, "--stub", &stub];
-        let floor = super::floor(bare.folder(), &arguments, variables).await?;
-        let strict = match flow {
-            Flow::Three => Some(self.strict(bench, flow).await?),
-            Flow::Each(_) => None,
-        };
-        let target = Target { address: floor.address, key: self.host.target.key.clone() };
-        let floor_probe = Probe::new(floor.pid, bare.counters().await?);
-        let floor_name = format!("floor_commit/{name}");
+        let at_once = flow.at_once().to_string();
+        let floor = self.floor(bench, flow, &["--at-once", &at_once]).await?;
+        let mut further = Vec::new();
+        if matches!(flow, Flow::Three) {
+            further.push(("floor_joined", self.floor(bench, flow, &["--joined"]).await?));
+            if self.engine == Engine::Postgres {
+                further.push(("floor_apart", self.floor(bench, flow, &APART).await?));
+            }
+        }
         let path = path(&self.core);
         for &count in counts {
             let count = usize::from(count);
             let clients = callers(flow, &self.host.target, &path, true, count).await?;
             let mut load = bench.measure(name, Some(self.engine), clients, &probe).await?;
             load.consists_of("calls", flow.calls());
-            let clients = callers(flow, &target, "/flow", false, count).await?;
-            let mut floor = bench.measure(&floor_name, Some(self.engine), clients, &floor_probe).await?;
-            floor.consists_of("calls", flow.calls());
-            let Some(strict) = &strict else {
-                bench.keep(load, floor);
-                continue;
+            let bare = async |kind: &str, commits: &Commits| {
+                let clients = callers(flow, &commits.target, "/flow", false, count).await?;
+                let name = format!("{kind}/{name}");
+                let mut load = bench.measure(&name, Some(self.engine), clients, &commits.probe).await?;
+                load.consists_of("calls", flow.calls());
+                anyhow::Ok(load)
             };
-            let clients = callers(flow, &strict.target, "/flow", false, count).await?;
-            let name = format!("floor_joined/{name}");
-            let mut strictest = bench.measure(&name, Some(self.engine), clients, &strict.probe).await?;
-            strictest.consists_of("calls", flow.calls());
-            load.compare_strictly(&strictest);
-            bench.keep(load, floor);
-            bench.report.borrow_mut().loads.push(strictest);
+            let least = bare("floor_commit", &floor).await?;
+            let mut others = Vec::new();
+            for (kind, commits) in &further {
+                others.push(bare(kind, commits).await?);
+            }
+            bench.keep_with(load, least, others);
         }
-        if let Some(strict) = strict {
-            strict.floor.stop().await?;
+        for (_, commits) in further {
+            commits.stop().await?;
         }
         floor.stop().await
     }
 
-    /// The floor that commits no more often than the engine.
-    async fn strict(&self, bench: &Bench<'_>, flow: Flow) -> anyhow::Result<Strict> {
-        let bare = bench.databases.fresh(self.engine).await?;
-        let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
+    /// A bare program that commits and calls as often as the flow.
+    async fn floor(&self, bench: &Bench<'_>, flow: Flow, how: &[&str]) -> anyhow::Result<Commits> {
         let (calls, stub) = (flow.calls().to_string(), self.stub.address.to_string());
-        let arguments = ["floor-commit", "--calls", &calls, "--joined", "--stub", &stub];
-        let floor = super::floor(bare.folder(), &arguments, variables).await?;
-        let target = Target { address: floor.address, key: self.host.target.key.clone() };
-        let probe = Probe::new(floor.pid, bare.counters().await?);
-        Ok(Strict { floor, target, probe, _place: bare })
+        let arguments = [&["--calls", &calls, "--stub", &stub], how].concat();
+        Commits::start(bench, self.engine, &self.host.target.key, &arguments).await
     }
 }
 

@@ -12,12 +12,12 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::commits::Commits;
 use super::host::{Host, connections};
 use super::{Bench, Envelope};
 use crate::client::{Connection, Target, put};
 use crate::load::{Laps, Work};
 use crate::options::{Engine, Scenario};
-use crate::probe::Probe;
 use crate::scratch::Place;
 
 /// The program that listens.
@@ -185,11 +185,7 @@ pub(crate) async fn measure(
     }
     let core = host.host("event_start", PROGRAM).await?;
     let probe = host.probe(place).await?;
-    let bare = bench.databases.fresh(engine).await?;
-    let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
-    let floor = super::floor(bare.folder(), &["floor-commit"], variables).await?;
-    let target = Target { address: floor.address, key: host.target.key.clone() };
-    let floor_probe = Probe::new(floor.pid, bare.counters().await?);
+    let commits = Commits::start(bench, engine, &host.target.key, &[]).await?;
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let clients = host.connections(count).await?.into_iter().map(|connection| Order {
@@ -202,18 +198,18 @@ pub(crate) async fn measure(
             request: Vec::new(),
         });
         let load = bench.measure("event_start", Some(engine), clients.collect(), &probe).await?;
-        let clients = connections(&target, count).await?.into_iter().map(|connection| Commit {
-            target: target.clone(),
+        let clients = connections(&commits.target, count).await?.into_iter().map(|connection| Commit {
+            target: commits.target.clone(),
             connection,
             number: 0,
             body: Vec::new(),
             request: Vec::new(),
         });
         let name = "floor_commit/event_start";
-        let floor = bench.measure(name, Some(engine), clients.collect(), &floor_probe).await?;
+        let floor = bench.measure(name, Some(engine), clients.collect(), &commits.probe).await?;
         bench.keep(load, floor);
     }
-    floor.stop().await
+    commits.stop().await
 }
 
 #[cfg(test)]

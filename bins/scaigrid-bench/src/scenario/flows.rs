@@ -1,4 +1,5 @@
-//! Flows with a human checkpoint, and their floors: two durable commits, and the same two with as many rows as a flow leaves behind.
+//! Flows with a human checkpoint, and their floors: two durable commits, which many share or (on
+//! `PostgreSQL`) each has to itself, and the same two with as many rows as a flow leaves behind.
 
 mod rows;
 
@@ -7,12 +8,12 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
+use super::commits::{APART, Commits};
 use super::host::{Host, connections};
 use super::{Bench, Envelope};
 use crate::client::{Connection, Target, put};
 use crate::load::{Laps, Work, clients_for};
 use crate::options::{Engine, Scenario};
-use crate::probe::Probe;
 use crate::scratch::Place;
 use rows::Rows;
 
@@ -37,10 +38,10 @@ impl Program {
         }
     }
 
-    const fn scenario(self) -> (Scenario, &'static str, &'static str) {
+    const fn scenario(self) -> (Scenario, &'static str) {
         match self {
-            Self::Approval => (Scenario::ApprovalFlow, "approval_flow", "floor_commit/approval_flow"),
-            Self::Expense => (Scenario::ExpenseApproval, "expense_approval", "floor_commit/expense_approval"),
+            Self::Approval => (Scenario::ApprovalFlow, "approval_flow"),
+            Self::Expense => (Scenario::ExpenseApproval, "expense_approval"),
         }
     }
 
@@ -249,7 +250,21 @@ async fn callers(host: &Host, program: Program, core: &str, count: usize) -> any
     Ok(callers.collect())
 }
 
-/// Measures a program and its floor at each number of clients, one right after the other.
+/// So many clients of a floor.
+async fn commits_of(program: Program, target: &Target, count: usize) -> anyhow::Result<Vec<Commit>> {
+    let connections = connections(target, count).await?.into_iter().zip((0..).step_by(37));
+    let clients = connections.map(|(connection, serial)| Commit {
+        program,
+        target: target.clone(),
+        connection,
+        serial,
+        body: Vec::new(),
+        request: Vec::new(),
+    });
+    Ok(clients.collect())
+}
+
+/// Measures a program and its floors at each number of clients, one right after the other.
 pub(crate) async fn measure(
     bench: &Bench<'_>,
     engine: Engine,
@@ -257,18 +272,18 @@ pub(crate) async fn measure(
     place: &Place,
     program: Program,
 ) -> anyhow::Result<()> {
-    let (scenario, name, floor_name) = program.scenario();
+    let (scenario, name) = program.scenario();
     if !bench.options.wants(scenario) {
         return Ok(());
     }
     let core = host.host(name, program.document()).await?;
     let probe = host.probe(place).await?;
-    let bare = bench.databases.fresh(engine).await?;
-    let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
-    let floor = super::floor(bare.folder(), &["floor-commit"], variables).await?;
-    // As many bytes of a request as the server gets.
-    let target = Target { address: floor.address, key: host.target.key.clone() };
-    let floor_probe = Probe::new(floor.pid, bare.counters().await?);
+    let key = &host.target.key;
+    let shared = Commits::start(bench, engine, key, &[]).await?;
+    let apart = match engine {
+        Engine::Postgres => Some(Commits::start(bench, engine, key, &APART).await?),
+        Engine::Sqlite => None,
+    };
     let rows = match program {
         Program::Approval => Some(Rows::start(bench, engine).await?),
         Program::Expense => None,
@@ -277,32 +292,31 @@ pub(crate) async fn measure(
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let clients = flows(host, program, &core, count).await?;
-        let mut load = bench.measure(name, Some(engine), clients, &probe).await?;
+        let load = bench.measure(name, Some(engine), clients, &probe).await?;
         most = most.max(load.per_second);
-        let clients = connections(&target, count).await?.into_iter().zip((0..).step_by(37));
-        let clients = clients.map(|(connection, serial)| Commit {
-            program,
-            target: target.clone(),
-            connection,
-            serial,
-            body: Vec::new(),
-            request: Vec::new(),
-        });
-        let floor = bench.measure(floor_name, Some(engine), clients.collect(), &floor_probe).await?;
-        let Some(rows) = &rows else {
-            bench.keep(load, floor);
-            continue;
+        let bare = async |kind: &str, commits: &Commits| {
+            let clients = commits_of(program, &commits.target, count).await?;
+            bench.measure(&format!("{kind}/{name}"), Some(engine), clients, &commits.probe).await
         };
-        let second = bench.measure(rows::NAME, Some(engine), rows.clients(count).await?, &rows.probe).await?;
-        copies += second.operations;
-        load.compare_strictly(&second);
-        bench.keep(load, floor);
-        bench.report.borrow_mut().loads.push(second);
+        let floor = bare("floor_commit", &shared).await?;
+        let mut further = Vec::new();
+        if let Some(rows) = &rows {
+            let clients = rows.clients(count).await?;
+            let load = bench.measure(rows::NAME, Some(engine), clients, &rows.probe).await?;
+            copies += load.operations;
+            further.push(load);
+        }
+        if let Some(apart) = &apart {
+            further.push(bare("floor_apart", apart).await?);
+        }
+        bench.keep_with(load, floor, further);
     }
     if let Some(rows) = rows {
         rows.stop(copies).await?;
     }
-    floor.stop().await?;
+    for commits in [Some(shared), apart].into_iter().flatten() {
+        commits.stop().await?;
+    }
     if program == Program::Approval {
         // A server that does all it can has a queue that grows for as long as it is measured; half of that it can keep up with.
         let rate = bench.options.rate.map_or(most / 2.0, f64::from).max(1.0);

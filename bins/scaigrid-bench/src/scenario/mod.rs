@@ -3,6 +3,7 @@
 pub(crate) mod administration;
 pub(crate) mod bundles;
 mod callgrind;
+mod commits;
 pub(crate) mod crowd;
 pub(crate) mod debugged;
 pub(crate) mod effects;
@@ -105,9 +106,19 @@ impl Bench<'_> {
     }
 
     /// Keeps a load and its floor.
-    fn keep(&self, mut load: Load, floor: Load) {
+    fn keep(&self, load: Load, floor: Load) {
+        self.keep_with(load, floor, Vec::new());
+    }
+
+    /// The same with further floors.
+    fn keep_with(&self, mut load: Load, floor: Load, further: Vec<Load>) {
         load.compare(&floor);
-        self.report.borrow_mut().loads.extend([load, floor]);
+        for other in &further {
+            load.compare_further(other);
+        }
+        let mut report = self.report.borrow_mut();
+        report.loads.extend([load, floor]);
+        report.loads.extend(further);
     }
 }
 

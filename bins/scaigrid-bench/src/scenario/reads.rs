@@ -181,7 +181,7 @@ async fn compared(
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let readers = clients(&host.target, reading, &length, count).await?;
-        let mut load = bench.measure(&reading.name, Some(engine), readers, &probe).await?;
+        let load = bench.measure(&reading.name, Some(engine), readers, &probe).await?;
         let readers = clients(&target, reading, &length, count).await?;
         let floor = bench.measure(&floor_name, None, readers, &floor_probe).await?;
         let Some(selected) = &selected else {
@@ -191,9 +191,7 @@ async fn compared(
         let readers = clients(&selected.target, reading, &selected.length, count).await?;
         let name = format!("floor_select/{}", reading.name);
         let second = bench.measure(&name, Some(engine), readers, &selected.probe).await?;
-        load.compare_strictly(&second);
-        bench.keep(load, floor);
-        bench.report.borrow_mut().loads.push(second);
+        bench.keep_with(load, floor, vec![second]);
     }
     if let Some(selected) = selected {
         selected.stop().await?;

@@ -5,20 +5,18 @@ use std::rc::Rc;
 use anyhow::ensure;
 
 use super::Bench;
+use super::commits::{APART, Commits};
 use super::host::{Host, connections};
 use super::reads::Dice;
 use crate::client::{Connection, Target, put};
 use crate::load::{Laps, Work};
 use crate::options::Engine;
-use crate::probe::Probe;
 use crate::scratch::Place;
 
 /// The module that is configured.
 pub(super) const MODULE: &str = "scaibot";
 /// Rows that a change writes: the configuration, the audit record, and its place in the sealer's queue.
 const ROWS: &str = "3";
-/// Connections that the floor commits on; as many as the server has.
-const COMMITTERS: &str = "16";
 
 /// A client that changes configurations, each time to something new.
 struct Configure {
@@ -88,21 +86,16 @@ pub(super) async fn measure(
     name: &str,
 ) -> anyhow::Result<()> {
     const PATH: &str = "/v1/modules/scaibot/config";
-    let bare = bench.databases.fresh(engine).await?;
-    let variables = vec![("SCAIGRID_BENCH_FLOOR_DATABASE", bare.url.clone())];
-    let arguments = ["floor-commit", "--apart", "--rows", ROWS, "--committers", COMMITTERS];
-    let floor = super::floor(bare.folder(), &arguments, variables).await?;
-    let target = Target { address: floor.address, key: String::new() };
+    let commits = Commits::start(bench, engine, "", &[&["--rows", ROWS], &APART[..]].concat()).await?;
     let floor_name = format!("floor_commit/{name}");
     let probe = host.probe(place).await?;
-    let floor_probe = Probe::new(floor.pid, bare.counters().await?);
     for &count in &bench.options.clients {
         let count = usize::from(count);
         let writers = clients(&host.target, PATH, keys, true, count).await?;
         let load = bench.measure(name, Some(engine), writers, &probe).await?;
-        let writers = clients(&target, "/commit", keys, false, count).await?;
-        let floor = bench.measure(&floor_name, Some(engine), writers, &floor_probe).await?;
+        let writers = clients(&commits.target, "/commit", keys, false, count).await?;
+        let floor = bench.measure(&floor_name, Some(engine), writers, &commits.probe).await?;
         bench.keep(load, floor);
     }
-    floor.stop().await
+    commits.stop().await
 }
