@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the whole proof, from formatting to the tests on both databases.
 //!
-//! The workspace is built once for the tests, with every target, so that the binaries that the black-box tests
-//! start come from the same build. Lints are a second build, since they keep other artefacts.
+//! The workspace is built once for the tests, so that the server that the black-box tests start comes from the same build. Lints are
+//! a second build, since they keep other artefacts.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -33,7 +33,10 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     if !arguments.tests_only {
         check::steps(&mut account, signals);
     }
-    account.step("build", || run_cargo(&["build", "--workspace", "--all-targets"], &[], signals));
+    // What `cargo build` makes of a library whose macros have tests is not what its tests take: they would be built once more.
+    let nextest = has_nextest();
+    let tests = if nextest { &["nextest", "run"][..] } else { &["test"] };
+    account.step("build", || run_cargo(&[tests, &["--workspace", "--no-run"]].concat(), &[], signals));
     if account.interrupted() {
         return Ok(account.finish());
     }
@@ -87,19 +90,18 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     environment.push(("RUST_BACKTRACE".to_owned(), "0".to_owned()));
 
     account.step("openapi", || docs::openapi(&server, docs::Mode::Check));
-    let nextest = has_nextest();
     let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();
     if nextest {
         let at_once = at_once().to_string();
         let beside = ["--test-threads", &at_once];
         let beside = if runner.iter().any(|argument| is_threads(argument)) { &[] } else { &beside[..] };
-        let call = [&["nextest", "run", "--workspace", "--no-fail-fast"], beside, runner.as_slice()].concat();
+        let call = [tests, &["--workspace", "--no-fail-fast"], beside, runner.as_slice()].concat();
         account.step("tests", || run_cargo(&call, &environment, signals));
         account.step("examples in the documentation", || {
             run_cargo(&["test", "--workspace", "--doc", "--quiet"], &environment, signals)
         });
     } else {
-        let call = [&["test", "--workspace", "--no-fail-fast"], runner.as_slice()].concat();
+        let call = [tests, &["--workspace", "--no-fail-fast"], runner.as_slice()].concat();
         account.step("tests", || run_cargo(&call, &environment, signals));
     }
     if let Some(services) = services {

@@ -45,7 +45,7 @@ fn every_answer_wears_the_envelope(place: &Place) {
     assert_eq!(ids.len(), 20);
 
     for path in
-        ["/", "/v1", "/v1/nothing", "/v1/modules/scaicore/nothing", "/v1/modules/scaicore/cores/", "/v2/me"]
+        ["/v1", "/v1/nothing", "/v1/modules/scaicore/nothing", "/v1/modules/scaicore/cores/", "/v2/me"]
     {
         admin.get(path).refused(404, "NOT_FOUND");
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::header;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use scaigrid_app as app;
 use utoipa_swagger_ui::Config;
 
@@ -16,7 +16,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Mounts `/openapi.json` and `/docs/`.
+/// Mounts `/openapi.json` and `/docs/`, and sends whoever opens the address alone there.
 pub(crate) fn mount(config: &mut ServiceConfig, reference: Arc<Reference>) {
     let pages = Arc::new(
         // The outside validator of the specification is never asked.
@@ -31,12 +31,9 @@ pub(crate) fn mount(config: &mut ServiceConfig, reference: Arc<Reference>) {
                 async move { Ok::<_, Error>(HttpResponse::Ok().content_type("application/json").body(document?)) }
             }),
         )
-        .route(
-            "/docs",
-            web::get().to(async || {
-                HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
-            }),
-        )
+        // For now: a browser keeps what is permanent, and there may be more to see here one day.
+        .route("/", web::get().to(async || to_the_pages(HttpResponse::Found())))
+        .route("/docs", web::get().to(async || to_the_pages(HttpResponse::PermanentRedirect())))
         .route(
             "/docs/{file:.*}",
             web::get().to(move |request: HttpRequest| {
@@ -44,6 +41,10 @@ pub(crate) fn mount(config: &mut ServiceConfig, reference: Arc<Reference>) {
                 async move { page(&request, pages) }
             }),
         );
+}
+
+fn to_the_pages(mut response: HttpResponseBuilder) -> HttpResponse {
+    response.insert_header((header::LOCATION, "/docs/")).finish()
 }
 
 fn page(request: &HttpRequest, pages: Arc<Config<'static>>) -> Result<HttpResponse, Error> {

@@ -128,7 +128,7 @@ pub(super) fn list(parts: &[Routes]) -> RouteTable {
         routes(&mut ServiceConfig { purpose: Purpose::List(&mut table) });
     }
     // What describes itself nowhere.
-    for path in ["/openapi.json", "/docs", "/docs/", "/docs/{file}"] {
+    for path in ["/", "/openapi.json", "/docs", "/docs/", "/docs/{file}"] {
         table.add("GET", path);
     }
     table

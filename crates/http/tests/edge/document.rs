@@ -74,6 +74,8 @@ async fn two_operations_of_one_name_make_no_document() {
 #[actix_web::test]
 async fn the_reference_needs_nothing_from_outside() {
     let app = app!(house(None, Condition::Ok));
+    let seen = send!(app, call("GET", "/"));
+    assert_eq!((seen.status, seen.header("location")), (302, "/docs/"), "who opens the address alone");
     let seen = send!(app, call("GET", "/docs"));
     assert_eq!((seen.status, seen.header("location")), (308, "/docs/"));
     let page = send!(app, call("GET", "/docs/"));
