@@ -15,7 +15,7 @@ use crate::check::run_cargo;
 use crate::process::Signals;
 use crate::services::{Durability, Services, fake_time, postgres_programs, s3};
 use crate::steps::{Account, Verdict};
-use crate::test::has_nextest;
+use crate::test::{build, has_nextest};
 use crate::workspace::Metadata;
 
 /// What `cargo xtask chaos` takes.
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     let mut account = Account::default();
     let mut built = false;
     account.step("build", || {
-        let verdict = run_cargo(&["build", "--workspace", "--all-targets"], &[], signals)?;
+        let verdict = run_cargo(&build(), &[], signals)?;
         built = verdict == Verdict::Passed;
         Ok(verdict)
     });

@@ -33,10 +33,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     if !arguments.tests_only {
         check::steps(&mut account, signals);
     }
-    // What `cargo build` makes of a library whose macros have tests is not what its tests take: they would be built once more.
-    let nextest = has_nextest();
-    let tests = if nextest { &["nextest", "run"][..] } else { &["test"] };
-    account.step("build", || run_cargo(&[tests, &["--workspace", "--no-run"]].concat(), &[], signals));
+    account.step("build", || run_cargo(&build(), &[], signals));
     if account.interrupted() {
         return Ok(account.finish());
     }
@@ -90,6 +87,7 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
     environment.push(("RUST_BACKTRACE".to_owned(), "0".to_owned()));
 
     account.step("openapi", || docs::openapi(&server, docs::Mode::Check));
+    let (nextest, tests) = (has_nextest(), tests());
     let runner: Vec<&str> = arguments.runner.iter().map(String::as_str).collect();
     if nextest {
         let at_once = at_once().to_string();
@@ -108,6 +106,18 @@ pub(crate) fn run(arguments: &Arguments, signals: &Signals) -> anyhow::Result<Ex
         account.step("services stop", || services.stop().map(|()| Verdict::Passed));
     }
     Ok(account.finish())
+}
+
+/// How cargo is told to run tests, by what there is.
+fn tests() -> &'static [&'static str] {
+    if has_nextest() { &["nextest", "run"] } else { &["test"] }
+}
+
+/// The call that builds what the tests are, and the server that they start: cargo builds a package's program for its tests in
+/// `tests/`, of which the server has some. `cargo build` would have the edge, which has macros of its own, built twice: what it makes of a
+/// library of macros is another thing to cargo than what the tests of that library belong to.
+pub(crate) fn build() -> Vec<&'static str> {
+    [tests(), &["--workspace", "--no-run"]].concat()
 }
 
 /// Tests that run side by side: two for each processor, since many of them wait most of the time, for servers and for time to pass.

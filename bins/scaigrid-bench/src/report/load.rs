@@ -169,7 +169,7 @@ impl Load {
         self.floor = Some(self.compared_with(floor));
     }
 
-    /// Sets it in relation to a further floor, which is nearer to what it must do.
+    /// Sets it in relation to a further floor, which does it in another way.
     pub(crate) fn compare_further(&mut self, floor: &Self) {
         self.further_floors.push(self.compared_with(floor));
     }

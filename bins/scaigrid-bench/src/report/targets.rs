@@ -139,13 +139,8 @@ impl Found<'_> {
         let twice = (Bound::AtMost(2.0), "x");
         let tail = |load: &Load| Some(load.latency_ms.get(1)?.p99);
         let part = |number: usize| move |load: &Load| load.floor.as_ref()?.p50.get(number).copied();
-        vec![
+        let mut targets = vec![
             self.target("approval_flow, 64 clients: of the floor's flows", share, self.flow(64, of_floor)),
-            self.target(
-                "approval_flow, 64 clients: of the flows with commits of their own",
-                share,
-                self.flow(64, of_further("floor_apart")),
-            ),
             self.target(
                 "approval_flow, 64 clients: p99 start→suspended",
                 (Bound::Under(40.0), " ms"),
@@ -167,12 +162,21 @@ impl Found<'_> {
                 half,
                 self.least("effects", of_further("floor_joined")),
             ),
-            self.target(
+        ];
+        // What has one writer has no commits of one's own beside others.
+        if self.engine == Engine::Postgres {
+            targets.push(self.target(
+                "approval_flow, 64 clients: of the flows with commits of their own",
+                share,
+                self.flow(64, of_further("floor_apart")),
+            ));
+            targets.push(self.target(
                 "effects: of the floor with eight commits, each its own",
                 half,
                 self.least("effects", of_further("floor_apart")),
-            ),
-        ]
+            ));
+        }
+        targets
     }
 
     /// What authorised reads must reach: those that are answered from caches, and a list for which the database is asked.

@@ -266,7 +266,7 @@ impl Subject<'_> {
         floor.stop().await
     }
 
-    /// A bare program that commits and calls as often as the flow.
+    /// A bare program that makes the flow's calls, with commits before and behind each.
     async fn floor(&self, bench: &Bench<'_>, flow: Flow, how: &[&str]) -> anyhow::Result<Commits> {
         let (calls, stub) = (flow.calls().to_string(), self.stub.address.to_string());
         let arguments = [&["--calls", &calls, "--stub", &stub], how].concat();

@@ -280,9 +280,9 @@ pub(crate) async fn measure(
     let probe = host.probe(place).await?;
     let key = &host.target.key;
     let shared = Commits::start(bench, engine, key, &[]).await?;
-    let apart = match engine {
-        Engine::Postgres => Some(Commits::start(bench, engine, key, &APART).await?),
-        Engine::Sqlite => None,
+    let apart = match (engine, program) {
+        (Engine::Postgres, Program::Approval) => Some(Commits::start(bench, engine, key, &APART).await?),
+        (Engine::Sqlite, _) | (_, Program::Expense) => None,
     };
     let rows = match program {
         Program::Approval => Some(Rows::start(bench, engine).await?),

@@ -16,7 +16,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
     img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// Mounts `/openapi.json` and `/docs/`, and sends whoever opens the address alone there.
+/// Mounts `/openapi.json` and `/docs/`, to which `/` redirects.
 pub(crate) fn mount(config: &mut ServiceConfig, reference: Arc<Reference>) {
     let pages = Arc::new(
         // The outside validator of the specification is never asked.
